@@ -1,0 +1,146 @@
+"""The few types that every part of Demask shares.
+
+Shape legend: B batch, L tokens, V codebook, D width, H W rows and columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Grid = tuple[int, int]
+"""Rows and columns of a token grid; L = rows * columns, in row-major order."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What each picture of a batch should show: named tensors whose first dimension is B.
+
+    A class-conditional model reads ``class_ids`` (B); a text model reads its text states. The
+    decode loop and the guidances only ever slice, repeat and join conditions.
+    """
+
+    tensors: Mapping[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+    def take(self, index: slice | Tensor) -> Condition:
+        """The conditions of some pictures of the batch."""
+        return Condition({name: tensor[index] for name, tensor in self.tensors.items()})
+
+    def to(self, device: torch.device | str) -> Condition:
+        """The same conditions on another device."""
+        return Condition({name: tensor.to(device) for name, tensor in self.tensors.items()})
+
+    @staticmethod
+    def join(parts: Sequence[Condition]) -> Condition:
+        """One batch out of several."""
+        return Condition({name: torch.cat([p[name] for p in parts]) for name in parts[0].tensors})
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where the decode loop stands when it asks for a prediction.
+
+    Attributes:
+        index: 0 for the first step, ``steps - 1`` for the last.
+        steps: how many steps the loop makes.
+        grid: rows and columns of the token grid.
+        mask_ratio_B: the fraction of each picture's tokens that is still hidden.
+        rows_BL: the positions whose logits will be read (an accelerator may skip the others),
+            or None for all.
+    """
+
+    index: int
+    steps: int
+    grid: Grid
+    mask_ratio_B: Tensor
+    rows_BL: Tensor | None = None
+
+    @property
+    def progress(self) -> float:
+        """The fraction r of the loop that is done once this step is over (0 < r <= 1)."""
+        return (self.index + 1) / self.steps
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model thinks of a half-hidden picture.
+
+    Attributes:
+        logits_BLV: unnormalised log-probabilities over the codebook, without special tokens.
+        features: the last hidden states (B, tokens, D), for methods that reuse them; or None.
+    """
+
+    logits_BLV: Tensor
+    features: Tensor | None = None
+
+
+Predict = Callable[["Tensor", Condition, Step], Prediction]
+"""The one seam: ``(ids_BL, condition, step) -> Prediction``. A guidance is Predict -> Predict."""
+
+
+@dataclass(frozen=True)
+class DecodeState:
+    """The decode loop after a step.
+
+    Attributes:
+        step: where the loop stood.
+        ids_BL: the tokens now; hidden ones hold ``mask_id``.
+        given_BL: tokens that came from the user and never change.
+        decided_BL: the positions that this step decided.
+        mask_id: the id of a hidden token.
+        logits_BLV: the distribution that this step sampled from (guided and corrected); None
+            before the first step.
+        previous_BLV: that of the step before, or None.
+    """
+
+    step: Step
+    ids_BL: Tensor
+    given_BL: Tensor
+    decided_BL: Tensor
+    mask_id: int
+    logits_BLV: Tensor | None = None
+    previous_BLV: Tensor | None = None
+
+    @property
+    def hidden_BL(self) -> Tensor:
+        """The positions that are still hidden."""
+        return self.ids_BL == self.mask_id
+
+
+class Tokenizer(Protocol):
+    """Pixels <-> ids."""
+
+    codebook_size: int
+    downsampling: int
+
+    def encode(self, image_BCHW: Tensor) -> Tensor:
+        """Pictures in [0, 1] -> ids (B, H, W), ``downsampling`` times smaller a side."""
+        ...
+
+    def decode(self, ids_BHW: Tensor) -> Tensor:
+        """Ids (B, H, W) -> pictures (B, 3, h, w) in [0, 1]."""
+        ...
+
+
+class Transformer(Protocol):
+    """Ids + condition -> logits. Its ``predict`` is a `Predict`."""
+
+    codebook_size: int
+    mask_id: int
+    grid: Grid
+
+    def predict(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
+        """The distribution over the codebook at every position."""
+        ...
