@@ -1,0 +1,182 @@
+"""Pictures in parquet files, in the layout of Hugging Face: ``image{bytes, path}``, ``label``."""
+
+from __future__ import annotations
+
+import json
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from demask.data.classes import ONLY_CLASS, name_numbers, number_names
+from demask.data.pictures import Picture, fingerprint, read_image
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+IMAGE_COLUMNS = ("image", "img")
+LABEL_COLUMN = "label"
+CACHE_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """A part of a file that is read in one go: its number there, its size, its first row."""
+
+    path: Path
+    number: int
+    first_row: int
+
+
+class ParquetPictures:
+    """Pictures in one parquet file or in all those of a folder, sorted by name.
+
+    Row groups are read when one of their pictures is asked for; the latest stay in memory.
+
+    Args:
+        path: a ``.parquet`` file or a folder that holds some at any depth.
+        class_names: the order of the classes; where the file only numbers them, their names.
+        cache_bytes: how much encoded data to keep in memory.
+
+    Raises:
+        ValueError: no parquet inside, no readable parquet, no picture column, or unusable labels.
+    """
+
+    def __init__(
+        self, path: Path, class_names: Sequence[str] | None = None, cache_bytes: int = CACHE_BYTES
+    ) -> None:
+        self.paths = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
+        if not self.paths:
+            raise ValueError(f"no .parquet file in {path}")
+        files = [open_parquet(p) for p in self.paths]
+        self._column = image_column(self.paths[0], files[0].schema_arrow.names)
+        self.labels, self.class_names = read_labels(files, class_names)
+        rows = [
+            (p, n, file.metadata.row_group(n).num_rows)
+            for p, file in zip(self.paths, files, strict=True)
+            for n in range(file.metadata.num_row_groups)
+        ]
+        starts = [0, *accumulate(count for _, _, count in rows)]
+        self._groups = [RowGroup(p, n, s) for (p, n, _), s in zip(rows, starts, strict=False)]
+        self._starts = starts[:-1]
+        self._cache = ColumnCache(self._column, cache_bytes)
+        for file in files:
+            file.close()
+
+    @property
+    def fingerprint(self) -> str:
+        """Made of each file's name, size and end, where parquet describes all of its data."""
+        facts = [(p.name, p.stat().st_size, read_end(p).hex()) for p in self.paths]
+        return fingerprint(*facts, *self.class_names)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Picture:
+        if not 0 <= index < len(self):
+            raise IndexError(f"picture {index} of {len(self)}")
+        group = self._groups[bisect_right(self._starts, index) - 1]
+        cell = self._cache.read(group)[index - group.first_row].as_py()
+        data, path = (
+            (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
+        )
+        name = f"{group.path.name}[{index}]" + (f" ({path})" if path else "")
+        return Picture(read_image(data, name), self.labels[index], name)
+
+
+class ColumnCache:
+    """The picture columns of the row groups that were read last, up to a number of bytes."""
+
+    def __init__(self, column: str, max_bytes: int) -> None:
+        self._column, self._max_bytes = column, max_bytes
+        self._columns: OrderedDict[RowGroup, pa.ChunkedArray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, group: RowGroup) -> pa.ChunkedArray:
+        """The column of a row group, from memory if it is there."""
+        with self._lock:
+            if group not in self._columns:
+                with open_parquet(group.path) as file:
+                    table = file.read_row_group(group.number, columns=[self._column])
+                self._columns[group] = table.column(self._column)
+                self._drop_oldest()
+            self._columns.move_to_end(group)
+            return self._columns[group]
+
+    def _drop_oldest(self) -> None:
+        while len(self._columns) > 1 and self._bytes() > self._max_bytes:
+            self._columns.popitem(last=False)
+
+    def _bytes(self) -> int:
+        return sum(column.nbytes for column in self._columns.values())
+
+
+def open_parquet(path: Path) -> Any:
+    """A `pyarrow.parquet.ParquetFile`.
+
+    Raises:
+        ValueError: pyarrow is missing, or the file is no whole parquet file.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise ValueError("reading parquet needs pyarrow: pip install 'demask[train]'") from error
+    try:
+        return pq.ParquetFile(path, memory_map=True)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is no readable parquet file ({error})") from error
+
+
+def image_column(path: Path, names: Sequence[str]) -> str:
+    """The name of the column that holds the pictures."""
+    for name in IMAGE_COLUMNS:
+        if name in names:
+            return name
+    raise ValueError(
+        f"{path} has no column {' or '.join(map(repr, IMAGE_COLUMNS))}; it has: {', '.join(names)}"
+    )
+
+
+def read_labels(
+    files: Sequence[Any], wanted: Sequence[str] | None
+) -> tuple[list[int], tuple[str, ...]]:
+    """The class numbers of all rows, and the class names."""
+    schema = files[0].schema_arrow
+    if LABEL_COLUMN not in schema.names:
+        names, (number,) = number_names([ONLY_CLASS], wanted)
+        return [number] * sum(file.metadata.num_rows for file in files), names
+    values = [v for f in files for v in f.read([LABEL_COLUMN]).column(0).to_pylist()]
+    if None in values:
+        raise ValueError(
+            f"row {values.index(None)} has no label; pictures without a class can't be used"
+        )
+    found = class_label_names(schema.metadata)
+    if found is None and all(isinstance(v, str) for v in values):
+        found = sorted(set(values))
+        values = [found.index(v) for v in values]
+    if found is None:
+        return values, name_numbers(values, wanted)
+    name_numbers(values, found)
+    names, numbers = number_names(found, wanted)
+    return [numbers[v] for v in values], names
+
+
+def class_label_names(metadata: dict[bytes, bytes] | None) -> list[str] | None:
+    """The class names that Hugging Face's ``datasets`` writes into a schema, if they are there."""
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        return list(map(str, features[LABEL_COLUMN]["names"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def read_end(path: Path, size: int = 2**16) -> bytes:
+    """The last bytes of a file."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - size))
+        return file.read()

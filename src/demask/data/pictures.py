@@ -1,0 +1,121 @@
+"""What a source of pictures is, and how the bytes of one become pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from PIL import Image, ImageOps
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture and what it shows.
+
+    Attributes:
+        image: RGB, at its own size.
+        label: its class, a position in `Pictures.class_names`.
+        name: where it came from, for messages.
+        caption: what it shows in words, where the source knows.
+    """
+
+    image: Image.Image
+    label: int
+    name: str
+    caption: str | None = None
+
+
+class Pictures(Protocol):
+    """Pictures in a fixed order, each read from its source when it is asked for."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the labels mean."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Names exactly these pictures in this order: a cache made of others has another."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Picture:
+        """Read a picture; an `UnreadablePictureError` if that fails."""
+        ...
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some pictures of a source, in the order of ``indices``."""
+
+    pictures: Pictures
+    indices: Sequence[int]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Those of the source, whether or not a picture of each is left."""
+        return self.pictures.class_names
+
+    @property
+    def fingerprint(self) -> str:
+        """The source's, and which pictures were taken."""
+        return fingerprint(self.pictures.fingerprint, *self.indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Picture:
+        return self.pictures[self.indices[index]]
+
+
+class UnreadablePictureError(ValueError):
+    """The bytes of a picture are no picture that can be read; the message names it."""
+
+
+def read_image(data: bytes | None, name: str) -> Image.Image:
+    """Encoded bytes (PNG, JPEG, WebP, ...) -> an upright RGB picture, on white where transparent.
+
+    Raises:
+        UnreadablePictureError: no bytes, broken or unknown bytes, or more pixels than Pillow's
+            limit against decompression bombs allows.
+    """
+    if not data:
+        raise UnreadablePictureError(f"{name}: empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as image:
+                return to_rgb(ImageOps.exif_transpose(image))
+    except (OSError, ValueError, SyntaxError, EOFError, OverflowError) as error:
+        raise UnreadablePictureError(f"{name}: {one_line(error)}") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UnreadablePictureError(f"{name}: too many pixels ({one_line(error)})") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any picture as RGB: transparency is composed on white, 16-bit greys keep their range."""
+    if image.mode.startswith("I;16"):
+        image = image.convert("I").point(lambda value: value / 257).convert("L")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+
+
+def fingerprint(*parts: object) -> str:
+    """A short name for a sequence of facts; any other sequence has another."""
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        text = str(part).encode()
+        digest.update(len(text).to_bytes(8, "big") + text)
+    return digest.hexdigest()
+
+
+def one_line(error: Exception) -> str:
+    """An error's message, short enough to stand in ours."""
+    return " ".join(str(error).split())[:120] or type(error).__name__
