@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Generic, TypeVar
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -59,3 +61,29 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else "."
     return f"unknown {kind} '{name}'{hint} Valid: {', '.join(names)}"
+
+
+def build(table: Table[Callable[..., T]], text: str, **given: Any) -> T:
+    """Make the variant that a person names with its options: ``name:option=value,option=value``.
+
+    Args:
+        table: rows that are classes or functions with keyword arguments.
+        text: values are numbers, True, False or None.
+        given: arguments that the text may not set.
+
+    Raises:
+        ValueError: an unknown name or option, or a value that is none.
+    """
+    name, _, written = text.partition(":")
+    row = table[name]
+    valid = [option for option in inspect.signature(row).parameters if option not in given]
+    options = {}
+    for pair in filter(None, written.split(",")):
+        option, _, value = pair.partition("=")
+        if option not in valid:
+            raise ValueError(unknown(f"option of the {table.kind} '{name}'", option, valid))
+        try:
+            options[option] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            raise ValueError(f"cannot read '{pair}' in '{text}'; write {option}=0.5") from None
+    return row(**given, **options)

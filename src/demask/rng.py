@@ -25,9 +25,14 @@ def image_generators(seeds: Sequence[int]) -> list[torch.Generator]:
         ValueError: a seed outside [0, 2**63 - 1].
     """
     for seed in seeds:
-        if not 0 <= seed <= MAX_SEED:
-            raise ValueError(f"seed {seed} is out of range; valid: 0 to {MAX_SEED}")
+        check_seed(seed)
     return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def check_seed(seed: int) -> None:
+    """Raise a ValueError for a seed outside [0, 2**63 - 1]."""
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"seed {seed} is out of range; valid: 0 to {MAX_SEED}")
 
 
 def derive(seed: int, *labels: int | str) -> int:

@@ -1,0 +1,50 @@
+"""The numbers of the shipped model ``cifar10``: reconstruction error and held-out cross-entropy.
+
+python benchmarks/cifar10_numbers.py --held-out test.parquet [--model cifar10] [--count 10000]
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+
+import demask
+from demask.data import open_pictures
+from demask.data.transforms import to_tensor
+from demask.training.train_masked import held_out_cross_entropy
+
+
+@torch.inference_mode()
+def main() -> None:
+    """Measure on held-out pictures and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="cifar10")
+    parser.add_argument("--held-out", required=True)
+    parser.add_argument("--count", type=int, default=10_000)
+    chosen = parser.parse_args()
+    generator = demask.load(chosen.model)
+    tokenizer = generator.tokenizer
+    pictures = open_pictures(chosen.held_out, class_names=generator.class_names)
+    count = min(chosen.count, len(pictures))
+
+    ids, labels, errors = [], [], []
+    for part in torch.arange(count).split(200):
+        picked = [pictures[int(i)] for i in part]
+        image_BCHW = torch.stack([to_tensor(p.image, generator.size[0]) for p in picked])
+        ids_BHW = tokenizer.encode(image_BCHW)
+        errors.append((tokenizer.decode(ids_BHW) - image_BCHW).square().mean((1, 2, 3)))
+        ids.append(ids_BHW.flatten(1))
+        labels += [p.label for p in picked]
+    ids_BL, psnr_B = torch.cat(ids), -10 * torch.log10(torch.cat(errors))
+    used = len(ids_BL.unique()) / tokenizer.codebook_size
+    print(f"{chosen.model} on {count} held-out pictures")
+    print(f"  tokenizer PSNR            {psnr_B.mean():.2f} dB (sd {psnr_B.std():.2f})")
+    print(f"  codes used                {used:.1%} of {tokenizer.codebook_size}")
+    scores = held_out_cross_entropy(generator.transformer, ids_BL, torch.tensor(labels))
+    for name, value in scores.items():
+        print(f"  {name:<25} {value:.3f} nats a token")
+
+
+if __name__ == "__main__":
+    main()

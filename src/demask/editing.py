@@ -1,0 +1,257 @@
+"""Repaint a part of a picture, paint around it, or paint a variation.
+
+A picture larger than the model's grid is painted window by window, each seeing what its neighbours
+have decided (as MaskGIT extrapolates, arXiv 2202.04200, section 4.3).
+
+Shape legend: B batch, C channels, H W rows and columns of tokens, Y X of pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from demask import rng
+from demask.generator import Generator, Job, Picture, Wish
+from demask.sampling import edit
+from demask.sampling.decode import decode
+
+
+@dataclass(frozen=True)
+class Original:
+    """A user's picture on a frame of whole tokens, at least as large as the model's pictures.
+
+    Attributes:
+        pixels_CYX: in [0, 1], mirrored outward to fill the frame.
+        height: of the picture itself.
+        width: of the picture itself.
+    """
+
+    pixels_CYX: Tensor
+    height: int
+    width: int
+
+    @staticmethod
+    def read(generator: Generator, image: Image.Image) -> Original:
+        """Place a picture on its frame."""
+        pixels_CYX = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1) / 255
+        return Original(fill_frame(generator, pixels_CYX), image.height, image.width)
+
+    def crop(self, pixels_CYX: Tensor) -> Image.Image:
+        """A painted frame -> a picture of the original size."""
+        inside = pixels_CYX[:, : self.height, : self.width].clamp(0, 1)
+        return Image.fromarray((inside * 255).round().byte().permute(1, 2, 0).numpy())
+
+
+def fill_frame(generator: Generator, pixels_CYX: Tensor) -> Tensor:
+    """Mirror a picture outward to the next size that the model can paint."""
+    step = generator.tokenizer.downsampling
+    for dimension, least in zip((-2, -1), generator.size, strict=True):
+        length = pixels_CYX.shape[dimension]
+        wanted = max(least, math.ceil(length / step) * step)
+        bounce = torch.arange(wanted) % (2 * length)
+        index = torch.minimum(bounce, 2 * length - 1 - bounce)
+        pixels_CYX = pixels_CYX.index_select(dimension, index)
+    return pixels_CYX
+
+
+def inpaint(
+    generator: Generator,
+    image: Image.Image,
+    mask: Image.Image,
+    conditions: Wish | Sequence[Wish] = None,
+    num_images: int | None = None,
+    seed: int = 0,
+    feather: int | None = None,
+    **settings: Any,
+) -> Iterator[Picture]:
+    """Repaint where the mask is white; what is black stays, but for the soft edge.
+
+    Args:
+        generator: the model.
+        image: any size.
+        mask: of the same size.
+        conditions: what the new part shows; None: any class.
+        num_images: how many versions.
+        seed: of the first.
+        feather: width of the soft edge in pixels; by default half a token.
+        settings: any of `Settings`.
+
+    Raises:
+        ValueError: a mask of another size or without white, an unknown class or setting.
+    """
+    if mask.size != image.size:
+        raise ValueError(
+            f"the mask is {mask.width}x{mask.height} pixels, the picture "
+            f"{image.width}x{image.height}: they must be of one size"
+        )
+    mask_YX = torch.from_numpy(np.array(mask.convert("L"))) >= 128
+    if not mask_YX.any():
+        raise ValueError("the mask has no white pixel: there is nothing to paint")
+    original = Original.read(generator, image)
+    mask_YX = fill_frame(generator, mask_YX[None])[0]
+    hidden_HW = edit.token_mask(mask_YX[None], generator.tokenizer.downsampling)[0]
+    yield from repaint(
+        generator, original, mask_YX, hidden_HW, conditions, num_images, seed, feather, settings
+    )
+
+
+def outpaint(
+    generator: Generator,
+    image: Image.Image,
+    left: int = 0,
+    right: int = 0,
+    top: int = 0,
+    bottom: int = 0,
+    conditions: Wish | Sequence[Wish] = None,
+    num_images: int | None = None,
+    seed: int = 0,
+    feather: int | None = None,
+    **settings: Any,
+) -> Iterator[Picture]:
+    """Paint what lies around a picture; the margins are in pixels.
+
+    Raises:
+        ValueError: no margin or a negative one, an unknown class or setting.
+    """
+    margins = (left, right, top, bottom)
+    if min(margins) < 0 or max(margins) == 0:
+        raise ValueError(f"the margins are 0 pixels or more, and one is more, not {margins}")
+    size = (image.width + left + right, image.height + top + bottom)
+    frame, mask = Image.new("RGB", size), Image.new("L", size, 255)
+    frame.paste(image.convert("RGB"), (left, top))
+    mask.paste(0, (left, top, left + image.width, top + image.height))
+    yield from inpaint(generator, frame, mask, conditions, num_images, seed, feather, **settings)
+
+
+def image_to_image(
+    generator: Generator,
+    image: Image.Image,
+    strength: float,
+    conditions: Wish | Sequence[Wish] = None,
+    num_images: int | None = None,
+    seed: int = 0,
+    **settings: Any,
+) -> Iterator[Picture]:
+    """Paint variations: each hides a random part of the tokens, of its own seed.
+
+    Args:
+        generator: the model.
+        image: any size.
+        strength: the fraction of the tokens that is painted anew.
+        conditions: what it shows; None: any class.
+        num_images: how many variations.
+        seed: of the first.
+        settings: any of `Settings`.
+
+    Raises:
+        ValueError: a strength outside [0, 1], an unknown class or setting.
+    """
+    original = Original.read(generator, image)
+    for job in jobs(generator, conditions, num_images, seed, settings):
+        ids_BHW = tokens(generator, original, len(job.seeds))
+        generators = rng.image_generators(job.seeds)
+        mask_id = generator.transformer.mask_id
+        canvas = edit.image_to_image(ids_BHW, strength, generators, mask_id)
+        painted_BHW = paint(generator, job, canvas, generators)
+        for picture, painted_CYX in finish(generator, job, painted_BHW):
+            yield replace(picture, image=original.crop(painted_CYX))
+
+
+def repaint(
+    generator: Generator,
+    original: Original,
+    mask_YX: Tensor,
+    hidden_HW: Tensor,
+    conditions: Wish | Sequence[Wish],
+    num_images: int | None,
+    seed: int,
+    feather: int | None,
+    settings: dict[str, Any],
+) -> Iterator[Picture]:
+    """Paint the hidden tokens and lay the masked pixels over the original."""
+    feather = generator.tokenizer.downsampling // 2 if feather is None else feather
+    for job in jobs(generator, conditions, num_images, seed, settings):
+        ids_BHW = tokens(generator, original, len(job.seeds))
+        known_BHW = (~hidden_HW).expand_as(ids_BHW).to(ids_BHW.device)
+        canvas = edit.keep(ids_BHW, known_BHW, generator.transformer.mask_id)
+        painted_BHW = paint(generator, job, canvas, rng.image_generators(job.seeds))
+        for picture, painted_CYX in finish(generator, job, painted_BHW):
+            blended_BCYX = edit.blend(
+                original.pixels_CYX[None], painted_CYX[None], mask_YX[None], feather
+            )
+            yield replace(picture, image=original.crop(blended_BCYX[0]))
+
+
+def jobs(
+    generator: Generator,
+    conditions: Wish | Sequence[Wish],
+    num_images: int | None,
+    seed: int,
+    settings: dict[str, Any],
+) -> Iterator[Job]:
+    """As for `Generator.generate`, but no condition means any class, and one picture."""
+    wishes = [None] if conditions is None else conditions
+    return generator.jobs(wishes, num_images, seed, **settings)
+
+
+def tokens(generator: Generator, original: Original, count: int) -> Tensor:
+    """The original's ids, (B, H, W) with B = ``count``."""
+    pixels_BCYX = original.pixels_CYX[None].to(generator.device)
+    with torch.inference_mode():
+        return generator.tokenizer.encode(pixels_BCYX).repeat(count, 1, 1)
+
+
+def finish(generator: Generator, job: Job, ids_BHW: Tensor) -> Iterator[tuple[Picture, Tensor]]:
+    """The pictures of a batch, with their pixels (C, Y, X) in [0, 1]."""
+    grid = (ids_BHW.shape[1], ids_BHW.shape[2])
+    pixels_BYXC = generator.pixels(ids_BHW.flatten(1), grid)
+    pictures = generator.framed(job, pixels_BYXC)
+    for picture, pixels_YXC in zip(pictures, pixels_BYXC, strict=True):
+        yield picture, pixels_YXC.permute(2, 0, 1) / 255
+
+
+def paint(
+    generator: Generator, job: Job, canvas: edit.Canvas, generators: rng.Generators
+) -> Tensor:
+    """Fill the canvas in, window by window; (B, H, W).
+
+    A window takes its share of the steps, by how much of it is hidden, and at least one.
+    """
+    ids_BHW = canvas.ids_BL.unflatten(1, canvas.grid).clone()
+    given_BHW = canvas.given_BL.unflatten(1, canvas.grid).clone()
+    predict, condition = generator.guided(job.settings), generator.condition(job.labels)
+    sampler = job.settings.sampler
+    for rows, columns in windows(canvas.grid, generator.transformer.grid):
+        window = ids_BHW[:, rows, columns]
+        part = edit.keep(window, given_BHW[:, rows, columns], canvas.mask_id)
+        hidden = int(part.hidden_BL.sum(-1).max())
+        if not hidden:
+            continue
+        steps = math.ceil(sampler.steps * hidden / part.hidden_BL.shape[1])
+        state = None
+        for state in decode(
+            predict, condition, part, generators, replace(sampler, steps=max(steps, 1))
+        ):
+            pass
+        assert state is not None
+        ids_BHW[:, rows, columns] = state.ids_BL.view_as(window)
+        given_BHW[:, rows, columns] = True
+    return ids_BHW
+
+
+def windows(grid: tuple[int, int], window: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """Windows that cover the grid, each half over the one before, row by row."""
+    spans = []
+    for length, size in zip(grid, window, strict=True):
+        last = max(length - size, 0)
+        starts = sorted({*range(0, last, max(size // 2, 1)), last})
+        spans.append([slice(start, start + size) for start in starts])
+    return [(rows, columns) for rows in spans[0] for columns in spans[1]]

@@ -1,0 +1,79 @@
+"""The choices that a person makes for a picture, in words that survive in a file's metadata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from demask.guidance.scale import Scale, parse_scale
+from demask.registry import unknown
+from demask.sampling.correction import parse_correction
+from demask.sampling.decode import Sampler
+from demask.sampling.filter import Filter
+from demask.sampling.schedule import parse_schedule
+from demask.sampling.select import parse_order
+from demask.sampling.temperature import Temperature
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to sample and guide.
+
+    Attributes:
+        steps: forward passes.
+        schedule: a mask schedule, such as ``cosine`` or ``power:2.5``.
+        order: a selection order, such as ``confidence`` or ``halton``.
+        noise: the choice temperature of orders that have one (MaskGIT's tau).
+        noise_decay: its decay over the steps.
+        temperature: the softmax temperature.
+        top_k: draw only from the k most likely codes; 0 = from all.
+        top_p: draw only from the most likely codes that hold this much probability.
+        guidance: the scale of classifier-free guidance; 1 = off.
+        guidance_schedule: how the scale changes over the steps.
+        corrections: names of corrections, applied in turn.
+    """
+
+    steps: int = 12
+    schedule: str = "cosine"
+    order: str = "confidence"
+    noise: float = 4.5
+    noise_decay: str = "linear"
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    guidance: float = 1.0
+    guidance_schedule: str = "constant"
+    corrections: tuple[str, ...] = field(default=())
+
+    def updated(self, **changes: Any) -> Settings:
+        """These settings with some changed; None leaves a setting as it is.
+
+        Raises:
+            ValueError: an unknown setting.
+        """
+        names = [f.name for f in fields(self)]
+        for name in changes:
+            if name not in names:
+                raise ValueError(unknown("setting", name, names))
+        return replace(self, **{k: v for k, v in changes.items() if v is not None})
+
+    @property
+    def sampler(self) -> Sampler:
+        """What the decode loop needs.
+
+        Raises:
+            ValueError: a name that is unknown or a number out of range.
+        """
+        return Sampler(
+            steps=self.steps,
+            schedule=parse_schedule(self.schedule),
+            order=parse_order(self.order, Temperature(self.noise, self.noise_decay)),
+            temperature=Temperature(self.temperature),
+            filter=Filter(self.top_k, self.top_p),
+            corrections=tuple(parse_correction(name) for name in self.corrections),
+        )
+
+    @property
+    def scale(self) -> Scale:
+        """The guidance scale over the steps."""
+        return parse_scale(self.guidance_schedule, self.guidance)

@@ -1,0 +1,1 @@
+"""Training: one resumable loop, and one task per thing that is trained."""

@@ -1,0 +1,45 @@
+"""Training checkpoints: written whole or not at all, the last two kept, broken ones passed over."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from demask.checkpoint.save import write_atomically
+
+log = logging.getLogger(__name__)
+KEPT = 2
+
+
+def paths(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, oldest first."""
+    found = [p for p in folder.glob("step-*.pt") if re.fullmatch(r"step-\d+\.pt", p.name)]
+    return sorted(found, key=lambda path: int(path.stem.removeprefix("step-")))
+
+
+def save(folder: Path, step: int, state: dict[str, Any]) -> None:
+    """Write the state after ``step`` steps, then delete all but the last two."""
+    path = folder / f"step-{step:08d}.pt"
+    write_atomically(path, lambda temporary: torch.save({"step": step, **state}, temporary))
+    for old in paths(folder)[:-KEPT]:
+        old.unlink()
+
+
+def load_latest(folder: Path) -> dict[str, Any] | None:
+    """The newest state that can be read, on the CPU; None where there is none.
+
+    A truncated or foreign file is passed over with a warning. Nothing in a file is ever executed.
+    """
+    for path in reversed(paths(folder)):
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            return state
+        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+            reason = str(error).splitlines()[0][:120]
+            log.warning("%s cannot be read (%s); trying the one before", path, reason)
+    return None

@@ -1,0 +1,137 @@
+"""From a recipe to a trained model in a folder.
+
+Both trainings of a model share one folder: ``tokenizer.safetensors`` and
+``transformer.safetensors`` land there, and `demask.load` takes it as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from demask import rng
+from demask.checkpoint.load import load_model
+from demask.data import open_pictures
+from demask.data.pictures import Pictures, Subset
+from demask.data.tokens import TokenCache, Views, build_tokens
+from demask.training.loop import Run, Trainer
+from demask.training.train_masked import MaskedRecipe, MaskedTask
+from demask.training.train_tokenizer import TokenizerRecipe, TokenizerTask
+from demask.types import Tokenizer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the pictures come from.
+
+    Attributes:
+        pictures: a folder, a parquet file or folder, web shards, or a hub data set (``hf:...``).
+        held_out: other pictures to measure on; by default a part of ``pictures``.
+        held_out_fraction: how large that part is.
+        class_names: where the data does not name its classes.
+    """
+
+    pictures: str = ""
+    held_out: str = ""
+    held_out_fraction: float = 0.02
+    class_names: tuple[str, ...] = ()
+
+    def open(self, strict: bool) -> tuple[Pictures, Pictures]:
+        """The pictures to train on and those to measure on.
+
+        Raises:
+            ValueError: no data was named, or it cannot be read.
+        """
+        if not self.pictures:
+            raise ValueError("no training pictures: name them with --data PATH")
+        names = self.class_names or None
+        pictures = open_pictures(self.pictures, strict=strict, class_names=names)
+        if self.held_out:
+            return pictures, open_pictures(self.held_out, strict=strict, class_names=names)
+        count = max(1, round(self.held_out_fraction * len(pictures)))
+        if len(pictures) < 2:
+            raise ValueError(
+                f"{self.pictures} holds {len(pictures)} pictures; at least 2 are needed"
+            )
+        generator = torch.Generator().manual_seed(rng.derive(0, "held out"))
+        order = torch.randperm(len(pictures), generator=generator).tolist()
+        return Subset(pictures, sorted(order[count:])), Subset(pictures, sorted(order[:count]))
+
+
+@dataclass(frozen=True)
+class TokenizerTraining:
+    """A recipe file for `train_tokenizer`."""
+
+    tokenizer: TokenizerRecipe
+    run: Run
+    data: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True)
+class MaskedTraining:
+    """A recipe file for `train_masked`."""
+
+    views: Views
+    transformer: MaskedRecipe
+    run: Run
+    data: Source = field(default_factory=Source)
+
+
+def train_tokenizer(recipe: TokenizerTraining, out: Path, strict: bool = False) -> Path:
+    """Train a tokenizer, or go on where it stopped; return its file.
+
+    Raises:
+        ValueError: data that cannot be read, or a folder that holds another run.
+    """
+    pictures, held_out = recipe.data.open(strict)
+    torch.manual_seed(recipe.run.seed)
+    task = TokenizerTask(recipe.tokenizer, pictures, held_out)
+    return Trainer(task, recipe.run, out).fit()
+
+
+def train_masked(
+    recipe: MaskedTraining, out: Path, strict: bool = False, tokenizer: Path | None = None
+) -> Path:
+    """Train a masked transformer on a tokenizer's ids, or go on; return its file.
+
+    Args:
+        recipe: what to train.
+        out: the model's folder.
+        strict: an unreadable picture is an error.
+        tokenizer: its checkpoint; by default the one in ``out``.
+
+    Raises:
+        ValueError: no tokenizer, data that cannot be read, or a folder that holds another run.
+    """
+    path = tokenizer or out / "tokenizer.safetensors"
+    if not path.is_file():
+        raise ValueError(
+            f"no tokenizer at {path}: run 'demask train tokenizer' with the same --out"
+        )
+    pixels = load_model(str(path)).eval()
+    pictures, held_out = recipe.data.open(strict)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tokens = cached(pixels.to(device), pictures, recipe.views, out, "training")  # type: ignore[arg-type]
+    plain = Views(recipe.views.size, count=1)
+    measured = cached(pixels, held_out, plain, out, "held-out")  # type: ignore[arg-type]
+    torch.manual_seed(recipe.run.seed)
+    task = MaskedTask(recipe.transformer, tokens, measured, pixels.cpu())  # type: ignore[arg-type]
+    return Trainer(task, recipe.run, out).fit()
+
+
+def cached(
+    tokenizer: Tokenizer, pictures: Pictures, views: Views, out: Path, what: str
+) -> TokenCache:
+    """The pictures' tokens, made on the first run."""
+    tenth = max(len(pictures) // 10, 1)
+
+    def progress(done: int) -> None:
+        if done % tenth < 128 or done == len(pictures):
+            log.info("tokenising the %s pictures: %d of %d", what, done, len(pictures))
+
+    return build_tokens(tokenizer, pictures, views, out / "tokens", progress)

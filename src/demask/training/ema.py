@@ -1,0 +1,29 @@
+"""Exponential moving average of the weights, which is what gets shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+class Average:
+    """Averages some parameters over the steps of a training.
+
+    Args:
+        parameters: what to average; buffers are not.
+        decay: the weight of the past; ramped up as (1 + n) / (10 + n) over the first updates n,
+            so that the random start is forgotten.
+    """
+
+    def __init__(self, parameters: Iterable[tuple[str, Tensor]], decay: float) -> None:
+        self.decay = decay
+        self.tensors = {name: p.detach().float().clone() for name, p in parameters}
+
+    @torch.no_grad()
+    def update(self, parameters: Iterable[tuple[str, Tensor]], updates: int) -> None:
+        """Take in the weights after update number ``updates`` (counted from 0)."""
+        decay = min(self.decay, (1 + updates) / (10 + updates))
+        for name, parameter in parameters:
+            self.tensors[name].lerp_(parameter.detach().float(), 1 - decay)

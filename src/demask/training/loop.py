@@ -1,0 +1,247 @@
+"""The training loop: resumable to the bit, on one CPU or many GPUs.
+
+Which examples a step sees, how they are augmented and masked, and what dropout drops are functions
+of (seed, step). So a checkpoint is just weights, optimiser states and the step.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from demask import rng
+from demask.training import checkpoints
+from demask.training.ema import Average
+from demask.training.optim import set_learning_rate
+from demask.training.report import Report
+from demask.training.task import Batch, Task
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """How long, how fast and how carefully to train.
+
+    Attributes:
+        steps: optimiser steps.
+        batch_size: examples a step, over all devices.
+        accumulate: parts that each device's share is worked through in, to save memory.
+        seed: of everything random.
+        ema_decay: of the averaged weights.
+        precision: ``no`` (fp32), ``bf16`` or ``fp16``.
+        compile: compile the modules (worth it on a GPU).
+        save_every: steps between checkpoints.
+        validate_every: steps between held-out scores and sample pictures.
+        log_every: steps between log lines.
+        tracker: ``tensorboard``, ``wandb`` or ``none``.
+    """
+
+    steps: int
+    batch_size: int = 64
+    accumulate: int = 1
+    seed: int = 0
+    ema_decay: float = 0.999
+    precision: str = "no"
+    compile: bool = False
+    save_every: int = 250
+    validate_every: int = 1000
+    log_every: int = 20
+    tracker: str = "tensorboard"
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("no", "bf16", "fp16"):
+            raise ValueError(f"unknown precision '{self.precision}'. Valid: no, bf16, fp16")
+        if self.tracker not in ("tensorboard", "wandb", "none"):
+            raise ValueError(f"unknown tracker '{self.tracker}'. Valid: tensorboard, wandb, none")
+        for name in ("steps", "batch_size", "accumulate", "save_every", "validate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+
+def step_indices(examples: int, run: Run, step: int, rank: int, world: int) -> Tensor:
+    """The examples of one device's share of a step: every epoch is its own shuffle."""
+    first = step * run.batch_size
+    positions = torch.arange(first + rank, first + run.batch_size, world)
+    indices = torch.empty_like(positions)
+    for epoch in torch.unique(positions // examples).tolist():
+        generator = torch.Generator().manual_seed(rng.derive(run.seed, "epoch", epoch))
+        order = torch.randperm(examples, generator=generator)
+        here = positions // examples == epoch
+        indices[here] = order[positions[here] % examples]
+    return indices
+
+
+class Trainer:
+    """One run of one task in one folder."""
+
+    def __init__(self, task: Task, run: Run, out: Path) -> None:
+        self.task, self.run, self.out = task, run, out
+        trackers = [] if run.tracker == "none" else [run.tracker]
+        self.accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),
+            mixed_precision=run.precision,
+            log_with=trackers,  # type: ignore[arg-type]
+            project_dir=str(out),
+        )
+        self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
+        if run.batch_size % (self.world * run.accumulate):
+            raise ValueError(
+                f"batch_size {run.batch_size} cannot be split over {self.world} devices times "
+                f"{run.accumulate} accumulation parts"
+            )
+        self.raw = dict(task.modules)
+        self.optimizers: dict[str, list[Optimizer]] = {}
+        for name, phase in task.phases.items():
+            module = task.modules[phase.module].to(self.accelerator.device)
+            built = phase.optim.build(module)
+            prepared = self.accelerator.prepare(module, *built)
+            task.modules[phase.module], self.optimizers[name] = prepared[0], list(prepared[1:])
+            if run.compile:
+                task.modules[phase.module] = torch.compile(task.modules[phase.module])  # type: ignore[assignment]
+        self.checkpoints = out / "checkpoints" / task.main
+        self.main = self.raw[task.main]
+        self.average = Average(self.main.named_parameters(), run.ema_decay)
+        self.step = 0
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a resumed run needs."""
+        return {
+            "identity": self.task.identity(),
+            "modules": {name: module.state_dict() for name, module in self.raw.items()},
+            "optimizers": {n: [o.state_dict() for o in os] for n, os in self.optimizers.items()},
+            "average": self.average.tensors,
+        }
+
+    def resume(self) -> None:
+        """Go on from the newest readable checkpoint, if there is one."""
+        state = checkpoints.load_latest(self.checkpoints)
+        if state is None:
+            return
+        if state["identity"] != self.task.identity():
+            raise ValueError(
+                f"{self.out} holds a run of another model or other data; choose another folder"
+            )
+        for name, tensors in state["modules"].items():
+            self.raw[name].load_state_dict(tensors)
+        for name, optimizers in self.optimizers.items():
+            for optimizer, saved in zip(optimizers, state["optimizers"][name], strict=True):
+                optimizer.load_state_dict(saved)
+        device = self.accelerator.device
+        self.average.tensors = {n: t.to(device) for n, t in state["average"].items()}
+        self.step = state["step"]
+        log.info("resuming %s after step %d", self.out, self.step)
+
+    def fit(self) -> Path:
+        """Train to the end; return the path of the exported model."""
+        self.resume()
+        report = Report(self.accelerator, self.run, self.step)
+        for batches in self.batches():
+            values = self.update(batches)
+            self.step += 1
+            report.step(self.step, values, self.optimizers)
+            last = self.step == self.run.steps
+            if last or self.step % self.run.validate_every == 0:
+                self.show(report)
+            if last or self.step % self.run.save_every == 0:
+                self.save()
+        report.close()
+        return self.export_path
+
+    @property
+    def export_path(self) -> Path:
+        """Where the averaged model is written."""
+        return self.out / f"{self.task.main}.safetensors"
+
+    def update(self, batches: list[Batch]) -> dict[str, Tensor]:
+        """One optimiser step of every phase."""
+        values: dict[str, Tensor] = {}
+        factor_step = (self.step, self.run.steps)
+        for name, phase in self.task.phases.items():
+            if self.step < phase.start:
+                continue
+            # the same generator state whether or not the run was resumed here
+            generator = self.generator("loss", name)
+            torch.manual_seed(rng.derive(self.run.seed, "dropout", self.step, self.rank, name))
+            module = self.task.modules[phase.module]
+            for part, batch in enumerate(batches):
+                wait = part < len(batches) - 1 and hasattr(module, "no_sync")
+                with self.accelerator.no_sync(module) if wait else torch.enable_grad():
+                    loss, logged = self.task.loss(name, batch, self.step, generator)
+                    self.accelerator.backward(loss / len(batches))
+            if phase.optim.clip:
+                values[f"{name}/gradient"] = self.accelerator.clip_grad_norm_(
+                    module.parameters(), phase.optim.clip
+                )
+            set_learning_rate(self.optimizers[name], phase.optim.factor(*factor_step))
+            for optimizer in self.optimizers[name]:
+                optimizer.step()
+            for trained in self.raw.values():
+                trained.zero_grad(set_to_none=True)
+            values |= {f"{name}/{key}": value.detach() for key, value in logged.items()}
+        self.average.update(self.main.named_parameters(), self.step)
+        return values
+
+    def generator(self, *purpose: int | str) -> torch.Generator:
+        """A generator for this step, this device and a purpose."""
+        seed = rng.derive(self.run.seed, self.step, self.rank, *purpose)
+        return torch.Generator().manual_seed(seed)
+
+    def batches(self) -> Iterator[list[Batch]]:
+        """The remaining steps' batches, each in its accumulation parts, one step read ahead."""
+        device = self.accelerator.device
+
+        def read(step: int) -> list[Batch]:
+            indices = step_indices(self.task.examples, self.run, step, self.rank, self.world)
+            seed = rng.derive(self.run.seed, step, self.rank, "load")
+            generator = torch.Generator().manual_seed(seed)
+            return [self.task.load(part, generator) for part in indices.chunk(self.run.accumulate)]
+
+        with ThreadPoolExecutor(1) as reader:
+            steps = range(self.step, self.run.steps)
+            ahead = reader.submit(read, steps[0]) if steps else None
+            for step in steps:
+                assert ahead is not None
+                batches = ahead.result()
+                if step + 1 < self.run.steps:
+                    ahead = reader.submit(read, step + 1)
+                yield [{k: v.to(device, non_blocking=True) for k, v in b.items()} for b in batches]
+
+    def averaged(self) -> nn.Module:
+        """A copy of the main module with the averaged weights."""
+        model = copy.deepcopy(self.main).eval()
+        for name, parameter in model.named_parameters():
+            parameter.data.copy_(self.average.tensors[name])
+        return model
+
+    def show(self, report: Report) -> None:
+        """Held-out scores and a sample picture, by the main process."""
+        if self.accelerator.is_main_process:
+            model = self.averaged()
+            with torch.no_grad():
+                report.scores(self.step, self.task.validate(model), self.task.sample(model))
+        self.accelerator.wait_for_everyone()
+
+    def save(self) -> None:
+        """Write the checkpoint and the model as it is now, by the main process."""
+        if self.accelerator.is_main_process:
+            checkpoints.save(self.checkpoints, self.step, self.state())
+            facts: dict[str, object] = {"steps": self.step, "seed": self.run.seed}
+            self.task.export(self.averaged(), self.export_path, facts)
+        self.accelerator.wait_for_everyone()
+
+
+def describe(**parts: object) -> str:
+    """A stable text of what makes two runs the same."""
+    return json.dumps(parts, sort_keys=True, default=str)

@@ -1,0 +1,110 @@
+"""What a masked model sees in training: which tokens are hidden, which visible ones are wrong.
+
+Shape legend: B batch, L tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from demask.registry import Table
+
+
+def cosine_ratio(count: int, generator: torch.Generator) -> Tensor:
+    """cos(pi/2 u): MaskGIT (arXiv 2202.04200)."""
+    return torch.cos(math.pi / 2 * torch.rand(count, generator=generator))
+
+
+def arccos_ratio(count: int, generator: torch.Generator) -> Tensor:
+    """2/pi arccos(u): as in Muse (arXiv 2301.00704) and Halton MaskGIT (arXiv 2503.17076)."""
+    return torch.arccos(torch.rand(count, generator=generator)) * (2 / math.pi)
+
+
+def uniform_ratio(count: int, generator: torch.Generator) -> Tensor:
+    """Uniform: every mask ratio as often."""
+    return torch.rand(count, generator=generator)
+
+
+def mixed_ratio(count: int, generator: torch.Generator) -> Tensor:
+    """70 % arccos, 30 % Beta(12, 3): more of the nearly empty grids where a picture is decided."""
+    # Beta(12, 3) is the 12th smallest of 14 uniform numbers
+    beta = torch.rand(count, 14, generator=generator).sort(-1).values[:, 11]
+    pick = torch.rand(count, generator=generator) < 0.7
+    return torch.where(pick, arccos_ratio(count, generator), beta)
+
+
+MASK_RATIOS: Table[Callable[[int, torch.Generator], Tensor]] = Table(
+    "mask ratio",
+    {
+        "cosine": cosine_ratio,
+        "arccos": arccos_ratio,
+        "uniform": uniform_ratio,
+        "mixed": mixed_ratio,
+    },
+)
+
+
+@dataclass(frozen=True)
+class Masking:
+    """How pictures are hidden in training.
+
+    Attributes:
+        ratio: the distribution of the hidden fraction, a row of `MASK_RATIOS`.
+        complementary: show every picture twice, with each half of its tokens hidden once.
+        corruption: up to this fraction of the visible tokens is replaced by random codes (the
+            fraction is drawn per picture), so that predictions at visible tokens mean something.
+        visible_weight: the weight of the loss on visible tokens; hidden ones have 1.
+    """
+
+    ratio: str = "mixed"
+    complementary: bool = False
+    corruption: float = 0.15
+    visible_weight: float = 0.1
+
+    def __post_init__(self) -> None:
+        MASK_RATIOS[self.ratio]
+        if not 0 <= self.corruption <= 1:
+            raise ValueError(f"corruption must be within 0 and 1, not {self.corruption}")
+
+
+@dataclass(frozen=True)
+class Masked:
+    """A batch to learn from: the input ids, the true ones, and the weight of each token's loss."""
+
+    input_BL: Tensor
+    target_BL: Tensor
+    weight_BL: Tensor
+    hidden_BL: Tensor
+
+
+def hide(
+    ids_BL: Tensor, masking: Masking, codebook_size: int, mask_id: int, generator: torch.Generator
+) -> Masked:
+    """Hide at least one token of each picture, and corrupt some visible ones.
+
+    With ``complementary`` the batch doubles: the second half hides what the first half shows.
+    """
+    count, tokens = ids_BL.shape
+    ratio_B = MASK_RATIOS[masking.ratio](count, generator)
+    hidden_B = (ratio_B * tokens).ceil().clamp(1, tokens)
+    order_BL = torch.rand(count, tokens, generator=generator).argsort(-1)
+    hidden_BL = order_BL < hidden_B[:, None]
+    if masking.complementary:
+        # a grid hidden as a whole has no other half: hide it as a whole again
+        other_BL = ~hidden_BL | (hidden_B == tokens)[:, None]
+        hidden_BL, ids_BL = torch.cat([hidden_BL, other_BL]), ids_BL.repeat(2, 1)
+    wrong_BL = torch.randint(0, codebook_size, ids_BL.shape, generator=generator)
+    corruption_B1 = masking.corruption * torch.rand(len(ids_BL), 1, generator=generator)
+    corrupt_BL = torch.rand(ids_BL.shape, generator=generator) < corruption_B1
+    input_BL = torch.where(corrupt_BL, wrong_BL, ids_BL)
+    return Masked(
+        input_BL=torch.where(hidden_BL, mask_id, input_BL),
+        target_BL=ids_BL,
+        weight_BL=torch.where(hidden_BL, 1.0, masking.visible_weight),
+        hidden_BL=hidden_BL,
+    )

@@ -1,0 +1,74 @@
+"""What the training loop needs to know of a thing to train."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from demask.training.optim import Optim
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One loss and the module that it trains.
+
+    Attributes:
+        module: its name in ``Task.modules``.
+        optim: how it is optimised.
+        start: the first step at which it takes part.
+    """
+
+    module: str
+    optim: Optim
+    start: int = 0
+
+
+class Task(ABC):
+    """Something to train: modules, batches, losses.
+
+    Everything random is drawn from the generator that is passed in, which the loop derives from
+    the seed and the step: that, and nothing else, is why a resumed run repeats the broken one.
+
+    Attributes:
+        modules: what is trained, by name; the loop puts its wrapped versions here.
+        main: the name of the module whose average is exported.
+        phases: the losses of a step, in order; each is a name that `loss` knows.
+        examples: how many training examples there are.
+    """
+
+    modules: dict[str, nn.Module]
+    main: str
+    phases: dict[str, Phase]
+    examples: int
+
+    @abstractmethod
+    def identity(self) -> str:
+        """Describes model and data; a run is never resumed as another."""
+
+    @abstractmethod
+    def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
+        """The examples of these indices, augmented, on the CPU. Runs in another thread."""
+
+    @abstractmethod
+    def loss(
+        self, phase: str, batch: Batch, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a phase, and values to log."""
+
+    @abstractmethod
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Held-out scores of the averaged model."""
+
+    @abstractmethod
+    def sample(self, model: nn.Module) -> Tensor:
+        """A picture (3, H, W) in [0, 1] that shows how far the averaged model is."""
+
+    @abstractmethod
+    def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
+        """Write the averaged model as a user loads it."""

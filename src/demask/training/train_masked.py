@@ -1,0 +1,187 @@
+"""Train a masked generative transformer on cached tokens.
+
+Shape legend: B batch, L tokens, V codebook.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from demask import rng
+from demask.checkpoint.save import save_model
+from demask.data.tokens import TokenCache
+from demask.sampling.decode import Sampler, decode
+from demask.sampling.edit import blank
+from demask.training.loop import describe
+from demask.training.losses import token_cross_entropy
+from demask.training.masking import Masking, hide
+from demask.training.optim import Optim
+from demask.training.task import Batch, Phase, Task
+from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
+from demask.types import Condition, Step, Tokenizer, Transformer
+
+
+@dataclass(frozen=True)
+class MaskedRecipe:
+    """What to train on what.
+
+    Attributes:
+        width: of the transformer.
+        depth: its blocks.
+        heads: its attention heads.
+        mlp_width: hidden channels of its MLPs.
+        dropout: on its residual branches.
+        class_dropout: how often the class is replaced by "any", for classifier-free guidance.
+        label_smoothing: of the cross-entropy.
+        masking: what is hidden.
+        optim: the optimiser.
+    """
+
+    width: int = 256
+    depth: int = 8
+    heads: int = 4
+    mlp_width: int = 512
+    dropout: float = 0.0
+    class_dropout: float = 0.1
+    label_smoothing: float = 0.1
+    masking: Masking = field(default_factory=Masking)
+    optim: Optim = field(default_factory=Optim)
+
+
+class MaskedTask(Task):
+    """Trains a `ModernMaskGIT`.
+
+    Args:
+        recipe: what to train.
+        tokens: the pictures' tokens.
+        held_out: other pictures' tokens, to measure on.
+        tokenizer: paints the samples.
+    """
+
+    main = "transformer"
+
+    def __init__(
+        self, recipe: MaskedRecipe, tokens: TokenCache, held_out: TokenCache, tokenizer: Tokenizer
+    ) -> None:
+        self.recipe, self.tokens, self.held_out = recipe, tokens, held_out
+        self.tokenizer = tokenizer
+        self.examples = len(tokens)
+        config = ModernMaskGITConfig(
+            codebook_size=tokenizer.codebook_size,
+            num_classes=len(tokens.class_names),
+            grid=tokens.grid,
+            width=recipe.width,
+            depth=recipe.depth,
+            heads=recipe.heads,
+            mlp_width=recipe.mlp_width,
+            dropout=recipe.dropout,
+        )
+        self.config = config
+        self.modules: dict[str, nn.Module] = {"transformer": ModernMaskGIT(config)}
+        self.phases = {"predict": Phase("transformer", recipe.optim)}
+
+    def identity(self) -> str:
+        """The recipe and the token cache."""
+        return describe(task="masked", recipe=asdict(self.recipe), tokens=self.tokens.fingerprint)
+
+    def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
+        """Ids (B, L) of one view of each picture, and class ids (B), some of them dropped."""
+        view_B = torch.randint(self.tokens.views, indices.shape, generator=generator)
+        ids_BL, label_B = self.tokens.read(indices, view_B)
+        dropped_B = torch.rand(label_B.shape, generator=generator) < self.recipe.class_dropout
+        class_ids_B = torch.where(dropped_B, self.config.num_classes, label_B)
+        masked = hide(
+            ids_BL,
+            self.recipe.masking,
+            self.config.codebook_size,
+            self.config.codebook_size,
+            generator,
+        )
+        if self.recipe.masking.complementary:
+            class_ids_B = class_ids_B.repeat(2)
+        return {"class_ids": class_ids_B, **asdict(masked)}
+
+    def loss(
+        self, phase: str, batch: Batch, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy on hidden tokens, and a little on visible ones."""
+        logits_BLV = self.modules["transformer"](batch["input_BL"], batch["class_ids"])
+        loss = token_cross_entropy(
+            logits_BLV, batch["target_BL"], batch["weight_BL"], self.recipe.label_smoothing
+        )
+        return loss, {"loss": loss}
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """See `held_out_cross_entropy`; on the first 1,000 held-out pictures."""
+        assert isinstance(model, ModernMaskGIT)
+        count = min(1000, len(self.held_out))
+        plain_B = torch.zeros(count, dtype=torch.int64)
+        return held_out_cross_entropy(model, *self.held_out.read(torch.arange(count), plain_B))
+
+    def sample(self, model: nn.Module) -> Tensor:
+        """Eight pictures of each of the first classes, a row each."""
+        assert isinstance(model, ModernMaskGIT)
+        device = next(model.parameters()).device
+        classes = torch.arange(min(10, self.config.num_classes)).repeat_interleave(8)
+        canvas = blank(len(classes), self.tokens.grid, model.mask_id, device)
+        generators = rng.image_generators(range(len(classes)))
+        condition = Condition({"class_ids": classes.to(device)})
+        state = None
+        for state in decode(model.predict, condition, canvas, generators, Sampler(steps=12)):
+            pass
+        assert state is not None
+        ids_BHW = state.ids_BL.unflatten(1, self.tokens.grid)
+        image_BCHW = self.tokenizer.decode(ids_BHW.cpu())
+        rows = [torch.cat(list(row), dim=-1) for row in image_BCHW.split(8)]
+        return torch.cat(rows, dim=-2)
+
+    def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
+        """Write the transformer in half precision, with its class names."""
+        class_names = list(self.tokens.class_names)
+        save_model(
+            path, model, "modern_maskgit", torch.float16, class_names=class_names, training=facts
+        )
+
+
+@torch.no_grad()
+def held_out_cross_entropy(
+    model: Transformer, ids_BL: Tensor, label_B: Tensor, batch_size: int = 100
+) -> dict[str, float]:
+    """Cross-entropy in nats a hidden token, without label smoothing or corruption.
+
+    The mask ratios are spread evenly over the pictures, the hidden positions drawn with seed 0.
+
+    Args:
+        model: on any device.
+        ids_BL: the true ids.
+        label_B: the class numbers.
+        batch_size: pictures at a time.
+
+    Returns:
+        The mean over all hidden tokens, and over those of pictures with few (under 30 %), about
+        half (35 to 65 %) and most (over 90 %) of their tokens hidden.
+    """
+    assert isinstance(model, nn.Module)
+    device = next(model.parameters()).device
+    generator = torch.Generator().manual_seed(0)
+    ratio_B = (torch.randperm(len(ids_BL), generator=generator) + 0.5) / len(ids_BL)
+    order_BL = torch.rand(ids_BL.shape, generator=generator).argsort(-1)
+    hidden_BL = order_BL < (ratio_B * ids_BL.shape[1]).ceil()[:, None]
+    losses = []
+    for part in torch.arange(len(ids_BL)).split(batch_size):
+        input_BL = torch.where(hidden_BL[part], model.mask_id, ids_BL[part])
+        condition = Condition({"class_ids": label_B[part].to(device)})
+        step = Step(0, 1, model.grid, hidden_BL[part].double().mean(-1))
+        logits_BLV = model.predict(input_BL.to(device), condition, step).logits_BLV
+        log_p_BLV = logits_BLV.float().log_softmax(-1).cpu()
+        losses.append(-log_p_BLV.gather(-1, ids_BL[part][..., None])[..., 0])
+    loss_BL = torch.cat(losses)
+    scores = {"cross_entropy": float(loss_BL[hidden_BL].mean())}
+    for name, low, high in (("few", 0, 0.3), ("half", 0.35, 0.65), ("most", 0.9, 1)):
+        rows_BL = hidden_BL & ((ratio_B >= low) & (ratio_B <= high))[:, None]
+        scores[f"cross_entropy_{name}_hidden"] = float(loss_BL[rows_BL].mean())
+    return scores

@@ -1,0 +1,194 @@
+"""Train a tokenizer: reconstruction, then an adversary for texture.
+
+Shape legend: B batch, C channels, H W rows and columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from demask.checkpoint.save import save_model
+from demask.data.pictures import Pictures
+from demask.data.transforms import random_view, to_tensor
+from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
+from demask.tokenizer.discriminator import PatchDiscriminator
+from demask.training.losses import (
+    balance,
+    edge_l1,
+    feature_matching,
+    hinge_discriminator,
+    spectrum_l1,
+)
+from demask.training.loop import describe
+from demask.training.optim import Optim
+from demask.training.task import Batch, Phase, Task
+
+
+@dataclass(frozen=True)
+class TokenizerLoss:
+    """The weights of the tokenizer's losses.
+
+    Attributes:
+        l1: of the absolute error.
+        l2: of the squared error.
+        spectrum: of the L1 distance of Fourier magnitudes.
+        edge: of the L1 distance of neighbour differences.
+        adversarial: of the hinge loss, relative to the balanced weight; 0 = no adversary.
+        matching: of the discriminator's feature distance.
+        adversary_start: the step at which the adversary starts.
+    """
+
+    l1: float = 1.0
+    l2: float = 1.0
+    spectrum: float = 0.5
+    edge: float = 0.0
+    adversarial: float = 0.1
+    matching: float = 0.5
+    adversary_start: int = 0
+
+
+@dataclass(frozen=True)
+class TokenizerRecipe:
+    """What to train on what.
+
+    Attributes:
+        model: the tokenizer's sizes.
+        size: side of the square training pictures, in pixels.
+        flip: mirror half of them.
+        shift: move them by up to this many pixels.
+        loss: the weights of the losses.
+        optim: the tokenizer's optimiser.
+        adversary: the discriminator's optimiser.
+    """
+
+    size: int
+    model: ConvTokenizerConfig = field(default_factory=ConvTokenizerConfig)
+    flip: bool = True
+    shift: int = 0
+    loss: TokenizerLoss = field(default_factory=TokenizerLoss)
+    optim: Optim = field(default_factory=Optim)
+    adversary: Optim = field(
+        default_factory=lambda: Optim(learning_rate=4e-4, betas=(0.5, 0.9), weight_decay=0.0)
+    )
+
+
+class TokenizerTask(Task):
+    """Trains a `ConvTokenizer`, with a `PatchDiscriminator` where the recipe wants one.
+
+    Args:
+        recipe: what to train.
+        pictures: what to train on.
+        held_out: other pictures, to measure on.
+    """
+
+    main = "tokenizer"
+
+    def __init__(self, recipe: TokenizerRecipe, pictures: Pictures, held_out: Pictures) -> None:
+        self.recipe, self.pictures, self.held_out = recipe, pictures, held_out
+        self.examples = len(pictures)
+        tokenizer = ConvTokenizer(recipe.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if recipe.size % tokenizer.downsampling:
+            raise ValueError(f"size {recipe.size} is no multiple of {tokenizer.downsampling}")
+        self.modules: dict[str, nn.Module] = {"tokenizer": tokenizer}
+        start = recipe.loss.adversary_start
+        self.phases = {"reconstruct": Phase("tokenizer", recipe.optim)}
+        if recipe.loss.adversarial:
+            self.modules["adversary"] = PatchDiscriminator()
+            self.phases["discriminate"] = Phase("adversary", recipe.adversary, start)
+
+    def identity(self) -> str:
+        """The recipe and how many pictures there are."""
+        return describe(task="tokenizer", recipe=asdict(self.recipe), pictures=self.examples)
+
+    def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
+        """Pictures (B, 3, H, W)."""
+        recipe = self.recipe
+        images = [
+            random_view(self.pictures[i].image, recipe.size, recipe.flip, recipe.shift, generator)
+            for i in indices.tolist()
+        ]
+        return {"image_BCHW": torch.stack(images)}
+
+    def loss(
+        self, phase: str, batch: Batch, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Both phases of a step see the same pictures."""
+        image_BCHW = batch["image_BCHW"].contiguous(memory_format=torch.channels_last)
+        if phase == "discriminate":
+            with torch.no_grad():
+                fake_BCHW = self.modules["tokenizer"](image_BCHW).clamp(0, 1)
+            adversary = self.modules["adversary"]
+            loss = hinge_discriminator(adversary(image_BCHW)[0], adversary(fake_BCHW)[0])
+            return loss, {"loss": loss}
+        return self.reconstruction_loss(image_BCHW, step)
+
+    def reconstruction_loss(
+        self, image_BCHW: Tensor, step: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Everything that the tokenizer itself is trained for."""
+        weights = self.recipe.loss
+        made_BCHW = self.modules["tokenizer"](image_BCHW)
+        l1, l2 = F.l1_loss(made_BCHW, image_BCHW), F.mse_loss(made_BCHW, image_BCHW)
+        loss = weights.l1 * l1 + weights.l2 * l2
+        if weights.spectrum:
+            loss = loss + weights.spectrum * spectrum_l1(made_BCHW, image_BCHW)
+        if weights.edge:
+            loss = loss + weights.edge * edge_l1(made_BCHW, image_BCHW)
+        logged = {"l1": l1, "psnr": -10 * torch.log10(l2)}
+        if not weights.adversarial or step < weights.adversary_start:
+            return loss, logged
+        adversary = self.modules["adversary"]
+        scores, features = adversary(made_BCHW)
+        with torch.no_grad():
+            targets = adversary(image_BCHW)[1]
+        push = -scores.mean()
+        raw = self.modules["tokenizer"]
+        tokenizer = raw.module if hasattr(raw, "module") else raw
+        weight = weights.adversarial * balance(loss, push, tokenizer.last_layer)  # type: ignore[union-attr, arg-type]
+        loss = loss + weight * push + weights.matching * feature_matching(features, targets)
+        return loss, {**logged, "adversarial_weight": weight}
+
+    def held_out_images(self, count: int) -> Tensor:
+        """The first held-out pictures, (count, 3, H, W)."""
+        with ThreadPoolExecutor(2) as readers:
+            images = readers.map(
+                lambda i: to_tensor(self.held_out[i].image, self.recipe.size),
+                range(min(count, len(self.held_out))),
+            )
+            return torch.stack(list(images))
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """PSNR of 1,000 held-out pictures' reconstructions, and the share of codes used."""
+        assert isinstance(model, ConvTokenizer)
+        device = model.last_layer.device
+        errors, ids = [], []
+        for image_BCHW in self.held_out_images(1000).split(100):
+            ids_BHW = model.encode(image_BCHW.to(device))
+            error = (model.decode(ids_BHW).cpu() - image_BCHW).square().mean((1, 2, 3))
+            errors.append(error)
+            ids.append(ids_BHW)
+        psnr = -10 * torch.log10(torch.cat(errors))
+        return {"psnr": float(psnr.mean()), "codebook_usage": model.usage(torch.cat(ids))}
+
+    def sample(self, model: nn.Module) -> Tensor:
+        """Held-out pictures above their reconstructions, eight in a row."""
+        assert isinstance(model, ConvTokenizer)
+        image_BCHW = self.held_out_images(32)
+        made_BCHW = model.decode(model.encode(image_BCHW.to(model.last_layer.device))).cpu()
+        rows: Sequence[Tensor] = [
+            torch.cat(list(part), dim=-1)
+            for pair in zip(image_BCHW.split(8), made_BCHW.split(8), strict=True)
+            for part in pair
+        ]
+        return torch.cat([row for row in rows if row.shape[-1] == rows[0].shape[-1]], dim=-2)
+
+    def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
+        """Write the tokenizer in half precision."""
+        save_model(path, model, "conv_tokenizer", torch.float16, training=facts)

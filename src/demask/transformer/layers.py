@@ -1,0 +1,71 @@
+"""Building blocks of the transformers that we train ourselves.
+
+Shape legend: B batch, N sequence, D width, H heads, K channels of a head.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from demask.types import Grid
+
+
+def rotary_2d(grid: Grid, head_width: int, device: torch.device, theta: float = 100.0) -> Tensor:
+    """Cosines and sines (2, L, head_width / 2) of 2-D rotary positions.
+
+    Half of the channels turn with the row, half with the column (arXiv 2104.09864, per axis).
+    The low ``theta`` suits grids of 8 to 64 tokens a side.
+    """
+    per_axis = head_width // 4
+    speed = theta ** (-torch.arange(per_axis, device=device) / per_axis)
+    row, column = torch.meshgrid(*(torch.arange(n, device=device) for n in grid), indexing="ij")
+    angle = torch.cat([p.reshape(-1, 1) * speed for p in (row, column)], dim=-1)
+    return torch.stack([angle.cos(), angle.sin()])
+
+
+def rotate(x_BHNK: Tensor, rotary: Tensor) -> Tensor:
+    """Turn channel k together with channel k + K/2 by the angle of their position."""
+    cos, sin = rotary.to(x_BHNK.dtype)
+    first, second = x_BHNK.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+
+
+class Attention(nn.Module):
+    """Self-attention with normalised queries and keys (arXiv 2302.05442) and rotary positions."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.query_norm = nn.RMSNorm(width // heads, eps=1e-6)
+        self.key_norm = nn.RMSNorm(width // heads, eps=1e-6)
+        self.out = nn.Linear(width, width, bias=False)
+
+    def forward(
+        self, x_BND: Tensor, rotary: Tensor, extra_value_BND: Tensor | None = None
+    ) -> Tensor:
+        """Same shape in and out; ``extra_value_BND`` is added to the attention's input for the
+        values alone (the top-down signal of self-guidance)."""
+        q, k, v = self.qkv(x_BND).chunk(3, dim=-1)
+        if extra_value_BND is not None:
+            v = v + F.linear(extra_value_BND, self.qkv.weight.chunk(3)[2])
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
+        q, k = rotate(self.query_norm(q), rotary), rotate(self.key_norm(k), rotary)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class GatedMLP(nn.Module):
+    """SwiGLU (arXiv 2002.05202)."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(width, 2 * hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """Same shape in and out."""
+        gate, value = self.up(x_BND).chunk(2, dim=-1)
+        return self.down(F.silu(gate) * value)

@@ -1,0 +1,138 @@
+"""Our own small MaskGIT, for training from scratch.
+
+Pre-norm, normalised queries and keys, SwiGLU, 2-D rotary positions, and the class entering by
+adaptive layer norm from one shared projection (AdaLN-single, arXiv 2310.00426).
+
+Shape legend: B batch, L tokens, V codebook, D width.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from demask.transformer.layers import Attention, GatedMLP, rotary_2d
+from demask.types import Condition, Grid, Prediction, Step
+
+
+@dataclass(frozen=True)
+class ModernMaskGITConfig:
+    """Sizes of a `ModernMaskGIT`.
+
+    Attributes:
+        codebook_size: codes of the tokenizer.
+        num_classes: classes; one more id, ``num_classes``, means "any".
+        grid: rows and columns that it is trained on.
+        width: D.
+        depth: blocks.
+        heads: attention heads; ``width / heads`` is a multiple of 4.
+        mlp_width: hidden channels of the gated MLP.
+        dropout: on the residual branches, in training.
+    """
+
+    codebook_size: int
+    num_classes: int
+    grid: Grid = (8, 8)
+    width: int = 256
+    depth: int = 8
+    heads: int = 4
+    mlp_width: int = 512
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.width % (4 * self.heads):
+            raise ValueError(f"width {self.width} must be a multiple of 4 x {self.heads} heads")
+
+
+class Block(nn.Module):
+    """Attention and MLP, each shifted, scaled and gated by the condition."""
+
+    def __init__(self, config: ModernMaskGITConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(config.width, eps=1e-6, elementwise_affine=False)
+        self.attention = Attention(config.width, config.heads)
+        self.mlp_norm = nn.RMSNorm(config.width, eps=1e-6, elementwise_affine=False)
+        self.mlp = GatedMLP(config.width, config.mlp_width)
+        self.modulation = nn.Parameter(torch.zeros(6, config.width))
+        self.dropout = config.dropout
+
+    def forward(
+        self,
+        x_BLD: Tensor,
+        shared_B6D: Tensor,
+        rotary: Tensor,
+        extra_value_BLD: Tensor | None = None,
+    ) -> Tensor:
+        """Same shape in and out."""
+        modulation = (shared_B6D + self.modulation)[:, :, None].unbind(1)
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = modulation
+        attended_BLD = self.attention(
+            self.attention_norm(x_BLD) * (1 + scale_a) + shift_a, rotary, extra_value_BLD
+        )
+        x_BLD = x_BLD + gate_a * F.dropout(attended_BLD, self.dropout, self.training)
+        thought_BLD = self.mlp(self.mlp_norm(x_BLD) * (1 + scale_m) + shift_m)
+        return x_BLD + gate_m * F.dropout(thought_BLD, self.dropout, self.training)
+
+
+class ModernMaskGIT(nn.Module):
+    """Half-hidden ids + class -> logits; see `ModernMaskGITConfig`."""
+
+    def __init__(self, config: ModernMaskGITConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.codebook_size = self.mask_id = config.codebook_size
+        self.grid = config.grid
+        self.null_class = config.num_classes
+        self.embed = nn.Embedding(config.codebook_size + 1, config.width)
+        self.embed_class = nn.Embedding(config.num_classes + 1, config.width)
+        self.modulate = nn.Linear(config.width, 6 * config.width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.head = nn.Linear(config.width, config.codebook_size)
+        self.reset()
+
+    def reset(self) -> None:
+        """Initialise: small embeddings, and residual branches that start small."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=1 / math.sqrt(module.in_features))
+        nn.init.normal_(self.embed.weight, std=0.5)
+        nn.init.normal_(self.embed_class.weight, std=0.5)
+        nn.init.normal_(self.modulate.weight, std=0.02)
+        nn.init.zeros_(self.modulate.bias)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            with torch.no_grad():
+                # the gates, so that every branch counts from the first step
+                block.modulation[2] = block.modulation[5] = 1 / math.sqrt(2 * self.config.depth)
+
+    def forward(self, ids_BL: Tensor, class_ids_B: Tensor, grid: Grid | None = None) -> Tensor:
+        """Logits (B, L, V)."""
+        return self.head(self.norm(self.features(ids_BL, class_ids_B, grid or self.grid)))
+
+    def features(self, ids_BL: Tensor, class_ids_B: Tensor, grid: Grid) -> Tensor:
+        """The last hidden states (B, L, D)."""
+        x_BLD = self.embed(ids_BL)
+        shared_B6D = self.modulate(F.silu(self.embed_class(class_ids_B)))
+        shared_B6D = shared_B6D.unflatten(-1, (6, -1))
+        head_width = self.config.width // self.config.heads
+        rotary = rotary_2d(grid, head_width, ids_BL.device)
+        for block in self.blocks:
+            x_BLD = block(x_BLD, shared_B6D, rotary)
+        return x_BLD
+
+    def predict(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
+        """A `Predict`; the condition holds ``class_ids`` (B), ``null_class`` for no class."""
+        features_BLD = self.features(ids_BL, condition["class_ids"], step.grid)
+        return Prediction(self.head(self.norm(features_BLD)), features_BLD)
+
+    def unconditional(self) -> Condition:
+        """The condition of one picture of any class, as class dropout trained it."""
+        device = self.embed.weight.device
+        return Condition({"class_ids": torch.tensor([self.null_class], device=device)})
