@@ -1,0 +1,47 @@
+"""Quantisers with a learned codebook: latents <-> ids.
+
+Shape legend: B batch, D latent width, H W rows and columns, N vectors, K codebook.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+MAX_DISTANCES = 1 << 24
+"""Entries of the distance matrix held at once (64 MiB in float32)."""
+
+
+class VectorQuantizer(nn.Module):
+    """Each latent vector is replaced by the nearest row of a codebook (arXiv 1711.00937, eq. 1).
+
+    Args:
+        codebook_size: K.
+        width: D.
+    """
+
+    def __init__(self, codebook_size: int, width: int) -> None:
+        super().__init__()
+        self.codebook_size = codebook_size
+        self.embedding = nn.Embedding(codebook_size, width)
+
+    def ids(self, latent_BDHW: Tensor) -> Tensor:
+        """Latents -> the ids (B, H, W) of the nearest codes by squared distance.
+
+        Its memory does not grow with the picture: vectors are compared in chunks.
+        """
+        batch, width, height, columns = latent_BDHW.shape
+        vectors_ND = latent_BDHW.permute(0, 2, 3, 1).reshape(-1, width)
+        codes_KD = self.embedding.weight
+        squares_K = codes_KD.square().sum(-1)
+        chunk = max(1, MAX_DISTANCES // self.codebook_size)
+        # |z - e|^2 without |z|^2, which is the same for every code
+        nearest = [
+            torch.addmm(squares_K, part_ND, codes_KD.T, alpha=-2).argmin(-1)
+            for part_ND in vectors_ND.split(chunk)
+        ]
+        return torch.cat(nearest).view(batch, height, columns)
+
+    def values(self, ids_BHW: Tensor) -> Tensor:
+        """Ids -> the codes (B, D, H, W) that they stand for."""
+        return self.embedding(ids_BHW).movedim(-1, 1)

@@ -1,0 +1,139 @@
+"""The published MaskGIT tokenizer, a VQGAN (arXiv 2202.04200), under its public weights' names.
+
+Shape legend: B batch, C channels, H W rows and columns, D latent width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from demask.tokenizer.blocks import GROUPS, Level, ResBlock, norm, same_conv
+from demask.tokenizer.quantizer import VectorQuantizer
+
+
+@dataclass(frozen=True)
+class VQGANConfig:
+    """Sizes of a `VQGAN`; the defaults are the published ones.
+
+    Attributes:
+        channels: channels at the finest level, a multiple of 32.
+        multipliers: channels of each level, finest first, as multiples of ``channels``; each
+            level but the last halves the picture's sides.
+        blocks: residual blocks a level, and in the middle.
+        codebook_size: codes.
+        latent_width: D, channels of a code.
+        image_channels: channels of a picture.
+        dropout: in the residual blocks, in training.
+    """
+
+    channels: int = 128
+    multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
+    blocks: int = 2
+    codebook_size: int = 1024
+    latent_width: int = 256
+    image_channels: int = 3
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.channels % GROUPS:
+            raise ValueError(f"channels {self.channels} must be a multiple of {GROUPS}")
+        if not self.multipliers or min(self.multipliers) < 1:
+            raise ValueError("multipliers needs one entry of at least 1 a level")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level, finest first."""
+        return tuple(self.channels * multiplier for multiplier in self.multipliers)
+
+    @classmethod
+    def imagenet(cls) -> VQGANConfig:
+        """The published tokenizer of the ImageNet models, for 256x256 and 512x512 pixels."""
+        return cls()
+
+
+class Encoder(nn.Module):
+    """Pixels -> latents."""
+
+    def __init__(self, config: VQGANConfig) -> None:
+        super().__init__()
+        widths = (config.channels, *config.widths)
+        self.conv_in = same_conv(config.image_channels, config.channels, 3, bias=False)
+        self.down = nn.ModuleList(
+            Level(a, b, config.blocks, config.dropout, upsamples=False) for a, b in pairwise(widths)
+        )
+        self.mid = nn.ModuleList(
+            ResBlock(widths[-1], widths[-1], config.dropout) for _ in range(config.blocks)
+        )
+        self.norm_out = norm(widths[-1])
+        self.conv_out = same_conv(widths[-1], config.latent_width, 1, bias=True)
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """Pictures -> latents (B, D, h, w)."""
+        x_BCHW = self.conv_in(image_BCHW)
+        for index, level in enumerate(self.down):
+            x_BCHW = level(x_BCHW if index == 0 else F.avg_pool2d(x_BCHW, 2))
+        for block in self.mid:
+            x_BCHW = block(x_BCHW)
+        return self.conv_out(F.silu(self.norm_out(x_BCHW)))
+
+
+class Decoder(nn.Module):
+    """Latents -> pixels; ``up`` is numbered from the finest level, and run from the coarsest."""
+
+    def __init__(self, config: VQGANConfig) -> None:
+        super().__init__()
+        widths = (*config.widths, config.widths[-1])
+        self.conv_in = same_conv(config.latent_width, widths[-1], 3, bias=True)
+        self.mid = nn.ModuleList(
+            ResBlock(widths[-1], widths[-1], config.dropout) for _ in range(config.blocks)
+        )
+        self.up = nn.ModuleList(
+            Level(coarse, fine, config.blocks, config.dropout, upsamples=index > 0)
+            for index, (fine, coarse) in enumerate(pairwise(widths))
+        )
+        self.norm_out = norm(widths[0])
+        self.conv_out = same_conv(widths[0], config.image_channels, 3, bias=True)
+
+    def forward(self, latent_BDHW: Tensor) -> Tensor:
+        """Latents -> pictures, not clipped."""
+        x_BCHW = self.conv_in(latent_BDHW)
+        for block in self.mid:
+            x_BCHW = block(x_BCHW)
+        for level in reversed(self.up):
+            x_BCHW = level(x_BCHW)
+        return self.conv_out(F.silu(self.norm_out(x_BCHW)))
+
+
+class VQGAN(nn.Module):
+    """Pixels <-> ids; see `VQGANConfig`."""
+
+    def __init__(self, config: VQGANConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.codebook_size = config.codebook_size
+        self.downsampling = 2 ** (len(config.multipliers) - 1)
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.quantize = VectorQuantizer(config.codebook_size, config.latent_width)
+
+    def encode(self, image_BCHW: Tensor) -> Tensor:
+        """Pictures in [0, 1] -> ids (B, H / downsampling, W / downsampling).
+
+        Raises:
+            ValueError: a side that is no multiple of ``downsampling``.
+        """
+        height, width = image_BCHW.shape[-2:]
+        if height % self.downsampling or width % self.downsampling:
+            raise ValueError(
+                f"a picture of {width}x{height} pixels: both sides must be multiples of "
+                f"{self.downsampling}"
+            )
+        return self.quantize.ids(self.encoder(image_BCHW.to(self.quantize.embedding.weight)))
+
+    def decode(self, ids_BHW: Tensor) -> Tensor:
+        """Ids (B, H, W) -> pictures (B, 3, h, w) in [0, 1]."""
+        return self.decoder(self.quantize.values(ids_BHW)).clamp(0, 1)

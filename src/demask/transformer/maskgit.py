@@ -1,0 +1,283 @@
+"""The published MaskGIT transformer (arXiv 2202.04200), under the names of its public weights.
+
+A post-norm BERT over the sequence [class token, image tokens]. Ids: image codes 0..K-1, class c is
+K + c, the mask is the last id. Attribute names are the keys of the public state dict.
+
+Shape legend: B batch, L image tokens, S = L + 1 sequence, N any part of it, K codebook, D width,
+H heads, C channels of a head, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from demask.types import Condition, Grid, Prediction, Step
+
+
+@dataclass(frozen=True)
+class MaskGITConfig:
+    """Sizes of a `MaskGIT`.
+
+    Attributes:
+        codebook_size: K, codes of the tokenizer.
+        num_classes: class tokens.
+        grid: rows and columns of the picture's tokens.
+        width: D.
+        depth: blocks.
+        heads: attention heads; they divide ``width``.
+        mlp_width: hidden channels of the MLP.
+        dropout: after the embedding, the attention and the MLP, in training.
+        attention_dropout: on the attention weights, in training.
+        norm_eps: epsilon of every layer norm.
+        tied: the output matrix is the word embedding, as in the original; the weights of the
+            self-guidance authors store it apart.
+    """
+
+    codebook_size: int = 1024
+    num_classes: int = 1000
+    grid: Grid = (16, 16)
+    width: int = 768
+    depth: int = 24
+    heads: int = 16
+    mlp_width: int = 3072
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    norm_eps: float = 1e-12
+    tied: bool = False
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+
+    @property
+    def vocabulary(self) -> int:
+        """V: the codes, the classes and the mask."""
+        return self.codebook_size + self.num_classes + 1
+
+    @property
+    def sequence(self) -> int:
+        """S: the class token and the image tokens."""
+        return self.grid[0] * self.grid[1] + 1
+
+    @classmethod
+    def imagenet_256(cls, *, tied: bool = False) -> MaskGITConfig:
+        """The published ImageNet model for 256x256 pixels."""
+        return cls(tied=tied)
+
+    @classmethod
+    def imagenet_512(cls, *, tied: bool = False) -> MaskGITConfig:
+        """The published ImageNet model for 512x512 pixels."""
+        return cls(grid=(32, 32), tied=tied)
+
+
+class Embedding(nn.Module):
+    """Word plus absolute position, normalised."""
+
+    def __init__(self, config: MaskGITConfig) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(config.vocabulary, config.width)
+        self.position_embeddings = nn.Embedding(config.sequence, config.width)
+        self.embeddings_ln = nn.LayerNorm(config.width, config.norm_eps)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, tokens_BS: Tensor) -> Tensor:
+        """The first block's input (B, S, D)."""
+        words_BSD = self.word_embeddings(tokens_BS)
+        return self.dropout(self.embeddings_ln(words_BSD + self.position_embeddings.weight))
+
+
+class Attention(nn.Module):
+    """Multi-head attention whose keys and values may come from elsewhere than its queries.
+
+    Three projections, not one: fused, they measured no faster at the published size.
+    """
+
+    def __init__(self, config: MaskGITConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.dropout = config.attention_dropout
+        self.query = nn.Linear(config.width, config.width)
+        self.key = nn.Linear(config.width, config.width)
+        self.value = nn.Linear(config.width, config.width)
+        self.out = nn.Linear(config.width, config.width)
+
+    def split(self, x_BND: Tensor) -> Tensor:
+        """The heads, (B, H, N, C)."""
+        return x_BND.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def forward(self, x_BND: Tensor, key_BHSC: Tensor, value_BHSC: Tensor) -> Tensor:
+        """What each of N tokens gathers, (B, N, D)."""
+        gathered_BHNC = F.scaled_dot_product_attention(
+            self.split(self.query(x_BND)),
+            key_BHSC,
+            value_BHSC,
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return self.out(gathered_BHNC.transpose(1, 2).flatten(2))
+
+
+class MLP(nn.Module):
+    """Widen, exact GELU, narrow; then the block's second residual norm."""
+
+    def __init__(self, config: MaskGITConfig) -> None:
+        super().__init__()
+        self.intermediate_output = nn.Linear(config.width, config.mlp_width)
+        self.layer_output = nn.Linear(config.mlp_width, config.width)
+        self.layer_norm = nn.LayerNorm(config.width, config.norm_eps)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """Same shape in and out."""
+        thought_BND = self.layer_output(F.gelu(self.intermediate_output(x_BND)))
+        return self.layer_norm(x_BND + self.dropout(thought_BND))
+
+
+class Block(nn.Module):
+    """Attention and MLP, each followed by its residual norm.
+
+    `forward` is `keys_values` then `update`. An accelerator that keeps keys and values, or merges
+    tokens, calls the two apart, with any part of the sequence.
+    """
+
+    def __init__(self, config: MaskGITConfig) -> None:
+        super().__init__()
+        self.attn_layer_norm = nn.LayerNorm(config.width, config.norm_eps)
+        self.attention = Attention(config)
+        self.ffn = MLP(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def keys_values(
+        self, x_BND: Tensor, extra_value_BND: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, H, N, C) of N tokens.
+
+        Args:
+            x_BND: the block's input.
+            extra_value_BND: a second input for the values alone, which become V(x) + V(extra),
+                the bias of V counted twice (self-guidance, arXiv 2410.13136).
+        """
+        attention = self.attention
+        value_BND = attention.value(x_BND)
+        if extra_value_BND is not None:
+            value_BND = value_BND + attention.value(extra_value_BND)
+        return attention.split(attention.key(x_BND)), attention.split(value_BND)
+
+    def update(self, x_BND: Tensor, key_BHSC: Tensor, value_BHSC: Tensor) -> Tensor:
+        """The block's output for N tokens that look at the given keys and values."""
+        gathered_BND = self.attention(x_BND, key_BHSC, value_BHSC)
+        return self.ffn(self.attn_layer_norm(x_BND + self.dropout(gathered_BND)))
+
+    def forward(self, x_BSD: Tensor, extra_value_BSD: Tensor | None = None) -> Tensor:
+        """Same shape in and out."""
+        return self.update(x_BSD, *self.keys_values(x_BSD, extra_value_BSD))
+
+
+class OutputMatrix(nn.Module):
+    """The last linear layer; where tied, only its bias is its own."""
+
+    def __init__(self, config: MaskGITConfig) -> None:
+        super().__init__()
+        shape = (config.vocabulary, config.width)
+        self.weight = None if config.tied else nn.Parameter(torch.empty(shape))
+        self.bias = nn.Parameter(torch.zeros(config.vocabulary))
+
+
+class Head(nn.Module):
+    """Hidden states -> logits over the codebook alone."""
+
+    def __init__(self, config: MaskGITConfig) -> None:
+        super().__init__()
+        self.codebook_size = config.codebook_size
+        self.mlm_dense = nn.Linear(config.width, config.width)
+        self.mlm_ln = nn.LayerNorm(config.width, config.norm_eps)
+        self.to_logits = OutputMatrix(config)
+
+    def forward(self, x_BLD: Tensor, words_VD: Tensor) -> Tensor:
+        """Logits (B, L, K); ``words_VD`` is the word embedding, used where it is tied."""
+        weight_VD = words_VD if self.to_logits.weight is None else self.to_logits.weight
+        x_BLD = self.mlm_ln(F.gelu(self.mlm_dense(x_BLD)))
+        bias_V = self.to_logits.bias
+        return F.linear(x_BLD, weight_VD[: self.codebook_size], bias_V[: self.codebook_size])
+
+
+class MaskGIT(nn.Module):
+    """Half-hidden ids + class -> logits; see `MaskGITConfig`."""
+
+    def __init__(self, config: MaskGITConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.codebook_size = config.codebook_size
+        self.mask_id = config.vocabulary - 1
+        self.grid = config.grid
+        self.embed = Embedding(config)
+        self.transformer_layers = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.mlm_layer = Head(config)
+        self.reset()
+
+    def reset(self) -> None:
+        """Initialise as BERT: matrices normal with deviation 0.02, biases 0."""
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Embedding, OutputMatrix)):
+                if module.weight is not None:
+                    nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
+                if not isinstance(module, nn.Embedding):
+                    nn.init.zeros_(module.bias)
+
+    @property
+    def blocks(self) -> Sequence[Block]:
+        """The blocks, first to last."""
+        return list(self.transformer_layers)  # type: ignore[arg-type]
+
+    def tokens(self, ids_BL: Tensor, class_ids_B: Tensor) -> Tensor:
+        """The sequence of ids (B, S), class token first.
+
+        Raises:
+            ValueError: a number of tokens that the learned positions do not cover.
+        """
+        if ids_BL.shape[1] != self.config.sequence - 1:
+            rows, columns = self.grid
+            raise ValueError(
+                f"{ids_BL.shape[1]} tokens; this model's learned positions take exactly "
+                f"{rows * columns} ({rows}x{columns})"
+            )
+        return torch.cat([class_ids_B[:, None] + self.codebook_size, ids_BL], dim=1)
+
+    def trace(
+        self, tokens_BS: Tensor, extra_values: Sequence[Tensor] | None = None
+    ) -> list[Tensor]:
+        """Every block's input, then the last block's output: depth + 1 tensors (B, S, D).
+
+        Args:
+            tokens_BS: any ids of the vocabulary, the class position included.
+            extra_values: one second value input (B, S, D) a block; see `Block.keys_values`.
+        """
+        states = [self.embed(tokens_BS)]
+        for index, block in enumerate(self.transformer_layers):
+            extra_BSD = None if extra_values is None else extra_values[index]
+            states.append(block(states[-1], extra_BSD))
+        return states
+
+    def features(self, tokens_BS: Tensor) -> Tensor:
+        """The last hidden states (B, S, D), class position included."""
+        x_BSD = self.embed(tokens_BS)
+        for block in self.transformer_layers:
+            x_BSD = block(x_BSD)
+        return x_BSD
+
+    def logits(self, features_BSD: Tensor) -> Tensor:
+        """The head at the image positions, over the codebook: (B, L, K)."""
+        return self.mlm_layer(features_BSD[:, 1:], self.embed.word_embeddings.weight)
+
+    def forward(self, ids_BL: Tensor, class_ids_B: Tensor) -> Tensor:
+        """Logits (B, L, K)."""
+        return self.logits(self.features(self.tokens(ids_BL, class_ids_B)))
+
+    def predict(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
+        """A `Predict`; the condition holds ``class_ids`` (B) in [0, num_classes)."""
+        features_BSD = self.features(self.tokens(ids_BL, condition["class_ids"]))
+        return Prediction(self.logits(features_BSD), features_BSD)
