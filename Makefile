@@ -1,0 +1,71 @@
+# Everything runs in .venv, which is made on the first call. `make help` lists the targets.
+# On a machine without a GPU, a smaller torch does:
+#   make demo TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+
+# What is installed is remembered in files: a repeated call installs nothing.
+TORCH_STAMP := $(VENV)/.torch-$(shell echo '$(TORCH)' | cksum | cut -d ' ' -f 1)
+RUN_STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+
+CLASSES ?= airplane automobile bird cat deer dog frog horse ship truck
+DEMO := out/demo
+DATA ?= data/cifar10
+RUN ?= runs/cifar10
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format bench train-cifar10
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(DEV_STAMP) ## make .venv with everything for training and development
+
+demo: $(RUN_STAMP) ## paint pictures with the model that ships with the package
+	$(BIN)/demask generate --model cifar10 --class $(CLASSES) -n 40 --seed 0 --out $(DEMO)
+	@echo "The pictures are in $(DEMO)."
+
+test: $(DEV_STAMP) ## run the tests
+	$(BIN)/python -m pytest
+
+check: $(DEV_STAMP) ## check format, lint, types, imports, and the tracked files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python .ci/tree.py
+
+format: $(DEV_STAMP) ## format the code and mend what the linter can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(DEV_STAMP) ## measure the speed on this machine
+	$(BIN)/python benchmarks/maskgit_speed.py
+
+train-cifar10: $(DEV_STAMP) ## train the shipped model; DATA holds train.parquet and test.parquet
+	$(BIN)/demask train tokenizer --recipe recipes/cifar10/tokenizer.toml \
+		--data $(DATA)/train.parquet --held-out $(DATA)/test.parquet --out $(RUN)
+	$(BIN)/demask train masked --recipe recipes/cifar10/masked.toml \
+		--data $(DATA)/train.parquet --held-out $(DATA)/test.parquet --out $(RUN)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Demask needs Python 3.11 or newer: make PYTHON=/path/to/it" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+# torch goes first, so that the choice of its build is not left to the packages that need it
+$(TORCH_STAMP): | $(BIN)/python
+	$(PIP) $(TORCH)
+	@rm -f $(VENV)/.torch-* && touch $@
+
+$(RUN_STAMP): $(TORCH_STAMP) pyproject.toml
+	$(PIP) --editable .
+	@touch $@
+
+$(DEV_STAMP): $(TORCH_STAMP) pyproject.toml
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(RUN_STAMP)
