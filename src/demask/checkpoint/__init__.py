@@ -1,0 +1,1 @@
+"""Checkpoints: read, load, save, convert."""

@@ -1,0 +1,158 @@
+"""The networks that a checkpoint can hold, by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
+from torch import nn
+
+from demask.checkpoint.read import CheckpointError
+from demask.registry import Table, unknown
+from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
+from demask.tokenizer.vqgan import VQGAN, VQGANConfig
+from demask.transformer.maskgit import MaskGIT, MaskGITConfig
+from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
+
+FEATURE_SELECTION = ("cls_anchor_gen.", "decoders.", "top_down_transform")
+"""Prefixes of the keys of self-guidance's feature selection, which shares a file with its base."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How a checkpoint becomes a network.
+
+    Attributes:
+        module: built from a ``config`` alone.
+        config: its frozen dataclass.
+        class_names: the public ``config.json``'s ``_class_name`` that mean this network.
+        from_public: that ``config.json`` as our configuration; None where there is no public one.
+        elsewhere: prefixes of keys in a public file that belong to another network.
+    """
+
+    module: Callable[[Any], nn.Module]
+    config: type[Any]
+    class_names: tuple[str, ...] = ()
+    from_public: Callable[[Mapping[str, Any]], Any] | None = None
+    elsewhere: tuple[str, ...] = ()
+
+
+def config_from_json(config: type[Any], values: Mapping[str, Any]) -> Any:
+    """Our own configuration, as stored beside our own weights.
+
+    Raises:
+        CheckpointError: an unknown or missing entry, or a value that the class refuses.
+    """
+    valid = {f.name: f for f in fields(config)}
+    for name in values:
+        if name not in valid:
+            raise CheckpointError(unknown(f"{config.__name__} entry", name, valid))
+    required = {
+        n for n, f in valid.items() if f.default is MISSING and f.default_factory is MISSING
+    }
+    if absent := sorted(required - set(values)):
+        raise CheckpointError(f"{config.__name__} lacks {', '.join(absent)}")
+    plain = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
+    try:
+        return config(**plain)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{config.__name__}: {error}") from None
+
+
+def _require(public: Mapping[str, Any], **expected: Any) -> None:
+    """Refuse a public configuration that asks for what our network does not have."""
+    for name, value in expected.items():
+        if public.get(name, value) != value:
+            raise CheckpointError(f"config.json: {name}={public[name]!r}; only {value!r} is known")
+
+
+def _get(public: Mapping[str, Any], name: str) -> Any:
+    if name not in public:
+        raise CheckpointError(f"config.json lacks '{name}'")
+    return public[name]
+
+
+def maskgit_from_public(public: Mapping[str, Any]) -> MaskGITConfig:
+    """The ``config.json`` of the self-guidance authors' transformer."""
+    _require(
+        public,
+        add_cross_attention=False,
+        layer_norm_embeddings=True,
+        norm_type="layernorm",
+        project_encoder_hidden_states=False,
+        use_bias=True,
+        use_encoder_layernorm=False,
+        use_maskgit_mlp=True,
+        use_mlm_layer=True,
+        use_mlm_layernorm=True,
+        use_normformer=False,
+    )
+    tokens = _get(public, "num_vq_tokens")
+    side = math.isqrt(tokens)
+    if side * side != tokens:
+        raise CheckpointError(f"config.json: num_vq_tokens {tokens} is not a square number")
+    config = MaskGITConfig(
+        codebook_size=_get(public, "codebook_size"),
+        num_classes=_get(public, "num_classes"),
+        grid=(side, side),
+        width=_get(public, "hidden_size"),
+        depth=_get(public, "num_hidden_layers"),
+        heads=_get(public, "num_attention_heads"),
+        mlp_width=_get(public, "intermediate_size"),
+        dropout=public.get("hidden_dropout", 0.1),
+        attention_dropout=public.get("attention_dropout", 0.1),
+        norm_eps=public.get("layer_norm_eps", 1e-12),
+    )
+    _require(
+        public,
+        vocab_size=config.vocabulary,
+        mask_token_id=config.vocabulary - 1,
+        max_position_embeddings=config.sequence,
+    )
+    return config
+
+
+def vqgan_from_public(public: Mapping[str, Any]) -> VQGANConfig:
+    """The ``config.json`` of the public tokenizer repositories."""
+    latent_width = _get(public, "quantized_embed_dim")
+    _require(public, z_channels=latent_width)
+    return VQGANConfig(
+        channels=_get(public, "hidden_channels"),
+        multipliers=tuple(_get(public, "channel_mult")),
+        blocks=_get(public, "num_res_blocks"),
+        codebook_size=_get(public, "num_embeddings"),
+        latent_width=latent_width,
+        image_channels=public.get("num_channels", 3),
+        dropout=public.get("dropout", 0.0),
+    )
+
+
+ARCHITECTURES: Table[Architecture] = Table(
+    "architecture",
+    {
+        "maskgit": Architecture(
+            MaskGIT,
+            MaskGITConfig,
+            ("MaskGitTransformerTOAST", "MaskGitTransformer"),
+            maskgit_from_public,
+            FEATURE_SELECTION,
+        ),
+        "vqgan": Architecture(VQGAN, VQGANConfig, ("MaskGitVQGAN",), vqgan_from_public),
+        "modern_maskgit": Architecture(ModernMaskGIT, ModernMaskGITConfig),
+        "conv_tokenizer": Architecture(ConvTokenizer, ConvTokenizerConfig),
+    },
+)
+
+
+def by_class_name(class_name: str) -> str:
+    """The architecture that a public ``_class_name`` means.
+
+    Raises:
+        CheckpointError: none does.
+    """
+    names = {c: name for name, row in ARCHITECTURES.items() for c in row.class_names}
+    if class_name not in names:
+        raise CheckpointError(unknown("_class_name", class_name, names))
+    return names[class_name]

@@ -1,0 +1,76 @@
+"""Convert a checkpoint of any known source, and write the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from demask.checkpoint.architectures import ARCHITECTURES
+from demask.checkpoint.convert import jax_maskgit, unlockmgm
+from demask.checkpoint.convert.converted import Converted
+from demask.checkpoint.load import build, identify, locate, split
+from demask.checkpoint.read import PICKLED, SAFE, ZIP, CheckpointError, read_tensors
+from demask.checkpoint.save import save_tensors
+from demask.registry import Table, unknown
+
+
+def pytorch(path: Path) -> list[Converted]:
+    """A checkpoint whose keys are ours already: public layouts, and our own files."""
+    tensors, description = read_tensors(path)
+    try:
+        if description.get("_class_name") == unlockmgm.CLASS_NAME:
+            return unlockmgm.networks(tensors, description)
+        name, config = identify(description)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    return [Converted(name, config, split(tensors, ARCHITECTURES[name].elsewhere)[0])]
+
+
+KINDS: Table[Callable[[Path], list[Converted]]] = Table(
+    "kind of checkpoint", {"pytorch": pytorch, "jax_maskgit": jax_maskgit.convert}
+)
+
+
+def convert(source: str | Path, out: Path, kind: str | None = None) -> list[Path]:
+    """Convert a checkpoint and write one ``<architecture>.safetensors`` per network in it.
+
+    Args:
+        source: a file, a directory, a zip or a hub id.
+        out: the folder to write to; it is made.
+        kind: a row of `KINDS` (default: told by the source).
+
+    Returns:
+        The files written.
+
+    Raises:
+        CheckpointError: the source cannot be read or does not fit; nothing is written.
+        ValueError: an unknown kind.
+    """
+    if kind is not None and kind not in KINDS:
+        raise ValueError(unknown(KINDS.kind, kind, KINDS))
+    path = locate(source)
+    networks = KINDS[kind or recognise(path)](path)
+    for network in networks:
+        if network.architecture in ARCHITECTURES:
+            try:
+                build(ARCHITECTURES[network.architecture], network.config, network.tensors)
+            except CheckpointError as error:
+                raise CheckpointError(f"{path}: {error}") from None
+
+    written: list[Path] = []
+    try:
+        for network in networks:
+            target = out / f"{network.architecture}{SAFE}"
+            save_tensors(target, network.tensors, network.description)
+            written.append(target)
+    except BaseException:
+        for target in written:
+            target.unlink()
+        raise
+    return written
+
+
+def recognise(path: Path) -> str:
+    """The kind of a checkpoint, by its form: the JAX files have no suffix that we read."""
+    readable = path.is_dir() or path.suffix in (SAFE, ZIP, *PICKLED)
+    return "pytorch" if readable else "jax_maskgit"

@@ -1,0 +1,30 @@
+"""What a converter hands back: a network in our layout, not yet on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
+
+from demask.checkpoint.read import Tensors
+
+
+@dataclass(frozen=True)
+class Converted:
+    """One network.
+
+    Attributes:
+        architecture: its name; also the name of the file.
+        config: its configuration, a dataclass or a plain mapping.
+        tensors: its tensors under our keys.
+    """
+
+    architecture: str
+    config: Any
+    tensors: Tensors
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """The metadata of the file."""
+        plain = asdict(self.config) if is_dataclass(self.config) else dict(self.config)  # type: ignore[arg-type]
+        return {"architecture": self.architecture, "config": plain}

@@ -1,0 +1,214 @@
+"""Load a network from a file, a directory, a zip or the Hugging Face hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from demask.checkpoint.architectures import (
+    ARCHITECTURES,
+    Architecture,
+    by_class_name,
+    config_from_json,
+)
+from demask.checkpoint.read import (
+    PICKLED,
+    SAFE,
+    ZIP,
+    CheckpointError,
+    Description,
+    Tensors,
+    read_description,
+    read_tensors,
+)
+
+__all__ = ["CheckpointError", "load_model", "read_metadata"]
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def load_model(
+    name_or_path: str | Path,
+    *,
+    architecture: str | None = None,
+    subfolder: str = "",
+    revision: str | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+) -> nn.Module:
+    """Load a network, ready for inference.
+
+    Args:
+        name_or_path: what `read_tensors` reads, or a hub id "owner/name".
+        architecture: its row in `ARCHITECTURES` (default: what the checkpoint says it is).
+        subfolder: the folder of the network inside a directory or hub repository of several.
+        revision: of a hub repository.
+        dtype: convert floating-point weights to this type (default: as they are stored).
+        device: where to put it.
+
+    Raises:
+        CheckpointError: it cannot be read, says not what it is, or its tensors do not fit; the
+            line names every missing, unexpected and mis-shaped key.
+        ValueError: an unknown architecture.
+    """
+    path = locate(name_or_path, subfolder, revision)
+    tensors, description = read_tensors(path)
+    try:
+        name, config = identify(description, architecture)
+        row = ARCHITECTURES[name]
+        if "architecture" not in description:
+            tensors = split(tensors, row.elsewhere)[0]
+        if dtype is not None:
+            for key in [key for key, tensor in tensors.items() if tensor.is_floating_point()]:
+                tensors[key] = tensors[key].to(dtype)  # one by one, so never two copies of all
+        return build(row, config, tensors).to(device)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def read_metadata(
+    name_or_path: str | Path, *, subfolder: str = "", revision: str | None = None
+) -> Description:
+    """What a checkpoint says of itself: our metadata, or the public ``config.json``.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    return read_description(locate(name_or_path, subfolder, revision))
+
+
+def locate(name_or_path: str | Path, subfolder: str = "", revision: str | None = None) -> Path:
+    """The local path of a checkpoint, downloaded from the hub if need be.
+
+    Raises:
+        CheckpointError: no such path, and not a hub id; or the hub does not give it.
+    """
+    path = Path(name_or_path)
+    if path.exists():
+        return path / subfolder
+    if path.suffix in (SAFE, ZIP, *PICKLED) or not HUB_ID.fullmatch(str(name_or_path)):
+        raise CheckpointError(
+            f"{name_or_path}: no such file or directory, and not a hub id 'owner/name'"
+        )
+    return _download(str(name_or_path), revision, subfolder) / subfolder
+
+
+def _download(hub_id: str, revision: str | None, subfolder: str) -> Path:
+    """A snapshot with the safetensors of one folder, or with its pickles where it has none."""
+    from huggingface_hub import snapshot_download  # slow to import, and seldom needed
+
+    prefix = f"{subfolder}/" if subfolder else ""
+    try:
+        for kind in ("*.safetensors", "*.bin"):
+            folder = Path(
+                snapshot_download(
+                    hub_id,
+                    revision=revision,
+                    allow_patterns=[f"{prefix}*.json", prefix + kind],
+                    ignore_patterns=[f"{prefix}*/*"],
+                )
+            )
+            if any((folder / subfolder).glob(kind)):
+                break
+    except Exception as error:  # its network libraries raise what they like
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"{hub_id}: not to be had from the hub ({reason})") from None
+    return folder
+
+
+def identify(description: Description, architecture: str | None = None) -> tuple[str, Any]:
+    """The architecture's name and its configuration.
+
+    Raises:
+        CheckpointError: the description does not say, or says something unknown.
+        ValueError: ``architecture`` is unknown.
+    """
+    if "architecture" in description:
+        name = description["architecture"]
+        if not isinstance(name, str) or name not in ARCHITECTURES:
+            valid = ", ".join(ARCHITECTURES)
+            raise CheckpointError(f"unknown architecture {name!r}; valid: {valid}")
+        if architecture not in (None, name):
+            raise CheckpointError(f"holds architecture '{name}', not '{architecture}'")
+        config = description.get("config")
+        if not isinstance(config, Mapping):
+            raise CheckpointError("the metadata lacks a 'config'")
+        return name, config_from_json(ARCHITECTURES[name].config, config)
+
+    if architecture is None and "_class_name" not in description:
+        raise CheckpointError("nothing says what it holds: no metadata, no '_class_name'")
+    name = architecture or by_class_name(str(description["_class_name"]))
+    row = ARCHITECTURES[name]
+    if row.from_public is None:
+        raise CheckpointError(f"the metadata of architecture '{name}' is missing")
+    try:
+        return name, row.from_public(description)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(str(error)) from None
+
+
+def split(tensors: Tensors, prefixes: tuple[str, ...]) -> tuple[Tensors, Tensors]:
+    """The tensors whose names do not start with any of the prefixes, and those that do."""
+    apart = {name: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}
+    return {name: t for name, t in tensors.items() if name not in apart}, apart
+
+
+class _Unfilled(TorchFunctionMode):
+    """While a network is built, its parameters take no memory.
+
+    Tensors made from numbers (`torch.tensor`, `torch.arange`: tables that no file stores) are real.
+    """
+
+    factories = (torch.empty, torch.zeros, torch.ones, torch.full, torch.randn, torch.rand)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in self.factories and kwargs.get("device") is None:
+            kwargs["device"] = "meta"
+        return func(*args, **kwargs)
+
+
+def build(row: Architecture, config: Any, tensors: Tensors) -> nn.Module:
+    """A network that takes over the given tensors: its weights never exist twice.
+
+    Raises:
+        CheckpointError: the configuration describes no network, or the tensors do not fit it.
+    """
+    try:
+        with _Unfilled():
+            module = row.module(config)
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        raise CheckpointError(f"its configuration describes no network ({error})") from None
+    compare({name: t.shape for name, t in module.state_dict().items()}, tensors)
+    module.load_state_dict(tensors, assign=True)
+    left = [n for n, t in (*module.named_parameters(), *module.named_buffers()) if t.is_meta]
+    assert not left, f"not stored in the state dict and not made from numbers: {left}"
+    return module.eval()
+
+
+def compare(expected: Mapping[str, torch.Size | tuple[int, ...]], tensors: Tensors) -> None:
+    """Check names and shapes.
+
+    Raises:
+        CheckpointError: names every missing, unexpected and mis-shaped key.
+    """
+    problems = {
+        "missing": sorted(set(expected) - set(tensors)),
+        "unexpected": sorted(set(tensors) - set(expected)),
+        "mis-shaped": [
+            f"{name} {tuple(tensors[name].shape)} for {tuple(shape)}"
+            for name, shape in expected.items()
+            if name in tensors and tensors[name].shape != torch.Size(shape)
+        ],
+    }
+    lines = [f"{what}: {', '.join(keys)}" for what, keys in problems.items() if keys]
+    if lines:
+        raise CheckpointError("tensors do not fit; " + "; ".join(lines))
