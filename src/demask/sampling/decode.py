@@ -1,8 +1,7 @@
-"""The decode loop: how every masked generative transformer paints a picture.
+"""The decode loop (MaskGIT, arXiv 2202.04200, section 3.2).
 
-Start from a grid of hidden tokens. At each step: ask the model about all of them, draw the hidden
-ones, keep those that the selection order likes best, hide the rest again; repeat until nothing is
-hidden (MaskGIT, arXiv 2202.04200, section 3.2).
+Start from a grid of hidden tokens. At each step ask the model about them, draw them, keep those
+that the selection order likes best and hide the rest again, until nothing is hidden.
 
 Shape legend: B batch, L tokens, V codebook, T steps.
 """
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from demask import rng
+from demask.rng import Generators
 from demask.sampling.correction import Correction
 from demask.sampling.edit import Canvas
 from demask.sampling.filter import Filter
@@ -30,7 +30,7 @@ class Sampler:
     """Every choice that the loop leaves open.
 
     Attributes:
-        steps: forward passes, from 1 to the number of hidden tokens.
+        steps: how many at most, from 1 to the number of tokens of the grid.
         schedule: the fraction of the tokens that is hidden after each step.
         order: which tokens a step keeps.
         temperature: the softmax temperature of each step; 0 takes the most likely code.
@@ -52,7 +52,7 @@ class Painter:
 
     predict: Predict
     condition: Condition
-    generators: rng.Generators
+    generators: Generators
     sampler: Sampler
     hidden_BT: Tensor
 
@@ -67,26 +67,20 @@ class Painter:
         if order.looks_at == "positions":
             look = replace(look, open_BL=order(look))
             step = replace(step, rows_BL=look.open_BL)
+        before = replace(state, step=step)
         logits_BLV = self.predict(ids_BL, self.condition, step).logits_BLV
         for correction in self.sampler.corrections:
-            logits_BLV = correction.adjust(logits_BLV, state, self)
+            logits_BLV = correction.adjust(logits_BLV, before, self)
 
         look = replace(look, logits_BLV=logits_BLV)
         if order.looks_at == "prediction":
             look = replace(look, open_BL=order(look))
-        drawn_BL = torch.where(hidden_BL, self.draw(look), ids_BL)
-        look = replace(look, ids_BL=drawn_BL)
+        look = replace(look, ids_BL=torch.where(hidden_BL, self.draw(look), ids_BL))
         decided_BL = order(look) if order.looks_at == "draw" else look.open_BL
 
-        keep_BL = decided_BL | ~open_BL
-        return replace(
-            state,
-            step=step,
-            ids_BL=torch.where(keep_BL, drawn_BL, state.mask_id),
-            decided_BL=decided_BL & hidden_BL,
-            logits_BLV=logits_BLV,
-            previous_BLV=state.logits_BLV,
-        )
+        ids_BL = torch.where(decided_BL | ~open_BL, look.ids_BL, state.mask_id)
+        after = replace(before, ids_BL=ids_BL, decided_BL=decided_BL & hidden_BL)
+        return replace(after, logits_BLV=logits_BLV, previous_BLV=state.logits_BLV)
 
     def draw(self, look: Look) -> Tensor:
         """One code for each open position, (B, L); the others hold 0."""
@@ -94,31 +88,32 @@ class Painter:
         logits_RV = self.sampler.order.sharpen(look.logits_RV)
         temperature = self.sampler.temperature.at(look.step)
         if temperature == 0:
-            drawn_R = logits_RV.argmax(-1)
-        else:
-            logits_RV = self.sampler.filter(logits_RV / temperature)
-            drawn_R = rng.categorical(logits_RV, uniform_BL[look.open_BL])
-        return look.spread(drawn_R, 0)
+            return look.spread(logits_RV.argmax(-1), 0)
+        logits_RV = self.sampler.filter(logits_RV / temperature)
+        return look.spread(rng.categorical(logits_RV, uniform_BL[look.open_BL]), 0)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def decode(
-    predict: Predict,
-    condition: Condition,
-    canvas: Canvas,
-    generators: rng.Generators,
-    sampler: Sampler,
+    predict: Predict, condition: Condition, canvas: Canvas, generators: Generators, sampler: Sampler
 ) -> Iterator[DecodeState]:
     """Fill in the hidden tokens of ``canvas``; yield a state per step, the result last.
 
+    The loop ends early once nothing is hidden and no order or correction may change a token.
+
     Raises:
-        ValueError: no step, or more steps than there are hidden tokens.
+        ValueError: no step, more steps than tokens, or not one generator per picture.
     """
-    hidden_BT = hidden_after(sampler.schedule, sampler.steps, canvas.hidden_BL.sum(-1))
-    painter = Painter(predict, condition, generators, sampler, hidden_BT)
     state = canvas.state(sampler.steps)
+    if len(generators) != len(state.ids_BL):
+        raise ValueError(f"{len(generators)} generators for {len(state.ids_BL)} pictures")
+    hidden_BT = hidden_after(sampler.schedule, sampler.steps, canvas.hidden_BL.sum(-1))
+    revises = sampler.order.revises or any(c.revises for c in sampler.corrections)
+    painter = Painter(predict, condition, generators, sampler, hidden_BT)
     for index in range(sampler.steps):
         state = painter.advance(state, replace(state.step, index=index))
         for correction in sampler.corrections:
             state = correction.revise(state, painter)
         yield state
+        if not (revises or state.hidden_BL.any()):
+            return

@@ -1,8 +1,23 @@
 """Corrections: changes to a step's distribution, or to tokens that are decided already."""
 
-from demask.registry import Table
+from collections.abc import Callable
+
+from demask.registry import Table, build
 from demask.sampling.correction.correction import Correction
+from demask.sampling.correction.noise_regularization import NoiseRegularization
 
-CORRECTIONS: Table[type[Correction]] = Table("correction", {})
+CORRECTIONS: Table[Callable[..., Correction]] = Table(
+    "correction", {"noise_regularization": NoiseRegularization}
+)
 
-__all__ = ["CORRECTIONS", "Correction"]
+
+def parse_correction(text: str) -> Correction:
+    """The correction that a person names, such as ``noise_regularization:strength=0.5``.
+
+    Raises:
+        ValueError: an unknown name or option.
+    """
+    return build(CORRECTIONS, text)
+
+
+__all__ = ["CORRECTIONS", "Correction", "NoiseRegularization", "parse_correction"]

@@ -21,8 +21,11 @@ class Correction:
     revises: ClassVar[bool] = False
 
     def adjust(self, logits_BLV: Tensor, state: DecodeState, painter: Painter) -> Tensor:
-        """The distribution to sample from; ``state`` is the one before this step, with the
-        previous distribution in ``state.logits_BLV``."""
+        """The distribution to sample from.
+
+        ``state`` holds the tokens before this step and the previous distribution
+        (``state.logits_BLV``); ``state.step`` is this step.
+        """
         return logits_BLV
 
     def revise(self, state: DecodeState, painter: Painter) -> DecodeState:

@@ -3,10 +3,56 @@
 An order is a frozen dataclass in a file of its own and a row of the table below.
 """
 
-from demask.registry import Table
+import inspect
+from collections.abc import Callable
+
+from demask.registry import Table, build
+from demask.sampling.select.choose_then_sample import ChooseThenSample
 from demask.sampling.select.confidence import Confidence
+from demask.sampling.select.entropy import Entropy
+from demask.sampling.select.halton import Halton
+from demask.sampling.select.margin import Margin
 from demask.sampling.select.order import Look, Order
+from demask.sampling.select.random import Random
+from demask.sampling.temperature import Temperature
 
-ORDERS: Table[type[Order]] = Table("selection order", {"confidence": Confidence})
+ORDERS: Table[Callable[..., Order]] = Table(
+    "selection order",
+    {
+        "confidence": Confidence,
+        "halton": Halton,
+        "margin": Margin,
+        "entropy": Entropy,
+        "random": Random,
+        "choose_then_sample": ChooseThenSample,
+    },
+)
 
-__all__ = ["ORDERS", "Confidence", "Look", "Order"]
+
+def parse_order(text: str, noise: Temperature | None = None) -> Order:
+    """The order that a person names, such as ``halton`` or ``entropy:bound=2.5``.
+
+    Args:
+        text: a row of `ORDERS`, with options after a colon.
+        noise: the choice temperature, for an order that has one.
+
+    Raises:
+        ValueError: an unknown name or option.
+    """
+    parameters = inspect.signature(ORDERS[text.partition(":")[0]]).parameters
+    given = {} if noise is None or "noise" not in parameters else {"noise": noise}
+    return build(ORDERS, text, **given)
+
+
+__all__ = [
+    "ORDERS",
+    "ChooseThenSample",
+    "Confidence",
+    "Entropy",
+    "Halton",
+    "Look",
+    "Margin",
+    "Order",
+    "Random",
+    "parse_order",
+]

@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from demask import rng
 from demask.sampling.select.order import Look, Order
 from demask.sampling.temperature import Temperature
 
@@ -27,5 +26,4 @@ class Confidence(Order):
     def __call__(self, look: Look) -> Tensor:
         drawn_R = look.ids_BL[look.open_BL]
         log_p_R = look.logits_RV.log_softmax(-1).gather(-1, drawn_R[:, None])[:, 0]
-        gumbel_BL = rng.gumbel(look.generators, look.open_BL.shape[1]).to(log_p_R.device)
-        return look.top(look.spread(log_p_R.double(), 0) + self.noise.at(look.step) * gumbel_BL)
+        return look.top(look.spread(log_p_R, 0), self.noise.at(look.step))

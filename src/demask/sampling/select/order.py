@@ -49,8 +49,16 @@ class Look:
         spread_BL[self.open_BL] = values_R
         return spread_BL
 
-    def top(self, score_BL: Tensor) -> Tensor:
-        """The ``count_B`` open positions of the highest score, as a mask (B, L)."""
+    def top(self, score_BL: Tensor, noise: float = 0.0) -> Tensor:
+        """The ``count_B`` open positions of the highest score + noise * Gumbel, a mask (B, L).
+
+        Equal scores go in row-major order.
+        """
+        if noise:
+            gumbel_BL = rng.gumbel(self.generators, score_BL.shape[1]).to(score_BL.device)
+            score_BL = score_BL.double() + noise * gumbel_BL
+        # an open position of score -inf still goes before those that are not open
+        score_BL = score_BL.clamp_min(torch.finfo(score_BL.dtype).min)
         score_BL = score_BL.masked_fill(~self.open_BL, -torch.inf)
         rank_BL = score_BL.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
         return (rank_BL < self.count_B[:, None]) & self.open_BL

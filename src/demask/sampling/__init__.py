@@ -1,0 +1,1 @@
+"""Sampling: the decode loop and every choice that it leaves open."""

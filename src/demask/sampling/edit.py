@@ -1,0 +1,199 @@
+"""Where a decode starts: an empty grid, or one with tokens of a picture that exists.
+
+Shape legend: B batch, L tokens, C channels, H W rows and columns (of tokens, or of pixels for an
+image or a pixel mask).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from demask import rng
+from demask.types import DecodeState, Grid, Step
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The tokens that a decode starts from.
+
+    Attributes:
+        ids_BL: the ids, int64; hidden ones hold ``mask_id``.
+        given_BL: the tokens that must never change.
+        grid: rows and columns; L = rows * columns.
+        mask_id: the id of a hidden token.
+
+    Raises:
+        ValueError: shapes that do not fit each other, or a given token that is hidden.
+    """
+
+    ids_BL: Tensor
+    given_BL: Tensor
+    grid: Grid
+    mask_id: int
+
+    def __post_init__(self) -> None:
+        rows, columns = self.grid
+        if self.ids_BL.ndim != 2 or self.ids_BL.shape[1] != rows * columns:
+            raise ValueError(
+                f"ids of shape {tuple(self.ids_BL.shape)} do not fill a grid of {rows} x {columns}"
+            )
+        if self.given_BL.shape != self.ids_BL.shape:
+            raise ValueError(
+                f"the mask of given tokens has shape {tuple(self.given_BL.shape)}, "
+                f"the ids have {tuple(self.ids_BL.shape)}"
+            )
+        if bool((self.given_BL & self.hidden_BL).any()):
+            raise ValueError(f"a given token holds {self.mask_id}, the id of a hidden token")
+        assert self.ids_BL.dtype == torch.int64
+        assert self.given_BL.dtype == torch.bool
+
+    @property
+    def hidden_BL(self) -> Tensor:
+        """The tokens to paint."""
+        return self.ids_BL == self.mask_id
+
+    def state(self, steps: int) -> DecodeState:
+        """The state of a decode of ``steps`` steps before its first step.
+
+        Raises:
+            ValueError: no step, or more steps than the grid has tokens.
+        """
+        tokens = self.ids_BL.shape[1]
+        if not 1 <= steps <= tokens:
+            raise ValueError(f"steps: from 1 to the {tokens} tokens of the grid, not {steps}")
+        step = Step(0, steps, self.grid, self.hidden_BL.double().mean(-1))
+        nothing_BL = torch.zeros_like(self.given_BL)
+        return DecodeState(step, self.ids_BL, self.given_BL, nothing_BL, self.mask_id)
+
+
+def blank(batch: int, grid: Grid, mask_id: int, device: torch.device | str = "cpu") -> Canvas:
+    """Nothing but hidden tokens."""
+    ids_BL = torch.full((batch, grid[0] * grid[1]), mask_id, device=device)
+    return Canvas(ids_BL, torch.zeros_like(ids_BL, dtype=torch.bool), grid, mask_id)
+
+
+def keep(ids_BHW: Tensor, known_BHW: Tensor, mask_id: int) -> Canvas:
+    """Inpainting: the known tokens of a picture are given, the others are painted anew.
+
+    Raises:
+        ValueError: the mask has another shape than the ids.
+    """
+    if known_BHW.shape != ids_BHW.shape:
+        raise ValueError(
+            f"the token mask has shape {tuple(known_BHW.shape)}, the ids {tuple(ids_BHW.shape)}"
+        )
+    grid = (ids_BHW.shape[1], ids_BHW.shape[2])
+    known_BL = known_BHW.flatten(1).bool()
+    ids_BL = torch.where(known_BL, ids_BHW.flatten(1).long(), mask_id)
+    return Canvas(ids_BL, known_BL, grid, mask_id)
+
+
+def outpaint(ids_BHW: Tensor, grid: Grid, corner: tuple[int, int], mask_id: int) -> Canvas:
+    """A picture's tokens as a part of a larger grid; what lies around them is painted.
+
+    Args:
+        ids_BHW: the tokens of the picture.
+        grid: rows and columns of the larger grid.
+        corner: the row and column where the picture's first token goes.
+        mask_id: the id of a hidden token.
+
+    Raises:
+        ValueError: the picture does not fit there.
+    """
+    rows, columns = ids_BHW.shape[1:]
+    top, left = corner
+    if top < 0 or left < 0 or top + rows > grid[0] or left + columns > grid[1]:
+        raise ValueError(
+            f"{rows} x {columns} tokens at {top},{left} do not fit a grid of {grid[0]} x {grid[1]}"
+        )
+    around = (left, grid[1] - left - columns, top, grid[0] - top - rows)
+    placed_BHW = F.pad(ids_BHW.long(), around, value=mask_id)
+    known_BHW = F.pad(torch.ones_like(ids_BHW, dtype=torch.bool), around, value=False)
+    return keep(placed_BHW, known_BHW, mask_id)
+
+
+def image_to_image(
+    ids_BHW: Tensor, strength: float, generators: rng.Generators, mask_id: int
+) -> Canvas:
+    """Hide a random part of each picture's tokens, and take the rest as given.
+
+    Args:
+        ids_BHW: the tokens of the pictures.
+        strength: the fraction to hide: 0 changes nothing, 1 keeps nothing.
+        generators: one a picture.
+        mask_id: the id of a hidden token.
+
+    Raises:
+        ValueError: a strength outside [0, 1].
+    """
+    if not 0 <= strength <= 1:
+        raise ValueError(f"the strength is from 0 (change nothing) to 1 (all), not {strength}")
+    tokens = ids_BHW[0].numel()
+    rank_BL = rng.uniform(generators, tokens).argsort(dim=-1).argsort(dim=-1)
+    known_BL = (rank_BL >= round(strength * tokens)).to(ids_BHW.device)
+    return keep(ids_BHW, known_BL.view_as(ids_BHW), mask_id)
+
+
+def token_mask(mask_BHW: Tensor, downsampling: int, grow: int = 1) -> Tensor:
+    """The tokens to hide so that the pixels of a mask are painted anew.
+
+    Args:
+        mask_BHW: True at the pixels to repaint.
+        downsampling: pixels per token, along a side.
+        grow: how many tokens further the hidden area reaches on every side, so that the model
+            can join old and new.
+
+    Returns:
+        True at the tokens to hide (B, H, W); a token of which any pixel is repainted is one.
+
+    Raises:
+        ValueError: a side that is no multiple of ``downsampling``.
+    """
+    height, width = mask_BHW.shape[-2:]
+    if height % downsampling or width % downsampling:
+        raise ValueError(
+            f"a mask of {height} x {width} pixels: both must be multiples of {downsampling}"
+        )
+    touched_BHW = F.max_pool2d(mask_BHW.float(), downsampling)
+    return _widen(touched_BHW, grow).bool()
+
+
+def blend(original_BCHW: Tensor, painted_BCHW: Tensor, mask_BHW: Tensor, feather: int) -> Tensor:
+    """Lay the painted area over the original without a seam.
+
+    Inside the mask the result is the painted picture, to the bit; further than the soft edge
+    outside of it, the original.
+
+    Args:
+        original_BCHW: the picture before.
+        painted_BCHW: the decoded picture.
+        mask_BHW: True at the pixels to repaint.
+        feather: the width of the soft edge in pixels, rounded up to an even number; 0 for none.
+
+    Raises:
+        ValueError: pictures or mask of different sizes, or a negative ``feather``.
+    """
+    size = tuple(original_BCHW.shape[-2:])
+    for what, other in (("mask", mask_BHW), ("painted picture", painted_BCHW)):
+        if tuple(other.shape[-2:]) != size:
+            raise ValueError(
+                f"the {what} is {other.shape[-2]} x {other.shape[-1]} pixels, "
+                f"the picture {size[0]} x {size[1]}"
+            )
+    if feather < 0:
+        raise ValueError(f"the feather is 0 pixels or more, not {feather}")
+    radius = (feather + 1) // 2
+    wide_BHW = _widen(mask_BHW.to(original_BCHW.dtype), radius)
+    soft_B1HW = F.avg_pool2d(
+        F.pad(wide_BHW[:, None], (radius,) * 4, mode="replicate"), 2 * radius + 1, stride=1
+    )
+    return original_BCHW * (1 - soft_B1HW) + painted_BCHW * soft_B1HW
+
+
+def _widen(mask_BHW: Tensor, radius: int) -> Tensor:
+    """Spread the ones of a mask by ``radius`` cells in all eight directions."""
+    return F.max_pool2d(mask_BHW, 2 * radius + 1, stride=1, padding=radius)

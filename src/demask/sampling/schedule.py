@@ -1,0 +1,189 @@
+"""Mask schedules: which fraction of the tokens is still hidden at a point of the loop.
+
+A schedule is a function gamma(r) of the fraction r = (k + 1) / T of the steps that are done; it
+falls from 1 to 0 (MaskGIT, arXiv 2202.04200, section 3.3). Concave ones decide few tokens at first.
+
+Shape legend: B batch, T steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from demask.registry import Table, UnknownNameError, unknown
+
+Schedule = Callable[[float], float]
+
+PAPER_TOKENS = 256  # exponential and logarithmic are defined by the size of the paper's grid
+
+
+def cosine(r: float) -> float:
+    """cos(pi r / 2), MaskGIT's default.
+
+    In float32, as the published programs have it: cos(pi / 3) then falls just below a half, which
+    hides 2047 of 4096 tokens and not 2048.
+    """
+    angle = torch.tensor(r, dtype=torch.float32) * math.pi / 2
+    gamma: float = angle.cos().item()
+    return max(gamma, 0.0)
+
+
+def linear(r: float) -> float:
+    """1 - r: as many tokens in each step."""
+    return 1 - r
+
+
+def square(r: float) -> float:
+    """1 - r^2."""
+    return 1 - r**2
+
+
+def cubic(r: float) -> float:
+    """1 - r^3."""
+    return 1 - r**3
+
+
+def square_root(r: float) -> float:
+    """1 - sqrt(r), convex."""
+    return 1 - math.sqrt(r)
+
+
+def exponential(r: float) -> float:
+    """1 - N^(r - 1) with N = 256: concave; one token short of 1 at the start."""
+    return 1 - math.pow(PAPER_TOKENS, r - 1)
+
+
+def logarithmic(r: float) -> float:
+    """-log_N(r) with N = 256, at most 1: convex."""
+    return min(1.0, -math.log(max(r, 1 / PAPER_TOKENS), PAPER_TOKENS))
+
+
+def arccos(r: float) -> float:
+    """arccos(r) / (pi / 2), the default beside the Halton order (arXiv 2503.17076)."""
+    return math.acos(r) / (math.pi / 2)
+
+
+def sigmoid(r: float) -> float:
+    """A logistic curve over [-3, 3], stretched to run from 1 to 0: slow at both ends."""
+    low, high, here = (1 / (1 + math.exp(-x)) for x in (-3, 3, 6 * r - 3))
+    return (high - here) / (high - low)
+
+
+@dataclass(frozen=True)
+class Power:
+    """1 - r^p: convex below 1, concave above.
+
+    Raises:
+        ValueError: p is not a positive number.
+    """
+
+    exponent: float
+
+    def __post_init__(self) -> None:
+        if not (self.exponent > 0 and math.isfinite(self.exponent)):
+            raise ValueError(f"the power of a mask schedule is positive, not {self.exponent}")
+
+    def __call__(self, r: float) -> float:
+        return float(1 - r**self.exponent)
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """The hidden ratio after each step, one by one, as a search finds them (AutoNAT, CVPR 2024).
+
+    Made for T steps, it is interpolated linearly where the loop makes another number.
+
+    Attributes:
+        values: T ratios of which the last is 0, or the T - 1 before that.
+
+    Raises:
+        ValueError: no value, one outside [0, 1], or one that rises.
+    """
+
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        falls = all(a >= b for a, b in zip((1.0, *self.values), (*self.values, 0.0), strict=True))
+        if not self.values or not falls:
+            raise ValueError(f"hidden ratios fall from 1 to 0, unlike {list(self.values)}")
+
+    def __call__(self, r: float) -> float:
+        knots = (1.0, *self.values) if self.values[-1] == 0 else (1.0, *self.values, 0.0)
+        position = r * (len(knots) - 1)
+        left = min(int(position), len(knots) - 2)
+        share = position - left
+        return knots[left] * (1 - share) + knots[left + 1] * share
+
+
+SCHEDULES: Table[Schedule] = Table(
+    "mask schedule",
+    {
+        "cosine": cosine,
+        "linear": linear,
+        "square": square,
+        "cubic": cubic,
+        "square_root": square_root,
+        "exponential": exponential,
+        "logarithmic": logarithmic,
+        "arccos": arccos,
+        "sigmoid": sigmoid,
+    },
+)
+
+
+def parse_schedule(text: str) -> Schedule:
+    """The schedule that a person names: a row of `SCHEDULES`, ``power:2.5`` or ``ratios:.9,.5``.
+
+    Raises:
+        ValueError: an unknown name, or numbers that make no schedule.
+    """
+    name, colon, numbers = text.partition(":")
+    if not colon and name in SCHEDULES:
+        return SCHEDULES[name]
+    if name not in ("power", "ratios"):
+        raise UnknownNameError(
+            unknown(SCHEDULES.kind, text, [*SCHEDULES, "power:P", "ratios:R1,R2,..."])
+        )
+    try:
+        values = tuple(float(number) for number in numbers.split(","))
+    except ValueError:
+        values = ()
+    if name == "power" and len(values) == 1:
+        return Power(values[0])
+    if name == "ratios" and values:
+        return Ratios(values)
+    raise ValueError(f"cannot read the mask schedule '{text}'; write power:2.5 or ratios:0.9,0.5")
+
+
+def hidden_after(schedule: Schedule, steps: int, hidden_B: Tensor) -> Tensor:
+    """How many tokens stay hidden after each step (MaskGIT, section 3.2).
+
+    floor(N gamma((k + 1) / T)), at least 1 before the last step, and fewer after each step. A
+    picture with fewer hidden tokens than steps is finished early.
+
+    Args:
+        schedule: gamma.
+        steps: T.
+        hidden_B: N, the hidden tokens at the start, an integer for each picture.
+
+    Returns:
+        Counts (B, T), int64; the last is 0.
+
+    Raises:
+        ValueError: less than one step.
+    """
+    if steps < 1:
+        raise ValueError(f"the number of steps is 1 or more, not {steps}")
+    start_B = hidden_B.cpu()
+    counts = [start_B]
+    for k in range(steps - 1):
+        # 49 * (1 - 1 / 49) must not lose a token to rounding
+        wanted_B = (start_B.double() * schedule((k + 1) / steps) + 1e-9).floor().long()
+        counts.append(torch.minimum(wanted_B.clamp_min(1), (counts[-1] - 1).clamp_min(0)))
+    counts.append(torch.zeros_like(start_B))
+    return torch.stack(counts[1:], dim=-1).to(hidden_B.device)

@@ -1,0 +1,46 @@
+"""The entropy order: the tokens of which the model is surest first, as many as are safe together.
+
+Shape legend: B batch, L tokens, R rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from demask.sampling.select.order import Look, Order
+
+
+@dataclass(frozen=True)
+class Entropy(Order):
+    """Lowest entropy first; with a bound, the entropy-bounded sampler (arXiv 2505.24857).
+
+    Attributes:
+        bound: decide more tokens than the schedule asks for while the entropies of the surest,
+            all but the last, sum to at most this (nats); None to follow the schedule. Then the
+            order is no longer unbiased, and image tokens of 4 to 6 nats want a bound that grows
+            with their number.
+
+    Raises:
+        ValueError: a negative bound.
+    """
+
+    bound: float | None = None
+    looks_at: ClassVar[Literal["prediction"]] = "prediction"
+    unbiased: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.bound is not None and not self.bound >= 0:
+            raise ValueError(f"the entropy bound is 0 nats or more, not {self.bound}")
+
+    def __call__(self, look: Look) -> Tensor:
+        entropy_R = torch.special.entr(look.logits_RV.softmax(-1)).sum(-1)
+        if self.bound is not None:
+            sorted_BL = look.spread(entropy_R, torch.inf).sort(dim=-1).values
+            before_BL = torch.nn.functional.pad(sorted_BL.cumsum(-1)[:, :-1], (1, 0))
+            safe_B = ((before_BL <= self.bound) & sorted_BL.isfinite()).sum(-1)
+            look = replace(look, count_B=torch.maximum(look.count_B, safe_B))
+        return look.top(look.spread(-entropy_R, 0))

@@ -1,0 +1,66 @@
+"""The Halton order: spread each step's tokens evenly over the grid, whatever the model thinks.
+
+Shape legend: B batch, L tokens, N points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from demask import rng
+from demask.sampling.select.order import Look, Order
+from demask.types import Grid
+
+
+@dataclass(frozen=True)
+class Halton(Order):
+    """Tokens in the order in which a Halton sequence first meets them (arXiv 2503.17076).
+
+    Published with the ``arccos`` schedule and 32 steps.
+
+    Attributes:
+        roll: begin at another point of the sequence in each picture, as its seed says.
+    """
+
+    roll: bool = True
+    looks_at: ClassVar[Literal["positions"]] = "positions"
+    unbiased: ClassVar[bool] = True
+
+    def __call__(self, look: Look) -> Tensor:
+        batch, tokens = look.open_BL.shape
+        rank_BL = visits(look.step.grid).expand(batch, tokens)
+        if self.roll:
+            # from the seed, not the stream: the same in every step
+            starts = [rng.derive(g.initial_seed(), "halton") % tokens for g in look.generators]
+            rank_BL = (rank_BL - torch.tensor(starts)[:, None]) % tokens
+        return look.top(-rank_BL.double().to(look.open_BL.device))
+
+
+@lru_cache(maxsize=64)
+def visits(grid: Grid) -> Tensor:
+    """When the sequence of bases 2 (rows) and 3 (columns) first meets each cell, ranks (L)."""
+    rows, columns = grid
+    tokens = rows * columns
+    points = 8 * tokens
+    while True:
+        k_N = torch.arange(1, points + 1)
+        cell_N = _stretch(k_N, 2, rows) * columns + _stretch(k_N, 3, columns)
+        never_L = torch.full((tokens,), points + 1)
+        first_L = never_L.scatter_reduce(0, cell_N, k_N, "amin")
+        if bool((first_L <= points).all()):
+            return first_L.argsort().argsort()
+        points *= 2
+
+
+def _stretch(k_N: Tensor, base: int, size: int) -> Tensor:
+    """floor(size * Phi_base(k)), the radical inverse of k, in exact integers."""
+    inverse_N, scale = torch.zeros_like(k_N), 1
+    while bool(k_N.any()):
+        inverse_N = inverse_N * base + k_N % base
+        scale, k_N = scale * base, k_N // base
+    return inverse_N * size // scale

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from demask import rng
+from demask.sampling.select import Look
+from demask.types import Step
+
+MakeLook = Callable[..., Look]
+
+
+@pytest.fixture
+def make_look() -> MakeLook:
+    """A look at a grid: ``make_look(p_BLV, count_B)``, everything open unless told otherwise."""
+
+    def make(
+        p_BLV: torch.Tensor,
+        count_B: list[int],
+        open_BL: torch.Tensor | None = None,
+        index: int = 0,
+        steps: int = 4,
+        grid: tuple[int, int] | None = None,
+        seeds: list[int] | None = None,
+    ) -> Look:
+        batch, tokens = p_BLV.shape[:2]
+        step = Step(index, steps, grid or (1, tokens), torch.ones(batch))
+        return Look(
+            step,
+            p_BLV.argmax(-1),
+            torch.ones(batch, tokens).bool() if open_BL is None else open_BL,
+            torch.tensor(count_B),
+            rng.image_generators(seeds or list(range(batch))),
+            p_BLV.log(),
+        )
+
+    return make

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from demask.sampling.temperature import Temperature
+from demask.types import Step
+
+
+def values(temperature: Temperature, steps: int) -> list[float]:
+    return [temperature.at(Step(k, steps, (2, 2), torch.ones(1))) for k in range(steps)]
+
+
+@pytest.mark.parametrize(
+    ("decay", "expected"),
+    [
+        ("constant", [8, 8, 8, 8]),
+        ("linear", [6, 4, 2, 0]),
+        ("cumulative", [6, 3, 0.75, 0]),
+        ("endpoints", [8, 16 / 3, 8 / 3, 0]),
+    ],
+)
+def test_decays(decay: str, expected: list[float]) -> None:
+    assert values(Temperature(8.0, decay), 4) == pytest.approx(expected)
+
+
+def test_one_value_for_each_step() -> None:
+    assert values(Temperature((2.0, 0.5)), 2) == [2.0, 0.5]
+    with pytest.raises(ValueError, match="2 temperatures were given for 3 steps"):
+        values(Temperature((2.0, 0.5)), 3)
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf"), (1.0, -0.1)])
+def test_bad_values_are_errors(value: float | tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="at least 0"):
+        Temperature(value)
+
+
+def test_an_unknown_decay_names_the_valid_ones() -> None:
+    with pytest.raises(ValueError, match="did you mean 'linear'.*cumulative"):
+        Temperature(1.0, "linar")
