@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from demask.guidance import Constant, Interval, PowerCosine, Ramp
+from demask.guidance.scale import Scale, parse_scale
+from demask.types import Step
+
+
+def values(scale: Scale, steps: int) -> list[float]:
+    return [scale(Step(k, steps, (2, 2), torch.ones(1))) for k in range(steps)]
+
+
+@pytest.mark.parametrize(
+    ("scale", "expected"),
+    [
+        (Constant(3.0), [3, 3, 3, 3]),
+        (Ramp(3.0), [1.5, 2, 2.5, 3]),
+        (PowerCosine(3.0, 1.0), [2 - math.sqrt(0.5), 2, 2 + math.sqrt(0.5), 3]),
+        (PowerCosine(3.0), [2 - math.cos(math.pi * (k / 4) ** 3) for k in (1, 2, 3, 4)]),
+        (Interval(3.0, 0.25, 0.75), [1, 3, 3, 1]),
+        (Interval(3.0), [3, 3, 3, 3]),
+    ],
+)
+def test_scale_of_each_step(scale: Scale, expected: list[float]) -> None:
+    assert values(scale, 4) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-0.1, 1), (0.5, 0.5), (0.7, 0.2), (0, 1.1)])
+def test_intervals_are_checked(start: float, stop: float) -> None:
+    with pytest.raises(ValueError, match="0 <= start < stop <= 1"):
+        Interval(2.0, start, stop)
+
+
+def test_the_power_is_checked() -> None:
+    with pytest.raises(ValueError, match="positive, not 0"):
+        PowerCosine(2.0, 0)
+
+
+def test_parse() -> None:
+    assert parse_scale("ramp", 3.0) == Ramp(3.0)
+    assert parse_scale("interval:start=0.2,stop=0.9", 3.0) == Interval(3.0, 0.2, 0.9)
+    with pytest.raises(ValueError, match=r"unknown guidance scale 'rampp'; did you mean 'ramp'"):
+        parse_scale("rampp", 3.0)
+    with pytest.raises(ValueError, match=r"unknown option .*'value'.*start, stop"):
+        parse_scale("interval:value=2", 3.0)
