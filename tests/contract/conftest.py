@@ -1,0 +1,87 @@
+"""A tiny deterministic model, and a canvas of pictures that have different amounts to paint.
+
+Shape legend: B batch, L tokens, V codebook, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from demask.guidance import GUIDANCES, ClassifierFree, Constant
+from demask.sampling.edit import Canvas, keep
+from demask.types import Condition, Predict, Prediction, Step
+
+GRID = (4, 4)
+CODES = 6
+MASK = 7
+CLASSES = 5
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A float64 model in which every token sees its class, all other tokens and the mask ratio."""
+
+    words_VD: Tensor
+    places_LD: Tensor
+    classes_CD: Tensor
+    head_DV: Tensor
+
+    @classmethod
+    def make(cls) -> Toy:
+        g = torch.Generator().manual_seed(3)
+        sizes = ((MASK + 1, 8), (16, 8), (CLASSES + 1, 8), (8, CODES))
+        return cls(*(torch.randn(size, generator=g, dtype=torch.float64) for size in sizes))
+
+    def __call__(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
+        words_BLD = self.words_VD[ids_BL]
+        class_B1D = self.classes_CD[condition["class_ids"]][:, None]
+        context_B1D = words_BLD.mean(1, keepdim=True) + class_B1D
+        hidden_BLD = (words_BLD + self.places_LD + 2 * context_B1D).tanh()
+        hidden_BLD = hidden_BLD * (1 + step.mask_ratio_B[:, None, None])
+        # not a matrix product: its rounding could depend on the size of the batch
+        logits_BLV = (hidden_BLD[..., None] * self.head_DV).sum(-2)
+        return Prediction(logits_BLV, hidden_BLD)
+
+
+@pytest.fixture(scope="session")
+def toy() -> Predict:
+    return Toy.make()
+
+
+@pytest.fixture
+def condition() -> Condition:
+    return Condition({"class_ids": torch.arange(CLASSES)})
+
+
+@pytest.fixture
+def canvas() -> Canvas:
+    """Five pictures with 16, 9, 3, 0 and 1 tokens to paint."""
+    ids_BHW = torch.arange(5 * 16).view(5, 4, 4) % CODES
+    known_BL = torch.ones(5, 16, dtype=torch.bool)
+    known_BL[0] = False
+    known_BL[1, 2:11] = False
+    known_BL[2, [0, 7, 15]] = False
+    known_BL[4, 5] = False
+    return keep(ids_BHW, known_BL.view(5, 4, 4), MASK)
+
+
+Guide = Callable[[str, Predict, float], Predict]
+
+
+@pytest.fixture(scope="session")
+def guide() -> Guide:
+    """``guide(name, predict, scale)``: a row of the table around the toy model.
+
+    A new guidance gets a line here, and with it all laws.
+    """
+    nothing = Condition({"class_ids": torch.tensor([CLASSES])})
+    make: dict[str, Callable[[Predict, float], Predict]] = {
+        "classifier_free": lambda predict, s: ClassifierFree(predict, nothing, Constant(s)),
+    }
+    assert make.keys() == GUIDANCES.keys()
+    return lambda name, predict, scale: make[name](predict, scale)

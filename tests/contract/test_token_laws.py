@@ -1,0 +1,80 @@
+"""Laws 3 and 5: given tokens never change, decided ones only where that is announced; inputs are
+never modified in place, and nothing stays hidden."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from demask import rng
+from demask.guidance import GUIDANCES
+from demask.sampling.correction import CORRECTIONS
+from demask.sampling.decode import Sampler, decode
+from demask.sampling.schedule import SCHEDULES
+from demask.sampling.select import ORDERS
+from demask.types import Prediction
+
+SEEDS = [1, 2, 3, 4, 5]
+SAMPLERS = {
+    **{f"schedule {n}": Sampler(steps=6, schedule=SCHEDULES[n]) for n in SCHEDULES},
+    **{f"order {n}": Sampler(steps=6, order=ORDERS[n]()) for n in ORDERS},
+    **{f"correction {n}": Sampler(steps=6, corrections=(CORRECTIONS[n](),)) for n in CORRECTIONS},
+    "all corrections": Sampler(steps=6, corrections=tuple(CORRECTIONS[n]() for n in CORRECTIONS)),
+}
+
+
+@pytest.fixture(params=SAMPLERS)
+def sampler(request) -> Sampler:
+    return SAMPLERS[request.param]
+
+
+def test_given_and_decided_tokens(sampler, toy, canvas, condition) -> None:
+    revises = sampler.order.revises or any(c.revises for c in sampler.corrections)
+    before_BL = canvas.ids_BL
+    for state in decode(toy, condition, canvas, rng.image_generators(SEEDS), sampler):
+        assert torch.equal(state.ids_BL[canvas.given_BL], canvas.ids_BL[canvas.given_BL])
+        if not revises:
+            settled_BL = before_BL != canvas.mask_id
+            assert torch.equal(state.ids_BL[settled_BL], before_BL[settled_BL])
+        before_BL = state.ids_BL
+    assert not state.hidden_BL.any()
+
+
+def test_nothing_is_modified_in_place(sampler, toy, canvas, condition) -> None:
+    inputs = copy.deepcopy((canvas, condition))
+    answers: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def predict(ids_BL, condition, step) -> Prediction:
+        prediction = toy(ids_BL, condition, step)
+        answers.append((prediction.logits_BLV, prediction.logits_BLV.clone()))
+        answers.append((ids_BL, ids_BL.clone()))
+        return prediction
+
+    seen = []
+    for state in decode(predict, condition, canvas, rng.image_generators(SEEDS), sampler):
+        seen.append((state.ids_BL, state.ids_BL.clone()))
+        seen.append((state.logits_BLV, state.logits_BLV.clone()))
+    assert all(torch.equal(now, then) for now, then in [*seen, *answers])
+    assert torch.equal(canvas.ids_BL, inputs[0].ids_BL)
+    assert torch.equal(canvas.given_BL, inputs[0].given_BL)
+    assert torch.equal(condition["class_ids"], inputs[1]["class_ids"])
+
+
+@pytest.mark.parametrize("name", GUIDANCES)
+def test_guidance_modifies_nothing(name, guide, toy, canvas, condition) -> None:
+    inputs = copy.deepcopy((canvas, condition))
+    answers = []
+
+    def predict(ids_BL, condition, step) -> Prediction:
+        prediction = toy(ids_BL, condition, step)
+        answers.append((prediction.logits_BLV, prediction.logits_BLV.clone()))
+        return prediction
+
+    step = canvas.state(4).step
+    guide(name, predict, 3.0)(canvas.ids_BL, condition, step)
+    assert answers
+    assert all(torch.equal(now, then) for now, then in answers)
+    assert torch.equal(canvas.ids_BL, inputs[0].ids_BL)
+    assert torch.equal(condition["class_ids"], inputs[1]["class_ids"])
