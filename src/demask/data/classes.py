@@ -10,6 +10,47 @@ ONLY_CLASS = "pictures"
 """The one class of pictures that come without labels."""
 
 
+Label = int | str | None
+"""A class as a source writes it: its number, its name, or nothing."""
+
+
+def number_labels(
+    labels: Sequence[Label], found: Sequence[str] | None, wanted: Sequence[str] | None
+) -> tuple[list[int], tuple[str, ...]]:
+    """The class number of each picture, and the class names.
+
+    Args:
+        labels: the class of each picture, all by number or all by name; all None where the source
+            knows no classes.
+        found: the names of numbered classes, where the source knows them.
+        wanted: the order of the classes, which may hold some that the data lacks; where the source
+            only numbers them, their names.
+
+    Raises:
+        ValueError: some pictures have no class, or one that is not wanted or has no name; or a
+            wanted class is named twice.
+    """
+    if wanted and len(set(wanted)) != len(wanted):
+        raise ValueError(f"a class is named twice in: {', '.join(wanted)}")
+    if all(label is None for label in labels):
+        names, (number,) = number_names([ONLY_CLASS], wanted)
+        return [number] * len(labels), names
+    if None in labels:
+        raise ValueError(f"picture {labels.index(None)} has no class, others have one")
+    if not all(isinstance(label, int) for label in labels):
+        words = list(map(str, labels))
+        found = sorted(set(words))
+        names, numbers = number_names(found, wanted)
+        number_of = dict(zip(found, numbers, strict=True))
+        return [number_of[word] for word in words], names
+    given = [int(label) for label in labels if label is not None]
+    if found is None:
+        return given, name_numbers(given, wanted)
+    name_numbers(given, found)
+    names, numbers = number_names(found, wanted)
+    return [numbers[label] for label in given], names
+
+
 def number_names(
     found: Sequence[str], wanted: Sequence[str] | None
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -23,11 +64,9 @@ def number_names(
         The class names, and the number of each found one.
 
     Raises:
-        ValueError: the data has a class that is not wanted, or a wanted one stands there twice.
+        ValueError: the data has a class that is not wanted.
     """
     names = tuple(wanted or found)
-    if len(set(names)) != len(names):
-        raise ValueError(f"a class is named twice in: {', '.join(names)}")
     for name in found:
         if name not in names:
             raise ValueError(f"in the data: {unknown('class', name, names)}")

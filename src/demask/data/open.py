@@ -2,15 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from demask.data.hub import PREFIX, open_hub
+from demask.data.image_folder import ImageFolder, find_files
 from demask.data.parquet import ParquetPictures
 from demask.data.pictures import Pictures
+from demask.data.verify import verify
+from demask.data.web_shards import WebShards
+
+KINDS = "a folder of pictures, .parquet files, .tar shards, or hf:owner/name"
+SPLITS = frozenset({"train", "training", "test", "val", "valid", "validation", "dev"})
 
 
 def open_pictures(
-    source: str | Path, strict: bool = False, class_names: Sequence[str] | None = None
+    source: str | Path,
+    strict: bool = False,
+    class_names: Sequence[str] | None = None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> Pictures:
-    """Open a source of pictures."""
-    return ParquetPictures(Path(source).expanduser(), class_names)
+    """Open a source of pictures and try each once.
+
+    Args:
+        source: a folder whose sub-folders are classes; a ``.parquet`` or ``.tar`` file, a folder
+            of them, or a pattern such as ``train-*.parquet`` or ``shard-{000..007}.tar``; or a Hub
+            data set, ``hf:owner/name`` for its split "train" or ``hf:owner/name:split``.
+        strict: an unreadable picture is an error; by default those are skipped with a warning.
+        class_names: the order of the classes, which makes two sources agree on their numbers; where
+            the data only numbers them, their names.
+        progress: is told how many pictures have been tried.
+
+    Raises:
+        ValueError: there is no such source, it holds no pictures or several splits, or its classes
+            are not in ``class_names``.
+    """
+    return verify(open_unverified(str(source), class_names), strict, progress)
+
+
+def open_unverified(source: str, class_names: Sequence[str] | None) -> Pictures:
+    """The reader for a source."""
+    if source.startswith(PREFIX):
+        return open_hub(source, class_names)
+    path = Path(source).expanduser()
+    if not path.exists() and re.search(r"[*?{\[]", source):
+        return open_files(find_pattern(path), source, class_names)
+    if not path.exists():
+        raise ValueError(f"no such path: {path}; valid: {KINDS}")
+    if path.is_file():
+        return open_files([path], source, class_names)
+    for suffix in (".parquet", ".tar"):
+        if files := find_files(path, {suffix}):
+            refuse_splits(path, (re.split(r"[^a-z]", file.name)[0] for file in files))
+            return open_files(files, source, class_names)
+    folder = ImageFolder(path, class_names)
+    if set(folder.class_names) <= SPLITS:
+        refuse_splits(path, folder.class_names)
+    return folder
+
+
+def open_files(files: Sequence[Path], source: str, class_names: Sequence[str] | None) -> Pictures:
+    """The reader for files, by their suffix."""
+    suffixes = {file.suffix.lower() for file in files}
+    if suffixes == {".parquet"}:
+        return ParquetPictures(files, class_names)
+    if suffixes == {".tar"}:
+        return WebShards(files, class_names)
+    raise ValueError(f"can't read pictures from {source}; valid: {KINDS}")
+
+
+def refuse_splits(path: Path, names: Iterable[str]) -> None:
+    """Raise a ValueError if a folder holds training and test data, which must not be mixed."""
+    splits = sorted(SPLITS & set(names))
+    if len(splits) > 1:
+        raise ValueError(f"{path} holds several splits ({', '.join(splits)}); name one of them")
+
+
+def find_pattern(pattern: Path) -> list[Path]:
+    """The files of a pattern with ``*``, ``?``, ``[...]``, ``{a,b}`` or ``{000..007}``.
+
+    Raises:
+        ValueError: a part that the braces name matches no file.
+    """
+    files = []
+    for text in expand_braces(str(pattern)):
+        root = Path(text).anchor
+        found = sorted(Path(root).glob(text.removeprefix(root)))
+        if not found:
+            raise ValueError(f"no such file: {text}")
+        files += found
+    return files
+
+
+def expand_braces(text: str) -> list[str]:
+    """``a{1..3}`` -> a1, a2, a3; ``{x,y}b`` -> xb, yb; zeros in front are kept."""
+    match = re.search(r"\{([^{}]*)\}", text)
+    if not match:
+        return [text]
+    choices = match[1].split(",")
+    if interval := re.fullmatch(r"(\d+)\.\.(\d+)", match[1]):
+        first, last = interval.groups()
+        choices = [str(n).zfill(len(first)) for n in range(int(first), int(last) + 1)]
+    before, after = text[: match.start()], text[match.end() :]
+    return [whole for choice in choices for whole in expand_braces(before + choice + after)]

@@ -12,8 +12,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demask.data.classes import ONLY_CLASS, name_numbers, number_names
-from demask.data.pictures import Picture, fingerprint, read_image
+from demask.data.classes import Label, number_labels
+from demask.data.pictures import Picture, UnreadablePictureError, fingerprint, read_image
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,28 +33,36 @@ class RowGroup:
 
 
 class ParquetPictures:
-    """Pictures in one parquet file or in all those of a folder, sorted by name.
+    """Pictures in parquet files, in the order of the files and their rows.
 
     Row groups are read when one of their pictures is asked for; the latest stay in memory.
 
     Args:
-        path: a ``.parquet`` file or a folder that holds some at any depth.
-        class_names: the order of the classes; where the file only numbers them, their names.
+        paths: the files.
+        class_names: the order of the classes; where the files only number them, their names.
         cache_bytes: how much encoded data to keep in memory.
 
     Raises:
-        ValueError: no parquet inside, no readable parquet, no picture column, or unusable labels.
+        ValueError: no readable parquet, no picture column, or unusable labels.
     """
 
     def __init__(
-        self, path: Path, class_names: Sequence[str] | None = None, cache_bytes: int = CACHE_BYTES
+        self,
+        paths: Sequence[Path],
+        class_names: Sequence[str] | None = None,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        self.paths = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
-        if not self.paths:
-            raise ValueError(f"no .parquet file in {path}")
+        self.paths = list(paths)
         files = [open_parquet(p) for p in self.paths]
-        self._column = image_column(self.paths[0], files[0].schema_arrow.names)
-        self.labels, self.class_names = read_labels(files, class_names)
+        columns = files[0].schema_arrow.names
+        for p, file in zip(self.paths, files, strict=True):
+            if file.schema_arrow.names != columns:
+                raise ValueError(f"{p} has other columns than {self.paths[0]}")
+        self._column = image_column(str(self.paths[0]), columns)
+        try:
+            self.labels, self.class_names = number_labels(*read_labels(files), class_names)
+        except ValueError as error:
+            raise ValueError(f"{self.paths[0]}: {error}") from error
         rows = [
             (p, n, file.metadata.row_group(n).num_rows)
             for p, file in zip(self.paths, files, strict=True)
@@ -69,7 +77,7 @@ class ParquetPictures:
 
     @property
     def fingerprint(self) -> str:
-        """Made of each file's name, size and end, where parquet describes all of its data."""
+        """Made of each file's name, size and end, where parquet keeps the bounds of its data."""
         facts = [(p.name, p.stat().st_size, read_end(p).hex()) for p in self.paths]
         return fingerprint(*facts, *self.class_names)
 
@@ -80,7 +88,10 @@ class ParquetPictures:
         if not 0 <= index < len(self):
             raise IndexError(f"picture {index} of {len(self)}")
         group = self._groups[bisect_right(self._starts, index) - 1]
-        cell = self._cache.read(group)[index - group.first_row].as_py()
+        try:
+            cell = self._cache.read(group)[index - group.first_row].as_py()
+        except OSError as error:
+            raise UnreadablePictureError(f"{group.path.name}[{index}]: {error}") from error
         data, path = (
             (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
         )
@@ -132,38 +143,22 @@ def open_parquet(path: Path) -> Any:
         raise ValueError(f"{path} is no readable parquet file ({error})") from error
 
 
-def image_column(path: Path, names: Sequence[str]) -> str:
+def image_column(source: str, names: Sequence[str]) -> str:
     """The name of the column that holds the pictures."""
     for name in IMAGE_COLUMNS:
         if name in names:
             return name
-    raise ValueError(
-        f"{path} has no column {' or '.join(map(repr, IMAGE_COLUMNS))}; it has: {', '.join(names)}"
-    )
+    wanted = " or ".join(map(repr, IMAGE_COLUMNS))
+    raise ValueError(f"{source} has no column {wanted}; it has: {', '.join(names)}")
 
 
-def read_labels(
-    files: Sequence[Any], wanted: Sequence[str] | None
-) -> tuple[list[int], tuple[str, ...]]:
-    """The class numbers of all rows, and the class names."""
+def read_labels(files: Sequence[Any]) -> tuple[list[Label], list[str] | None]:
+    """The class of every row, and the names of numbered classes if the files hold them."""
     schema = files[0].schema_arrow
     if LABEL_COLUMN not in schema.names:
-        names, (number,) = number_names([ONLY_CLASS], wanted)
-        return [number] * sum(file.metadata.num_rows for file in files), names
-    values = [v for f in files for v in f.read([LABEL_COLUMN]).column(0).to_pylist()]
-    if None in values:
-        raise ValueError(
-            f"row {values.index(None)} has no label; pictures without a class can't be used"
-        )
-    found = class_label_names(schema.metadata)
-    if found is None and all(isinstance(v, str) for v in values):
-        found = sorted(set(values))
-        values = [found.index(v) for v in values]
-    if found is None:
-        return values, name_numbers(values, wanted)
-    name_numbers(values, found)
-    names, numbers = number_names(found, wanted)
-    return [numbers[v] for v in values], names
+        return [None] * sum(file.metadata.num_rows for file in files), None
+    labels = [v for file in files for v in file.read([LABEL_COLUMN]).column(0).to_pylist()]
+    return labels, class_label_names(schema.metadata)
 
 
 def class_label_names(metadata: dict[bytes, bytes] | None) -> list[str] | None:

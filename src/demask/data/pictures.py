@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -87,20 +86,22 @@ def read_image(data: bytes | None, name: str) -> Image.Image:
     if not data:
         raise UnreadablePictureError(f"{name}: empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
-                return to_rgb(ImageOps.exif_transpose(image))
-    except (OSError, ValueError, SyntaxError, EOFError, OverflowError) as error:
-        raise UnreadablePictureError(f"{name}: {one_line(error)}") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UnreadablePictureError(f"{name}: too many pixels ({one_line(error)})") from error
+        with Image.open(io.BytesIO(data)) as image:
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit and image.width * image.height > limit:
+                raise ValueError(f"{image.width} x {image.height} is over {limit} pixels")
+            ImageOps.exif_transpose(image, in_place=True)
+            return to_rgb(image)
+    # whatever broken bytes make a decoder raise, the picture is unreadable and nothing worse
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise UnreadablePictureError(f"{name}: {reason}") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any picture as RGB: transparency is composed on white, 16-bit greys keep their range."""
-    if image.mode.startswith("I;16"):
-        image = image.convert("I").point(lambda value: value / 257).convert("L")
+    if image.mode.startswith("I"):
+        image = image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
     if not image.has_transparency_data:
         return image.convert("RGB")
     layer = image.convert("RGBA")
@@ -114,8 +115,3 @@ def fingerprint(*parts: object) -> str:
         text = str(part).encode()
         digest.update(len(text).to_bytes(8, "big") + text)
     return digest.hexdigest()
-
-
-def one_line(error: Exception) -> str:
-    """An error's message, short enough to stand in ours."""
-    return " ".join(str(error).split())[:120] or type(error).__name__

@@ -36,10 +36,10 @@ def centre_square(image: Image.Image, size: int) -> Image.Image:
     """
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    if image.size == (size, size):
-        return image
-    box = (left, top, left + side, top + side)
-    return image.resize((size, size), Image.Resampling.LANCZOS, box=box)
+    if image.width != image.height:
+        # cut first: resize(box=...) would let in what lies outside the box
+        image = image.crop((left, top, left + side, top + side))
+    return image if side == size else image.resize((size, size), Image.Resampling.LANCZOS)
 
 
 def random_view(
@@ -53,7 +53,7 @@ def random_view(
         image: any picture.
         size: side of the result in pixels.
         flip: whether it may be mirrored.
-        shift: it moves by up to this many pixels each way; its edge pixels fill the gap.
+        shift: it moves by up to this many pixels each way; its mirror image fills the gap.
         generator: the source of chance.
 
     Returns:
@@ -66,5 +66,5 @@ def random_view(
     if not shift:
         return image_CHW
     top, left = int(down * (2 * shift + 1)), int(right * (2 * shift + 1))
-    padded_CHW = F.pad(image_CHW[None], (shift,) * 4, mode="replicate")[0]
+    padded_CHW = F.pad(image_CHW[None], (shift,) * 4, mode="reflect")[0]
     return padded_CHW[:, top : top + size, left : left + size].contiguous()

@@ -1,0 +1,75 @@
+"""Pictures of a data set on the Hugging Face Hub, by the ``datasets`` library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from demask.data.classes import number_labels
+from demask.data.parquet import LABEL_COLUMN, image_column
+from demask.data.pictures import Picture, fingerprint, read_image
+
+PREFIX = "hf:"
+
+
+class HubPictures:
+    """The rows of a data set that has pictures in ``image`` and maybe classes in ``label``.
+
+    Args:
+        dataset: a `datasets.Dataset`.
+        name: its id, for messages.
+        class_names: the order of the classes; where the data set only numbers them, their names.
+
+    Raises:
+        ValueError: no picture column, or unusable labels.
+    """
+
+    def __init__(self, dataset: Any, name: str, class_names: Sequence[str] | None = None) -> None:
+        from datasets import Image
+
+        self.name = name
+        self._column = image_column(name, dataset.column_names)
+        # undecoded, so that a broken picture is met by our reader and not by theirs
+        self._dataset = dataset.cast_column(self._column, Image(decode=False))
+        labelled = LABEL_COLUMN in dataset.column_names
+        labels = list(dataset[LABEL_COLUMN]) if labelled else [None] * len(dataset)
+        found = getattr(dataset.features.get(LABEL_COLUMN), "names", None)
+        try:
+            self.labels, self.class_names = number_labels(labels, found, class_names)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+
+    @property
+    def fingerprint(self) -> str:
+        """Made of the library's own fingerprint of the data."""
+        return fingerprint(self.name, self._dataset._fingerprint, *self.class_names)
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Picture:
+        cell = self._dataset[index][self._column] or {}
+        name = f"{self.name}[{index}]"
+        return Picture(read_image(cell.get("bytes"), name), self.labels[index], name)
+
+
+def open_hub(source: str, class_names: Sequence[str] | None = None) -> HubPictures:
+    """Open ``hf:owner/name`` or ``hf:owner/name:split``, downloading it on the first call.
+
+    Raises:
+        ValueError: the library is missing, there is no such data set or split, or no connection.
+    """
+    name, _, split = source.removeprefix(PREFIX).partition(":")
+    try:
+        import datasets
+    except ImportError as error:
+        raise ValueError(
+            "reading from the Hub needs datasets: pip install 'demask[data]'"
+        ) from error
+    try:
+        dataset = datasets.load_dataset(name, split=split or "train")
+    # it passes on the errors of everything that it stands on
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"can't load {source} from the Hub: {reason}") from error
+    return HubPictures(dataset, source, class_names)

@@ -1,0 +1,84 @@
+"""Pictures as files: each sub-folder is a class."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from demask.data.classes import Label, number_labels
+from demask.data.pictures import Picture, UnreadablePictureError, fingerprint, read_image
+
+SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+
+
+class ImageFolder:
+    """The pictures of a folder, sorted by path.
+
+    A picture's class is the first folder on its way, however deep it lies. Without sub-folders, all
+    are of one class. Files that are no pictures by their suffix, and hidden ones, don't count.
+
+    Args:
+        root: the folder.
+        class_names: the order of the classes; by default that of their names.
+
+    Raises:
+        ValueError: no picture inside, some inside and some outside of classes, or a class that is
+            not in ``class_names``.
+    """
+
+    def __init__(self, root: Path, class_names: Sequence[str] | None = None) -> None:
+        self.root = root
+        self.paths = find_files(root, SUFFIXES)
+        if not self.paths:
+            raise ValueError(f"{root} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+        labels = [self._class_of(path) for path in self.paths]
+        loose = labels.count(None)
+        if 0 < loose < len(labels):
+            raise ValueError(
+                f"{root} holds {loose} pictures beside its class folders; move them into one"
+            )
+        try:
+            self.labels, self.class_names = number_labels(labels, None, class_names)
+        except ValueError as error:
+            raise ValueError(f"{root}: {error}") from error
+
+    def _class_of(self, path: Path) -> Label:
+        above = path.relative_to(self.root).parts[:-1]
+        return above[0] if above else None
+
+    @property
+    def fingerprint(self) -> str:
+        """Made of the path, size and time of each file."""
+        stats = [(path.relative_to(self.root).as_posix(), path.stat()) for path in self.paths]
+        facts = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+        return fingerprint(*facts, *self.class_names)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Picture:
+        name = self.paths[index].relative_to(self.root).as_posix()
+        try:
+            data = self.paths[index].read_bytes()
+        except OSError as error:
+            raise UnreadablePictureError(f"{name}: {error.strerror}") from error
+        return Picture(read_image(data, name), self.labels[index], name)
+
+
+def find_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files below a folder with such an ending, sorted by path, without hidden ones.
+
+    Folders right inside may be links to folders.
+    """
+    entries = [folder, *(entry for entry in folder.iterdir() if entry.is_symlink())]
+    paths = {path for entry in entries if entry.is_dir() for path in entry.rglob("*")}
+    found = [
+        path
+        for path in paths
+        if path.suffix.lower() in suffixes
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not path.is_dir()
+    ]
+    return sorted(found, key=lambda path: path.relative_to(folder).parts)

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from demask.data import open_pictures
+from demask.data.hub import HubPictures
+from demask.data.pictures import UnreadablePictureError
+
+datasets = pytest.importorskip("datasets")
+
+
+def made(encode: object, names: list[str] | None) -> datasets.Dataset:
+    features = {"image": datasets.Image()}
+    rows = {"image": [{"bytes": encode(), "path": None}, {"bytes": b"junk", "path": None}]}
+    if names:
+        features["label"] = datasets.ClassLabel(names=names)
+        rows["label"] = [1, 0]
+    return datasets.Dataset.from_dict(rows, features=datasets.Features(features))
+
+
+def test_rows_become_pictures(encode: object) -> None:
+    pictures = HubPictures(made(encode, ["cat", "dog"]), "hf:a/b")
+    assert pictures.class_names == ("cat", "dog")
+    assert len(pictures) == 2
+    assert (pictures[0].label, pictures[0].name) == (1, "hf:a/b[0]")
+    assert pictures[0].image.getpixel((0, 0)) == (255, 0, 0)
+    with pytest.raises(UnreadablePictureError, match=r"hf:a/b\[1\]: "):
+        pictures[1]
+
+
+def test_the_wanted_classes_and_none(encode: object) -> None:
+    turned = HubPictures(made(encode, ["cat", "dog"]), "x", ["dog", "cat"])
+    assert turned.labels == [0, 1]
+    assert HubPictures(made(encode, None), "x").class_names == ("pictures",)
+    assert turned.fingerprint != HubPictures(made(encode, ["cat", "dog"]), "x").fingerprint
+
+
+def test_a_split_is_asked_for(encode: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load(name: str, split: str) -> datasets.Dataset:
+        asked.append((name, split))
+        return made(encode, None)
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    assert len(open_pictures("hf:owner/name")) == 1
+    assert len(open_pictures("hf:owner/name:test")) == 1
+    assert asked == [("owner/name", "train"), ("owner/name", "test")]
+
+
+def test_no_connection_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(name: str, split: str) -> None:
+        raise ConnectionError("offline\nand more")
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    with pytest.raises(ValueError, match="can't load hf:a/b from the Hub: offline and more"):
+        open_pictures("hf:a/b")
+
+
+def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ValueError, match=r"pip install 'demask\[data\]'"):
+        open_pictures("hf:a/b")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "a.parquet").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"pip install 'demask\[train\]'"):
+        open_pictures(tmp_path)
