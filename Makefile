@@ -1,6 +1,5 @@
 # Everything runs in .venv, which is made on the first call. `make help` lists the targets.
-# On a machine without a GPU, a smaller torch does:
-#   make demo TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+# TORCH chooses another build: make demo TORCH="torch==2.13.0 --index-url ..."
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0

@@ -14,13 +14,14 @@ import resource
 import time
 
 import torch
+from torch import Tensor
 
 from demask import rng
 from demask.sampling.decode import Sampler, decode
 from demask.sampling.edit import blank
 from demask.tokenizer.vqgan import VQGAN, VQGANConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
-from demask.types import Condition
+from demask.types import Condition, Predict, Prediction, Step
 
 
 def product_rate(size: int = 3072, repeats: int = 6) -> float:
@@ -50,12 +51,12 @@ class Clock:
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def timed(self, call):  # noqa: ANN001, ANN201
+    def timed(self, predict: Predict) -> Predict:
         """The same callable, on the clock."""
 
-        def run(*args):  # noqa: ANN002, ANN202
+        def run(ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
             start = time.perf_counter()
-            result = call(*args)
+            result = predict(ids_BL, condition, step)
             self.seconds += time.perf_counter() - start
             return result
 

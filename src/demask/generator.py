@@ -164,6 +164,7 @@ class Generator:
         count = len(labels) if num_images is None else num_images
         if count < 1 or batch_size < 1:
             raise ValueError(f"ask for at least 1 picture in batches of at least 1, not {count}")
+        rng.check_seed(seed)
         rng.check_seed(seed + count - 1)
 
         def batches() -> Iterator[Job]:

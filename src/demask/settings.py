@@ -23,7 +23,7 @@ class Settings:
         steps: forward passes.
         schedule: a mask schedule, such as ``cosine`` or ``power:2.5``.
         order: a selection order, such as ``confidence`` or ``halton``.
-        noise: the choice temperature of orders that have one (MaskGIT's tau).
+        noise: the choice temperature of orders that have one (MaskGIT's tau); None = their own.
         noise_decay: its decay over the steps.
         temperature: the softmax temperature.
         top_k: draw only from the k most likely codes; 0 = from all.
@@ -36,7 +36,7 @@ class Settings:
     steps: int = 12
     schedule: str = "cosine"
     order: str = "confidence"
-    noise: float = 4.5
+    noise: float | None = None
     noise_decay: str = "linear"
     temperature: float = 1.0
     top_k: int = 0
@@ -64,10 +64,11 @@ class Settings:
         Raises:
             ValueError: a name that is unknown or a number out of range.
         """
+        noise = None if self.noise is None else Temperature(self.noise, self.noise_decay)
         return Sampler(
             steps=self.steps,
             schedule=parse_schedule(self.schedule),
-            order=parse_order(self.order, Temperature(self.noise, self.noise_decay)),
+            order=parse_order(self.order, noise),
             temperature=Temperature(self.temperature),
             filter=Filter(self.top_k, self.top_p),
             corrections=tuple(parse_correction(name) for name in self.corrections),

@@ -110,7 +110,7 @@ def load_tokens(folder: Path) -> TokenCache:
         meta = json.loads((folder / "meta.json").read_text())
         ids = np.load(folder / "ids.npy", mmap_mode="r")
         labels = np.load(folder / "labels.npy")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{folder} holds no readable token cache ({error})") from error
     grid = (meta["grid"][0], meta["grid"][1])
     return TokenCache(ids, labels, tuple(meta["class_names"]), grid, meta["fingerprint"])
@@ -145,26 +145,29 @@ def build_tokens(
     if place.exists():
         return load_tokens(place)
     side = views.size // tokenizer.downsampling
-    with folder_written_whole(place) as work, ThreadPoolExecutor(2) as readers:
+    meta = {
+        "grid": [side, side],
+        "class_names": list(pictures.class_names),
+        "fingerprint": name,
+    }
+    with folder_written_whole(place) as work:
+        (work / "meta.json").write_text(json.dumps(meta))
         shape = (len(pictures), views.count, side * side)
-        ids = np.lib.format.open_memmap(work / "ids.npy", "w+", np.uint16, shape)
+        width = np.uint16 if tokenizer.codebook_size <= 2**16 else np.uint32
+        ids = np.lib.format.open_memmap(work / "ids.npy", "w+", width, shape)
         labels = np.zeros(len(pictures), np.int32)
-        for indices in batches(len(pictures), batch_size):
-            for index, picture in zip(indices, readers.map(pictures.__getitem__, indices)):
-                labels[index] = picture.label
-            for number in range(views.count):
-                images = readers.map(lambda i: views.view(pictures[i].image, i, number), indices)
-                ids_BHW = tokenizer.encode(torch.stack(list(images)).to(device))
-                ids[indices.start : indices.stop, number] = ids_BHW.flatten(1).cpu().numpy()
-            progress(indices.stop)
+        with ThreadPoolExecutor(2) as readers:
+            for part in batches(len(pictures), batch_size):
+                picked = list(readers.map(pictures.__getitem__, part))
+                labels[part.start : part.stop] = [picture.label for picture in picked]
+                images = [picture.image for picture in picked]
+                for number in range(views.count):
+                    seen = readers.map(views.view, images, part, [number] * len(part))
+                    ids_BHW = tokenizer.encode(torch.stack(list(seen)).to(device))
+                    ids[part.start : part.stop, number] = ids_BHW.flatten(1).cpu().numpy()
+                progress(part.stop)
         ids.flush()
         np.save(work / "labels.npy", labels)
-        meta = {
-            "grid": [side, side],
-            "class_names": list(pictures.class_names),
-            "fingerprint": name,
-        }
-        (work / "meta.json").write_text(json.dumps(meta))
     return load_tokens(place)
 
 

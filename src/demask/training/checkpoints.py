@@ -40,6 +40,6 @@ def load_latest(folder: Path) -> dict[str, Any] | None:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             return state
         except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
-            reason = str(error).splitlines()[0][:120]
+            reason = " ".join(str(error).split())[:120] or type(error).__name__
             log.warning("%s cannot be read (%s); trying the one before", path, reason)
     return None

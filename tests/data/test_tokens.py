@@ -1,0 +1,104 @@
+"""The cache of tokenised pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import tiny_tokenizer
+
+from demask.data.pictures import Picture
+from demask.data.tokens import Views, build_tokens, load_tokens
+from demask.data.transforms import to_tensor
+
+
+class Noise:
+    """Seven pictures of noise."""
+
+    class_names = ("a", "b")
+    fingerprint = "noise"
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def __len__(self) -> int:
+        return 7
+
+    def __getitem__(self, index: int) -> Picture:
+        self.reads += 1
+        pixels = np.random.default_rng(index).integers(0, 256, (20, 16, 3), dtype=np.uint8)
+        return Picture(Image.fromarray(pixels), index % 2, str(index))
+
+
+VIEWS = Views(size=16, count=4, flip=True, shift=2)
+
+
+@torch.no_grad()
+def test_the_cache_holds_the_views_of_each_picture(tmp_path: Path) -> None:
+    tokenizer, pictures = tiny_tokenizer(), Noise()
+    cache = build_tokens(tokenizer, pictures, VIEWS, tmp_path, batch_size=3)
+    assert (len(cache), cache.views, cache.grid) == (7, 4, (4, 4))
+    assert cache.class_names == ("a", "b")
+    ids_BL, label_B = cache.read(torch.tensor([5, 2]), torch.tensor([0, 1]))
+    assert label_B.tolist() == [1, 0]
+    assert ids_BL.dtype == torch.int64
+    plain = to_tensor(pictures[5].image, 16)
+    mirrored = to_tensor(pictures[2].image, 16).flip(-1)
+    expected = tokenizer.encode(torch.stack([plain, mirrored])).flatten(1)
+    assert torch.equal(ids_BL, expected)
+
+
+def test_random_views_are_the_same_on_every_call_and_differ() -> None:
+    image = Noise()[0].image
+    assert torch.equal(VIEWS.view(image, 3, 2), VIEWS.view(image, 3, 2))
+    seen = {VIEWS.view(image, index, 2).numpy().tobytes() for index in range(20)}
+    assert len(seen) > 10, "each picture moves in its own way"
+
+
+def test_it_is_made_once(tmp_path: Path) -> None:
+    pictures = Noise()
+    first = build_tokens(tiny_tokenizer(), pictures, VIEWS, tmp_path)
+    reads = pictures.reads
+    again = build_tokens(tiny_tokenizer(), pictures, VIEWS, tmp_path)
+    assert pictures.reads == reads
+    assert again.fingerprint == first.fingerprint
+    assert np.array_equal(again.ids, first.ids)
+
+
+def test_other_weights_or_views_make_another(tmp_path: Path) -> None:
+    first = build_tokens(tiny_tokenizer(), Noise(), VIEWS, tmp_path)
+    changed = tiny_tokenizer()
+    torch.nn.init.normal_(changed.decoder[0].weight)
+    other_views = dataclasses.replace(VIEWS, shift=1)
+    names = {
+        first.fingerprint,
+        build_tokens(changed, Noise(), VIEWS, tmp_path).fingerprint,
+        build_tokens(tiny_tokenizer(), Noise(), other_views, tmp_path).fingerprint,
+    }
+    assert len(names) == 3
+
+
+class Broken(Noise):
+    """Fails half-way."""
+
+    def __getitem__(self, index: int) -> Picture:
+        if index == 5:
+            raise ValueError("unreadable")
+        return super().__getitem__(index)
+
+
+def test_nothing_is_left_of_a_broken_build(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unreadable"):
+        build_tokens(tiny_tokenizer(), Broken(), VIEWS, tmp_path, batch_size=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_cache_is_named(tmp_path: Path) -> None:
+    cache = build_tokens(tiny_tokenizer(), Noise(), VIEWS, tmp_path)
+    (tmp_path / cache.fingerprint / "ids.npy").write_bytes(b"")
+    with pytest.raises(ValueError, match="no readable token cache"):
+        load_tokens(tmp_path / cache.fingerprint)

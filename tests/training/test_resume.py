@@ -1,0 +1,86 @@
+"""Resuming is running the same command again, and it changes not one bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+
+def command(kind: str, recipes: Path, pictures: Path, out: Path) -> list[str]:
+    """The command line of a training."""
+    recipe, data = str(recipes / f"{kind}.toml"), str(pictures)
+    arguments = ["train", kind, "--recipe", recipe, "--data", data, "--out", str(out)]
+    return [sys.executable, "-m", "demask", *arguments]
+
+
+def environment() -> dict[str, str]:
+    """One thread, so that parallel test runs do not fight."""
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def train(kind: str, recipes: Path, pictures: Path, out: Path) -> None:
+    """A training from beginning, or from where it is, to end."""
+    arguments = command(kind, recipes, pictures, out)
+    subprocess.run(arguments, check=True, env=environment(), capture_output=True)
+
+
+def train_killed(kind: str, recipes: Path, pictures: Path, out: Path, after_step: int) -> None:
+    """A training that is killed soon after a checkpoint appears."""
+    started = subprocess.Popen(
+        command(kind, recipes, pictures, out),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not list((out / "checkpoints").glob(f"*/step-{after_step:08d}.pt")):
+        assert started.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    started.send_signal(signal.SIGKILL)
+    started.wait()
+
+
+@pytest.mark.parametrize("kind", ["tokenizer", "masked"])
+def test_a_killed_run_ends_with_the_same_bits(
+    kind: str, recipes: Path, pictures: Path, tmp_path: Path
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    if kind == "masked":
+        for out in (whole, broken):
+            train("tokenizer", recipes, pictures, out)
+    train(kind, recipes, pictures, whole)
+    train_killed(kind, recipes, pictures, broken, after_step=2)
+    name = {"tokenizer": "tokenizer", "masked": "transformer"}[kind]
+    train(kind, recipes, pictures, broken)
+
+    for file in (f"{name}.safetensors",):
+        expected, found = load_file(whole / file), load_file(broken / file)
+        assert expected.keys() == found.keys()
+        assert all(torch.equal(expected[key], found[key]) for key in expected)
+    last = "checkpoints/{}/step-00000008.pt".format(name)
+    states = [torch.load(out / last, weights_only=True) for out in (whole, broken)]
+    assert_equal(states[0], states[1])
+
+
+def assert_equal(a: object, b: object) -> None:
+    """Nested containers of tensors and numbers are the same to the bit."""
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_equal(a[key], b[key])
+    elif isinstance(a, list | tuple):
+        for x, y in zip(a, b, strict=True):
+            assert_equal(x, y)
+    else:
+        assert a == b

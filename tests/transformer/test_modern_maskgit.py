@@ -1,0 +1,90 @@
+"""Our small MaskGIT and its layers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import tiny_transformer
+
+from demask.transformer.layers import Attention, rotary_2d, rotate
+from demask.transformer.modern_maskgit import ModernMaskGITConfig
+from demask.types import Condition, Step
+
+
+def step(grid: tuple[int, int]) -> Step:
+    return Step(0, 1, grid, torch.ones(1))
+
+
+@torch.no_grad()
+def test_predict_gives_codebook_logits_and_features() -> None:
+    model = tiny_transformer()
+    ids_BL = torch.randint(0, 16, (3, 16), generator=torch.Generator().manual_seed(0))
+    before = ids_BL.clone()
+    condition = Condition({"class_ids": torch.tensor([0, 1, 3])})
+    prediction = model.predict(ids_BL, condition, step((4, 4)))
+    assert prediction.logits_BLV.shape == (3, 16, 15)
+    assert prediction.features.shape == (3, 16, 32)
+    assert torch.equal(ids_BL, before)
+    assert torch.equal(prediction.logits_BLV, model(ids_BL, condition["class_ids"]))
+
+
+@torch.no_grad()
+def test_the_class_matters_and_so_does_every_position() -> None:
+    model = tiny_transformer()
+    ids_BL = torch.full((1, 16), model.mask_id)
+    one, other = (model(ids_BL, torch.tensor([c])) for c in (0, 1))
+    assert not torch.allclose(one, other, atol=1e-3)
+    ids_BL[0, 5] = 3
+    changed = (model(ids_BL, torch.tensor([0])) - one).abs().amax(-1)[0]
+    assert (changed > 1e-6).all(), "attention reaches every token"
+
+
+@torch.no_grad()
+def test_batch_mates_do_not_matter_in_float64() -> None:
+    model = tiny_transformer().double()
+    ids_BL = torch.randint(0, 16, (4, 16), generator=torch.Generator().manual_seed(0))
+    class_ids_B = torch.tensor([0, 1, 2, 3])
+    together = model(ids_BL, class_ids_B)
+    alone = model(ids_BL[2:3], class_ids_B[2:3])
+    assert torch.allclose(together[2:3], alone, atol=1e-12)
+
+
+@torch.no_grad()
+def test_other_grids_run() -> None:
+    model = tiny_transformer()
+    ids_BL = torch.full((1, 24), model.mask_id)
+    condition = Condition({"class_ids": torch.tensor([0])})
+    assert model.predict(ids_BL, condition, step((4, 6))).logits_BLV.shape == (1, 24, 15)
+
+
+def test_unconditional_is_the_dropped_class() -> None:
+    assert tiny_transformer().unconditional()["class_ids"].tolist() == [3]
+
+
+def test_rotary_positions_are_relative() -> None:
+    """The product of a rotated query and key depends on their distance alone."""
+    rotary = rotary_2d((5, 5), 8, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    q, k = torch.randn(2, 8, generator=generator).expand(25, 2, 8).unbind(1)
+    q, k = rotate(q, rotary), rotate(k, rotary)
+    products = (q @ k.T).view(5, 5, 5, 5)
+    assert products[0, 0, 2, 1].item() == pytest.approx(products[2, 3, 4, 4].item(), abs=1e-5)
+    assert products[0, 0, 2, 1].item() != pytest.approx(products[0, 0, 1, 2].item(), abs=1e-3)
+
+
+@torch.no_grad()
+def test_extra_values_change_values_alone() -> None:
+    torch.manual_seed(0)
+    attention = Attention(16, 2)
+    rotary = rotary_2d((2, 2), 8, torch.device("cpu"))
+    x, extra = torch.randn(2, 1, 4, 16).unbind(0)
+    plain = attention(x, rotary)
+    assert torch.equal(attention(x, rotary, torch.zeros_like(x)), plain)
+    # values are linear, and attention weights do not see the extra
+    once, twice = attention(x, rotary, extra) - plain, attention(x, rotary, 2 * extra) - plain
+    assert torch.allclose(2 * once, twice, atol=1e-5)
+
+
+def test_a_width_that_heads_do_not_divide_is_refused() -> None:
+    with pytest.raises(ValueError, match="width 30"):
+        ModernMaskGITConfig(codebook_size=4, num_classes=1, width=30, heads=4)
