@@ -1,0 +1,1 @@
+"""Transformers: ids and a condition -> logits over the codebook."""
