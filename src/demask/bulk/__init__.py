@@ -1,0 +1,1 @@
+"""Writing pictures, few or many, in memory that does not grow with their number."""

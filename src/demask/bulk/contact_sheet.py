@@ -1,0 +1,79 @@
+"""Many pictures on one, so that a person sees them together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw, ImageFont
+
+SMALLEST, LARGEST = 128, 320  # pixels of a tile's longer side
+GAP = 4
+CAPTION_SIZE = 13
+PAPER, INK = (255, 255, 255), (70, 70, 70)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture and what to write below it."""
+
+    image: Image.Image
+    caption: str = ""
+
+
+def contact_sheet(tiles: Sequence[Tile]) -> Image.Image:
+    """Lay pictures of one size out in rows, with thin gaps.
+
+    Small ones are enlarged by a whole factor with hard pixels, large ones are shrunk.
+
+    Raises:
+        ValueError: no pictures.
+    """
+    if not tiles:
+        raise ValueError("a contact sheet needs at least one picture")
+    width, height = scaled_size(tiles[0].image.size)
+    font = ImageFont.load_default(CAPTION_SIZE)
+    strip = CAPTION_SIZE + 6 if any(tile.caption for tile in tiles) else 0
+    columns = best_columns(len(tiles))
+    rows = math.ceil(len(tiles) / columns)
+    size = columns * (width + GAP) + GAP, rows * (height + strip + GAP) + GAP
+    sheet = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, tile in enumerate(tiles):
+        row, column = divmod(number, columns)
+        left, top = GAP + column * (width + GAP), GAP + row * (height + strip + GAP)
+        sheet.paste(scaled(tile.image.convert("RGB"), (width, height)), (left, top))
+        caption = shorten(tile.caption, font, width)
+        draw.text((left + width / 2, top + height + 2), caption, INK, font, anchor="ma")
+    return sheet
+
+
+def scaled_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The width and height of a tile for pictures of a width and height."""
+    longer = max(size)
+    factor: float = math.ceil(SMALLEST / longer)
+    if longer > LARGEST:
+        factor = LARGEST / longer
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def scaled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture at another size: hard pixels when it grows, smooth when it shrinks."""
+    grows = size[0] >= image.width
+    return image.resize(size, Image.Resampling.NEAREST if grows else Image.Resampling.LANCZOS)
+
+
+def best_columns(count: int) -> int:
+    """The number of columns that leaves the fewest holes; the squarest of these."""
+    square = math.ceil(math.sqrt(count))
+    return min(range(square, max(2 * square, 2)), key=lambda columns: (-count % columns, columns))
+
+
+def shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """The text, cut so that it is at most ``width`` pixels wide."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "...") > width:
+        text = text[:-1]
+    return text.rstrip(" ,") + "..."

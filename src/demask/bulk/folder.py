@@ -1,0 +1,46 @@
+"""A folder of pictures, each with its seed as its name, and a contact sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from demask.bulk.contact_sheet import Tile, contact_sheet
+from demask.checkpoint.save import write_atomically
+from demask.generator import Picture
+
+SHEET = "contact_sheet.png"
+MOST_TILES = 64
+
+
+def write_folder(folder: Path, pictures: Iterable[Picture], first: Sequence[Tile] = ()) -> int:
+    """Write each picture as it comes, then the contact sheet of the first 64.
+
+    Args:
+        folder: made if need be; files of the same seeds are replaced.
+        pictures: may be more than memory could hold.
+        first: tiles that open the contact sheet, such as the picture before a change.
+
+    Returns:
+        How many pictures were written.
+
+    Raises:
+        OSError: the disk is full or the folder may not be written; no file is half-written.
+    """
+    tiles, count = list(first), 0
+    for picture in pictures:
+        count += 1
+        write_png(folder / f"{picture.seed:06}.png", picture.image, picture.png_text())
+        if len(tiles) < MOST_TILES:
+            tiles.append(Tile(picture.image, picture.prompt))
+    if count:
+        write_png(folder / SHEET, contact_sheet(tiles))
+    return count
+
+
+def write_png(path: Path, image: Image.Image, text: PngInfo | None = None) -> None:
+    """Write one picture under a temporary name, then rename it."""
+    write_atomically(path, lambda temporary: image.save(temporary, "PNG", pnginfo=text))

@@ -1,0 +1,61 @@
+"""One file of many pictures, in the form that published evaluators of generative models read.
+
+Shape legend: N pictures, H W rows and columns of pixels.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from array import array
+from collections.abc import Iterable
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+
+from demask.checkpoint.save import write_atomically
+from demask.generator import Picture
+
+
+def write_npz(path: Path, pictures: Iterable[Picture], count: int) -> None:
+    """Write ``arr_0``, uint8 (N, H, W, 3), and ``arr_1``, the labels, int64 (N).
+
+    The pictures go to the disk one by one; the file gets its name when all are written.
+
+    Args:
+        path: of the file, replaced if it exists.
+        pictures: at least ``count``, all of one size.
+        count: N.
+
+    Raises:
+        OSError: the disk is full or the place may not be written; nothing is left there.
+    """
+    write_atomically(path, lambda temporary: _write(temporary, pictures, count))
+
+
+def _write(path: Path, pictures: Iterable[Picture], count: int) -> None:
+    labels = array("q")
+    stream = islice(pictures, count)
+    with zipfile.ZipFile(path, "w", allowZip64=True) as archive:
+        first = next(stream)
+        width, height = first.image.size
+        with archive.open("arr_0.npy", "w", force_zip64=True) as file:
+            _write_header(file, np.uint8, (count, height, width, 3))
+            for picture in chain([first], stream):
+                assert picture.image.size == (width, height)
+                labels.append(picture.label)
+                file.write(picture.image.convert("RGB").tobytes())
+        assert len(labels) == count
+        with archive.open("arr_1.npy", "w", force_zip64=True) as file:
+            _write_header(file, np.int64, (count,))
+            file.write(np.asarray(labels, dtype=np.int64).tobytes())
+
+
+def _write_header(file: object, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
+    header = {
+        "descr": npy.dtype_to_descr(np.dtype(dtype)),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    npy.write_array_header_1_0(file, header)  # type: ignore[arg-type]

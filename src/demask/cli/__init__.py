@@ -1,0 +1,32 @@
+"""The command line. Only click is imported here: a command brings torch when it runs."""
+
+from __future__ import annotations
+
+import click
+
+from demask import __version__
+from demask.cli.command import Group
+from demask.cli.convert import convert
+from demask.cli.generate import generate
+from demask.cli.inpaint import inpaint
+from demask.cli.models import models
+from demask.cli.outpaint import outpaint
+from demask.cli.reconstruct import reconstruct
+from demask.cli.train import train
+
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(cls=Group, context_settings=HELP)
+@click.version_option(__version__, message="demask %(version)s")
+def demask() -> None:
+    """Masked generative transformers: paint pictures, repaint parts of them, train your own."""
+
+
+for command in (generate, inpaint, outpaint, reconstruct, models, train, convert):
+    demask.add_command(command)
+
+
+def main() -> None:
+    """The program ``demask``."""
+    demask.main(prog_name="demask")

@@ -1,0 +1,105 @@
+"""`demask models`: which models there are, and what one is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+from demask.cli.command import Group
+from demask.cli.options import load_generator
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from demask.generator import Generator
+
+
+@click.group(cls=Group, invoke_without_command=True)
+@click.pass_context
+def models(context: click.Context) -> None:
+    """List the models, or show one."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_models)
+
+
+@models.command("list")
+def list_models() -> None:
+    """The models that ship with Demask."""
+    from demask.presets import PRESETS
+
+    rows = [(name, p.about, p.license, p.score) for name, p in PRESETS.items()]
+    show(table(("model", "paints", "license", "score"), rows))
+
+
+@models.command("show")
+@click.argument("name", metavar="NAME|PATH")
+@click.option("--tokenizer", metavar="PATH", help="A model's tokenizer, if kept elsewhere.")
+def show_model(name: str, tokenizer: str | None) -> None:
+    """A model's sizes, license, score and default settings."""
+    from rich.markup import escape
+
+    from demask.presets import PRESETS
+
+    rows: list[tuple[str, str]] = []
+    if name in PRESETS:
+        preset = PRESETS[name]
+        rows = [("paints", preset.about), ("license", preset.license), ("score", preset.score)]
+    rows += facts(load_generator(name, tokenizer, "cpu", None))
+    show(table((escape(name), ""), rows))
+
+
+def facts(generator: Generator) -> list[tuple[str, str]]:
+    """What a model is made of, as rows of a table."""
+    from dataclasses import asdict
+
+    from torch import nn
+
+    transformer, tokenizer = generator.transformer, generator.tokenizer
+    assert isinstance(transformer, nn.Module)
+    assert isinstance(tokenizer, nn.Module)
+    height, width = generator.size
+    rows, columns = generator.transformer.grid
+    names = generator.class_names
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    settings = asdict(generator.settings)
+    return [
+        ("pictures", f"{width}x{height} pixels"),
+        ("tokens", f"{columns}x{rows} of {generator.tokenizer.codebook_size} codes"),
+        ("transformer", f"{type(transformer).__name__}, {count_parameters(transformer)}"),
+        ("tokenizer", f"{type(tokenizer).__name__}, {count_parameters(tokenizer)}"),
+        ("classes", f"{len(names)}: {shown}"),
+        *((name.replace("_", " "), text(value)) for name, value in settings.items()),
+    ]
+
+
+def count_parameters(module: object) -> str:
+    """The number of parameters of a module, in words."""
+    return f"{sum(p.numel() for p in module.parameters()):,} parameters"  # type: ignore[attr-defined]
+
+
+def text(value: object) -> str:
+    """A setting's value; None is the choice of the selection order."""
+    if value is None:
+        return "the order's own"
+    return (", ".join(value) or "none") if isinstance(value, tuple) else str(value)
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> RenderableType:
+    """A table without lines, but below its head."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    result = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        result.add_row(*(Text(cell) for cell in row))
+    return result
+
+
+def show(what: RenderableType) -> None:
+    """Print it, in colour only at a terminal."""
+    from rich.console import Console
+
+    Console().print(what)

@@ -1,0 +1,151 @@
+"""The options that several commands share, each written once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from demask.cli.command import Several
+
+if TYPE_CHECKING:
+    from demask.generator import Generator, Wish
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_MODEL = "cifar10"
+
+MODEL = [
+    click.option(
+        "--model",
+        metavar="NAME|PATH",
+        default=DEFAULT_MODEL,
+        show_default=True,
+        help="A shipped model, a folder that training wrote, a checkpoint or a hub id.",
+    ),
+    click.option("--tokenizer", metavar="PATH", help="A model's tokenizer, if kept elsewhere."),
+    click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: the best."),
+    click.option(
+        "--dtype",
+        type=click.Choice(["float32", "bfloat16", "float16"]),
+        help="Of the transformer's weights; default: float32.",
+    ),
+]
+
+CLASS = click.option(
+    "--class",
+    "classes",
+    cls=Several,
+    metavar="NAME...",
+    help="Class names or numbers, shown in turn; default: all of them.",
+)
+
+ANY_CLASS = click.option(
+    "--class",
+    "classes",
+    cls=Several,
+    metavar="NAME...",
+    help="Class names or numbers, shown in turn; default: whatever fits.",
+)
+
+COUNT = [
+    click.option(
+        "-n", "--num-images", type=int, metavar="N", help="How many; default: one a class."
+    ),
+    click.option(
+        "--seed",
+        type=int,
+        default=0,
+        show_default=True,
+        help="Of the first picture; each next one has the next seed.",
+    ),
+]
+
+SETTINGS = [
+    click.option("--steps", type=int, help="Forward passes."),
+    click.option("--schedule", metavar="NAME", help="Mask schedule, such as cosine, power:2.5."),
+    click.option("--order", metavar="NAME", help="Selection order, such as confidence, halton."),
+    click.option("--noise", type=float, help="Choice temperature of the order."),
+    click.option("--noise-decay", metavar="NAME", help="Its decay, such as linear, cumulative."),
+    click.option("--temperature", type=float, help="Softmax temperature."),
+    click.option("--top-k", type=int, help="Draw only from the K most likely codes; 0: all."),
+    click.option("--top-p", type=float, help="Draw only from codes that hold this probability."),
+    click.option("--guidance", type=float, help="Scale of classifier-free guidance; 1: off."),
+    click.option("--guidance-schedule", metavar="NAME", help="How it changes over the steps."),
+    click.option(
+        "--correction",
+        "corrections",
+        cls=Several,
+        metavar="NAME...",
+        callback=lambda _context, _option, names: names or None,
+        help="Corrections, applied in turn.",
+    ),
+]
+
+FOLDER = [
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        default="out",
+        show_default=True,
+        help="The folder to write to.",
+    )
+]
+
+
+def add(*groups: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
+    """Give a command several groups of options, in this order."""
+
+    def decorate(function: F) -> F:
+        for option in reversed([option for group in groups for option in group]):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def load_generator(
+    model: str, tokenizer: str | None, device: str | None, dtype: str | None
+) -> Generator:
+    """The generator that the options of `MODEL` name.
+
+    Raises:
+        ValueError: no such model or device, or a broken checkpoint.
+    """
+    import torch
+
+    from demask.presets import load
+
+    check_device(device)
+    return load(model, tokenizer, device, getattr(torch, dtype) if dtype else None)
+
+
+def check_device(name: str | None) -> None:
+    """Raise a ValueError for a device that is not there."""
+    import torch
+
+    if name is None:
+        return
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        if torch.backends.mps.is_available():
+            there.append("mps")
+        raise ValueError(f"there is no device '{name}' here; valid: {', '.join(there)}") from None
+
+
+def wishes(classes: Sequence[str], generator: Generator) -> list[Wish] | None:
+    """The classes that ``--class`` names, lists with commas taken apart; None for all.
+
+    Raises:
+        ValueError: an unknown class.
+    """
+    found: list[Wish] = []
+    for text in classes:
+        # a class name may itself hold a comma
+        parts = [text] if text in generator.class_names else text.split(",")
+        found += [generator.label(part.strip()) for part in parts if part.strip()]
+    return found or None

@@ -1,0 +1,53 @@
+"""A progress bar on stderr, for a person at a terminal only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from demask.generator import Job
+    from demask.types import DecodeState
+
+T = TypeVar("T")
+
+
+class Bar:
+    """Counts pictures; a batch on its way counts by the part of its steps that is done."""
+
+    def __init__(self, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        self.display = Progress(
+            TextColumn("painting"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f} of {task.total:.0f} pictures"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self.task = self.display.add_task("painting", total=total)
+        self.done = 0
+
+    def watch(self, job: Job, state: DecodeState) -> None:
+        """A `demask.bulk.paint.Watch`."""
+        self.display.update(self.task, completed=self.done + len(job.seeds) * state.step.progress)
+
+    def count(self, pictures: Iterable[T]) -> Iterator[T]:
+        """The same pictures, counted as they pass."""
+        for picture in pictures:
+            self.done += 1
+            yield picture
+            self.display.update(self.task, completed=self.done)
+
+
+@contextmanager
+def painting(total: int) -> Iterator[Bar]:
+    """A bar for a number of pictures, taken away at the end."""
+    bar = Bar(total)
+    with bar.display:
+        yield bar

@@ -1,0 +1,118 @@
+"""`demask reconstruct`: picture -> tokens -> picture, to see what a tokenizer can keep.
+
+Shape legend: C channels, H W rows and columns of pixels, B = 1.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from demask.cli.command import Command
+from demask.cli.edited import open_picture
+from demask.cli.options import DEFAULT_MODEL, FOLDER, add, check_device, load_generator
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from demask.types import Tokenizer
+
+
+@click.command(cls=Command)
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--model",
+    metavar="NAME|PATH",
+    default=DEFAULT_MODEL,
+    show_default=True,
+    help="The model whose tokenizer to use.",
+)
+@click.option("--tokenizer", metavar="PATH", help="In place of a model: a tokenizer checkpoint.")
+@click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: the best.")
+@add(FOLDER)
+def reconstruct(
+    images: tuple[Path, ...], model: str, tokenizer: str | None, device: str | None, out: Path
+) -> None:
+    """Picture to tokens to picture, with the PSNR.
+
+    A side that is not a whole number of tokens is cut to one, at both ends.
+    """
+    opened = [open_picture(path) for path in images]
+
+    from demask.bulk.contact_sheet import Tile, contact_sheet
+    from demask.bulk.folder import write_png
+
+    network = load_tokenizer(model, tokenizer, device)
+    befores = [
+        cut(image, network.downsampling, path) for image, path in zip(opened, images, strict=True)
+    ]
+    scores = []
+    for number, (path, before) in enumerate(zip(images, befores, strict=True)):
+        after = round_trip(before, network)
+        scores.append(psnr(before, after))
+        tiles = [Tile(before, "before"), Tile(after, f"after: {scores[-1]:.2f} dB")]
+        target = out / f"{number:06}_{path.stem}.png"
+        write_png(target, contact_sheet(tiles))
+        click.echo(f"{scores[-1]:6.2f} dB  {path}")
+    click.echo(f"{sum(scores) / len(scores):6.2f} dB  mean of {len(scores)}, side by side in {out}")
+
+
+def load_tokenizer(model: str, tokenizer: str | None, device: str | None) -> Tokenizer:
+    """The tokenizer of a model, or one of its own.
+
+    Raises:
+        ValueError: no such model or device, a broken checkpoint, or one of another network.
+    """
+    if tokenizer is None:
+        return load_generator(model, None, device, None).tokenizer
+    import torch
+
+    from demask.checkpoint.load import load_model
+
+    check_device(device)
+    network = load_model(tokenizer, dtype=torch.float32, device=device or "cpu").eval()
+    if not hasattr(network, "encode"):
+        raise ValueError(f"{tokenizer} holds a {type(network).__name__}, which is no tokenizer")
+    return network  # type: ignore[return-value]
+
+
+def cut(image: Image.Image, multiple: int, path: Path) -> Image.Image:
+    """The middle of a picture, with sides that are multiples of a number.
+
+    Raises:
+        ValueError: the picture is smaller than that.
+    """
+    width, height = (side - side % multiple for side in image.size)
+    if not (width and height):
+        raise ValueError(
+            f"{path}: {image.width}x{image.height} pixels are less than a token, "
+            f"{multiple}x{multiple}"
+        )
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def round_trip(image: Image.Image, tokenizer: Tokenizer) -> Image.Image:
+    """Picture -> tokens -> picture."""
+    import torch
+    from torch import nn
+
+    from demask.data.transforms import to_image, to_pixels
+
+    assert isinstance(tokenizer, nn.Module)
+    device = next(tokenizer.parameters()).device
+    image_HWC = torch.from_numpy(to_pixels(image))
+    image_BCHW = image_HWC.permute(2, 0, 1)[None].float() / 255
+    with torch.inference_mode():
+        return to_image(tokenizer.decode(tokenizer.encode(image_BCHW.to(device)))[0])
+
+
+def psnr(before: Image.Image, after: Image.Image) -> float:
+    """Peak signal-to-noise ratio of two pictures in dB; infinite where they are equal."""
+    import numpy as np
+
+    difference = np.asarray(before, np.float64) - np.asarray(after, np.float64)
+    error = float(np.mean(difference**2))
+    return 10 * float(np.log10(255**2 / error)) if error else float("inf")

@@ -1,0 +1,134 @@
+"""`demask train`: train a tokenizer, or a masked transformer on its tokens."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from demask.cli.command import Group, Several
+from demask.cli.options import add
+
+if TYPE_CHECKING:
+    from demask.training.commands import MaskedTraining, TokenizerTraining
+
+R = TypeVar("R", "MaskedTraining", "TokenizerTraining")
+
+RUN = [
+    click.option(
+        "--recipe", type=click.Path(path_type=Path), required=True, help="What to train: a file."
+    ),
+    click.option(
+        "--data", metavar="PATH", help="Pictures: a folder, parquet, web shards or hf:owner/name."
+    ),
+    click.option(
+        "--held-out", metavar="PATH", help="Others to measure on; default: a part of --data."
+    ),
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="The model's folder; default: runs/, then the name of the recipe's folder.",
+    ),
+    click.option(
+        "--set",
+        "overrides",
+        cls=Several,
+        metavar="KEY=VALUE...",
+        help="Change keys of the recipe, such as run.steps=100.",
+    ),
+    click.option("--strict", is_flag=True, help="An unreadable picture is an error, not skipped."),
+]
+
+
+@click.group(cls=Group, no_args_is_help=False)
+def train() -> None:
+    """Train a model on pictures.
+
+    The same command again goes on where it stopped.
+    """
+
+
+@train.command()
+@add(RUN)
+def tokenizer(
+    recipe: Path,
+    data: str | None,
+    held_out: str | None,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    strict: bool,
+) -> None:
+    """Train pixels <-> tokens."""
+    from demask.training.commands import TokenizerTraining, train_tokenizer
+
+    start_log()
+    training = read_recipe(TokenizerTraining, recipe, overrides, data, held_out)
+    click.echo(train_tokenizer(training, out or run_folder(recipe), strict))
+
+
+@train.command()
+@add(RUN)
+@click.option(
+    "--tokenizer",
+    type=click.Path(path_type=Path),
+    help="Its checkpoint; default: the one in the model's folder.",
+)
+def masked(
+    recipe: Path,
+    data: str | None,
+    held_out: str | None,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    strict: bool,
+    tokenizer: Path | None,
+) -> None:
+    """Train a masked transformer on the tokens of a trained tokenizer."""
+    from demask.training.commands import MaskedTraining, train_masked
+
+    start_log()
+    training = read_recipe(MaskedTraining, recipe, overrides, data, held_out)
+    click.echo(train_masked(training, out or run_folder(recipe), strict, tokenizer))
+
+
+def read_recipe(
+    kind: type[R],
+    recipe: Path,
+    overrides: tuple[str, ...],
+    data: str | None,
+    held_out: str | None,
+) -> R:
+    """What a recipe file says, with what the command line changes.
+
+    Raises:
+        ValueError: the file or a change cannot be used.
+    """
+    from demask.config import load_toml, override, parse
+
+    training = parse(kind, override(load_toml(recipe), overrides), recipe)
+    source = training.data
+    source = replace(source, pictures=data or source.pictures, held_out=held_out or source.held_out)
+    return replace(training, data=source)
+
+
+def run_folder(recipe: Path) -> Path:
+    """Where a run goes that was given no folder: the recipes of one model share it."""
+    return Path("runs") / recipe.resolve().parent.name
+
+
+def start_log() -> None:
+    """Show what Demask logs: in columns at a terminal, as plain lines elsewhere."""
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    console = Console(stderr=True)
+    handler: logging.Handler
+    if console.is_terminal:
+        handler = RichHandler(console=console, show_path=False, show_level=False)
+        form = "%(message)s"
+    else:
+        handler, form = logging.StreamHandler(), "%(asctime)s %(message)s"
+    logging.basicConfig(level=logging.WARNING, format=form, datefmt="%X", handlers=[handler])
+    logging.getLogger("demask").setLevel(logging.INFO)

@@ -1,0 +1,70 @@
+"""The folder of PNGs."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from demask.bulk.contact_sheet import Tile
+from demask.bulk.folder import MOST_TILES, write_folder, write_png
+from demask.generator import Picture
+
+
+def test_one_png_each_and_a_sheet(pictures: Callable, tmp_path: Path) -> None:
+    assert write_folder(tmp_path / "out", pictures(3)) == 3
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["000000.png", "000001.png", "000002.png", "contact_sheet.png"]
+    with Image.open(tmp_path / "out" / "000002.png") as image:
+        assert image.getpixel((0, 0)) == (2, 0, 0)
+        assert image.text["seed"] == "2"
+
+
+def test_the_sheet_may_open_with_other_tiles(pictures: Callable, tmp_path: Path) -> None:
+    write_folder(tmp_path, pictures(1), [Tile(Image.new("RGB", (6, 4), (0, 255, 0)))])
+    with Image.open(tmp_path / "contact_sheet.png") as sheet:
+        assert sheet.getpixel((10, 10)) == (0, 255, 0)
+        assert sheet.getpixel((sheet.width - 10, 10)) == (0, 0, 0)
+
+
+def test_nothing_to_write_makes_no_folder(pictures: Callable, tmp_path: Path) -> None:
+    assert write_folder(tmp_path / "out", pictures(0)) == 0
+    assert not (tmp_path / "out").exists()
+
+
+def test_memory_does_not_grow_with_the_count(pictures: Callable, tmp_path: Path) -> None:
+    alive = most = 0
+
+    def let_go() -> None:
+        nonlocal alive
+        alive -= 1
+
+    def watched() -> Iterator[Picture]:
+        nonlocal alive, most
+        for picture in pictures(MOST_TILES + 40):
+            alive += 1
+            weakref.finalize(picture.image, let_go)
+            most = max(most, alive)
+            yield picture
+
+    write_folder(tmp_path, watched())
+    assert most <= MOST_TILES + 3
+
+
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(self: Image.Image, path: Path, *rest: object, **more: object) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError("the disk is full")
+
+    path = tmp_path / "x.png"
+    path.write_text("old")
+    monkeypatch.setattr(Image.Image, "save", failing)
+    with pytest.raises(OSError, match="full"):
+        write_png(path, Image.new("RGB", (2, 2)))
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_text() == "old"

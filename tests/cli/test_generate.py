@@ -1,0 +1,138 @@
+"""`demask generate`."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Refused = Callable[..., str]
+
+
+def test_pngs_know_how_they_were_made(run: Callable, model: str, tmp_path: Path) -> None:
+    words = ["generate", "--model", model, "--class", "cat", "ship", "-n", 3, "--seed", 7]
+    result = run(*words, "--steps", 3, "--top-k", 5, "--out", tmp_path / "a")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == f"3 pictures in {tmp_path / 'a'}\n"
+    assert "\x1b" not in result.output
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert names == ["000007.png", "000008.png", "000009.png", "contact_sheet.png"]
+    prompts = []
+    for name in names[:3]:
+        with Image.open(tmp_path / "a" / name) as image:
+            assert image.size == (16, 16)
+            assert image.text["seed"] == str(int(name[:6]))
+            settings = json.loads(image.text["settings"])
+            prompts.append(image.text["prompt"])
+    assert prompts == ["cat", "ship", "cat"]
+    assert (settings["steps"], settings["top_k"], settings["order"]) == (3, 5, "confidence")
+
+
+def test_the_same_seed_paints_the_same_file(run: Callable, model: str, tmp_path: Path) -> None:
+    for out, words in (("a", ["--seed", 0, "-n", 3]), ("b", ["--seed", 2, "-n", 1])):
+        words += ["--class", "cat", "--steps", 4, "--model", model, "--out", tmp_path / out]
+        assert run("generate", *words).exit_code == 0
+    assert (tmp_path / "a/000002.png").read_bytes() == (tmp_path / "b/000002.png").read_bytes()
+    assert (tmp_path / "a/000000.png").read_bytes() != (tmp_path / "a/000001.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("classes", "prompts"),
+    [
+        (["--class", "cat,dog"], ["cat", "dog"]),
+        (["--class", "1", "--class", "ship"], ["cat", "ship"]),
+        ([], ["dog", "cat", "ship"]),
+    ],
+)
+def test_ways_to_name_classes(
+    run: Callable, model: str, tmp_path: Path, classes: list[str], prompts: list[str]
+) -> None:
+    result = run("generate", *classes, "--steps", 1, "--model", model, "--out", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    painted = sorted(tmp_path.glob("0*.png"))
+    assert [Image.open(path).text["prompt"] for path in painted] == prompts
+
+
+def test_npz_is_balanced_and_holds_the_same_pixels(
+    run: Callable, model: str, tmp_path: Path
+) -> None:
+    words = ["generate", "--model", model, "--steps", 2, "-n", 7, "--batch-size", 2]
+    assert run(*words, "--out", tmp_path / "x.npz").exit_code == 0
+    assert run(*words, "--out", tmp_path / "png").exit_code == 0
+    with np.load(tmp_path / "x.npz") as data:
+        assert data["arr_1"].tolist() == [0, 1, 2, 0, 1, 2, 0]
+        for number, pixels in enumerate(data["arr_0"]):
+            with Image.open(tmp_path / "png" / f"{number:06}.png") as image:
+                np.testing.assert_array_equal(pixels, np.array(image))
+
+
+def test_trace_shows_every_step(run: Callable, model: str, tmp_path: Path) -> None:
+    words = ["generate", "--model", model, "--class", "cat", "-n", 2, "--trace"]
+    assert run(*words, "--steps", 4, "--out", tmp_path).exit_code == 0
+    with Image.open(tmp_path / "trace.gif") as animation:
+        assert animation.n_frames == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--class", "frog"], "unknown class 'frog'. Valid: dog, cat, ship"),
+        (["--class", "cta"], "did you mean 'cat'"),
+        (["--class", "3"], "valid: 0 to 2"),
+        (["--steps", "0"], "steps must be 1 to 16"),
+        (["--steps", "17"], "steps must be 1 to 16"),
+        (["--steps", "many"], "'many' is not a valid integer"),
+        (["-n", "0"], "at least 1 picture"),
+        (["--batch-size", "0"], "at least 1"),
+        (["--order", "halt"], "did you mean 'halton'?"),
+        (["--schedule", "sine"], "unknown mask schedule 'sine'"),
+        (["--noise", "1", "--noise-decay", "x"], "unknown temperature decay 'x'"),
+        (["--correction", "x"], "unknown correction 'x'"),
+        (["--guidance-schedule", "x"], "'x'"),
+        (["--top-p", "2"], "2"),
+        (["--device", "gpu"], "there is no device 'gpu' here; valid: cpu"),
+        (["--stps", "3"], "'--steps'"),
+        (["--seed", "-1"], "seed -1 is out of range"),
+        (["--format", "npz", "--trace"], "--trace needs a folder"),
+    ],
+)
+def test_a_mistake_writes_nothing(
+    refused: Refused, model: str, tmp_path: Path, words: list[str], said: str
+) -> None:
+    line = refused("generate", "--model", model, "--out", tmp_path / "out", *words)
+    assert said in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_model_names_the_known(refused: Refused, tmp_path: Path) -> None:
+    line = refused("generate", "--model", "cifar11", "--out", tmp_path)
+    assert "unknown model 'cifar11'; did you mean 'cifar10'?" in line
+
+
+def test_outputs_that_cannot_be(refused: Refused, model: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    assert "is a file" in refused("generate", "--model", model, "--out", file)
+    folder = tmp_path / "folder.npz"
+    folder.mkdir()
+    assert "is a folder" in refused("generate", "--model", model, "--out", folder)
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize("out", ["folder", "file.npz"])
+def test_a_full_disk_leaves_nothing(
+    refused: Refused, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    line = refused("generate", "--model", model, "--steps", 1, "--out", tmp_path / out)
+    assert line == "Error: No space left on device\n"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -1,0 +1,32 @@
+"""`demask models`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from demask.presets import PRESETS
+from tiny import tiny_transformer
+
+
+def test_the_list_names_every_model(run: Callable) -> None:
+    listed = run("models", "list")
+    assert listed.exit_code == 0
+    assert all(name in listed.stdout for name in PRESETS)
+    assert run("models").stdout == listed.stdout
+    assert "\x1b" not in listed.stdout
+
+
+def test_show_counts_parameters_and_names_settings(run: Callable, model: str) -> None:
+    shown = run("models", "show", model)
+    assert shown.exit_code == 0, shown.stderr
+    parameters = sum(p.numel() for p in tiny_transformer().parameters())
+    lines = [" ".join(line.split()) for line in shown.stdout.splitlines()]
+    assert f"transformer ModernMaskGIT, {parameters:,} parameters" in lines
+    assert "pictures 16x16 pixels" in lines
+    assert "tokens 4x4 of 15 codes" in lines
+    assert "classes 3: dog, cat, ship" in lines
+    assert "steps 12" in lines
+
+
+def test_show_refuses_an_unknown_model(refused: Callable) -> None:
+    assert "unknown model 'x'" in refused("models", "show", "x")

@@ -1,0 +1,52 @@
+"""`demask reconstruct`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from demask.cli.reconstruct import cut, psnr
+
+
+def test_psnr_is_that_of_the_bytes(run: Callable) -> None:
+    black, grey = Image.new("RGB", (4, 4)), Image.new("RGB", (4, 4), (10, 10, 10))
+    assert psnr(black, grey) == pytest.approx(20 * math.log10(255 / 10))
+    assert psnr(black, black) == math.inf
+
+
+def test_cut_takes_the_middle() -> None:
+    image = Image.new("RGB", (11, 8))
+    image.putpixel((1, 0), (255, 0, 0))
+    middle = cut(image, 4, Path("x"))
+    assert middle.size == (8, 8)
+    assert middle.getpixel((0, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("source", ["model", "tokenizer"])
+def test_each_picture_and_the_mean(
+    run: Callable, model: str, picture: Path, tmp_path: Path, source: str
+) -> None:
+    words = {
+        "model": ["--model", model],
+        "tokenizer": ["--tokenizer", f"{model}/tokenizer.safetensors"],
+    }
+    result = run("reconstruct", picture, picture, *words[source], "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    first, second, mean = result.stdout.splitlines()
+    assert first == second
+    assert first.endswith(str(picture))
+    assert mean.split()[:2] == first.split()[:2]
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["000000_picture.png", "000001_picture.png"]
+
+
+def test_refuses(refused: Callable, model: str, tmp_path: Path) -> None:
+    small = tmp_path / "small.png"
+    Image.new("RGB", (3, 8)).save(small)
+    assert "3x8 pixels are less than a token" in refused("reconstruct", small, "--model", model)
+    transformer = f"{model}/transformer.safetensors"
+    assert "no tokenizer" in refused("reconstruct", small, "--tokenizer", transformer)

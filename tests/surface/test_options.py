@@ -1,0 +1,69 @@
+"""The command line is exactly this: an option more or less is a decision, made here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+
+import click
+
+from demask.cli import demask
+from demask.cli.options import SETTINGS
+from demask.settings import Settings
+
+MODEL = "--model --tokenizer --device --dtype"
+SAMPLING = (
+    "--steps --schedule --order --noise --noise-decay --temperature --top-k --top-p"
+    " --guidance --guidance-schedule --correction"
+)
+RUN = "--recipe --data --held-out --out --set --strict"
+
+COMMANDS = {
+    "": "--version",
+    "generate": "--class -n --num-images --seed --batch-size --out --format --trace"
+    f" {MODEL} {SAMPLING}",
+    "inpaint": "--image --mask --box --strength --feather --class -n --num-images --seed --out"
+    f" {MODEL} {SAMPLING}",
+    "outpaint": "--image --left --right --top --bottom --class -n --num-images --seed --out"
+    f" {MODEL} {SAMPLING}",
+    "reconstruct": "images --model --tokenizer --device --out",
+    "models": "",
+    "models list": "",
+    "models show": "name --tokenizer",
+    "train": "",
+    "train tokenizer": RUN,
+    "train masked": f"{RUN} --tokenizer",
+    "convert": "source --kind --out",
+}
+
+
+def commands(command: click.Command, path: str = "") -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, f"{path} {name}".strip())
+
+
+def test_the_commands_and_options_are_these() -> None:
+    found = {
+        path: " ".join(name for parameter in command.params for name in parameter.opts)
+        for path, command in commands(demask)
+    }
+    assert found == COMMANDS
+
+
+def test_everything_is_explained() -> None:
+    for path, command in commands(demask):
+        assert command.help, path
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help, f"{path} {parameter.name}"
+
+
+def test_every_setting_is_an_option() -> None:
+    @click.command()
+    def nothing() -> None: ...
+
+    for option in reversed(SETTINGS):
+        option(nothing)
+    names = [option.name for option in reversed(nothing.params)]
+    assert names == [field.name for field in fields(Settings)]
