@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from demask import rng
-from demask.sampling.decode import Sampler, decode
+from demask.sampling.decode import Sampler, decode, last
 from demask.sampling.edit import blank
 from demask.tokenizer.vqgan import VQGAN, VQGANConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
@@ -82,8 +82,7 @@ def main() -> None:
         generators = rng.image_generators(range(chosen.batch))
         start = time.perf_counter()
         predict = clock.timed(model.predict)
-        for state in decode(predict, condition, canvas, generators, Sampler(steps=steps)):
-            pass
+        state = last(decode(predict, condition, canvas, generators, Sampler(steps=steps)))
         return time.perf_counter() - start, clock.seconds, state.ids_BL
 
     rate = product_rate()

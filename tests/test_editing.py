@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import tiny_generator
 
 from demask.editing import image_to_image, inpaint, outpaint, windows
 from demask.generator import Generator
+from tiny import tiny_generator
 
 
 @pytest.fixture(scope="module")

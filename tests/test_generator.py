@@ -8,9 +8,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_generator
 
 from demask.generator import Generator
+from tiny import tiny_generator
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from torch import Tensor
 from demask import rng
 from demask.generator import Generator, Job, Picture, Wish
 from demask.sampling import edit
-from demask.sampling.decode import decode
+from demask.sampling.decode import decode, last
 
 
 @dataclass(frozen=True)
@@ -236,12 +236,8 @@ def paint(
         if not hidden:
             continue
         steps = math.ceil(sampler.steps * hidden / part.hidden_BL.shape[1])
-        state = None
-        for state in decode(
-            predict, condition, part, generators, replace(sampler, steps=max(steps, 1))
-        ):
-            pass
-        assert state is not None
+        share = replace(sampler, steps=max(steps, 1))
+        state = last(decode(predict, condition, part, generators, share))
         ids_BHW[:, rows, columns] = state.ids_BL.view_as(window)
         given_BHW[:, rows, columns] = True
     return ids_BHW

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from demask import rng
 from demask.guidance.classifier_free import ClassifierFree
 from demask.registry import unknown
-from demask.sampling.decode import decode
+from demask.sampling.decode import decode, last
 from demask.sampling.edit import Canvas, blank
 from demask.settings import Settings
 from demask.types import Condition, DecodeState, Grid, Predict, Tokenizer, Transformer
@@ -129,11 +129,7 @@ class Generator:
     ) -> Iterator[Picture]:
         """As `generate`, one picture after the other, in memory that does not grow."""
         for job in self.jobs(conditions, num_images, seed, batch_size, **settings):
-            state = None
-            for state in self.decode(job, self.blank(job)):
-                pass
-            assert state is not None
-            yield from self.finish(job, state)
+            yield from self.finish(job, last(self.decode(job, self.blank(job))))
 
     def stream(
         self,
@@ -221,7 +217,7 @@ class Generator:
         make = getattr(self.transformer, "unconditional", None)
         if make is None:
             raise ValueError(
-                f"{self.name} was trained without class dropout: name a class and keep guidance at 1"
+                f"{self.name} was trained without class dropout: name a class, keep guidance at 1"
             )
         return make()
 

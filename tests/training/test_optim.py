@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -66,7 +68,7 @@ def test_learning_rate_warms_up_stays_and_falls(decay: str) -> None:
     factors = [optim.factor(step, 110) for step in range(110)]
     assert factors[0] == pytest.approx(0.1)
     assert factors[10:60] == [1.0] * 50
-    assert all(a >= b for a, b in zip(factors[60:], factors[61:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(factors[60:]))
     assert factors[-1] < 0.05
 
 

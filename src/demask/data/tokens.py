@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -184,6 +183,6 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
     work.mkdir(parents=True)
     try:
         yield work
-        os.replace(work, folder)
+        work.replace(folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)

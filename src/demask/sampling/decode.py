@@ -8,7 +8,8 @@ Shape legend: B batch, L tokens, V codebook, T steps.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -117,3 +118,8 @@ def decode(
         yield state
         if not (revises or state.hidden_BL.any()):
             return
+
+
+def last(states: Iterable[DecodeState]) -> DecodeState:
+    """The result of a decode: its last state; no other is kept in memory."""
+    return deque(states, maxlen=1)[0]

@@ -88,11 +88,10 @@ class Trainer:
 
     def __init__(self, task: Task, run: Run, out: Path) -> None:
         self.task, self.run, self.out = task, run, out
-        trackers = [] if run.tracker == "none" else [run.tracker]
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
             mixed_precision=run.precision,
-            log_with=trackers,  # type: ignore[arg-type]
+            log_with=None if run.tracker == "none" else run.tracker,
             project_dir=str(out),
         )
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
@@ -167,11 +166,9 @@ class Trainer:
     def update(self, batches: list[Batch]) -> dict[str, Tensor]:
         """One optimiser step of every phase."""
         values: dict[str, Tensor] = {}
-        factor_step = (self.step, self.run.steps)
         for name, phase in self.task.phases.items():
             if self.step < phase.start:
                 continue
-            # the same generator state whether or not the run was resumed here
             generator = self.generator("loss", name)
             torch.manual_seed(rng.derive(self.run.seed, "dropout", self.step, self.rank, name))
             module = self.task.modules[phase.module]
@@ -184,7 +181,8 @@ class Trainer:
                 values[f"{name}/gradient"] = self.accelerator.clip_grad_norm_(
                     module.parameters(), phase.optim.clip
                 )
-            set_learning_rate(self.optimizers[name], phase.optim.factor(*factor_step))
+            factor = phase.optim.factor(self.step, self.run.steps)
+            set_learning_rate(self.optimizers[name], factor)
             for optimizer in self.optimizers[name]:
                 optimizer.step()
             for trained in self.raw.values():

@@ -20,7 +20,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """Move all singular values of (n, rows, columns) near 1 by a quintic Newton-Schulz iteration."""
+    """Move the singular values of (n, rows, columns) near 1 by quintic Newton-Schulz iteration."""
     a, b, c = COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices

@@ -94,7 +94,7 @@ class Optim:
 
 
 def is_block_matrix(name: str, parameter: torch.Tensor) -> bool:
-    """Whether Muon should train it: a linear layer of a repeated block, not an embedding or head."""
+    """Whether Muon trains it: a matrix of a repeated block, not an embedding or the head."""
     return parameter.ndim == 2 and name.startswith("blocks.") and name.endswith(".weight")
 
 

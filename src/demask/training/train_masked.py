@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from demask import rng
 from demask.checkpoint.save import save_model
 from demask.data.tokens import TokenCache
-from demask.sampling.decode import Sampler, decode
+from demask.sampling.decode import Sampler, decode, last
 from demask.sampling.edit import blank
 from demask.training.loop import describe
 from demask.training.losses import token_cross_entropy
@@ -130,10 +130,8 @@ class MaskedTask(Task):
         canvas = blank(len(classes), self.tokens.grid, model.mask_id, device)
         generators = rng.image_generators(range(len(classes)))
         condition = Condition({"class_ids": classes.to(device)})
-        state = None
-        for state in decode(model.predict, condition, canvas, generators, Sampler(steps=12)):
-            pass
-        assert state is not None
+        steps = min(12, canvas.ids_BL.shape[1])
+        state = last(decode(model.predict, condition, canvas, generators, Sampler(steps)))
         ids_BHW = state.ids_BL.unflatten(1, self.tokens.grid)
         image_BCHW = self.tokenizer.decode(ids_BHW.cpu())
         rows = [torch.cat(list(row), dim=-1) for row in image_BCHW.split(8)]

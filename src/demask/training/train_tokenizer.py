@@ -19,6 +19,7 @@ from demask.data.pictures import Pictures
 from demask.data.transforms import random_view, to_tensor
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
 from demask.tokenizer.discriminator import PatchDiscriminator
+from demask.training.loop import describe
 from demask.training.losses import (
     balance,
     edge_l1,
@@ -26,7 +27,6 @@ from demask.training.losses import (
     hinge_discriminator,
     spectrum_l1,
 )
-from demask.training.loop import describe
 from demask.training.optim import Optim
 from demask.training.task import Batch, Phase, Task
 

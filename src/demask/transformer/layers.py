@@ -46,8 +46,10 @@ class Attention(nn.Module):
     def forward(
         self, x_BND: Tensor, rotary: Tensor, extra_value_BND: Tensor | None = None
     ) -> Tensor:
-        """Same shape in and out; ``extra_value_BND`` is added to the attention's input for the
-        values alone (the top-down signal of self-guidance)."""
+        """Same shape in and out.
+
+        ``extra_value_BND`` is a second input for the values alone (self-guidance).
+        """
         q, k, v = self.qkv(x_BND).chunk(3, dim=-1)
         if extra_value_BND is not None:
             v = v + F.linear(extra_value_BND, self.qkv.weight.chunk(3)[2])

@@ -1,0 +1,120 @@
+"""Both trainings, in this process: what they write, what they refuse, and that they learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import demask
+from demask.config import load_toml, override, parse
+from demask.training.commands import (
+    MaskedTraining,
+    Source,
+    TokenizerTraining,
+    train_masked,
+    train_tokenizer,
+)
+from demask.training.loop import Run, step_indices
+
+
+def tokenizer_recipe(recipes: Path, pictures: Path, *changes: str) -> TokenizerTraining:
+    data = f"data.pictures={pictures}"
+    file = recipes / "tokenizer.toml"
+    return parse(TokenizerTraining, override(load_toml(file), [data, *changes]), str(file))
+
+
+def masked_recipe(recipes: Path, pictures: Path, *changes: str) -> MaskedTraining:
+    data = f"data.pictures={pictures}"
+    file = recipes / "masked.toml"
+    return parse(MaskedTraining, override(load_toml(file), [data, *changes]), str(file))
+
+
+def test_from_a_folder_of_pictures_to_a_model_that_paints(
+    recipes: Path, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "model"
+    tracked = 'run.tracker="tensorboard"'
+    train_tokenizer(tokenizer_recipe(recipes, pictures, tracked), out)
+    train_masked(masked_recipe(recipes, pictures, tracked), out)
+    generator = demask.load(str(out))
+    assert generator.class_names == ("blue", "red")
+    painted = generator.generate(["red", "blue"], num_images=4, steps=2)
+    assert [p.image.size for p in painted] == [(8, 8)] * 4
+    assert list((out / "log").rglob("events.out.tfevents.*")), "TensorBoard has something to show"
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_the_tokenizer_learns_the_colours(recipes: Path, pictures: Path, tmp_path: Path) -> None:
+    changes = ("run.steps=150", "run.batch_size=8", "tokenizer.loss.adversarial=0.0")
+    rate = "tokenizer.optim.learning_rate=0.01"
+    path = train_tokenizer(tokenizer_recipe(recipes, pictures, rate, *changes), tmp_path)
+    tokenizer = demask.checkpoint.load.load_model(str(path), dtype=torch.float32)
+    red = torch.tensor([0.8, 0.2, 0.2]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
+    with torch.no_grad():
+        made = tokenizer.decode(tokenizer.encode(red)).mean((0, 2, 3))
+    assert made[0] > made[1] + 0.3
+    assert made[0] > made[2] + 0.3
+
+
+def test_a_run_is_never_resumed_as_another(recipes: Path, pictures: Path, tmp_path: Path) -> None:
+    train_tokenizer(tokenizer_recipe(recipes, pictures), tmp_path)
+    other = tokenizer_recipe(recipes, pictures, "tokenizer.shift=0", "run.steps=9")
+    with pytest.raises(ValueError, match="holds a run of another model or other data"):
+        train_tokenizer(other, tmp_path)
+
+
+def test_a_longer_run_goes_on(recipes: Path, pictures: Path, tmp_path: Path) -> None:
+    train_tokenizer(tokenizer_recipe(recipes, pictures), tmp_path)
+    train_tokenizer(tokenizer_recipe(recipes, pictures, "run.steps=10"), tmp_path)
+    names = sorted(p.name for p in (tmp_path / "checkpoints" / "tokenizer").iterdir())
+    assert names == ["step-00000008.pt", "step-00000010.pt"]
+
+
+def test_mistakes_are_named(recipes: Path, pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="run 'demask train tokenizer' with the same --out"):
+        train_masked(masked_recipe(recipes, pictures), tmp_path)
+    with pytest.raises(ValueError, match="no training pictures"):
+        Source().open(strict=False)
+    with pytest.raises(ValueError, match="batch_size 4 cannot be split"):
+        train_tokenizer(tokenizer_recipe(recipes, pictures, "run.accumulate=3"), tmp_path)
+    with pytest.raises(ValueError, match="size 9 is no multiple of 2"):
+        train_tokenizer(tokenizer_recipe(recipes, pictures, "tokenizer.size=9"), tmp_path)
+    with pytest.raises(ValueError, match="valid: no, bf16, fp16|Valid: no, bf16, fp16"):
+        Run(steps=1, precision="int8")
+
+
+def test_unreadable_pictures_are_skipped_or_an_error(
+    recipes: Path, pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (pictures / "red" / "0.png").write_bytes(b"not a picture")
+    train_tokenizer(tokenizer_recipe(recipes, pictures), tmp_path / "skipping")
+    assert "1 of 20 pictures can't be read and are skipped" in caplog.text
+    with pytest.raises(ValueError, match=r"unreadable picture .*red.0\.png"):
+        train_tokenizer(tokenizer_recipe(recipes, pictures), tmp_path / "strict", strict=True)
+    assert not (tmp_path / "strict").exists()
+
+
+def test_the_held_out_part_is_not_trained_on(pictures: Path) -> None:
+    source = Source(pictures=str(pictures), held_out_fraction=0.25)
+    train, held_out = source.open(strict=False)
+    assert (len(train), len(held_out)) == (15, 5)
+    assert {train[i].name for i in range(15)}.isdisjoint(held_out[i].name for i in range(5))
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_every_epoch_sees_every_example_once(world: int) -> None:
+    run = Run(steps=1, batch_size=8)
+    seen = [
+        index
+        for step in range(15)
+        for index in torch.stack(
+            [step_indices(20, run, step, rank, world) for rank in range(world)], dim=1
+        )
+        .flatten()
+        .tolist()
+    ]
+    epochs = [seen[start : start + 20] for start in range(0, 120, 20)]
+    assert all(sorted(epoch) == list(range(20)) for epoch in epochs)
+    assert epochs[0] != epochs[1], "each in its own order"
