@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 import pytest
@@ -141,8 +142,22 @@ def test_a_correction_may_hide_tokens_again_and_the_loop_catches_up() -> None:
     assert hidden(paint(sampler)) == [[13] * 3, [9] * 3, [5] * 3, [0] * 3]
     canvas = keep(*mixed_canvas(), MASK)
     states = paint(sampler, canvas=canvas)
+    assert len(states) == 4
     assert torch.equal(states[-1].ids_BL[canvas.given_BL], canvas.ids_BL[canvas.given_BL])
     assert not states[-1].hidden_BL.any()
+
+
+def test_the_loop_does_not_end_early_where_a_token_may_still_change() -> None:
+    sampler = Sampler(steps=4, schedule=linear, corrections=(Never(),))
+    canvas = keep(*(part[2:] for part in mixed_canvas()), MASK)
+    assert len(paint(sampler, (3,), canvas=canvas)) == 4
+
+
+@dataclass(frozen=True)
+class Never(Correction):
+    """May revise, and does not."""
+
+    revises: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -182,22 +197,26 @@ def test_a_correction_sees_the_current_step_and_its_answer_is_drawn_from() -> No
 
 
 @dataclass(frozen=True)
-class LastFirst(Order):
-    """Takes every token back and keeps the last ones: a critic without judgement."""
+class Wandering(Order):
+    """Keeps a run of tokens that begins elsewhere in each step: a critic without judgement."""
 
     looks_at: ClassVar[Literal["draw"]] = "draw"
     revises: ClassVar[bool] = True
     unbiased: ClassVar[bool] = False
 
     def __call__(self, look: Look) -> Tensor:
-        return look.top(torch.arange(16.0).expand(look.open_BL.shape))
+        place_L = (torch.arange(16) - 5 * look.step.index) % 16
+        return look.top(-place_L.double().expand(look.open_BL.shape))
 
 
 def test_an_order_that_revises_chooses_among_all_but_the_given() -> None:
     canvas = keep(*mixed_canvas(), MASK)
-    states = paint(Sampler(steps=4, schedule=linear, order=LastFirst()), canvas=canvas)
-    assert hidden(states)[0] == [12, 2, 0]
-    assert states[0].hidden_BL[1].nonzero()[:, 0].tolist() == [0, 1]
+    states = paint(Sampler(steps=4, schedule=linear, order=Wandering()), canvas=canvas)
+    assert hidden(states) == [[12, 2, 0], [8, 1, 0], [4, 0, 0], [0, 0, 0]]
+    shown = [(~state.hidden_BL[0]).nonzero()[:, 0].tolist() for state in states[:2]]
+    assert shown == [[0, 1, 2, 3], [5, 6, 7, 8, 9, 10, 11, 12]]
+    for before, after in pairwise(states):
+        assert torch.equal(after.decided_BL, before.hidden_BL & ~after.hidden_BL)
     assert torch.equal(states[-1].ids_BL[canvas.given_BL], canvas.ids_BL[canvas.given_BL])
     assert not states[-1].hidden_BL.any()
 
