@@ -83,10 +83,8 @@ def load(
     network = load_model(model_source, dtype=dtype or torch.float32).to(device).eval()
     pixels = load_model(tokenizer_source, dtype=torch.float32).to(device).eval()
     check_pair(network, pixels)
-    names = read_metadata(model_source).get("class_names") or [
-        str(number)
-        for number in range(network.config.num_classes)  # type: ignore[union-attr]
-    ]
+    count: int = network.config.num_classes  # type: ignore[union-attr, assignment]
+    names = read_metadata(model_source).get("class_names") or map(str, range(count))
     return Generator(model, pixels, network, tuple(names), settings)  # type: ignore[arg-type]
 
 

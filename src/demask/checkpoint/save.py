@@ -58,5 +58,5 @@ def save_model(
         name: t.to(dtype) if dtype and t.is_floating_point() else t
         for name, t in module.state_dict().items()
     }
-    config = asdict(module.config)  # type: ignore[arg-type, call-overload]
+    config = asdict(module.config)  # type: ignore[call-overload]
     save_tensors(path, tensors, {"architecture": architecture, "config": config, **more})

@@ -55,7 +55,7 @@ class Report:
         image_HWC = (image_CHW.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
         layout = {"dataformats": "NHWC"} if self.run.tracker == "tensorboard" else {}
         for tracker in self.accelerator.trackers:
-            tracker.log_images({"samples": image_HWC[None]}, step=step, **layout)  # type: ignore[attr-defined]
+            tracker.log_images({"samples": image_HWC[None]}, step=step, **layout)
 
     def close(self) -> None:
         """Finish the trackers' files."""
