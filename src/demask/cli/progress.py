@@ -32,17 +32,23 @@ class Bar:
         )
         self.task = self.display.add_task("painting", total=total)
         self.done = 0
+        self.shown = 0.0
 
     def watch(self, job: Job, state: DecodeState) -> None:
         """A `demask.bulk.paint.Watch`."""
-        self.display.update(self.task, completed=self.done + len(job.seeds) * state.step.progress)
+        self.show(self.done + len(job.seeds) * state.step.progress)
 
     def count(self, pictures: Iterable[T]) -> Iterator[T]:
         """The same pictures, counted as they pass."""
         for picture in pictures:
             self.done += 1
+            self.show(self.done)
             yield picture
-            self.display.update(self.task, completed=self.done)
+
+    def show(self, completed: float) -> None:
+        """Move on, never back: a batch's pictures pass one by one after its last step."""
+        self.shown = max(self.shown, completed)
+        self.display.update(self.task, completed=self.shown)
 
 
 @contextmanager
