@@ -18,7 +18,7 @@ DATA ?= data/cifar10
 RUN ?= runs/cifar10
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench train-cifar10
+.PHONY: help install demo samples test check format bench train-cifar10
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ format: $(DEV_STAMP) ## format the code and mend what the linter can mend
 
 bench: $(DEV_STAMP) ## measure the speed on this machine
 	$(BIN)/python benchmarks/maskgit_speed.py
+
+samples: $(RUN_STAMP) ## paint the picture of the README again
+	$(BIN)/demask generate --model cifar10 --class $(CLASSES) -n 100 --seed 0 --out out/samples
+	cp out/samples/contact_sheet.png docs/samples.png
 
 train-cifar10: $(DEV_STAMP) ## train the shipped model; DATA holds train.parquet and test.parquet
 	$(BIN)/demask train tokenizer --recipe recipes/cifar10/tokenizer.toml \

@@ -69,13 +69,15 @@ def test_strength_zero_is_the_reconstruction_and_one_a_new_picture(generator: Ge
 def test_bad_edits_are_refused(generator: Generator) -> None:
     image = photo(16, 16)
     with pytest.raises(ValueError, match="the mask is 8x16 pixels, the picture 16x16"):
-        next(inpaint(generator, image, Image.new("L", (8, 16), 255)))
+        inpaint(generator, image, Image.new("L", (8, 16), 255))
     with pytest.raises(ValueError, match="no white pixel"):
-        next(inpaint(generator, image, Image.new("L", (16, 16))))
+        inpaint(generator, image, Image.new("L", (16, 16)))
     with pytest.raises(ValueError, match="margins"):
-        next(outpaint(generator, image))
+        outpaint(generator, image)
     with pytest.raises(ValueError, match="strength"):
-        next(image_to_image(generator, image, 1.5))
+        image_to_image(generator, image, 1.5)
+    with pytest.raises(ValueError, match="unknown class"):
+        image_to_image(generator, image, 0.5, "cta")
 
 
 @pytest.mark.parametrize("grid", [(8, 8), (9, 17), (12, 8)])

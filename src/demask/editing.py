@@ -97,10 +97,9 @@ def inpaint(
         raise ValueError("the mask has no white pixel: there is nothing to paint")
     original = Original.read(generator, image)
     mask_YX = fill_frame(generator, mask_YX[None])[0]
-    hidden_HW = edit.token_mask(mask_YX[None], generator.tokenizer.downsampling)[0]
-    yield from repaint(
-        generator, original, mask_YX, hidden_HW, conditions, num_images, seed, feather, settings
-    )
+    feather = generator.tokenizer.downsampling // 2 if feather is None else feather
+    todo = jobs(generator, conditions, num_images, seed, settings)
+    return repaint(generator, todo, original, mask_YX, feather)
 
 
 def outpaint(
@@ -128,7 +127,7 @@ def outpaint(
     frame, mask = Image.new("RGB", size), Image.new("L", size, 255)
     frame.paste(image.convert("RGB"), (left, top))
     mask.paste(0, (left, top, left + image.width, top + image.height))
-    yield from inpaint(generator, frame, mask, conditions, num_images, seed, feather, **settings)
+    return inpaint(generator, frame, mask, conditions, num_images, seed, feather, **settings)
 
 
 def image_to_image(
@@ -154,8 +153,18 @@ def image_to_image(
     Raises:
         ValueError: a strength outside [0, 1], an unknown class or setting.
     """
+    edit.check_strength(strength)
     original = Original.read(generator, image)
-    for job in jobs(generator, conditions, num_images, seed, settings):
+    return vary(
+        generator, jobs(generator, conditions, num_images, seed, settings), original, strength
+    )
+
+
+def vary(
+    generator: Generator, todo: Iterator[Job], original: Original, strength: float
+) -> Iterator[Picture]:
+    """Paint variations of the original, each with its own tokens hidden."""
+    for job in todo:
         ids_BHW = tokens(generator, original, len(job.seeds))
         generators = rng.image_generators(job.seeds)
         mask_id = generator.transformer.mask_id
@@ -167,18 +176,14 @@ def image_to_image(
 
 def repaint(
     generator: Generator,
+    todo: Iterator[Job],
     original: Original,
     mask_YX: Tensor,
-    hidden_HW: Tensor,
-    conditions: Wish | Sequence[Wish],
-    num_images: int | None,
-    seed: int,
-    feather: int | None,
-    settings: dict[str, Any],
+    feather: int,
 ) -> Iterator[Picture]:
-    """Paint the hidden tokens and lay the masked pixels over the original."""
-    feather = generator.tokenizer.downsampling // 2 if feather is None else feather
-    for job in jobs(generator, conditions, num_images, seed, settings):
+    """Paint the tokens under the mask and lay the masked pixels over the original."""
+    hidden_HW = edit.token_mask(mask_YX[None], generator.tokenizer.downsampling)[0]
+    for job in todo:
         ids_BHW = tokens(generator, original, len(job.seeds))
         known_BHW = (~hidden_HW).expand_as(ids_BHW).to(ids_BHW.device)
         canvas = edit.keep(ids_BHW, known_BHW, generator.transformer.mask_id)

@@ -158,8 +158,10 @@ class Generator:
         wishes = self.wishes(conditions)
         labels = [self.label(wish) for wish in wishes]
         count = len(labels) if num_images is None else num_images
-        if count < 1 or batch_size < 1:
-            raise ValueError(f"ask for at least 1 picture in batches of at least 1, not {count}")
+        if count < 1:
+            raise ValueError(f"the number of pictures is at least 1, not {count}")
+        if batch_size < 1:
+            raise ValueError(f"the batch size is at least 1, not {batch_size}")
         rng.check_seed(seed)
         rng.check_seed(seed + count - 1)
 

@@ -24,7 +24,7 @@ class Settings:
         schedule: a mask schedule, such as ``cosine`` or ``power:2.5``.
         order: a selection order, such as ``confidence`` or ``halton``.
         noise: the choice temperature of orders that have one (MaskGIT's tau); None = their own.
-        noise_decay: its decay over the steps.
+        noise_decay: its decay over the steps; None = ``linear``.
         temperature: the softmax temperature.
         top_k: draw only from the k most likely codes; 0 = from all.
         top_p: draw only from the most likely codes that hold this much probability.
@@ -37,7 +37,7 @@ class Settings:
     schedule: str = "cosine"
     order: str = "confidence"
     noise: float | None = None
-    noise_decay: str = "linear"
+    noise_decay: str | None = None
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
@@ -64,7 +64,11 @@ class Settings:
         Raises:
             ValueError: a name that is unknown or a number out of range.
         """
-        noise = None if self.noise is None else Temperature(self.noise, self.noise_decay)
+        if self.noise is None and self.noise_decay is not None:
+            raise ValueError(f"noise_decay '{self.noise_decay}' needs a noise that it decays")
+        noise = (
+            None if self.noise is None else Temperature(self.noise, self.noise_decay or "linear")
+        )
         return Sampler(
             steps=self.steps,
             schedule=parse_schedule(self.schedule),

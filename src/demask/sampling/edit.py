@@ -130,12 +130,17 @@ def image_to_image(
     Raises:
         ValueError: a strength outside [0, 1].
     """
-    if not 0 <= strength <= 1:
-        raise ValueError(f"the strength is from 0 (change nothing) to 1 (all), not {strength}")
+    check_strength(strength)
     tokens = ids_BHW[0].numel()
     rank_BL = rng.uniform(generators, tokens).argsort(dim=-1).argsort(dim=-1)
     known_BL = (rank_BL >= round(strength * tokens)).to(ids_BHW.device)
     return keep(ids_BHW, known_BL.view_as(ids_BHW), mask_id)
+
+
+def check_strength(strength: float) -> None:
+    """Raise a ValueError for a strength outside [0, 1]."""
+    if not 0 <= strength <= 1:
+        raise ValueError(f"the strength is from 0 (change nothing) to 1 (all), not {strength}")
 
 
 def token_mask(mask_BHW: Tensor, downsampling: int, grow: int = 1) -> Tensor:

@@ -114,6 +114,7 @@ def train_masked(
             f"no tokenizer at {path}: run 'demask train tokenizer' with the same --out"
         )
     pixels = load_model(str(path), dtype=torch.float32).eval()
+    pixels = pixels.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     pictures, held_out = recipe.data.open(strict)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokens = cached(pixels.to(device), pictures, recipe.views, out, "training")  # type: ignore[arg-type]
