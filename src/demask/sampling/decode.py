@@ -31,7 +31,7 @@ class Sampler:
     """Every choice that the loop leaves open.
 
     Attributes:
-        steps: how many at most, from 1 to the number of tokens of the grid.
+        steps: from 1 to the number of tokens; fewer are made once no token can change any more.
         schedule: the fraction of the tokens that is hidden after each step.
         order: which tokens a step keeps.
         temperature: the softmax temperature of each step; 0 takes the most likely code.
@@ -62,17 +62,14 @@ class Painter:
         order, ids_BL, hidden_BL = self.sampler.order, state.ids_BL, state.hidden_BL
         open_BL = ~state.given_BL if order.revises else hidden_BL
         count_B = (open_BL.sum(-1) - self.hidden_BT[:, step.index]).clamp_min(0)
-        step = replace(step, mask_ratio_B=hidden_BL.double().mean(-1), rows_BL=open_BL)
+        step = replace(step, mask_ratio_B=hidden_BL.double().mean(-1))
         look = Look(step, ids_BL, open_BL, count_B, self.generators)
-
         if order.looks_at == "positions":
             look = replace(look, open_BL=order(look))
-            step = replace(step, rows_BL=look.open_BL)
-        before = replace(state, step=step)
-        logits_BLV = self.predict(ids_BL, self.condition, step).logits_BLV
+        before = replace(state, step=replace(step, rows_BL=look.open_BL))
+        logits_BLV = self.predict(ids_BL, self.condition, before.step).logits_BLV
         for correction in self.sampler.corrections:
             logits_BLV = correction.adjust(logits_BLV, before, self)
-
         look = replace(look, logits_BLV=logits_BLV)
         if order.looks_at == "prediction":
             look = replace(look, open_BL=order(look))
@@ -99,8 +96,6 @@ def decode(
     predict: Predict, condition: Condition, canvas: Canvas, generators: Generators, sampler: Sampler
 ) -> Iterator[DecodeState]:
     """Fill in the hidden tokens of ``canvas``; yield a state per step, the result last.
-
-    The loop ends early once nothing is hidden and no order or correction may change a token.
 
     Raises:
         ValueError: no step, more steps than tokens, or not one generator per picture.
