@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from demask.acceleration.packing import pack
 from demask.checkpoint.load import CheckpointError, load_model, read_metadata
 from demask.generator import Generator
 from demask.registry import Table, unknown
@@ -83,6 +84,7 @@ def load(
     network = load_model(model_source, dtype=dtype or torch.float32).to(device).eval()
     pixels = load_model(tokenizer_source, dtype=torch.float32).to(device).eval()
     check_pair(network, pixels)
+    pack(network)
     count: int = network.config.num_classes  # type: ignore[union-attr, assignment]
     names = read_metadata(model_source).get("class_names") or map(str, range(count))
     return Generator(model, pixels, network, tuple(names), settings)  # type: ignore[arg-type]

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import tiny_tokenizer
 
 from demask.data.pictures import Picture
 from demask.data.tokens import Views, build_tokens, load_tokens
 from demask.data.transforms import to_tensor
+from tiny import tiny_tokenizer
 
 
 class Noise:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import tiny_tokenizer
 
 from demask.tokenizer.conv_tokenizer import ConvTokenizerConfig
+from tiny import tiny_tokenizer
 
 
 def test_any_multiple_of_the_downsampling_works() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import tiny_transformer
 
 from demask.transformer.layers import Attention, rotary_2d, rotate
 from demask.transformer.modern_maskgit import ModernMaskGITConfig
 from demask.types import Condition, Step
+from tiny import tiny_transformer
 
 
 def step(grid: tuple[int, int]) -> Step:

@@ -2,35 +2,54 @@
 
 A matrix product first copies its operands into cache-sized panels. For one picture (257 rows at
 MaskGIT-256) the copy of the weights is a fifth of the time, and it is the same at every step: MKL
-can make it once. The result is the plain product's, up to float32 rounding.
+can make it once. The result is the plain product's, up to float32 rounding, and depends on nothing
+that was computed before.
 
 Shape legend: N rows (tokens of all pictures), D width.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+MOST_ROWS = 1024  # with more, the copy no longer counts
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A weight packed for products with so many rows."""
+
+    rows: int
+    weight: Tensor
+
 
 class PackedLinear(nn.Module):
-    """A linear layer with its weight packed for N rows; the state dict stays that of the layer.
+    """A linear layer whose weight is packed for the latest number of rows.
 
-    Any other number of rows, and training, take the plain product. The weight must not change
-    afterwards: pack again.
+    The state dict stays that of the layer. Training, more than `MOST_ROWS` rows, another device
+    and another type take the plain product. The weight must not change afterwards: pack again.
     """
 
-    def __init__(self, linear: nn.Linear, rows: int) -> None:
+    def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        self.weight, self.bias, self.rows = linear.weight, linear.bias, rows
-        self.packed = torch.ops.mkl._mkl_reorder_linear_weight(linear.weight.detach(), rows)
+        self.weight, self.bias = linear.weight, linear.bias
+        self.packed: Packed | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., out features), as `nn.Linear`."""
-        if torch.is_grad_enabled() or x.numel() != self.rows * x.shape[-1]:
+        rows = x.numel() // x.shape[-1]
+        plain = torch.is_grad_enabled() or rows > MOST_ROWS
+        if plain or not x.is_cpu or x.dtype != torch.float32 or not self.weight.is_cpu:
             return F.linear(x, self.weight, self.bias)
-        return torch.ops.mkl._mkl_linear(x, self.packed, self.weight, self.bias, self.rows)
+        packed = self.packed
+        if packed is None or packed.rows != rows:
+            weight = torch.ops.mkl._mkl_reorder_linear_weight(self.weight.detach(), rows)
+            packed = self.packed = Packed(rows, weight)
+        return torch.ops.mkl._mkl_linear(x, packed.weight, self.weight, self.bias, rows)
 
 
 def can_pack(layer: nn.Module) -> bool:
@@ -44,15 +63,14 @@ def can_pack(layer: nn.Module) -> bool:
     )
 
 
-def pack(module: nn.Module, rows: int) -> int:
+def pack(module: nn.Module) -> int:
     """Replace every linear layer inside a network by a `PackedLinear`.
 
-    The packed copies double the memory of those weights. Nothing happens on a GPU, in another
-    type than float32, or where torch has no MKL.
+    The packed copies, made at the first call, double the memory of those weights. Nothing happens
+    on a GPU, in another type than float32, or where torch has no MKL.
 
     Args:
         module: a network; it is changed.
-        rows: N, the tokens of one call: the batch times the sequence.
 
     Returns:
         How many layers are packed now.
@@ -65,5 +83,5 @@ def pack(module: nn.Module, rows: int) -> int:
     ]
     for parent, name, layer in layers:
         assert isinstance(layer, nn.Linear)
-        setattr(parent, name, PackedLinear(layer, rows))
+        setattr(parent, name, PackedLinear(layer))
     return len(layers)

@@ -183,6 +183,7 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
     work.mkdir(parents=True)
     try:
         yield work
-        work.replace(folder)
+        if not folder.exists():  # another process may have been faster
+            work.replace(folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -17,7 +17,7 @@ from demask.checkpoint.load import load_model
 from demask.data import open_pictures
 from demask.data.pictures import Pictures, Subset
 from demask.data.tokens import TokenCache, Views, build_tokens
-from demask.training.loop import Run, Trainer
+from demask.training.loop import Run, Trainer, main_process_first
 from demask.training.train_masked import MaskedRecipe, MaskedTask
 from demask.training.train_tokenizer import TokenizerRecipe, TokenizerTask
 from demask.types import Tokenizer
@@ -52,7 +52,9 @@ class Source:
         names = self.class_names or None
         pictures = open_pictures(self.pictures, strict=strict, class_names=names)
         if self.held_out:
-            return pictures, open_pictures(self.held_out, strict=strict, class_names=names)
+            return pictures, open_pictures(
+                self.held_out, strict=strict, class_names=pictures.class_names
+            )
         count = max(1, round(self.held_out_fraction * len(pictures)))
         if len(pictures) < 2:
             raise ValueError(
@@ -117,11 +119,12 @@ def train_masked(
     pixels = pixels.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     pictures, held_out = recipe.data.open(strict)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    tokens = cached(pixels.to(device), pictures, recipe.views, out, "training")  # type: ignore[arg-type]
     plain = Views(recipe.views.size, count=1)
-    measured = cached(pixels, held_out, plain, out, "held-out")  # type: ignore[arg-type]
+    with main_process_first():
+        tokens = cached(pixels.to(device), pictures, recipe.views, out, "training")
+        measured = cached(pixels, held_out, plain, out, "held-out")
     torch.manual_seed(recipe.run.seed)
-    task = MaskedTask(recipe.transformer, tokens, measured, pixels.cpu())  # type: ignore[arg-type]
+    task = MaskedTask(recipe.transformer, tokens, measured, pixels.cpu())
     return Trainer(task, recipe.run, out).fit()
 
 

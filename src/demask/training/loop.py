@@ -11,12 +11,13 @@ import json
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -238,6 +239,11 @@ class Trainer:
             facts: dict[str, object] = {"steps": self.step, "seed": self.run.seed}
             self.task.export(self.averaged(), self.export_path, facts)
         self.accelerator.wait_for_everyone()
+
+
+def main_process_first() -> AbstractContextManager[None]:
+    """Let one process prepare what the others then find on the disk."""
+    return PartialState().main_process_first()
 
 
 def describe(**parts: object) -> str:
