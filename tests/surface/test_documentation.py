@@ -1,0 +1,160 @@
+"""The pages say what is true: their Python runs, their commands parse, their links lead somewhere.
+
+Python blocks of a page share a namespace and a folder with ``photo.png`` in it, and meet a tiny
+random model in place of those that `demask.load` would bring.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+import torch
+from PIL import Image
+
+import demask
+from demask.cli import demask as program
+from demask.cli.train import read_recipe
+from demask.generator import Generator
+from demask.guidance import GUIDANCES, SCALES
+from demask.presets import load
+from demask.sampling.correction import CORRECTIONS
+from demask.sampling.schedule import SCHEDULES
+from demask.sampling.select import ORDERS
+from demask.sampling.temperature import DECAYS
+from demask.settings import Settings
+from demask.training.commands import MaskedTraining, TokenizerTraining
+from demask.transformer.modern_maskgit import ModernMaskGIT
+from tiny import tiny_tokenizer, tiny_transformer
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+METHODS = {page.stem for page in PAGES if page.parent.name == "methods"} - {"README"}
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+NAMED = re.compile(
+    r"--(order|schedule|noise-decay|correction|guidance-schedule)[ =]([a-z][^\s`|)]*)"
+)
+TABLES = (ORDERS, SCHEDULES, DECAYS, CORRECTIONS, SCALES, GUIDANCES)
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [body for found, body in BLOCK.findall(page.read_text()) if found == language]
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """The words after ``demask`` of every command line on a page."""
+    for block in blocks(page, "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["demask"]:
+                yield words[1:]
+            elif words[:1] == ["accelerate"]:
+                yield words[words.index("demask") + 1 :]
+
+
+COMMANDS = [words for page in PAGES for words in commands(page)]
+
+
+def parsed(words: list[str]) -> click.Context:
+    """The context of the command that would run; it is not run."""
+    command, context = program, click.Context(program, info_name="demask")
+    while isinstance(command, click.Group) and words:
+        word, command, words = command.resolve_command(context, words)
+        context = click.Context(command, context, word)
+    return command.make_context(context.info_name, words, context.parent)
+
+
+@pytest.fixture(scope="module")
+def ten_classes() -> Generator:
+    """The tiny model with the classes and the grid of the shipped one."""
+    torch.manual_seed(2)
+    config = replace(tiny_transformer().config, num_classes=len(CIFAR10), grid=(8, 8))
+    transformer = ModernMaskGIT(config).eval()
+    torch.nn.init.normal_(transformer.head.weight, std=0.5)
+    return Generator("cifar10", tiny_tokenizer(), transformer, CIFAR10)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name)
+def test_the_python_runs(
+    page: Path, ten_classes: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fake_load(*arguments: object, **keywords: object) -> Generator:
+        inspect.signature(load).bind(*arguments, **keywords)
+        return ten_classes
+
+    monkeypatch.setattr(demask, "load", fake_load)
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (32, 32), (200, 90, 30)).save("photo.png")
+    for table in TABLES:  # a page may add rows
+        monkeypatch.setattr(table, "_rows", dict(table._rows))
+    module = ModuleType("page")  # dataclasses look their module up
+    monkeypatch.setitem(sys.modules, "page", module)
+    for number, block in enumerate(blocks(page, "python"), start=1):
+        code = compile(block, f"{name(page)}, python block {number}", "exec", dont_inherit=True)
+        exec(code, module.__dict__)
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_the_commands_parse(words: list[str]) -> None:
+    context = parsed(words)
+    given = context.params
+    settings = {f.name: given[f.name] for f in fields(Settings) if f.name in given}
+    chosen = Settings().updated(**settings)
+    assert chosen.sampler
+    assert chosen.scale
+    if "recipe" in given:
+        kind = MaskedTraining if context.info_name == "masked" else TokenizerTraining
+        recipe = read_recipe(
+            kind, ROOT / given["recipe"], given["overrides"], given["data"], given["held_out"]
+        )
+        assert recipe.data.pictures == given["data"]
+
+
+@pytest.mark.parametrize("words", ["generate --stps 3", "train masked", "paint", "generate cat"])
+def test_a_wrong_command_would_be_seen(words: str) -> None:
+    with pytest.raises(click.UsageError):
+        parsed(words.split())
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=name)
+def test_the_links_lead_somewhere(page: Path) -> None:
+    links = [link for link in LINK.findall(page.read_text()) if "://" not in link]
+    gone = [link for link in links if not (page.parent / link.partition("#")[0]).exists()]
+    assert gone == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_the_variants_exist(page: Path) -> None:
+    for option, written in NAMED.findall(page.read_text()):
+        value = written.rstrip(".,;:")
+        if option == "correction":
+            chosen = Settings(corrections=(value,))
+        else:
+            chosen = replace(Settings(noise=1.0), **{option.replace("-", "_"): value})
+        assert chosen.sampler
+        assert chosen.scale
+
+
+def test_every_variant_has_its_page() -> None:
+    pages = "".join((ROOT / "docs" / "methods" / f"{page}.md").read_text() for page in METHODS)
+    missing = [row for table in TABLES for row in table if not re.search(rf"\b{row}\b", pages)]
+    assert missing == []
+
+
+def test_the_index_names_every_page() -> None:
+    index = (ROOT / "docs" / "methods" / "README.md").read_text()
+    assert {Path(link).stem for link in LINK.findall(index) if "/" not in link} == METHODS
