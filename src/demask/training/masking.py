@@ -21,7 +21,7 @@ def cosine_ratio(count: int, generator: torch.Generator) -> Tensor:
 
 
 def arccos_ratio(count: int, generator: torch.Generator) -> Tensor:
-    """2/pi arccos(u): as in Muse (arXiv 2301.00704) and Halton MaskGIT (arXiv 2503.17076)."""
+    """2/pi arccos(u): as in Halton MaskGIT (arXiv 2503.17076)."""
     return torch.arccos(torch.rand(count, generator=generator)) * (2 / math.pi)
 
 
