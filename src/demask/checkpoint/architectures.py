@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -25,6 +25,7 @@ class Architecture:
     """How a checkpoint becomes a network.
 
     Attributes:
+        part: what it is in a model's folder, and so the name of its file there.
         module: built from a ``config`` alone.
         config: its frozen dataclass.
         class_names: the public ``config.json``'s ``_class_name`` that mean this network.
@@ -32,6 +33,7 @@ class Architecture:
         elsewhere: prefixes of keys in a public file that belong to another network.
     """
 
+    part: Literal["tokenizer", "transformer"]
     module: Callable[[Any], nn.Module]
     config: type[Any]
     class_names: tuple[str, ...] = ()
@@ -133,15 +135,18 @@ ARCHITECTURES: Table[Architecture] = Table(
     "architecture",
     {
         "maskgit": Architecture(
+            "transformer",
             MaskGIT,
             MaskGITConfig,
             ("MaskGitTransformerTOAST", "MaskGitTransformer"),
             maskgit_from_public,
             FEATURE_SELECTION,
         ),
-        "vqgan": Architecture(VQGAN, VQGANConfig, ("MaskGitVQGAN",), vqgan_from_public),
-        "modern_maskgit": Architecture(ModernMaskGIT, ModernMaskGITConfig),
-        "conv_tokenizer": Architecture(ConvTokenizer, ConvTokenizerConfig),
+        "vqgan": Architecture(
+            "tokenizer", VQGAN, VQGANConfig, ("MaskGitVQGAN",), vqgan_from_public
+        ),
+        "modern_maskgit": Architecture("transformer", ModernMaskGIT, ModernMaskGITConfig),
+        "conv_tokenizer": Architecture("tokenizer", ConvTokenizer, ConvTokenizerConfig),
     },
 )
 

@@ -51,7 +51,7 @@ def edited(path: Path, out: Path, edit: Any) -> Path:
 
 def test_the_authors_directory_is_split_in_two(authors: Path, tmp_path: Path) -> None:
     paths = convert(authors, tmp_path / "new" / "out")
-    assert [p.name for p in paths] == ["maskgit.safetensors", "feature_selection.safetensors"]
+    assert [p.name for p in paths] == ["transformer.safetensors", "feature_selection.safetensors"]
     base, selection = split(read_tensors(authors)[0], FEATURE_SELECTION)
     assert same(read_tensors(paths[0])[0], base)
     tensors, description = read_tensors(paths[1])
@@ -89,7 +89,7 @@ def test_a_feature_selection_that_does_not_fit_is_refused(authors: Path, tmp_pat
 
 def test_a_public_tokenizer(golden: Path, tmp_path: Path) -> None:
     (path,) = convert(golden / "maskgit_vqgan", tmp_path)
-    assert path.name == "vqgan.safetensors"
+    assert path.name == "tokenizer.safetensors"
     assert same(read_tensors(path)[0], read_tensors(golden / "maskgit_vqgan")[0])
 
 
@@ -103,14 +103,14 @@ def test_our_own_file_comes_out_as_it_was(tmp_path: Path) -> None:
 def test_jax_networks_are_recognised_and_sized_by_their_arrays(jax: Path, tmp_path: Path) -> None:
     (path,) = convert(jax / "transformer_checkpoint", tmp_path)
     tensors, description = read_tensors(path)
-    assert path.name == "maskgit.safetensors"
+    assert path.name == "transformer.safetensors"
     assert description["config"]["tied"] is True
     assert "mlm_layer.to_logits.weight" not in tensors
     words = len(tensors["embed.word_embeddings.weight"])
     assert description["config"]["codebook_size"] == 1024
     assert description["config"]["num_classes"] == words - 1025
     (path,) = convert(jax / "tokenizer_checkpoint", tmp_path, kind="jax_maskgit")
-    assert path.name == "vqgan.safetensors"
+    assert path.name == "tokenizer.safetensors"
 
 
 def test_a_jax_transformer_with_another_codebook(jax: Path) -> None:

@@ -32,7 +32,10 @@ KINDS: Table[Callable[[Path], list[Converted]]] = Table(
 
 
 def convert(source: str | Path, out: Path, kind: str | None = None) -> list[Path]:
-    """Convert a checkpoint and write one ``<architecture>.safetensors`` per network in it.
+    """Convert a checkpoint and write one safetensors file per network in it.
+
+    They are named as `demask.load` looks for them: converted into one folder, a transformer and a
+    tokenizer are a model.
 
     Args:
         source: a file, a directory, a zip or a hub id.
@@ -60,7 +63,7 @@ def convert(source: str | Path, out: Path, kind: str | None = None) -> list[Path
     written: list[Path] = []
     try:
         for network in networks:
-            target = out / f"{network.architecture}{SAFE}"
+            target = out / network.file_name
             save_tensors(target, network.tensors, network.description)
             written.append(target)
     except BaseException:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
-from demask.checkpoint.read import Tensors
+from demask.checkpoint.architectures import ARCHITECTURES
+from demask.checkpoint.read import SAFE, Tensors
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Converted:
     """One network.
 
     Attributes:
-        architecture: its name; also the name of the file.
+        architecture: its name.
         config: its configuration, a dataclass or a plain mapping.
         tensors: its tensors under our keys.
     """
@@ -22,6 +23,13 @@ class Converted:
     architecture: str
     config: Any
     tensors: Tensors
+
+    @property
+    def file_name(self) -> str:
+        """``transformer.safetensors``, ``tokenizer.safetensors``: as `demask.load` looks for it."""
+        known = self.architecture in ARCHITECTURES
+        part = ARCHITECTURES[self.architecture].part if known else self.architecture
+        return f"{part}{SAFE}"
 
     @property
     def description(self) -> Mapping[str, Any]:
