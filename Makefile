@@ -43,8 +43,11 @@ format: $(DEV_STAMP) ## format the code and mend what the linter can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(DEV_STAMP) ## measure the speed on this machine
+bench: $(DEV_STAMP) ## measure speed and memory on this machine, best left alone meanwhile
+	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/maskgit_speed.py
+	$(BIN)/python benchmarks/maskgit_speed.py --batch 4
+	$(BIN)/python benchmarks/memory.py
 
 samples: $(RUN_STAMP) ## paint the picture of the README again
 	$(BIN)/demask generate --model cifar10 --class $(CLASSES) -n 100 --seed 0 --out out/samples
