@@ -29,15 +29,16 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 def test_the_command_line_changes_the_recipe(run: Callable, started: list) -> None:
     words = ["train", "tokenizer", "--recipe", RECIPES / "tokenizer.toml", "--data", "here"]
-    changes = ["--set", "run.steps=3", "run.batch_size=2", "--held-out", "there", "--strict"]
+    changes = ["--set", "run.steps=3", "run.batch_size=2", "--held-out", "there"]
+    changes += ["--init", "cifar.safetensors", "--strict"]
     result = run(*words, *changes, "--out", "folder")
     assert result.exit_code == 0, result.stderr
     assert result.stdout == "model.safetensors\n"
-    [(recipe, out, strict)] = started
+    [(recipe, out, strict, init)] = started
     assert isinstance(recipe, commands.TokenizerTraining)
     assert (recipe.run.steps, recipe.run.batch_size) == (3, 2)
     assert (recipe.data.pictures, recipe.data.held_out) == ("here", "there")
-    assert (out, strict) == (Path("folder"), True)
+    assert (out, strict, init) == (Path("folder"), True, "cifar.safetensors")
 
 
 def test_both_recipes_of_a_model_share_a_folder(run: Callable, started: list) -> None:

@@ -16,7 +16,7 @@ SAMPLING = (
     "--steps --schedule --order --noise --noise-decay --temperature --top-k --top-p"
     " --guidance --guidance-schedule --correction"
 )
-RUN = "--recipe --data --held-out --out --set --strict"
+RUN = "--recipe --data --held-out --out --set --init --strict"
 
 COMMANDS = {
     "": "--version",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import demask
 from demask.config import load_toml, override, parse
@@ -70,6 +71,33 @@ def test_a_longer_run_goes_on(recipes: Path, pictures: Path, tmp_path: Path) -> 
     train_tokenizer(tokenizer_recipe(recipes, pictures, "run.steps=10"), tmp_path)
     names = sorted(p.name for p in (tmp_path / "checkpoints" / "tokenizer").iterdir())
     assert names == ["step-00000008.pt", "step-00000010.pt"]
+
+
+def test_fine_tuning_starts_from_what_fits(
+    recipes: Path, pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    still = ("run.steps=1", "transformer.optim.learning_rate=0.0")
+    still += ("transformer.optim.matrix_learning_rate=0.0",)
+    train_tokenizer(tokenizer_recipe(recipes, pictures), tmp_path / "first")
+    first = train_masked(masked_recipe(recipes, pictures), tmp_path / "first")
+    tokenizer = tmp_path / "first" / "tokenizer.safetensors"
+
+    same = masked_recipe(recipes, pictures, *still)
+    second = train_masked(same, tmp_path / "second", init=str(first), tokenizer=tokenizer)
+    before, after = load_file(first), load_file(second)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+    (pictures / "green").mkdir()
+    (pictures / "red" / "1.png").rename(pictures / "green" / "1.png")
+    more = masked_recipe(recipes, pictures, *still)
+    with caplog.at_level("INFO"):
+        third = train_masked(more, tmp_path / "third", init=str(first), tokenizer=tokenizer)
+    assert "anew: embed_class.weight" in caplog.text
+    other = load_file(third)
+    assert other["embed_class.weight"].shape[0] == 4
+    assert torch.equal(other["embed.weight"], before["embed.weight"])
+    with pytest.raises(ValueError, match="none of its tensors fits"):
+        train_tokenizer(tokenizer_recipe(recipes, pictures), tmp_path / "x", init=str(first))
 
 
 def test_mistakes_are_named(recipes: Path, pictures: Path, tmp_path: Path) -> None:

@@ -39,6 +39,9 @@ RUN = [
         metavar="KEY=VALUE...",
         help="Change keys of the recipe, such as run.steps=100.",
     ),
+    click.option(
+        "--init", metavar="PATH", help="A checkpoint to start from, to fine-tune it; or a hub id."
+    ),
     click.option("--strict", is_flag=True, help="An unreadable picture is an error, not skipped."),
 ]
 
@@ -59,6 +62,7 @@ def tokenizer(
     held_out: str | None,
     out: Path | None,
     overrides: tuple[str, ...],
+    init: str | None,
     strict: bool,
 ) -> None:
     """Train pixels <-> tokens."""
@@ -66,7 +70,7 @@ def tokenizer(
 
     start_log()
     training = read_recipe(TokenizerTraining, recipe, overrides, data, held_out)
-    click.echo(train_tokenizer(training, out or run_folder(recipe), strict))
+    click.echo(train_tokenizer(training, out or run_folder(recipe), strict, init))
 
 
 @train.command()
@@ -82,6 +86,7 @@ def masked(
     held_out: str | None,
     out: Path | None,
     overrides: tuple[str, ...],
+    init: str | None,
     strict: bool,
     tokenizer: Path | None,
 ) -> None:
@@ -90,7 +95,7 @@ def masked(
 
     start_log()
     training = read_recipe(MaskedTraining, recipe, overrides, data, held_out)
-    click.echo(train_masked(training, out or run_folder(recipe), strict, tokenizer))
+    click.echo(train_masked(training, out or run_folder(recipe), strict, init, tokenizer))
 
 
 def read_recipe(

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from demask import rng
-from demask.checkpoint.load import load_model
+from demask.checkpoint.load import load_model, locate
+from demask.checkpoint.read import read_tensors
 from demask.data import open_pictures
 from demask.data.pictures import Pictures, Subset
 from demask.data.tokens import TokenCache, Views, build_tokens
@@ -84,8 +86,16 @@ class MaskedTraining:
     data: Source = field(default_factory=Source)
 
 
-def train_tokenizer(recipe: TokenizerTraining, out: Path, strict: bool = False) -> Path:
+def train_tokenizer(
+    recipe: TokenizerTraining, out: Path, strict: bool = False, init: str | None = None
+) -> Path:
     """Train a tokenizer, or go on where it stopped; return its file.
+
+    Args:
+        recipe: what to train.
+        out: the model's folder.
+        strict: an unreadable picture is an error.
+        init: a checkpoint to start from; by default random weights.
 
     Raises:
         ValueError: data that cannot be read, or a folder that holds another run.
@@ -93,11 +103,17 @@ def train_tokenizer(recipe: TokenizerTraining, out: Path, strict: bool = False) 
     pictures, held_out = recipe.data.open(strict)
     torch.manual_seed(recipe.run.seed)
     task = TokenizerTask(recipe.tokenizer, pictures, held_out)
+    if init:
+        start_from(task.modules[task.main], init)
     return Trainer(task, recipe.run, out).fit()
 
 
 def train_masked(
-    recipe: MaskedTraining, out: Path, strict: bool = False, tokenizer: Path | None = None
+    recipe: MaskedTraining,
+    out: Path,
+    strict: bool = False,
+    init: str | None = None,
+    tokenizer: Path | None = None,
 ) -> Path:
     """Train a masked transformer on a tokenizer's ids, or go on; return its file.
 
@@ -105,6 +121,7 @@ def train_masked(
         recipe: what to train.
         out: the model's folder.
         strict: an unreadable picture is an error.
+        init: a checkpoint to start from; by default random weights.
         tokenizer: its checkpoint; by default the one in ``out``.
 
     Raises:
@@ -125,7 +142,27 @@ def train_masked(
         measured = cached(pixels, held_out, plain, out, "held-out")
     torch.manual_seed(recipe.run.seed)
     task = MaskedTask(recipe.transformer, tokens, measured, pixels.cpu())
+    if init:
+        start_from(task.modules[task.main], init)
     return Trainer(task, recipe.run, out).fit()
+
+
+def start_from(module: nn.Module, checkpoint: str) -> None:
+    """Take over a checkpoint's tensors, to fine-tune it; what has another shape stays random.
+
+    A class embedding, say, does not fit other classes.
+
+    Raises:
+        ValueError: the checkpoint cannot be read, or none of its tensors fits.
+    """
+    given = read_tensors(locate(checkpoint))[0]
+    own = module.state_dict()
+    fitting = {n: t for n, t in given.items() if n in own and own[n].shape == t.shape}
+    if not fitting:
+        raise ValueError(f"{checkpoint}: none of its tensors fits a {type(module).__name__}")
+    module.load_state_dict(fitting, strict=False)
+    fresh = sorted(set(own) - set(fitting))
+    log.info("starting from %s%s", checkpoint, f"; anew: {', '.join(fresh)}" if fresh else "")
 
 
 def cached(

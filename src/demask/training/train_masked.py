@@ -181,5 +181,6 @@ def held_out_cross_entropy(
     scores = {"cross_entropy": float(loss_BL[hidden_BL].mean())}
     for name, low, high in (("few", 0, 0.3), ("half", 0.35, 0.65), ("most", 0.9, 1)):
         rows_BL = hidden_BL & ((ratio_B >= low) & (ratio_B <= high))[:, None]
-        scores[f"cross_entropy_{name}_hidden"] = float(loss_BL[rows_BL].mean())
+        if rows_BL.any():
+            scores[f"cross_entropy_{name}_hidden"] = float(loss_BL[rows_BL].mean())
     return scores
