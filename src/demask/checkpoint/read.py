@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -167,9 +168,21 @@ def _open_safetensors(path: Path) -> Iterator[Any]:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from None
 
 
+def load_pickle(file: IO[bytes] | Path) -> Any:
+    """The content of a PyTorch file; nothing in it is executed.
+
+    Raises:
+        pickle.UnpicklingError: it holds more than tensors and plain values.
+        RuntimeError, EOFError, OSError, ...: it is broken.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of unusual pickles, which are then refused or read
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
 def _read_pickle(file: IO[bytes], source: Path | str) -> Tensors:
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        content = load_pickle(file)
     except pickle.UnpicklingError as error:
         if "Unsupported" in str(error) or "GLOBAL" in str(error):
             raise CheckpointError(

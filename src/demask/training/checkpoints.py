@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from demask.checkpoint.read import load_pickle
 from demask.checkpoint.save import write_atomically
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ def load_latest(folder: Path) -> dict[str, Any] | None:
     """
     for path in reversed(paths(folder)):
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = load_pickle(path)
             return state
         except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
             reason = " ".join(str(error).split())[:120] or type(error).__name__
