@@ -14,7 +14,7 @@ def test_prints_what_it_wrote(run: Callable, model: str, tmp_path: Path) -> None
     result = run("convert", f"{model}/tokenizer.safetensors", "--out", tmp_path)
     assert result.exit_code == 0, result.stderr
     [path] = map(Path, result.stdout.split())
-    assert path == tmp_path / "conv_tokenizer.safetensors"
+    assert path == tmp_path / "tokenizer.safetensors"
     assert load_model(path).codebook_size == 15
 
 

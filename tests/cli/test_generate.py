@@ -88,7 +88,7 @@ def test_trace_shows_every_step(run: Callable, model: str, tmp_path: Path) -> No
         (["--steps", "0"], "steps must be 1 to 16"),
         (["--steps", "17"], "steps must be 1 to 16"),
         (["--steps", "many"], "'many' is not a valid integer"),
-        (["-n", "0"], "at least 1 picture"),
+        (["-n", "0"], "number of pictures is at least 1"),
         (["--batch-size", "0"], "at least 1"),
         (["--order", "halt"], "did you mean 'halton'?"),
         (["--schedule", "sine"], "unknown mask schedule 'sine'"),
