@@ -50,7 +50,7 @@ bench: $(DEV_STAMP) ## measure speed and memory on this machine, best left alone
 	$(BIN)/python benchmarks/memory.py
 
 samples: $(RUN_STAMP) ## paint the picture of the README again
-	$(BIN)/demask generate --model cifar10 --class $(CLASSES) -n 100 --seed 0 --out out/samples
+	$(BIN)/demask generate --model cifar10 --class $(CLASSES) -n 60 --seed 0 --out out/samples
 	cp out/samples/contact_sheet.png docs/samples.png
 
 train-cifar10: $(DEV_STAMP) ## train the shipped model; DATA holds train.parquet and test.parquet

@@ -41,8 +41,8 @@ PRESETS: Table[Preset] = Table(
         "cifar10": Preset(
             about="32x32 pictures of the ten CIFAR-10 classes",
             license="Apache-2.0; trained on CIFAR-10 (A. Krizhevsky, 2009)",
-            score="see docs/numbers.md",
-            settings=Settings(steps=12, noise=4.5, guidance=2.0),
+            score="not measured yet; reconstruction and cross-entropy are in docs/numbers.md",
+            settings=Settings(steps=12, noise=4.5, guidance=6.0, guidance_schedule="ramp"),
         ),
     },
 )
