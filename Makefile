@@ -26,7 +26,7 @@ help: ## list the targets
 install: $(DEV_STAMP) ## make .venv with everything for training and development
 
 demo: $(RUN_STAMP) ## paint pictures with the model that ships with the package
-	$(BIN)/demask generate --model cifar10 --class $(CLASSES) -n 40 --seed 0 --out $(DEMO)
+	$(BIN)/demask generate --model cifar10 --class $(CLASSES) -n 60 --seed 0 --out $(DEMO)
 	@echo "The pictures are in $(DEMO)."
 
 test: $(DEV_STAMP) ## run the tests

@@ -259,8 +259,12 @@ class Generator:
             yield Picture(image, seed, label, prompt, self.name, job.settings)
 
     def preview(self, state: DecodeState) -> Tensor:
-        """A state as bytes (B, H, W, 3): hidden tokens are grey."""
-        ids_BL = torch.where(state.hidden_BL, 0, state.ids_BL)
+        """A state as bytes (B, H, W, 3): hidden tokens are grey.
+
+        Beneath the grey lie the likeliest codes, since a tokenizer lets neighbours shine through.
+        """
+        guess_BL = 0 if state.logits_BLV is None else state.logits_BLV.argmax(-1)
+        ids_BL = torch.where(state.hidden_BL, guess_BL, state.ids_BL)
         pixels_BHWC = self.pixels(ids_BL, state.step.grid)
         hidden_BHW = state.hidden_BL.unflatten(1, state.step.grid).cpu()
         for dimension in (1, 2):

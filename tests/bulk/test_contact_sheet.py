@@ -53,6 +53,16 @@ def test_pixels_stay_hard_and_gaps_are_paper() -> None:
     assert (first[:, 64:] == (0, 0, 255)).all()
 
 
+def test_a_smaller_picture_keeps_its_shape_in_the_middle() -> None:
+    wide, square = Image.new("RGB", (64, 32)), Image.new("RGB", (32, 32), (255, 0, 0))
+    sheet = np.array(contact_sheet([Tile(square), Tile(wide)]))
+    assert sheet.shape == (64 + 2 * GAP, 2 * 128 + 3 * GAP, 3)
+    first = sheet[GAP:-GAP, GAP : GAP + 128]
+    assert (first[:, 32:96] == (255, 0, 0)).all()
+    assert (first[:, :32] == PAPER).all()
+    assert (first[:, 96:] == PAPER).all()
+
+
 def test_captions_stand_below() -> None:
     image = Image.new("RGB", (128, 128))
     plain, named = (np.array(contact_sheet([Tile(image, name)])) for name in ("", "cat"))

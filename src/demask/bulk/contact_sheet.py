@@ -23,16 +23,18 @@ class Tile:
 
 
 def contact_sheet(tiles: Sequence[Tile]) -> Image.Image:
-    """Lay pictures of one size out in rows, with thin gaps.
+    """Lay pictures out in rows, with thin gaps.
 
-    Small ones are enlarged by a whole factor with hard pixels, large ones are shrunk.
+    Small ones are enlarged by a whole factor with hard pixels, large ones are shrunk, all by the
+    factor of the largest; smaller ones stand in the middle of their place.
 
     Raises:
         ValueError: no pictures.
     """
     if not tiles:
         raise ValueError("a contact sheet needs at least one picture")
-    width, height = scaled_size(tiles[0].image.size)
+    largest = (max(t.image.width for t in tiles), max(t.image.height for t in tiles))
+    width, height = scaled_size(largest)
     font = ImageFont.load_default(CAPTION_SIZE)
     strip = CAPTION_SIZE + 6 if any(tile.caption for tile in tiles) else 0
     columns = best_columns(len(tiles))
@@ -43,7 +45,12 @@ def contact_sheet(tiles: Sequence[Tile]) -> Image.Image:
     for number, tile in enumerate(tiles):
         row, column = divmod(number, columns)
         left, top = GAP + column * (width + GAP), GAP + row * (height + strip + GAP)
-        sheet.paste(scaled(tile.image.convert("RGB"), (width, height)), (left, top))
+        own = (
+            max(1, tile.image.width * width // largest[0]),
+            max(1, tile.image.height * height // largest[1]),
+        )
+        corner = left + (width - own[0]) // 2, top + (height - own[1]) // 2
+        sheet.paste(scaled(tile.image.convert("RGB"), own), corner)
         caption = shorten(tile.caption, font, width)
         draw.text((left + width / 2, top + height + 2), caption, INK, font, anchor="ma")
     return sheet
