@@ -138,7 +138,6 @@ def build_tokens(
         batch_size: pictures at a time.
     """
     assert isinstance(tokenizer, nn.Module)
-    device = next(tokenizer.parameters()).device
     name = fingerprint(tokenizer_fingerprint(tokenizer), asdict(views), pictures.fingerprint)
     place = folder / name
     if place.exists():
@@ -155,19 +154,30 @@ def build_tokens(
         width = np.uint16 if tokenizer.codebook_size <= 2**16 else np.uint32
         ids = np.lib.format.open_memmap(work / "ids.npy", "w+", width, shape)
         labels = np.zeros(len(pictures), np.int32)
-        with ThreadPoolExecutor(2) as readers:
-            for part in batches(len(pictures), batch_size):
-                picked = list(readers.map(pictures.__getitem__, part))
-                labels[part.start : part.stop] = [picture.label for picture in picked]
-                images = [picture.image for picture in picked]
-                for number in range(views.count):
-                    seen = readers.map(views.view, images, part, [number] * len(part))
-                    ids_BHW = tokenizer.encode(torch.stack(list(seen)).to(device))
-                    ids[part.start : part.stop, number] = ids_BHW.flatten(1).cpu().numpy()
-                progress(part.stop)
+        for part in batches(len(pictures), batch_size):
+            labels[part.start : part.stop], ids[part.start : part.stop] = tokenise(
+                tokenizer, pictures, views, part
+            )
+            progress(part.stop)
         ids.flush()
         np.save(work / "labels.npy", labels)
     return load_tokens(place)
+
+
+def tokenise(
+    tokenizer: Tokenizer, pictures: Pictures, views: Views, part: range
+) -> tuple[list[int], np.ndarray]:
+    """The labels (B) and ids (B, W, L) of some pictures."""
+    assert isinstance(tokenizer, nn.Module)
+    device = next(tokenizer.parameters()).device
+    with ThreadPoolExecutor(2) as readers:
+        picked = list(readers.map(pictures.__getitem__, part))
+        images = [picture.image for picture in picked]
+        ids = []
+        for number in range(views.count):
+            seen = readers.map(views.view, images, part, [number] * len(part))
+            ids.append(tokenizer.encode(torch.stack(list(seen)).to(device)).flatten(1).cpu())
+    return [picture.label for picture in picked], torch.stack(ids, dim=1).numpy()
 
 
 def batches(count: int, size: int) -> Iterator[range]:
