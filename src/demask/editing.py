@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from demask import rng
+from demask.data.transforms import to_image, to_pixels
 from demask.generator import Generator, Job, Picture, Wish
 from demask.sampling import edit
 from demask.sampling.decode import decode, last
@@ -41,13 +41,12 @@ class Original:
     @staticmethod
     def read(generator: Generator, image: Image.Image) -> Original:
         """Place a picture on its frame."""
-        pixels_CYX = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1) / 255
+        pixels_CYX = torch.from_numpy(to_pixels(image.convert("RGB"))).permute(2, 0, 1) / 255
         return Original(fill_frame(generator, pixels_CYX), image.height, image.width)
 
     def crop(self, pixels_CYX: Tensor) -> Image.Image:
         """A painted frame -> a picture of the original size."""
-        inside = pixels_CYX[:, : self.height, : self.width].clamp(0, 1)
-        return Image.fromarray((inside * 255).round().byte().permute(1, 2, 0).numpy())
+        return to_image(pixels_CYX[:, : self.height, : self.width])
 
 
 def fill_frame(generator: Generator, pixels_CYX: Tensor) -> Tensor:
@@ -92,7 +91,7 @@ def inpaint(
             f"the mask is {mask.width}x{mask.height} pixels, the picture "
             f"{image.width}x{image.height}: they must be of one size"
         )
-    mask_YX = torch.from_numpy(np.array(mask.convert("L"))) >= 128
+    mask_YX = torch.from_numpy(to_pixels(mask.convert("L"))) >= 128
     if not mask_YX.any():
         raise ValueError("the mask has no white pixel: there is nothing to paint")
     original = Original.read(generator, image)

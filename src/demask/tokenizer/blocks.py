@@ -13,6 +13,15 @@ from torch import Tensor, nn
 GROUPS = 32
 
 
+def check_sides(image_BCHW: Tensor, downsampling: int) -> None:
+    """Raise a ValueError unless both sides are multiples of ``downsampling``."""
+    height, width = image_BCHW.shape[-2:]
+    if height % downsampling or width % downsampling:
+        raise ValueError(
+            f"a picture of {width}x{height} pixels: both sides must be multiples of {downsampling}"
+        )
+
+
 def norm(channels: int) -> nn.GroupNorm:
     """The group norm of the published tokenizers: 32 groups, epsilon 1e-6."""
     return nn.GroupNorm(GROUPS, channels, eps=1e-6)

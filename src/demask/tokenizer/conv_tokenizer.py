@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demask.tokenizer.blocks import check_sides
 from demask.tokenizer.finite_scalar import FiniteScalarQuantizer
 
 
@@ -105,12 +106,7 @@ class ConvTokenizer(nn.Module):
         Raises:
             ValueError: a side that is no multiple of ``downsampling``.
         """
-        height, width = image_BCHW.shape[-2:]
-        if height % self.downsampling or width % self.downsampling:
-            raise ValueError(
-                f"a picture of {width}x{height} pixels: both sides must be multiples of "
-                f"{self.downsampling}"
-            )
+        check_sides(image_BCHW, self.downsampling)
         return self.quantizer.ids(self.encoder(image_BCHW * 2 - 1))
 
     def decode(self, ids_BHW: Tensor) -> Tensor:

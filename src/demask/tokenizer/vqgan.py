@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from demask.tokenizer.blocks import GROUPS, Level, ResBlock, norm, same_conv
+from demask.tokenizer.blocks import GROUPS, Level, ResBlock, check_sides, norm, same_conv
 from demask.tokenizer.quantizer import VectorQuantizer
 
 
@@ -126,12 +126,7 @@ class VQGAN(nn.Module):
         Raises:
             ValueError: a side that is no multiple of ``downsampling``.
         """
-        height, width = image_BCHW.shape[-2:]
-        if height % self.downsampling or width % self.downsampling:
-            raise ValueError(
-                f"a picture of {width}x{height} pixels: both sides must be multiples of "
-                f"{self.downsampling}"
-            )
+        check_sides(image_BCHW, self.downsampling)
         return self.quantize.ids(self.encoder(image_BCHW.to(self.quantize.embedding.weight)))
 
     def decode(self, ids_BHW: Tensor) -> Tensor:
