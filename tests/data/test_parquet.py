@@ -18,11 +18,13 @@ def write(
     labels: Sequence[int | str | None] | None,
     names: Sequence[str] | None = None,
     rows: int = 2,
+    **others: Sequence[object],
 ) -> Path:
     """A parquet file as Hugging Face writes it, ``rows`` rows a group."""
     columns = {"image": [{"bytes": data, "path": f"{i}.png"} for i, data in enumerate(pictures)]}
     if labels is not None:
         columns["label"] = list(labels)
+    columns |= others
     table = pa.table(columns)
     if names:
         features = {"label": {"names": list(names), "_type": "ClassLabel"}}
@@ -50,7 +52,7 @@ def test_any_order_gives_the_same_pictures(
         assert picture.image.getpixel((0, 0)) == ((0, 1, 2, 3, 4, 9)[index], 0, 0)
         assert picture.image.size == (8, 6)
         assert picture.label == (0, 1, 2, 0, 1, 2)[index]
-        assert picture.caption is None
+        assert picture.captions == ()
     assert pictures[3].name == "a.parquet[3] (3.png)"
     with pytest.raises(IndexError):
         pictures[6]
@@ -114,3 +116,41 @@ def test_files_that_can_not_be_used(tmp_path: Path, encode: object) -> None:
     labelled = write(tmp_path / "labelled.parquet", colours(2, encode), [0, -1])
     with pytest.raises(ValueError, match="labelled.parquet: the label -1 is below 0"):
         ParquetPictures([labelled])
+
+
+def captions(path: Path, columns: Sequence[str] | None = None) -> list[tuple[str, ...]]:
+    pictures = ParquetPictures([path], caption_columns=columns)
+    return [pictures[i].captions for i in range(len(pictures))]
+
+
+def test_captions_and_their_aliases(tmp_path: Path, encode: object) -> None:
+    path = write(
+        tmp_path / "a.parquet",
+        colours(3, encode),
+        None,
+        text=["a dog ", "a cat", None],
+        aliases=[["dog", "hound", "a dog"], [], None],
+    )
+    assert captions(path) == [("a dog", "dog", "hound"), ("a cat",), ()]
+    assert captions(path, ["text"]) == [("a dog",), ("a cat",), ()]
+    assert captions(path, ["aliases", "text"])[0] == ("dog", "hound", "a dog")
+    assert captions(path, []) == [()] * 3
+    with pytest.raises(ValueError, match="a.parquet has no column 'name'; it has: image, text, al"):
+        captions(path, ["name"])
+
+
+def test_the_first_of_the_usual_columns(tmp_path: Path, encode: object) -> None:
+    lists = [["one", "two"], [" "]]
+    path = write(tmp_path / "a.parquet", colours(2, encode), None, text=["x", "y"], captions=lists)
+    assert captions(path) == [("one", "two"), ()]
+    path = write(tmp_path / "b.parquet", colours(2, encode), None, aliases=lists)
+    assert captions(path) == [(), ()], "others without a main one are no captions"
+    path = write(tmp_path / "c.parquet", colours(2, encode), None, text=[1, 2])
+    with pytest.raises(ValueError, match="c.parquet: a caption must be text, not int: 1"):
+        captions(path)
+
+
+def test_other_captions_make_other_pictures(tmp_path: Path, encode: object) -> None:
+    path = write(tmp_path / "a.parquet", colours(2, encode), None, text=["x", "y"])
+    every = [ParquetPictures([path], caption_columns=columns) for columns in (None, ["text"], [])]
+    assert every[0].fingerprint == every[1].fingerprint != every[2].fingerprint

@@ -31,7 +31,8 @@ class Noise:
     def __getitem__(self, index: int) -> Picture:
         self.reads += 1
         pixels = np.random.default_rng(index).integers(0, 256, (20, 16, 3), dtype=np.uint8)
-        return Picture(Image.fromarray(pixels), index % 2, str(index))
+        captions = (f"noise {index}", "noise") if index % 2 else ()
+        return Picture(Image.fromarray(pixels), index % 2, str(index), captions)
 
 
 VIEWS = Views(size=16, count=4, flip=True, shift=2)
@@ -102,3 +103,14 @@ def test_a_damaged_cache_is_named(tmp_path: Path) -> None:
     (tmp_path / cache.fingerprint / "ids.npy").write_bytes(b"")
     with pytest.raises(ValueError, match="no readable token cache"):
         load_tokens(tmp_path / cache.fingerprint)
+
+
+def test_captions_are_kept(tmp_path: Path) -> None:
+    cache = build_tokens(tiny_tokenizer(), Noise(), VIEWS, tmp_path, batch_size=3)
+    assert cache.captions[:4] == ((), ("noise 1", "noise"), (), ("noise 3", "noise"))
+    file = tmp_path / cache.fingerprint / "captions.json"
+    file.write_text("[[]]")
+    with pytest.raises(ValueError, match="captions of 1 pictures, not 7"):
+        load_tokens(file.parent)
+    file.unlink()
+    assert load_tokens(file.parent).captions == ((),) * 7

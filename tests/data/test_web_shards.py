@@ -38,10 +38,10 @@ def test_members_of_a_key_make_a_picture(tmp_path: Path, encode: object) -> None
     )
     shards = WebShards([first, second])
     assert shards.class_names == ("0", "1", "2")
-    assert [(p.name, p.label, p.caption) for p in (shards[i] for i in range(len(shards)))] == [
-        ("0.tar/b/1.jpg", 1, "ein Schiff für dich"),
-        ("0.tar/a/1.png", 0, None),
-        ("1.tar/b/1.png", 2, "green"),
+    assert [(p.name, p.label, p.captions) for p in (shards[i] for i in range(len(shards)))] == [
+        ("0.tar/b/1.jpg", 1, ("ein Schiff für dich",)),
+        ("0.tar/a/1.png", 0, ()),
+        ("1.tar/b/1.png", 2, ("green",)),
     ]
     assert shards[2].image.getpixel((0, 0)) == (0, 255, 0)
     assert shards[1].image.getpixel((0, 0)) == (0, 0, 255)

@@ -22,6 +22,7 @@ def open_pictures(
     strict: bool = False,
     class_names: Sequence[str] | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    caption_columns: Sequence[str] | None = None,
 ) -> Pictures:
     """Open a source of pictures and try each once.
 
@@ -33,40 +34,50 @@ def open_pictures(
         class_names: the order of the classes, which makes two sources agree on their numbers; where
             the data only numbers them, their names.
         progress: is told how many pictures have been tried.
+        caption_columns: the columns that hold captions, main ones first; by default the first of
+            ``caption``, ``captions`` and ``text``, and ``aliases`` for other captions of the same.
 
     Raises:
-        ValueError: there is no such source, it holds no pictures or several splits, or its classes
-            are not in ``class_names``.
+        ValueError: there is no such source, it holds no pictures, several splits or no such
+            caption column, or its classes are not in ``class_names``.
     """
-    return verify(open_unverified(str(source), class_names), strict, progress)
+    opened = open_unverified(str(source), class_names, caption_columns)
+    return verify(opened, strict, progress)
 
 
-def open_unverified(source: str, class_names: Sequence[str] | None) -> Pictures:
+def open_unverified(
+    source: str, class_names: Sequence[str] | None, captions: Sequence[str] | None
+) -> Pictures:
     """The reader for a source."""
     if source.startswith(PREFIX):
         return open_hub(source, class_names)
     path = Path(source).expanduser()
     if not path.exists() and re.search(r"[*?{\[]", source):
-        return open_files(find_pattern(path), source, class_names)
+        return open_files(find_pattern(path), source, class_names, captions)
     if not path.exists():
         raise ValueError(f"no such path: {path}; valid: {KINDS}")
     if path.is_file():
-        return open_files([path], source, class_names)
+        return open_files([path], source, class_names, captions)
     for suffix in (".parquet", ".tar"):
         if files := find_files(path, {suffix}):
             refuse_splits(path, (re.split(r"[^a-z]", file.name)[0] for file in files))
-            return open_files(files, source, class_names)
+            return open_files(files, source, class_names, captions)
     folder = ImageFolder(path, class_names)
     if set(folder.class_names) <= SPLITS:
         refuse_splits(path, folder.class_names)
     return folder
 
 
-def open_files(files: Sequence[Path], source: str, class_names: Sequence[str] | None) -> Pictures:
+def open_files(
+    files: Sequence[Path],
+    source: str,
+    class_names: Sequence[str] | None,
+    captions: Sequence[str] | None,
+) -> Pictures:
     """The reader for files, by their suffix."""
     suffixes = {file.suffix.lower() for file in files}
     if suffixes == {".parquet"}:
-        return ParquetPictures(files, class_names)
+        return ParquetPictures(files, class_names, caption_columns=captions)
     if suffixes == {".tar"}:
         return WebShards(files, class_names)
     raise ValueError(f"can't read pictures from {source}; valid: {KINDS}")

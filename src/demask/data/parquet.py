@@ -1,4 +1,8 @@
-"""Pictures in parquet files, in the layout of Hugging Face: ``image{bytes, path}``, ``label``."""
+"""Pictures in parquet files, in the layout of Hugging Face: ``image{bytes, path}``, ``label``.
+
+Captions are texts or lists of texts in the columns that
+`demask.data.caption_columns` knows.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from demask.data.caption_columns import choose_columns, join_cells
 from demask.data.classes import Label, number_labels
 from demask.data.pictures import Picture, UnreadablePictureError, fingerprint, read_image
 
@@ -41,9 +46,10 @@ class ParquetPictures:
         paths: the files.
         class_names: the order of the classes; where the files only number them, their names.
         cache_bytes: how much encoded data to keep in memory.
+        caption_columns: the columns of the captions; by default see `choose_columns`.
 
     Raises:
-        ValueError: no readable parquet, no picture column, or unusable labels.
+        ValueError: no readable parquet, no picture column, or unusable labels or captions.
     """
 
     def __init__(
@@ -51,6 +57,7 @@ class ParquetPictures:
         paths: Sequence[Path],
         class_names: Sequence[str] | None = None,
         cache_bytes: int = CACHE_BYTES,
+        caption_columns: Sequence[str] | None = None,
     ) -> None:
         self.paths = list(paths)
         files = [open_parquet(p) for p in self.paths]
@@ -59,8 +66,10 @@ class ParquetPictures:
             if file.schema_arrow.names != columns:
                 raise ValueError(f"{p} has other columns than {self.paths[0]}")
         self._column = image_column(str(self.paths[0]), columns)
+        texts = choose_columns(str(self.paths[0]), columns, caption_columns)
         try:
             self.labels, self.class_names = number_labels(*read_labels(files), class_names)
+            self.captions = read_captions(files, texts)
         except ValueError as error:
             raise ValueError(f"{self.paths[0]}: {error}") from error
         rows = [
@@ -77,9 +86,10 @@ class ParquetPictures:
 
     @property
     def fingerprint(self) -> str:
-        """Made of each file's name, size and end, where parquet keeps the bounds of its data."""
+        """Made of each file's name, size and end, where parquet keeps bounds; and the captions."""
         facts = [(p.name, p.stat().st_size, read_end(p).hex()) for p in self.paths]
-        return fingerprint(*facts, *self.class_names)
+        captions = [self.captions] if any(self.captions) else []
+        return fingerprint(*facts, *self.class_names, *captions)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -96,7 +106,7 @@ class ParquetPictures:
             (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
         )
         name = f"{group.path.name}[{index}]" + (f" ({path})" if path else "")
-        return Picture(read_image(data, name), self.labels[index], name)
+        return Picture(read_image(data, name), self.labels[index], name, self.captions[index])
 
 
 class ColumnCache:
@@ -159,6 +169,17 @@ def read_labels(files: Sequence[Any]) -> tuple[list[Label], list[str] | None]:
         return [None] * sum(file.metadata.num_rows for file in files), None
     labels = [v for file in files for v in file.read([LABEL_COLUMN]).column(0).to_pylist()]
     return labels, class_label_names(schema.metadata)
+
+
+def read_captions(files: Sequence[Any], columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """The captions of every row; none without a column."""
+    if not columns:
+        return [()] * sum(file.metadata.num_rows for file in files)
+    cells = [
+        [value for file in files for value in file.read([name]).column(0).to_pylist()]
+        for name in columns
+    ]
+    return [join_cells(row) for row in zip(*cells, strict=True)]
 
 
 def class_label_names(metadata: dict[bytes, bytes] | None) -> list[str] | None:

@@ -19,13 +19,14 @@ class Picture:
         image: RGB, at its own size.
         label: its class, a position in `Pictures.class_names`.
         name: where it came from, for messages.
-        caption: what it shows in words, where the source knows.
+        captions: what it shows in words, where the source knows: the main caption, then others
+            that would do as well.
     """
 
     image: Image.Image
     label: int
     name: str
-    caption: str | None = None
+    captions: tuple[str, ...] = ()
 
 
 class Pictures(Protocol):

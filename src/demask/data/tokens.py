@@ -21,7 +21,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from demask import rng
-from demask.data.pictures import Pictures, fingerprint
+from demask.data.pictures import Picture, Pictures, fingerprint
 from demask.data.transforms import random_view, to_tensor
 from demask.types import Grid, Tokenizer
 
@@ -67,6 +67,7 @@ class TokenCache:
         class_names: what they mean.
         grid: rows and columns of the L tokens.
         fingerprint: names the pictures, the views and the tokenizer that made it.
+        captions: what each picture shows in words, the main caption first; () where none is known.
     """
 
     ids: np.ndarray
@@ -74,6 +75,7 @@ class TokenCache:
     class_names: tuple[str, ...]
     grid: Grid
     fingerprint: str
+    captions: tuple[tuple[str, ...], ...]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -109,10 +111,25 @@ def load_tokens(folder: Path) -> TokenCache:
         meta = json.loads((folder / "meta.json").read_text())
         ids = np.load(folder / "ids.npy", mmap_mode="r")
         labels = np.load(folder / "labels.npy")
+        captions = read_captions(folder / "captions.json", len(labels))
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{folder} holds no readable token cache ({error})") from error
     grid = (meta["grid"][0], meta["grid"][1])
-    return TokenCache(ids, labels, tuple(meta["class_names"]), grid, meta["fingerprint"])
+    return TokenCache(ids, labels, tuple(meta["class_names"]), grid, meta["fingerprint"], captions)
+
+
+def read_captions(path: Path, count: int) -> tuple[tuple[str, ...], ...]:
+    """The captions of each picture; none where the file is missing.
+
+    Raises:
+        ValueError: they are not those of ``count`` pictures.
+    """
+    if not path.exists():
+        return ((),) * count
+    captions = tuple(map(tuple, json.loads(path.read_text())))
+    if len(captions) != count:
+        raise ValueError(f"{path.name} has captions of {len(captions)} pictures, not {count}")
+    return captions
 
 
 @torch.no_grad()
@@ -153,21 +170,22 @@ def build_tokens(
         shape = (len(pictures), views.count, side * side)
         width = np.uint16 if tokenizer.codebook_size <= 2**16 else np.uint32
         ids = np.lib.format.open_memmap(work / "ids.npy", "w+", width, shape)
-        labels = np.zeros(len(pictures), np.int32)
+        labels, captions = np.zeros(len(pictures), np.int32), []
         for part in batches(len(pictures), batch_size):
-            labels[part.start : part.stop], ids[part.start : part.stop] = tokenise(
-                tokenizer, pictures, views, part
-            )
+            picked, ids[part.start : part.stop] = tokenise(tokenizer, pictures, views, part)
+            labels[part.start : part.stop] = [picture.label for picture in picked]
+            captions += [picture.captions for picture in picked]
             progress(part.stop)
         ids.flush()
         np.save(work / "labels.npy", labels)
+        (work / "captions.json").write_text(json.dumps(captions))
     return load_tokens(place)
 
 
 def tokenise(
     tokenizer: Tokenizer, pictures: Pictures, views: Views, part: range
-) -> tuple[list[int], np.ndarray]:
-    """The labels (B) and ids (B, W, L) of some pictures."""
+) -> tuple[list[Picture], np.ndarray]:
+    """Some pictures (B) and their ids (B, W, L)."""
     assert isinstance(tokenizer, nn.Module)
     device = next(tokenizer.parameters()).device
     with ThreadPoolExecutor(2) as readers:
@@ -177,7 +195,7 @@ def tokenise(
         for number in range(views.count):
             seen = readers.map(views.view, images, part, [number] * len(part))
             ids.append(tokenizer.encode(torch.stack(list(seen)).to(device)).flatten(1).cpu())
-    return [picture.label for picture in picked], torch.stack(ids, dim=1).numpy()
+    return picked, torch.stack(ids, dim=1).numpy()
 
 
 def batches(count: int, size: int) -> Iterator[range]:

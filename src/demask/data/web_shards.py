@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from demask.data.caption_columns import join_cells
 from demask.data.classes import Label, number_labels
 from demask.data.image_folder import SUFFIXES
 from demask.data.pictures import Picture, UnreadablePictureError, fingerprint, read_image
@@ -71,10 +72,10 @@ class Sample:
         text = "" if label is None else str(label)
         return int(text) if re.fullmatch(r"-?[0-9]+", text) else text or None
 
-    def caption(self) -> str | None:
+    def captions(self) -> tuple[str, ...]:
         """What it shows in words."""
         caption = self.text("txt") if "txt" in self.members else self.facts().get("caption")
-        return None if caption is None else str(caption)
+        return join_cells([caption])
 
 
 class WebShards:
@@ -118,12 +119,12 @@ class WebShards:
         name = f"{sample.tar.name}/{sample.key}.{sample.picture}"
         try:
             data = sample.members[sample.picture].read(sample.tar)
-            caption = sample.caption()
+            captions = sample.captions()
         except OSError as error:
             raise UnreadablePictureError(f"{name}: {error.strerror}") from error
         except ValueError as error:
             raise UnreadablePictureError(str(error)) from error
-        return Picture(read_image(data, name), self.labels[index], name, caption)
+        return Picture(read_image(data, name), self.labels[index], name, captions)
 
 
 def scan(path: Path) -> list[Sample]:

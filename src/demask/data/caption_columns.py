@@ -1,0 +1,52 @@
+"""Which columns of a table hold captions, and what the cells of a row say together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+MAIN_COLUMNS = ("caption", "captions", "text")
+ALIASES_COLUMN = "aliases"
+
+
+def choose_columns(
+    source: str, names: Sequence[str], wanted: Sequence[str] | None
+) -> tuple[str, ...]:
+    """The columns that hold captions, that of the main one first.
+
+    By default the first of ``caption``, ``captions`` and ``text`` that is there, and ``aliases``
+    beside it; none where the source has no such column.
+
+    Args:
+        source: its name, for messages.
+        names: all columns of the source.
+        wanted: the columns to take instead, in this order; empty for no captions.
+
+    Raises:
+        ValueError: a wanted column is not there.
+    """
+    if wanted is not None:
+        missing = ", ".join(repr(name) for name in wanted if name not in names)
+        if missing:
+            raise ValueError(f"{source} has no column {missing}; it has: {', '.join(names)}")
+        return tuple(wanted)
+    main = [name for name in MAIN_COLUMNS if name in names][:1]
+    return (*main, ALIASES_COLUMN) if main and ALIASES_COLUMN in names else tuple(main)
+
+
+def join_cells(cells: Iterable[object]) -> tuple[str, ...]:
+    """The captions in the cells of a row, in their order, each once.
+
+    Args:
+        cells: each a text, a list of texts, or nothing.
+
+    Raises:
+        ValueError: a cell holds something else.
+    """
+    texts: dict[str, None] = {}
+    for cell in cells:
+        for text in cell if isinstance(cell, list) else [cell]:
+            if not isinstance(text, str | None):
+                raise ValueError(f"a caption must be text, not {type(text).__name__}: {text!r:.60}")
+            if text and text.strip():
+                texts[text.strip()] = None
+    return tuple(texts)
