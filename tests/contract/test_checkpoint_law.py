@@ -12,6 +12,7 @@ from demask.checkpoint.architectures import ARCHITECTURES
 from demask.checkpoint.load import load_model
 from demask.checkpoint.save import save_model
 from demask.tokenizer.conv_tokenizer import ConvTokenizerConfig
+from demask.tokenizer.vq_model import VQModelConfig
 from demask.tokenizer.vqgan import VQGANConfig
 from demask.transformer.maskgit import MaskGITConfig
 from demask.transformer.modern_maskgit import ModernMaskGITConfig
@@ -25,6 +26,7 @@ TINY = {
     "vqgan": VQGANConfig(
         channels=32, multipliers=(1, 1), blocks=1, codebook_size=9, latent_width=2
     ),
+    "vq_model": VQModelConfig((8, 16), 1, codebook_size=9, latent_width=3, code_width=2, groups=4),
     "conv_tokenizer": ConvTokenizerConfig((3, 4), (16,), (1,), (1,), 16),
 }
 

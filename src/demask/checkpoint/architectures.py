@@ -12,6 +12,7 @@ from torch import nn
 from demask.checkpoint.read import CheckpointError
 from demask.registry import Table, unknown
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
+from demask.tokenizer.vq_model import VQModel, VQModelConfig
 from demask.tokenizer.vqgan import VQGAN, VQGANConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
@@ -131,6 +132,33 @@ def vqgan_from_public(public: Mapping[str, Any]) -> VQGANConfig:
     )
 
 
+def vq_model_from_public(public: Mapping[str, Any]) -> VQModelConfig:
+    """The ``config.json`` of the ``vqvae`` folder in a Meissonic or aMUSEd pipeline."""
+    widths = tuple(_get(public, "block_out_channels"))
+    image_channels = public.get("in_channels", 3)
+    _require(
+        public,
+        act_fn="silu",
+        down_block_types=["DownEncoderBlock2D"] * len(widths),
+        lookup_from_codebook=True,
+        mid_block_add_attention=False,
+        norm_type="group",
+        out_channels=image_channels,
+        up_block_types=["UpDecoderBlock2D"] * len(widths),
+    )
+    latent_width = _get(public, "latent_channels")
+    return VQModelConfig(
+        widths=widths,
+        blocks=_get(public, "layers_per_block"),
+        codebook_size=_get(public, "num_vq_embeddings"),
+        latent_width=latent_width,
+        code_width=public.get("vq_embed_dim") or latent_width,
+        groups=public.get("norm_num_groups", 32),
+        image_channels=image_channels,
+        force_upcast=public.get("force_upcast", False),
+    )
+
+
 ARCHITECTURES: Table[Architecture] = Table(
     "architecture",
     {
@@ -144,6 +172,9 @@ ARCHITECTURES: Table[Architecture] = Table(
         ),
         "vqgan": Architecture(
             "tokenizer", VQGAN, VQGANConfig, ("MaskGitVQGAN",), vqgan_from_public
+        ),
+        "vq_model": Architecture(
+            "tokenizer", VQModel, VQModelConfig, ("VQModel",), vq_model_from_public
         ),
         "modern_maskgit": Architecture("transformer", ModernMaskGIT, ModernMaskGITConfig),
         "conv_tokenizer": Architecture("tokenizer", ConvTokenizer, ConvTokenizerConfig),
