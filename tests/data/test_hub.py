@@ -38,6 +38,19 @@ def test_the_wanted_classes_and_none(encode: object) -> None:
     assert turned.fingerprint != HubPictures(made(encode, ["cat", "dog"]), "x").fingerprint
 
 
+def test_captions(encode: object) -> None:
+    dataset = made(encode, None).add_column("text", ["a dog", None])
+    dataset = dataset.add_column("aliases", [["dog", "hound"], []])
+    pictures = HubPictures(dataset, "hf:a/b")
+    assert pictures[0].captions == ("a dog", "dog", "hound")
+    assert pictures.captions[1] == ()
+    chosen = HubPictures(dataset, "hf:a/b", caption_columns=["aliases"])
+    assert chosen[0].captions == ("dog", "hound")
+    assert chosen.fingerprint != pictures.fingerprint
+    with pytest.raises(ValueError, match="hf:a/b has no column 'name'; it has: image, text, alia"):
+        HubPictures(dataset, "hf:a/b", caption_columns=["name"])
+
+
 def test_a_split_is_asked_for(encode: object, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 

@@ -47,6 +47,33 @@ def test_members_of_a_key_make_a_picture(tmp_path: Path, encode: object) -> None
     assert shards[1].image.getpixel((0, 0)) == (0, 0, 255)
 
 
+def test_captions_as_lines_or_json(tmp_path: Path, encode: object) -> None:
+    path = pack(
+        tmp_path / "0.tar",
+        {
+            "1.png": encode(),
+            "1.txt": b"a dog\n\na hound\n",
+            "1.json": b'{"text": "x", "title": "y"}',
+            "2.png": encode(),
+            "2.json": b'{"text": "a ship", "aliases": ["ship", "boat"]}',
+            "3.png": encode(),
+            "3.txt": b"\xff",
+        },
+    )
+    shards = WebShards([path])
+    assert [shards[i].captions for i in range(2)] == [
+        ("a dog", "a hound"),
+        ("a ship", "ship", "boat"),
+    ]
+    with pytest.raises(UnreadablePictureError, match="3.txt is no UTF-8 text"):
+        shards[2]
+    chosen = WebShards([path], caption_columns=["title", "text"])
+    assert [chosen[i].captions for i in range(3)] == [("y", "x"), ("a ship",), ()]
+    assert chosen.fingerprint != shards.fingerprint
+    with pytest.raises(ValueError, match="0.tar has no column 'a'; it has: text, title, aliases"):
+        WebShards([path], caption_columns=["a"])
+
+
 def test_classes_by_name(tmp_path: Path, encode: object) -> None:
     path = pack(
         tmp_path / "0.tar",

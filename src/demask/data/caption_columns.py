@@ -33,6 +33,15 @@ def choose_columns(
     return (*main, ALIASES_COLUMN) if main and ALIASES_COLUMN in names else tuple(main)
 
 
+def join_columns(columns: Sequence[Sequence[object]], rows: int) -> list[tuple[str, ...]]:
+    """The captions of each row of a table; none without a column.
+
+    Raises:
+        ValueError: a cell holds no text.
+    """
+    return [join_cells(cells) for cells in zip(*columns, strict=True)] if columns else [()] * rows
+
+
 def join_cells(cells: Iterable[object]) -> tuple[str, ...]:
     """The captions in the cells of a row, in their order, each once.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from demask.data.caption_columns import choose_columns, join_columns
 from demask.data.classes import number_labels
 from demask.data.parquet import LABEL_COLUMN, image_column
 from demask.data.pictures import Picture, fingerprint, read_image
@@ -13,18 +14,25 @@ PREFIX = "hf:"
 
 
 class HubPictures:
-    """The rows of a data set that has pictures in ``image`` and maybe classes in ``label``.
+    """The rows of a data set with pictures in ``image``, maybe classes in ``label``, and captions.
 
     Args:
         dataset: a `datasets.Dataset`.
         name: its id, for messages.
         class_names: the order of the classes; where the data set only numbers them, their names.
+        caption_columns: the columns of the captions; by default see `choose_columns`.
 
     Raises:
-        ValueError: no picture column, or unusable labels.
+        ValueError: no picture column, or unusable labels or captions.
     """
 
-    def __init__(self, dataset: Any, name: str, class_names: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        dataset: Any,
+        name: str,
+        class_names: Sequence[str] | None = None,
+        caption_columns: Sequence[str] | None = None,
+    ) -> None:
         from datasets import Image
 
         self.name = name
@@ -34,15 +42,18 @@ class HubPictures:
         labelled = LABEL_COLUMN in dataset.column_names
         labels = list(dataset[LABEL_COLUMN]) if labelled else [None] * len(dataset)
         found = getattr(dataset.features.get(LABEL_COLUMN), "names", None)
+        texts = choose_columns(name, dataset.column_names, caption_columns)
         try:
             self.labels, self.class_names = number_labels(labels, found, class_names)
+            self.captions = join_columns([list(dataset[text]) for text in texts], len(dataset))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
 
     @property
     def fingerprint(self) -> str:
-        """Made of the library's own fingerprint of the data."""
-        return fingerprint(self.name, self._dataset._fingerprint, *self.class_names)
+        """Made of the library's own fingerprint of the data, and the captions."""
+        captions = [self.captions] if any(self.captions) else []
+        return fingerprint(self.name, self._dataset._fingerprint, *self.class_names, *captions)
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -50,10 +61,15 @@ class HubPictures:
     def __getitem__(self, index: int) -> Picture:
         cell = self._dataset[index][self._column] or {}
         name = f"{self.name}[{index}]"
-        return Picture(read_image(cell.get("bytes"), name), self.labels[index], name)
+        image = read_image(cell.get("bytes"), name)
+        return Picture(image, self.labels[index], name, self.captions[index])
 
 
-def open_hub(source: str, class_names: Sequence[str] | None = None) -> HubPictures:
+def open_hub(
+    source: str,
+    class_names: Sequence[str] | None = None,
+    caption_columns: Sequence[str] | None = None,
+) -> HubPictures:
     """Open ``hf:owner/name`` or ``hf:owner/name:split``, downloading it on the first call.
 
     Raises:
@@ -72,4 +88,4 @@ def open_hub(source: str, class_names: Sequence[str] | None = None) -> HubPictur
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"can't load {source} from the Hub: {reason}") from error
-    return HubPictures(dataset, source, class_names)
+    return HubPictures(dataset, source, class_names, caption_columns)

@@ -1,10 +1,11 @@
-"""Pictures as files: each sub-folder is a class."""
+"""Pictures as files: each sub-folder is a class, and captions stand beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from demask.data.caption_files import read_caption_files
 from demask.data.classes import Label, number_labels
 from demask.data.pictures import Picture, UnreadablePictureError, fingerprint, read_image
 
@@ -18,19 +19,27 @@ class ImageFolder:
 
     A picture's class is the first folder on its way, however deep it lies. Without sub-folders, all
     are of one class. Files that are no pictures by their suffix, and hidden ones, don't count.
+    Captions are read as `read_caption_files` says.
 
     Args:
         root: the folder.
         class_names: the order of the classes; by default that of their names.
+        caption_columns: the columns of a table with captions; empty for no captions at all.
 
     Raises:
-        ValueError: no picture inside, some inside and some outside of classes, or a class that is
-            not in ``class_names``.
+        ValueError: no picture inside, some inside and some outside of classes, a class that is not
+            in ``class_names``, or captions that don't fit the pictures.
     """
 
-    def __init__(self, root: Path, class_names: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        class_names: Sequence[str] | None = None,
+        caption_columns: Sequence[str] | None = None,
+    ) -> None:
         self.root = root
-        self.paths = find_files(root, SUFFIXES)
+        files = find_files(root, SUFFIXES | {".txt"})
+        self.paths = [path for path in files if path.suffix.lower() in SUFFIXES]
         if not self.paths:
             raise ValueError(f"{root} holds no pictures ({', '.join(sorted(SUFFIXES))})")
         labels = [self._class_of(path) for path in self.paths]
@@ -43,6 +52,9 @@ class ImageFolder:
             self.labels, self.class_names = number_labels(labels, None, class_names)
         except ValueError as error:
             raise ValueError(f"{root}: {error}") from error
+        names = [path.relative_to(root).as_posix() for path in self.paths]
+        texts = [path for path in files if path.suffix.lower() not in SUFFIXES]
+        self.captions = read_caption_files(root, names, texts, caption_columns)
 
     def _class_of(self, path: Path) -> Label:
         above = path.relative_to(self.root).parts[:-1]
@@ -50,10 +62,11 @@ class ImageFolder:
 
     @property
     def fingerprint(self) -> str:
-        """Made of the path, size and time of each file."""
+        """Made of the path, size and time of each file, and the captions."""
         stats = [(path.relative_to(self.root).as_posix(), path.stat()) for path in self.paths]
         facts = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
-        return fingerprint(*facts, *self.class_names)
+        captions = [self.captions] if any(self.captions) else []
+        return fingerprint(*facts, *self.class_names, *captions)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -64,7 +77,7 @@ class ImageFolder:
             data = self.paths[index].read_bytes()
         except OSError as error:
             raise UnreadablePictureError(f"{name}: {error.strerror}") from error
-        return Picture(read_image(data, name), self.labels[index], name)
+        return Picture(read_image(data, name), self.labels[index], name, self.captions[index])
 
 
 def find_files(folder: Path, suffixes: Collection[str]) -> list[Path]:

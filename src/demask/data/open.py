@@ -35,11 +35,12 @@ def open_pictures(
             the data only numbers them, their names.
         progress: is told how many pictures have been tried.
         caption_columns: the columns that hold captions, main ones first; by default the first of
-            ``caption``, ``captions`` and ``text``, and ``aliases`` for other captions of the same.
+            ``caption``, ``captions`` and ``text``, and ``aliases`` for other captions of the same;
+            where pictures are files, the text files beside them. Empty for no captions.
 
     Raises:
         ValueError: there is no such source, it holds no pictures, several splits or no such
-            caption column, or its classes are not in ``class_names``.
+            caption column, its classes are not in ``class_names``, or its captions don't fit.
     """
     opened = open_unverified(str(source), class_names, caption_columns)
     return verify(opened, strict, progress)
@@ -50,7 +51,7 @@ def open_unverified(
 ) -> Pictures:
     """The reader for a source."""
     if source.startswith(PREFIX):
-        return open_hub(source, class_names)
+        return open_hub(source, class_names, captions)
     path = Path(source).expanduser()
     if not path.exists() and re.search(r"[*?{\[]", source):
         return open_files(find_pattern(path), source, class_names, captions)
@@ -62,7 +63,7 @@ def open_unverified(
         if files := find_files(path, {suffix}):
             refuse_splits(path, (re.split(r"[^a-z]", file.name)[0] for file in files))
             return open_files(files, source, class_names, captions)
-    folder = ImageFolder(path, class_names)
+    folder = ImageFolder(path, class_names, captions)
     if set(folder.class_names) <= SPLITS:
         refuse_splits(path, folder.class_names)
     return folder
@@ -79,7 +80,7 @@ def open_files(
     if suffixes == {".parquet"}:
         return ParquetPictures(files, class_names, caption_columns=captions)
     if suffixes == {".tar"}:
-        return WebShards(files, class_names)
+        return WebShards(files, class_names, captions)
     raise ValueError(f"can't read pictures from {source}; valid: {KINDS}")
 
 

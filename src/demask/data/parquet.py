@@ -16,7 +16,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demask.data.caption_columns import choose_columns, join_cells
+from demask.data.caption_columns import choose_columns, join_columns
 from demask.data.classes import Label, number_labels
 from demask.data.pictures import Picture, UnreadablePictureError, fingerprint, read_image
 
@@ -173,13 +173,11 @@ def read_labels(files: Sequence[Any]) -> tuple[list[Label], list[str] | None]:
 
 def read_captions(files: Sequence[Any], columns: Sequence[str]) -> list[tuple[str, ...]]:
     """The captions of every row; none without a column."""
-    if not columns:
-        return [()] * sum(file.metadata.num_rows for file in files)
     cells = [
         [value for file in files for value in file.read([name]).column(0).to_pylist()]
         for name in columns
     ]
-    return [join_cells(row) for row in zip(*cells, strict=True)]
+    return join_columns(cells, sum(file.metadata.num_rows for file in files))
 
 
 def class_label_names(metadata: dict[bytes, bytes] | None) -> list[str] | None:

@@ -1,8 +1,9 @@
 """Pictures in tar files, named as WebDataset does: ``key.jpg``, ``key.cls``, ``key.txt``.
 
-The members of one key make one picture: its bytes, its class (a number or a name), its caption. A
-``key.json`` may hold the last two as ``label`` and ``caption``. The tars are scanned once for the
-places of their members, after which every picture is one seek away.
+The members of one key make one picture: its bytes, its class (a number or a name), its captions
+(one a line). A ``key.json`` may hold the last two as ``label`` and ``caption``, ``captions`` or
+``text``, with others in ``aliases``. The tars are scanned once for the places of their members,
+after which every picture is one seek away.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from demask.data.caption_columns import join_cells
+from demask.data.caption_columns import choose_columns, join_cells
 from demask.data.classes import Label, number_labels
 from demask.data.image_folder import SUFFIXES
 from demask.data.pictures import Picture, UnreadablePictureError, fingerprint, read_image
@@ -72,10 +73,13 @@ class Sample:
         text = "" if label is None else str(label)
         return int(text) if re.fullmatch(r"-?[0-9]+", text) else text or None
 
-    def captions(self) -> tuple[str, ...]:
-        """What it shows in words."""
-        caption = self.text("txt") if "txt" in self.members else self.facts().get("caption")
-        return join_cells([caption])
+    def captions(self, wanted: Sequence[str] | None) -> tuple[str, ...]:
+        """What it shows in words; by the ``wanted`` keys of the JSON member, if some are named."""
+        if wanted is None and "txt" in self.members:
+            return join_cells([self.text("txt").splitlines()])
+        facts = self.facts()
+        keys = choose_columns(self.key, list(facts), None) if wanted is None else wanted
+        return join_cells(facts.get(key) for key in keys)
 
 
 class WebShards:
@@ -84,17 +88,29 @@ class WebShards:
     Args:
         paths: the tars, uncompressed.
         class_names: the order of the classes; where the tars only number them, their names.
+        caption_columns: the keys of the captions in the JSON members; empty for no captions. By
+            default the text members, or else see `choose_columns`.
 
     Raises:
-        ValueError: a tar that can't be read, no picture inside, or unusable labels.
+        ValueError: a tar that can't be read, no picture inside, unusable labels, or a caption
+            column that no picture has.
     """
 
-    def __init__(self, paths: Sequence[Path], class_names: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        class_names: Sequence[str] | None = None,
+        caption_columns: Sequence[str] | None = None,
+    ) -> None:
         self.paths = list(paths)
         scanned = [sample for path in self.paths for sample in scan(path)]
         self.samples = [sample for sample in scanned if sample.picture]
         if not self.samples:
             raise ValueError(f"{self.paths[0]} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+        self.caption_columns = caption_columns
+        if caption_columns:
+            present = dict.fromkeys(key for sample in self.samples for key in sample.facts())
+            choose_columns(str(self.paths[0]), list(present), caption_columns)
         labels = [sample.label() for sample in self.samples]
         try:
             self.labels, self.class_names = number_labels(labels, None, class_names)
@@ -103,12 +119,13 @@ class WebShards:
 
     @property
     def fingerprint(self) -> str:
-        """Made of the size and time of each tar, and the key and label of each picture."""
+        """Made of the size and time of each tar, the keys and labels, and what captions count."""
         stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.paths]
         keys = [
             (s.tar.name, s.key, label) for s, label in zip(self.samples, self.labels, strict=True)
         ]
-        return fingerprint(*stats, *keys, *self.class_names)
+        columns = [] if self.caption_columns is None else [tuple(self.caption_columns)]
+        return fingerprint(*stats, *keys, *self.class_names, *columns)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -119,7 +136,7 @@ class WebShards:
         name = f"{sample.tar.name}/{sample.key}.{sample.picture}"
         try:
             data = sample.members[sample.picture].read(sample.tar)
-            captions = sample.captions()
+            captions = sample.captions(self.caption_columns)
         except OSError as error:
             raise UnreadablePictureError(f"{name}: {error.strerror}") from error
         except ValueError as error:
