@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -51,13 +52,6 @@ def test_the_cache_holds_the_views_of_each_picture(tmp_path: Path) -> None:
     mirrored = to_tensor(pictures[2].image, 16).flip(-1)
     expected = tokenizer.encode(torch.stack([plain, mirrored])).flatten(1)
     assert torch.equal(ids_BL, expected)
-
-
-def test_random_views_are_the_same_on_every_call_and_differ() -> None:
-    image = Noise()[0].image
-    assert torch.equal(VIEWS.view(image, 3, 2), VIEWS.view(image, 3, 2))
-    seen = {VIEWS.view(image, index, 2).numpy().tobytes() for index in range(20)}
-    assert len(seen) > 10, "each picture moves in its own way"
 
 
 def test_it_is_made_once(tmp_path: Path) -> None:
@@ -114,3 +108,66 @@ def test_captions_are_kept(tmp_path: Path) -> None:
         load_tokens(file.parent)
     file.unlink()
     assert load_tokens(file.parent).captions == ((),) * 7
+
+
+class Shapes(Noise):
+    """Seven pictures of noise: four wide ones, then three high ones."""
+
+    def __getitem__(self, index: int) -> Picture:
+        picture = super().__getitem__(index)
+        size = (30, 20) if index < 4 else (16, 20)
+        return Picture(picture.image.resize(size), index, str(index), (str(index),))
+
+
+BUCKETS = dataclasses.replace(VIEWS, buckets=((16, 24), (8, 8), (20, 16)))
+
+
+@torch.no_grad()
+def test_a_group_for_each_bucket(tmp_path: Path) -> None:
+    tokenizer, pictures, done = tiny_tokenizer(), Shapes(), []
+    cache = build_tokens(tokenizer, pictures, BUCKETS, tmp_path, done.append, batch_size=3)
+    assert done == [3, 4, 7]
+    assert [group.grid for group in cache.groups] == [(4, 6), (2, 2), (5, 4)]
+    assert [group.indices.tolist() for group in cache.groups] == [[0, 1, 2, 3], [], [4, 5, 6]]
+    assert (len(cache), cache.views, cache.grid) == (7, 4, (4, 6))
+    assert cache.group_of(5) is cache.groups[2]
+    assert cache.captions == tuple((str(index),) for index in range(7))
+    ids_BL, label_B = cache.read(torch.tensor([6, 4]), torch.tensor([0, 1]))
+    assert label_B.tolist() == [6, 4]
+    plain = to_tensor(pictures[6].image, (20, 16))
+    mirrored = to_tensor(pictures[4].image, (20, 16)).flip(-1)
+    assert torch.equal(ids_BL, tokenizer.encode(torch.stack([plain, mirrored])).flatten(1))
+    assert torch.equal(
+        ids_BL,
+        load_tokens(tmp_path / cache.fingerprint).read(torch.tensor([6, 4]), torch.tensor([0, 1]))[
+            0
+        ],
+    )
+    with pytest.raises(AssertionError, match="several sizes"):
+        cache.read(torch.tensor([0, 4]), torch.tensor([0, 0]))
+
+
+def test_a_lost_file_of_groups_is_named(tmp_path: Path) -> None:
+    cache = build_tokens(tiny_tokenizer(), Shapes(), BUCKETS, tmp_path)
+    (tmp_path / cache.fingerprint / "groups.npy").unlink()
+    with pytest.raises(ValueError, match="its groups don't fit its ids"):
+        load_tokens(tmp_path / cache.fingerprint)
+
+
+def test_buckets_fit_the_tokenizer(tmp_path: Path) -> None:
+    views = dataclasses.replace(VIEWS, buckets=((16, 22),))
+    with pytest.raises(ValueError, match="16 x 22 pixels are no multiples of 4"):
+        build_tokens(tiny_tokenizer(), Noise(), views, tmp_path)
+
+
+def test_a_cache_from_before_groups_and_captions_loads(tmp_path: Path) -> None:
+    cache = build_tokens(tiny_tokenizer(), Noise(), VIEWS, tmp_path)
+    folder = tmp_path / cache.fingerprint
+    meta = json.loads((folder / "meta.json").read_text())
+    (meta["grid"],) = meta.pop("grids")
+    (folder / "meta.json").write_text(json.dumps(meta))
+    (folder / "groups.npy").unlink()
+    (folder / "captions.json").unlink()
+    old = load_tokens(folder)
+    assert (old.grid, old.captions) == (cache.grid, ((),) * 7)
+    assert np.array_equal(old.ids, cache.ids)

@@ -5,7 +5,14 @@ import pytest
 import torch
 from PIL import Image
 
-from demask.data.transforms import centre_square, random_view, to_image, to_pixels, to_tensor
+from demask.data.transforms import (
+    centre_square,
+    cover,
+    random_view,
+    to_image,
+    to_pixels,
+    to_tensor,
+)
 
 
 def noise(width: int, height: int) -> Image.Image:
@@ -28,6 +35,30 @@ def test_the_square_is_the_centre(width: int, height: int) -> None:
     image.paste("blue", (left, top, left + 10, top + 10))
     assert to_pixels(centre_square(image, 10)).reshape(-1, 3).tolist() == [[0, 0, 255]] * 100
     assert torch.equal(to_tensor(image, 5)[2], torch.ones(5, 5))  # nothing bleeds in
+
+
+@pytest.mark.parametrize(
+    ("size", "to"), [((20, 10), (4, 6)), ((10, 20), (4, 6)), ((9, 6), (4, 6)), ((3, 50), (9, 2))]
+)
+def test_covering_takes_the_largest_centred_part(
+    size: tuple[int, int], to: tuple[int, int]
+) -> None:
+    height, width = to
+    scale = min(size[0] / width, size[1] / height)
+    across, down = round(width * scale), round(height * scale)
+    image = Image.new("RGB", size, "red")
+    left, top = (size[0] - across) // 2, (size[1] - down) // 2
+    image.paste("blue", (left, top, left + across, top + down))
+    made = cover(image, height, width)
+    assert made.size == (width, height)
+    assert to_pixels(made).reshape(-1, 3).tolist() == [[0, 0, 255]] * (height * width)
+
+
+def test_a_picture_of_that_size_is_covered_as_it_is() -> None:
+    image = noise(12, 7)
+    assert np.array_equal(to_pixels(cover(image, 7, 12)), to_pixels(image))
+    assert cover(image, 7, 7).tobytes() == centre_square(image, 7).tobytes()
+    assert to_tensor(image, (7, 12)).shape == (3, 7, 12)
 
 
 def test_reducing_averages_instead_of_picking() -> None:
@@ -73,6 +104,15 @@ def test_a_view_moves_by_every_step_up_to_the_shift() -> None:
         assert view_CHW.shape == (3, 9, 9)
         seen.add(tuple(view_CHW[0].nonzero()[0].tolist()))
     assert seen == {(row, column) for row in range(2, 7) for column in range(2, 7)}
+
+
+def test_a_view_may_be_wider_than_high() -> None:
+    image = noise(12, 6)
+    plain = to_tensor(image, (6, 12))
+    views = [random_view(image, (6, 12), True, 2, generator(seed)) for seed in range(300)]
+    assert {tuple(view.shape) for view in views} == {(3, 6, 12)}
+    assert any(torch.equal(view, plain) for view in views)
+    assert any(torch.equal(view, plain.flip(-1)) for view in views)
 
 
 def test_options_do_not_change_how_much_chance_is_used() -> None:

@@ -1,60 +1,43 @@
 """Pictures as tokens, made once and kept on disk: what masked models are trained on.
 
-Shape legend: B batch, W views, L tokens.
+Shape legend: B batch, G pictures of a group, W views, L tokens.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL.Image import Image
 from torch import Tensor, nn
 
-from demask import rng
 from demask.data.pictures import Picture, Pictures, fingerprint
-from demask.data.transforms import random_view, to_tensor
+from demask.data.views import Views as Views
 from demask.types import Grid, Tokenizer
 
 
 @dataclass(frozen=True)
-class Views:
-    """How often each picture is tokenised, and how it is changed before.
+class Group:
+    """The pictures of one size.
 
     Attributes:
-        size: side of the square picture, in pixels.
-        count: views of each picture: the plain one, its mirror image if ``flip``, then random ones.
-        flip: mirror images are fine (they are not for text or hands).
-        shift: random views are moved by up to this many pixels.
+        grid: rows and columns of their L tokens.
+        indices: which pictures they are (G), ascending.
+        ids: (G, W, L) unsigned integers, memory-mapped.
     """
 
-    size: int
-    count: int = 2
-    flip: bool = True
-    shift: int = 0
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ValueError(f"count must be at least 1, not {self.count}")
-
-    def view(self, image: Image, index: int, number: int) -> Tensor:
-        """View ``number`` of picture ``index``, (3, size, size); the same on every call."""
-        plain = to_tensor(image, self.size)
-        if number == 0:
-            return plain
-        if number == 1 and self.flip:
-            return plain.flip(-1)
-        generator = torch.Generator().manual_seed(rng.derive(index, "view", number))
-        return random_view(image, self.size, self.flip, self.shift, generator)
+    grid: Grid
+    indices: np.ndarray
+    ids: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -62,33 +45,55 @@ class TokenCache:
     """Tokens of many pictures, read from disk as they are needed.
 
     Attributes:
-        ids: (pictures, W, L) unsigned integers, memory-mapped.
+        groups: the pictures of each bucket of the views, in their order; mostly a single one.
+        group_numbers: which of them each picture is in (pictures).
         labels: class numbers (pictures).
         class_names: what they mean.
-        grid: rows and columns of the L tokens.
         fingerprint: names the pictures, the views and the tokenizer that made it.
         captions: what each picture shows in words, the main caption first; () where none is known.
     """
 
-    ids: np.ndarray
+    groups: tuple[Group, ...]
+    group_numbers: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
-    grid: Grid
     fingerprint: str
     captions: tuple[tuple[str, ...], ...]
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.labels)
 
     @property
     def views(self) -> int:
         """W, the views of each picture."""
-        return int(self.ids.shape[1])
+        return int(self.groups[0].ids.shape[1])
+
+    @property
+    def grid(self) -> Grid:
+        """Rows and columns of the L tokens; where there are several groups, of the first."""
+        return self.groups[0].grid
+
+    @property
+    def ids(self) -> np.ndarray:
+        """All ids (pictures, W, L), where there is a single group."""
+        (group,) = self.groups
+        return group.ids
+
+    def group_of(self, index: int) -> Group:
+        """The group that a picture is in."""
+        return self.groups[self.group_numbers[index]]
 
     def read(self, index_B: Tensor, view_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Ids (B, L) of one view of each picture, and their class numbers (B)."""
+        """Ids (B, L) of one view of each picture, and their class numbers (B).
+
+        The pictures must all be of one group.
+        """
         index, view = index_B.numpy(), view_B.numpy()
-        ids_BL = torch.from_numpy(self.ids[index, view].astype(np.int64))
+        numbers = self.group_numbers[index]
+        assert (numbers == numbers[:1]).all(), "pictures of several sizes make no batch"
+        group = self.groups[numbers[0]] if len(numbers) else self.groups[0]
+        row = np.searchsorted(group.indices, index)
+        ids_BL = torch.from_numpy(group.ids[row, view].astype(np.int64))
         return ids_BL, torch.from_numpy(self.labels[index].astype(np.int64))
 
 
@@ -109,13 +114,32 @@ def load_tokens(folder: Path) -> TokenCache:
     """
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        ids = np.load(folder / "ids.npy", mmap_mode="r")
         labels = np.load(folder / "labels.npy")
+        grids = [(rows, columns) for rows, columns in meta.get("grids") or [meta["grid"]]]
+        numbers = read_group_numbers(folder / "groups.npy", len(labels))
+        groups = tuple(
+            Group(grid, np.flatnonzero(numbers == number), np.load(path, mmap_mode="r"))
+            for number, (grid, path) in enumerate(zip(grids, ids_paths(folder, grids), strict=True))
+        )
+        if any(len(group.indices) != len(group.ids) for group in groups):
+            raise ValueError("its groups don't fit its ids")
         captions = read_captions(folder / "captions.json", len(labels))
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, KeyError) as error:
         raise ValueError(f"{folder} holds no readable token cache ({error})") from error
-    grid = (meta["grid"][0], meta["grid"][1])
-    return TokenCache(ids, labels, tuple(meta["class_names"]), grid, meta["fingerprint"], captions)
+    names = tuple(meta["class_names"])
+    return TokenCache(groups, numbers, labels, names, meta["fingerprint"], captions)
+
+
+def read_group_numbers(path: Path, count: int) -> np.ndarray:
+    """Which group each picture is in; all in the first where the file is missing."""
+    return np.load(path) if path.exists() else np.zeros(count, np.uint8)
+
+
+def ids_paths(folder: Path, grids: Sequence[Grid]) -> list[Path]:
+    """The file of each group's ids."""
+    if len(grids) == 1:
+        return [folder / "ids.npy"]
+    return [folder / f"ids-{number}.npy" for number in range(len(grids))]
 
 
 def read_captions(path: Path, count: int) -> tuple[tuple[str, ...], ...]:
@@ -155,53 +179,93 @@ def build_tokens(
         batch_size: pictures at a time.
     """
     assert isinstance(tokenizer, nn.Module)
-    name = fingerprint(tokenizer_fingerprint(tokenizer), asdict(views), pictures.fingerprint)
+    name = fingerprint(tokenizer_fingerprint(tokenizer), views.facts(), pictures.fingerprint)
     place = folder / name
     if place.exists():
         return load_tokens(place)
-    side = views.size // tokenizer.downsampling
-    meta = {
-        "grid": [side, side],
-        "class_names": list(pictures.class_names),
-        "fingerprint": name,
-    }
+    grids = [grid_of(size, tokenizer.downsampling) for size in views.sizes]
+    meta = {"grids": grids, "class_names": pictures.class_names, "fingerprint": name}
     with folder_written_whole(place) as work:
         (work / "meta.json").write_text(json.dumps(meta))
-        shape = (len(pictures), views.count, side * side)
-        width = np.uint16 if tokenizer.codebook_size <= 2**16 else np.uint32
-        ids = np.lib.format.open_memmap(work / "ids.npy", "w+", width, shape)
-        labels, captions = np.zeros(len(pictures), np.int32), []
-        for part in batches(len(pictures), batch_size):
-            picked, ids[part.start : part.stop] = tokenise(tokenizer, pictures, views, part)
-            labels[part.start : part.stop] = [picture.label for picture in picked]
-            captions += [picture.captions for picture in picked]
-            progress(part.stop)
-        ids.flush()
-        np.save(work / "labels.npy", labels)
-        (work / "captions.json").write_text(json.dumps(captions))
+        write_tokens(work, grids, tokenizer, pictures, views, progress, batch_size)
     return load_tokens(place)
 
 
+def write_tokens(
+    folder: Path,
+    grids: Sequence[Grid],
+    tokenizer: Tokenizer,
+    pictures: Pictures,
+    views: Views,
+    progress: Callable[[int], None],
+    batch_size: int,
+) -> None:
+    """Write the ids of each group, and the groups, labels and captions of all pictures."""
+    numbers = bucket_numbers(pictures, views)
+    labels, done = np.zeros(len(pictures), np.int32), 0
+    captions: list[tuple[str, ...]] = [()] * len(pictures)
+    for number, (grid, path) in enumerate(zip(grids, ids_paths(folder, grids), strict=True)):
+        indices = np.flatnonzero(numbers == number)
+        shape = (len(indices), views.count, math.prod(grid))
+        width = np.uint16 if tokenizer.codebook_size <= 2**16 else np.uint32
+        ids_GWL = np.lib.format.open_memmap(path, "w+", width, shape)
+        for part in batches(len(indices), batch_size):
+            chosen = indices[part].tolist()
+            picked, ids_GWL[part] = tokenise(tokenizer, pictures, views, chosen)
+            for index, picture in zip(chosen, picked, strict=True):
+                labels[index], captions[index] = picture.label, picture.captions
+            done += len(chosen)
+            progress(done)
+        ids_GWL.flush()
+    np.save(folder / "groups.npy", numbers)
+    np.save(folder / "labels.npy", labels)
+    (folder / "captions.json").write_text(json.dumps(captions))
+
+
+def grid_of(size: tuple[int, int], downsampling: int) -> Grid:
+    """Rows and columns of the tokens of a picture.
+
+    Raises:
+        ValueError: its sides are no multiples of ``downsampling``.
+    """
+    height, width = size
+    if height % downsampling or width % downsampling:
+        raise ValueError(f"{height} x {width} pixels are no multiples of {downsampling}")
+    return height // downsampling, width // downsampling
+
+
+def bucket_numbers(pictures: Pictures, views: Views) -> np.ndarray:
+    """The position in ``views.sizes`` of each picture's size (pictures)."""
+    if len(views.sizes) == 1:
+        return np.zeros(len(pictures), np.uint8)
+
+    def number_of(index: int) -> int:
+        return views.bucket_of(pictures[index].image)
+
+    with ThreadPoolExecutor(2) as readers:
+        return np.array(list(readers.map(number_of, range(len(pictures)))), np.uint8)
+
+
 def tokenise(
-    tokenizer: Tokenizer, pictures: Pictures, views: Views, part: range
+    tokenizer: Tokenizer, pictures: Pictures, views: Views, indices: Sequence[int]
 ) -> tuple[list[Picture], np.ndarray]:
-    """Some pictures (B) and their ids (B, W, L)."""
+    """Some pictures of one size (B), and their ids (B, W, L)."""
     assert isinstance(tokenizer, nn.Module)
     device = next(tokenizer.parameters()).device
     with ThreadPoolExecutor(2) as readers:
-        picked = list(readers.map(pictures.__getitem__, part))
+        picked = list(readers.map(pictures.__getitem__, indices))
         images = [picture.image for picture in picked]
         ids = []
         for number in range(views.count):
-            seen = readers.map(views.view, images, part, [number] * len(part))
+            seen = readers.map(views.view, images, indices, [number] * len(indices))
             ids.append(tokenizer.encode(torch.stack(list(seen)).to(device)).flatten(1).cpu())
     return picked, torch.stack(ids, dim=1).numpy()
 
 
-def batches(count: int, size: int) -> Iterator[range]:
-    """Consecutive ranges that cover 0 to ``count``."""
+def batches(count: int, size: int) -> Iterator[slice]:
+    """Consecutive parts that cover 0 to ``count``."""
     for start in range(0, count, size):
-        yield range(start, min(start + size, count))
+        yield slice(start, min(start + size, count))
 
 
 @contextmanager

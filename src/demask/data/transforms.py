@@ -1,4 +1,4 @@
-"""Pictures <-> tensors: cut to a square, mirrored or moved at random, as numbers in [0, 1].
+"""Pictures <-> tensors: cut to a size, mirrored or moved at random, as numbers in [0, 1].
 
 Shape legend: C channels, H W rows and columns of pixels.
 """
@@ -11,15 +11,18 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+Size = int | tuple[int, int]
+"""Side of a square, or height and width, in pixels."""
+
 
 def to_pixels(image: Image.Image) -> np.ndarray:
     """The bytes of a picture, (H, W) or (H, W, 3) uint8, as an array of its own."""
     return np.array(image, dtype=np.uint8)
 
 
-def to_tensor(image: Image.Image, size: int) -> Tensor:
-    """The largest centred square of a picture, resampled, as (3, size, size) in [0, 1]."""
-    pixels_HWC = torch.from_numpy(to_pixels(centre_square(image.convert("RGB"), size)))
+def to_tensor(image: Image.Image, size: Size) -> Tensor:
+    """The largest centred part of that shape, resampled, as (3, H, W) in [0, 1]."""
+    pixels_HWC = torch.from_numpy(to_pixels(cover(image.convert("RGB"), *sides(size))))
     return pixels_HWC.permute(2, 0, 1).contiguous().float() / 255
 
 
@@ -29,21 +32,33 @@ def to_image(image_CHW: Tensor) -> Image.Image:
     return Image.fromarray(pixels_CHW.permute(1, 2, 0).contiguous().numpy())
 
 
+def sides(size: Size) -> tuple[int, int]:
+    """Height and width."""
+    return (size, size) if isinstance(size, int) else size
+
+
 def centre_square(image: Image.Image, size: int) -> Image.Image:
-    """The largest centred square, resampled to ``size`` pixels a side.
+    """The largest centred square, resampled to ``size`` pixels a side."""
+    return cover(image, size, size)
+
+
+def cover(image: Image.Image, height: int, width: int) -> Image.Image:
+    """The largest centred part of that shape, resampled to ``height`` and ``width`` in pixels.
 
     Lanczos with support scaled to the reduction, so that nothing aliases.
     """
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    if image.width != image.height:
+    across = min(image.width, max(1, round(image.height * width / height)))
+    down = min(image.height, max(1, round(image.width * height / width)))
+    left, top = (image.width - across) // 2, (image.height - down) // 2
+    if image.size != (across, down):
         # cut first: resize(box=...) would let in what lies outside the box
-        image = image.crop((left, top, left + side, top + side))
-    return image if side == size else image.resize((size, size), Image.Resampling.LANCZOS)
+        image = image.crop((left, top, left + across, top + down))
+    whole = image.size == (width, height)
+    return image if whole else image.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def random_view(
-    image: Image.Image, size: int, flip: bool, shift: int, generator: torch.Generator
+    image: Image.Image, size: Size, flip: bool, shift: int, generator: torch.Generator
 ) -> Tensor:
     """`to_tensor`, then mirrored half of the time and moved, as ``generator`` decides.
 
@@ -51,13 +66,13 @@ def random_view(
 
     Args:
         image: any picture.
-        size: side of the result in pixels.
+        size: of the result.
         flip: whether it may be mirrored.
         shift: it moves by up to this many pixels each way; its mirror image fills the gap.
         generator: the source of chance.
 
     Returns:
-        (3, size, size) in [0, 1].
+        (3, H, W) in [0, 1].
     """
     mirrored, down, right = torch.rand(3, generator=generator).tolist()
     image_CHW = to_tensor(image, size)
@@ -65,6 +80,7 @@ def random_view(
         image_CHW = image_CHW.flip(-1)
     if not shift:
         return image_CHW
+    height, width = sides(size)
     top, left = int(down * (2 * shift + 1)), int(right * (2 * shift + 1))
     padded_CHW = F.pad(image_CHW[None], (shift,) * 4, mode="reflect")[0]
-    return padded_CHW[:, top : top + size, left : left + size].contiguous()
+    return padded_CHW[:, top : top + height, left : left + width].contiguous()

@@ -1,0 +1,68 @@
+"""What of a picture is tokenised: its size, its shape, and how it is changed before."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from demask import rng
+from demask.data.transforms import random_view, to_tensor
+
+
+@dataclass(frozen=True)
+class Views:
+    """How often each picture is tokenised, and how it is changed before.
+
+    Attributes:
+        size: side of the square picture, in pixels.
+        count: views of each picture: the plain one, its mirror image if ``flip``, then random ones.
+        flip: mirror images are fine (they are not for text or hands).
+        shift: random views are moved by up to this many pixels.
+        buckets: heights and widths in pixels, in place of the square; a picture is cut to the one
+            of the nearest aspect ratio. The first is the main one.
+    """
+
+    size: int
+    count: int = 2
+    flip: bool = True
+    shift: int = 0
+    buckets: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"count must be at least 1, not {self.count}")
+        named = ", ".join(f"{height} x {width}" for height, width in self.buckets)
+        if any(side < 1 for bucket in self.buckets for side in bucket):
+            raise ValueError(f"the sides of buckets must be at least 1, not {named}")
+        if len({height / width for height, width in self.buckets}) < len(self.buckets):
+            raise ValueError(f"two buckets have the same aspect ratio: {named}")
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """The heights and widths that pictures are cut to."""
+        return self.buckets or ((self.size, self.size),)
+
+    def bucket_of(self, image: Image) -> int:
+        """The position in `sizes` of the aspect ratio that is nearest to the picture's."""
+        ratio = math.log(image.height / image.width)
+        distances = [abs(ratio - math.log(height / width)) for height, width in self.sizes]
+        return distances.index(min(distances))
+
+    def view(self, image: Image, index: int, number: int) -> Tensor:
+        """View ``number`` of picture ``index``, (3, H, W); the same on every call."""
+        size = self.sizes[self.bucket_of(image)]
+        plain = to_tensor(image, size)
+        if number == 0:
+            return plain
+        if number == 1 and self.flip:
+            return plain.flip(-1)
+        generator = torch.Generator().manual_seed(rng.derive(index, "view", number))
+        return random_view(image, size, self.flip, self.shift, generator)
+
+    def facts(self) -> dict[str, object]:
+        """What tells these views from others, without what is not used."""
+        return {name: value for name, value in asdict(self).items() if value != ()}
