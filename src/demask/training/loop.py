@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from demask import rng
 from demask.training import checkpoints
 from demask.training.ema import Average
 from demask.training.optim import set_learning_rate
+from demask.training.order import group_turn, shuffled
 from demask.training.report import Report
 from demask.training.task import Batch, Task
 
@@ -71,17 +72,34 @@ class Run:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
-def step_indices(examples: int, run: Run, step: int, rank: int, world: int) -> Tensor:
-    """The examples of one device's share of a step: every epoch is its own shuffle."""
-    first = step * run.batch_size
-    positions = torch.arange(first + rank, first + run.batch_size, world)
-    indices = torch.empty_like(positions)
-    for epoch in torch.unique(positions // examples).tolist():
-        generator = torch.Generator().manual_seed(rng.derive(run.seed, "epoch", epoch))
-        order = torch.randperm(examples, generator=generator)
-        here = positions // examples == epoch
-        indices[here] = order[positions[here] % examples]
-    return indices
+def step_indices(
+    examples: int,
+    run: Run,
+    step: int,
+    rank: int,
+    world: int,
+    groups: Sequence[Tensor] | None = None,
+) -> Tensor:
+    """The examples of one device's share of a step: every epoch is its own shuffle.
+
+    With groups, a step takes from one of them: in an epoch each has as many turns as it fills
+    batches, in random order. What fills no batch comes first in its next turn, so that all examples
+    are seen equally often.
+
+    Args:
+        examples: how many there are.
+        run: the batch size and the seed.
+        step: counted from 0.
+        rank: the device.
+        world: the number of devices.
+        groups: the examples of each group.
+    """
+    share = torch.arange(rank, run.batch_size, world)
+    if groups is None:
+        return shuffled(examples, run.seed, step * run.batch_size + share)
+    number, turn = group_turn([len(g) for g in groups], run.batch_size, run.seed, step)
+    group, seed = groups[number], rng.derive(run.seed, "group", number)
+    return group[shuffled(len(group), seed, turn * run.batch_size + share)]
 
 
 class Trainer:
@@ -202,7 +220,9 @@ class Trainer:
         device = self.accelerator.device
 
         def read(step: int) -> list[Batch]:
-            indices = step_indices(self.task.examples, self.run, step, self.rank, self.world)
+            indices = step_indices(
+                self.task.examples, self.run, step, self.rank, self.world, self.task.groups
+            )
             seed = rng.derive(self.run.seed, step, self.rank, "load")
             generator = torch.Generator().manual_seed(seed)
             return [self.task.load(part, generator) for part in indices.chunk(self.run.accumulate)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,12 +41,14 @@ class Task(ABC):
         main: the name of the module whose average is exported.
         phases: the losses of a step, in order; each is a name that `loss` knows.
         examples: how many training examples there are.
+        groups: the examples that may share a batch, where not all may.
     """
 
     modules: dict[str, nn.Module]
     main: str
     phases: dict[str, Phase]
     examples: int
+    groups: Sequence[Tensor] | None = None
 
     @abstractmethod
     def identity(self) -> str:

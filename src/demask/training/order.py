@@ -1,0 +1,49 @@
+"""In which order examples are seen: a function of the seed and the position, so nothing is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from demask import rng
+
+
+def shuffled(count: int, seed: int, positions: Tensor) -> Tensor:
+    """What stands at some positions of an endless row of shuffles of 0 to ``count`` - 1."""
+    indices = torch.empty_like(positions)
+    for epoch in torch.unique(positions // count).tolist():
+        generator = torch.Generator().manual_seed(rng.derive(seed, "epoch", epoch))
+        order = torch.randperm(count, generator=generator)
+        here = positions // count == epoch
+        indices[here] = order[positions[here] % count]
+    return indices
+
+
+def group_turn(sizes: Sequence[int], batch_size: int, seed: int, step: int) -> tuple[int, int]:
+    """Which group a step takes its batch from, and how many turns that group had before.
+
+    In an epoch a group has as many turns as it fills batches, in random order among the others'.
+
+    Args:
+        sizes: how many examples each group has.
+        batch_size: examples a turn.
+        seed: of the order.
+        step: counted from 0.
+    """
+
+    def turns_before(epoch: int) -> list[int]:
+        return [epoch * size // batch_size for size in sizes]
+
+    # a lower bound, since the groups' turns are rounded down
+    epoch = max(step * batch_size // sum(sizes) - 1, 0)
+    while sum(turns_before(epoch + 1)) <= step:
+        epoch += 1
+    first, end = torch.tensor([turns_before(epoch), turns_before(epoch + 1)])
+    turns = torch.repeat_interleave(torch.arange(len(sizes)), end - first)
+    generator = torch.Generator().manual_seed(rng.derive(seed, "turns", epoch))
+    order = turns[torch.randperm(len(turns), generator=generator)]
+    place = step - int(first.sum())
+    number = int(order[place])
+    return number, int(first[number] + (order[:place] == number).sum())
