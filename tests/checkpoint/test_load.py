@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -180,41 +179,14 @@ def test_neither_a_path_nor_a_hub_id(name: str) -> None:
         load_model(name)
 
 
-class Hub:
-    """Stands in for the hub: a folder from which it 'downloads'."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.asked: list[tuple[str, ...]] = []
-
-    def __call__(self, hub_id: str, **options: Any) -> str:
-        assert hub_id == "owner/name"
-        self.asked.append(tuple(options["allow_patterns"]))
-        return str(self.folder)
-
-
-def test_a_hub_id(public: Path, model: MaskGIT, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub = Hub(public)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", hub)
-    assert torch.equal(load_model("owner/name")(*IDS), model(*IDS))
-    assert hub.asked == [("*.json", "*.safetensors"), ("*.json", "*.bin")]
-
-    hub.asked.clear()
+def test_a_variant_can_be_asked_for(model: MaskGIT, public: Path) -> None:
+    half = {name: tensor.half() for name, tensor in model.state_dict().items()}
     save_file(model.state_dict(), public / "model.safetensors")
-    load_model("owner/name")
-    assert hub.asked == [("*.json", "*.safetensors")]
-
-    hub.asked.clear()
-    hub.folder = public.parent
-    load_model("owner/name", subfolder="public")
-    assert hub.asked == [("public/*.json", "public/*.safetensors")]
-
-
-def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any, **__: Any) -> None:
-        raise ConnectionError("no route to host\nand a long story")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    with pytest.raises(CheckpointError) as error:
-        load_model("owner/name")
-    assert str(error.value) == "owner/name: not to be had from the hub (no route to host)"
+    save_file(half, public / "model.fp16.safetensors")
+    assert load_model(public).embed.word_embeddings.weight.dtype == torch.float32
+    loaded = load_model(public, variant="fp16")
+    assert {p.dtype for p in loaded.parameters()} == {torch.float16}
+    loaded = load_model(public, variant="fp16", dtype=torch.float32)
+    assert all(torch.equal(p, half[name].float()) for name, p in loaded.named_parameters())
+    with pytest.raises(CheckpointError, match="public: no weights of the variant 'ema'"):
+        load_model(public, variant="ema")

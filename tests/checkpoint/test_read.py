@@ -93,6 +93,20 @@ def test_a_conventional_name_comes_first_among_several(public: Path) -> None:
     assert "x" in read_tensors(public)[0]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_every_layout_is_converted(model: MaskGIT, tmp_path: Path, dtype: torch.dtype) -> None:
+    state = model.state_dict() | {"count": torch.tensor(3)}
+    save_file(state, tmp_path / "m.safetensors")
+    torch.save(state, tmp_path / "m.bin")
+    zipped(tmp_path / "safe.zip", {"m.safetensors": save(state)})
+    zipped(tmp_path / "bin.zip", {"m.bin": (tmp_path / "m.bin").read_bytes()})
+    for name in ("m.safetensors", "m.bin", "safe.zip", "bin.zip"):
+        tensors, _ = read_tensors(tmp_path / name, dtype=dtype)
+        assert tensors.pop("count").dtype == torch.int64, name
+        assert tensors.keys() == model.state_dict().keys()
+        assert all(torch.equal(tensors[n], state[n].to(dtype)) for n in tensors), name
+
+
 def test_several_unknown_names_are_named(tmp_path: Path) -> None:
     for name in "ab":
         save_file({"x": torch.zeros(1)}, tmp_path / f"{name}.safetensors")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
 from demask.checkpoint.architectures import (
@@ -31,6 +32,10 @@ from demask.checkpoint.read import (
 __all__ = ["CheckpointError", "load_model", "read_metadata"]
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+PIPELINE = "model_index.json"
+"""What names the parts of a pipeline, each in a folder beside it."""
+OF_A_VARIANT = ("*.*.safetensors", "*.*-*-of-*.safetensors")
+"""Patterns of ``model.fp16.safetensors`` and of the parts of it."""
 
 
 def load_model(
@@ -39,6 +44,7 @@ def load_model(
     architecture: str | None = None,
     subfolder: str = "",
     revision: str | None = None,
+    variant: str | None = None,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
 ) -> nn.Module:
@@ -49,6 +55,7 @@ def load_model(
         architecture: its row in `ARCHITECTURES` (default: what the checkpoint says it is).
         subfolder: the folder of the network inside a directory or hub repository of several.
         revision: of a hub repository.
+        variant: of the weights, where a folder holds several; see `read_tensors`.
         dtype: convert floating-point weights to this type (default: as they are stored).
         device: where to put it.
 
@@ -58,15 +65,12 @@ def load_model(
         ValueError: an unknown architecture.
     """
     path = locate(name_or_path, subfolder, revision)
-    tensors, description = read_tensors(path)
+    tensors, description = read_tensors(path, dtype=dtype, variant=variant)
     try:
         name, config = identify(description, architecture)
         row = ARCHITECTURES[name]
         if "architecture" not in description:
             tensors = split(tensors, row.elsewhere)[0]
-        if dtype is not None:
-            for key in [key for key, tensor in tensors.items() if tensor.is_floating_point()]:
-                tensors[key] = tensors[key].to(dtype)  # one by one, so never two copies of all
         return build(row, config, tensors).to(device)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
@@ -99,27 +103,80 @@ def locate(name_or_path: str | Path, subfolder: str = "", revision: str | None =
     return _download(str(name_or_path), revision, subfolder) / subfolder
 
 
+def locate_pipeline(
+    name_or_path: str | Path, revision: str | None = None, variant: str | None = None
+) -> Path:
+    """The local folder of a whole pipeline, downloaded from the hub if need be.
+
+    It holds ``model_index.json``, and a folder for each part: `load_model` takes them as
+    ``subfolder``. Of a part whose weights the hub has in several variants, one is downloaded.
+
+    Args:
+        name_or_path: a folder, or a hub id "owner/name".
+        revision: of a hub repository.
+        variant: of the weights to download where there is a choice, such as "fp16" (default: the
+            plain ones).
+
+    Raises:
+        CheckpointError: no such folder, and not a hub id; or it holds no pipeline; or the hub
+            does not give it.
+    """
+    path = Path(name_or_path)
+    if not path.exists() and HUB_ID.fullmatch(str(name_or_path)):
+        path = _download_pipeline(str(name_or_path), revision, variant)
+    if not (path / PIPELINE).is_file():
+        raise CheckpointError(f"{name_or_path}: no pipeline, which is a folder with a {PIPELINE}")
+    return path
+
+
+def _download_pipeline(hub_id: str, revision: str | None, variant: str | None) -> Path:
+    """A snapshot of a pipeline, or of the descriptions alone where it is none."""
+    folder = _snapshot(hub_id, revision, ["*.json", "*.txt"])
+    if not (folder / PIPELINE).is_file():
+        return folder
+    anything = ["*.safetensors"]
+    choices: list[tuple[Sequence[str], Sequence[str]]] = [(anything, OF_A_VARIANT), (anything, ())]
+    if variant:
+        choices.insert(0, ([f"*.{variant}.safetensors", f"*.{variant}-*.safetensors"], ()))
+    # of every part what is wanted, whatever was downloaded before; then of those still without
+    parts = sorted(config.parent for config in folder.glob("*/config.json"))
+    for patterns, ignored in choices:
+        wanted = [f"{part.name}/{pattern}" for part in parts for pattern in patterns]
+        _snapshot(hub_id, revision, wanted, ignored)
+        parts = [part for part in parts if not any(part.glob("*.safetensors"))]
+        if not parts:
+            break
+    return folder
+
+
 def _download(hub_id: str, revision: str | None, subfolder: str) -> Path:
     """A snapshot with the safetensors of one folder, or with its pickles where it has none."""
+    prefix = f"{subfolder}/" if subfolder else ""
+    for kind in ("*.safetensors", "*.bin"):
+        folder = _snapshot(hub_id, revision, [f"{prefix}*.json", prefix + kind], [f"{prefix}*/*"])
+        if any((folder / subfolder).glob(kind)):
+            break
+    return folder
+
+
+def _snapshot(
+    hub_id: str, revision: str | None, patterns: Sequence[str], ignored: Sequence[str] = ()
+) -> Path:
+    """The folder of what the hub has of some files; in it may lie others, downloaded before."""
     from huggingface_hub import snapshot_download  # slow to import, and seldom needed
 
-    prefix = f"{subfolder}/" if subfolder else ""
     try:
-        for kind in ("*.safetensors", "*.bin"):
-            folder = Path(
-                snapshot_download(
-                    hub_id,
-                    revision=revision,
-                    allow_patterns=[f"{prefix}*.json", prefix + kind],
-                    ignore_patterns=[f"{prefix}*/*"],
-                )
+        return Path(
+            snapshot_download(
+                hub_id,
+                revision=revision,
+                allow_patterns=list(patterns),
+                ignore_patterns=list(ignored),
             )
-            if any((folder / subfolder).glob(kind)):
-                break
+        )
     except Exception as error:  # its network libraries raise what they like
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{hub_id}: not to be had from the hub ({reason})") from None
-    return folder
 
 
 def identify(description: Description, architecture: str | None = None) -> tuple[str, Any]:
@@ -166,11 +223,17 @@ class _Unfilled(TorchFunctionMode):
     """
 
     factories = (torch.empty, torch.zeros, torch.ones, torch.full, torch.randn, torch.rand)
+    # there is nothing to draw yet; without memory, torch would import its compiler for it: 70 MB
+    draws = (init.normal_, init.uniform_, Tensor.normal_, Tensor.uniform_)
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
+        if func in self.draws:
+            tensor = kwargs["tensor"] if "tensor" in kwargs else args[0]
+            if tensor.is_meta:
+                return tensor
         if func in self.factories and kwargs.get("device") is None:
             kwargs["device"] = "meta"
         return func(*args, **kwargs)

@@ -7,21 +7,31 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
-import warnings
+import os
+import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from demask.checkpoint.pickled import first_line, load_pickle, read_pickle
 from demask.checkpoint.save import METADATA_KEY
+from demask.checkpoint.stream import read_header, read_stream
+
+__all__ = [
+    "CheckpointError",
+    "Description",
+    "Tensors",
+    "load_pickle",
+    "parse_json",
+    "read_description",
+    "read_tensors",
+]
 
 Tensors = dict[str, Tensor]
 Description = dict[str, Any]
@@ -30,13 +40,9 @@ SAFE = ".safetensors"
 ZIP = ".zip"
 PICKLED = (".bin", ".ckpt", ".pt", ".pth")
 VALID = ", ".join((SAFE, *PICKLED, ZIP))
-INDEX = ".safetensors.index.json"
-CONVENTIONAL = (
-    "model.safetensors",
-    "diffusion_pytorch_model.safetensors",
-    "pytorch_model.bin",
-    "diffusion_pytorch_model.bin",
-)
+INDEX = re.compile(r".*\.safetensors\.index(\.\w+)?\.json")
+HALF = "fp16"
+"""The variant of a public repository's weights that is stored in float16."""
 MAX_ZIP_BYTES = 32 << 30
 MAX_JSON_BYTES = 64 << 20
 
@@ -45,43 +51,55 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used, and why, in one line."""
 
 
-def read_tensors(path: Path | str) -> tuple[Tensors, Description]:
+def read_tensors(
+    path: Path | str, *, dtype: torch.dtype | None = None, variant: str | None = None
+) -> tuple[Tensors, Description]:
     """Read a checkpoint: a directory, a single file, or a zip of a directory.
+
+    Of safetensors, the weights are held once at most, whatever they are converted to.
 
     Args:
         path: a directory (``config.json`` beside one weights file, or a sharded safetensors
             index), a ``.safetensors`` file, a ``.bin``, ``.ckpt``, ``.pt`` or ``.pth`` file of
             tensors, or a ``.zip`` of such a directory.
+        dtype: convert floating-point tensors to this type (default: as they are stored).
+        variant: of a directory's weights, such as "fp16" for ``model.fp16.safetensors``, or ""
+            for ``model.safetensors``. By default the latter, or what there is; in float16, the
+            former.
 
     Returns:
         The tensors by name, and the description: our own metadata (``architecture``, ``config``)
         where the file has it, else the public ``config.json``, else nothing.
 
     Raises:
-        CheckpointError: no such file, an unknown layout, a broken file, or a pickle that holds
-            more than tensors.
+        CheckpointError: no such file or variant, an unknown layout, a broken file, or a pickle
+            that holds more than tensors.
     """
-    path = Path(path)
+    path, variants = Path(path), _variants(dtype, variant)
     if path.suffix == ZIP and path.is_file():
-        return _read_zip(path)
-    weights = _weights_of(path)
-    if weights.name.endswith(INDEX):
-        return _read_shards(weights), read_description(path)
-    return _read_weights(weights), read_description(path)
+        return _read_zip(path, variants, dtype)
+    weights = _weights_of(path, variants)
+    read = _read_shards if INDEX.fullmatch(weights.name) else _read_weights
+    return read(weights, dtype), _description_of(weights)
 
 
-def read_description(path: Path | str) -> Description:
+def read_description(
+    path: Path | str, *, dtype: torch.dtype | None = None, variant: str | None = None
+) -> Description:
     """The description alone, without reading the tensors; see `read_tensors`.
 
     Raises:
         CheckpointError: no such file, or a broken one.
     """
-    path = Path(path)
+    path, variants = Path(path), _variants(dtype, variant)
     if path.suffix == ZIP and path.is_file():
         with _open_zip(path) as archive:
             return _zipped_config(archive, _members(archive, path), path)
-    weights = _weights_of(path)
-    own = _read_header(weights) if weights.suffix == SAFE else {}
+    return _description_of(_weights_of(path, variants))
+
+
+def _description_of(weights: Path) -> Description:
+    own = _read_metadata(weights) if weights.suffix == SAFE else {}
     config = weights.with_name("config.json")
     if own or not config.is_file():
         return own
@@ -96,36 +114,61 @@ def parse_json(text: str | bytes, source: Path | str) -> Description:
     """
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{source}: not valid JSON ({error})") from None
     if not isinstance(value, dict):
         raise CheckpointError(f"{source}: should be a JSON object")
     return value
 
 
-def _weights_of(path: Path) -> Path:
-    """The weights file that a path means: itself, or the one in the directory."""
+def _variants(dtype: torch.dtype | None, variant: str | None) -> tuple[str, ...]:
+    """The variants of a directory's weights to look for, best first; "" is the plain one."""
+    if variant is not None:
+        return (variant,)
+    return (HALF, "") if dtype == torch.float16 else ("", HALF)
+
+
+def _weights_of(path: Path, variants: tuple[str, ...]) -> Path:
+    """The weights file (or the index of several) that a path means: itself, or a directory's."""
     if path.is_dir():
         names = sorted(entry.name for entry in path.iterdir() if entry.is_file())
-        indices = [name for name in names if name.endswith(INDEX)]
-        return path / (indices[0] if len(indices) == 1 else _the_weights(names, path))
+        return path / _the_weights(names, path, variants)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file or directory")
     return path
 
 
-def _the_weights(names: Iterable[str], source: Path) -> str:
-    """The weights file among names: a conventional one, else the only one."""
-    found = [name for name in names if name.endswith((SAFE, *PICKLED))]
-    for name in CONVENTIONAL if len(found) > 1 else found:
-        if name in found:
+def _conventional(variant: str) -> Iterator[str]:
+    """The names of weights in public repositories, best first."""
+    dot = f".{variant}" if variant else ""
+    for stem in ("model", "diffusion_pytorch_model"):
+        yield f"{stem}{dot}.safetensors"
+        yield f"{stem}.safetensors.index{dot}.json"
+        yield f"{stem}{dot}.safetensors.index.json"
+    yield from (f"pytorch_model{dot}.bin", f"diffusion_pytorch_model{dot}.bin")
+
+
+def _the_weights(names: Collection[str], source: Path, variants: tuple[str, ...]) -> str:
+    """The weights among names: the first conventional one, else the only index, else the only file.
+
+    Raises:
+        CheckpointError: there is none, or no telling which; or not of the one variant asked for.
+    """
+    for name in (name for variant in variants for name in _conventional(variant)):
+        if name in names:
             return name
+    if len(variants) == 1 and variants[0]:
+        raise CheckpointError(f"{source}: no weights of the variant '{variants[0]}'")
+    indices = [name for name in names if INDEX.fullmatch(name)]
+    found = [name for name in names if name.endswith((SAFE, *PICKLED))]
+    if len(indices) == 1 or len(found) == 1:
+        return (indices if len(indices) == 1 else found)[0]
     if found:
         raise CheckpointError(f"{source}: several weights files, name one: {', '.join(found)}")
     raise CheckpointError(f"{source}: no weights file; valid: {VALID}")
 
 
-def _read_shards(index: Path) -> Tensors:
+def _read_shards(index: Path, dtype: torch.dtype | None) -> Tensors:
     places = parse_json(index.read_bytes(), index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(v, str) for v in places.values()):
         raise CheckpointError(f"{index}: no 'weight_map' of tensor names to file names")
@@ -134,88 +177,73 @@ def _read_shards(index: Path) -> Tensors:
         shard = index.with_name(name) if Path(name).name == name else index
         if shard.suffix != SAFE or not shard.is_file():
             raise CheckpointError(f"{index}: no safetensors file '{name}' beside it")
-        tensors |= _read_weights(shard)
+        tensors |= _read_weights(shard, dtype)
     if absent := sorted(set(places) - set(tensors)):
         raise CheckpointError(f"{index}: its files lack {', '.join(absent)}")
     return tensors
 
 
-def _read_weights(path: Path) -> Tensors:
+def _read_weights(path: Path, dtype: torch.dtype | None) -> Tensors:
     if path.suffix == SAFE:
-        with _open_safetensors(path) as file:
-            # copies, tensor by tensor: they outlive the file, and their memory is aligned
-            return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        with _open_safe(path) as (file, size):
+            return read_stream(file, size, dtype)
     if path.suffix in PICKLED:
         with path.open("rb") as file:
-            return _read_pickle(file, path)
+            return _read_pickled(file, path, dtype)
     raise CheckpointError(
         f"{path}: unknown kind of file; valid: {VALID} (original JAX files: demask convert)"
     )
 
 
-def _read_header(path: Path) -> Description:
-    with _open_safetensors(path) as file:
-        header = file.metadata() or {}
-    return parse_json(header.get(METADATA_KEY, "{}"), f"{path}, metadata '{METADATA_KEY}'")
+def _read_metadata(path: Path) -> Description:
+    with _open_safe(path) as (file, size):
+        metadata = read_header(file, size)[1]
+    return parse_json(metadata.get(METADATA_KEY, "{}"), f"{path}, metadata '{METADATA_KEY}'")
 
 
 @contextmanager
-def _open_safetensors(path: Path) -> Iterator[Any]:
+def _open_safe(path: Path) -> Iterator[tuple[io.BufferedReader, int]]:
+    """A safetensors file and its size; what is wrong with it becomes one line."""
     try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from None
+        with path.open("rb") as file:
+            yield file, os.fstat(file.fileno()).st_size
+    except (ValueError, RuntimeError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: not a readable safetensors file ({first_line(error)})"
+        ) from None
 
 
-def load_pickle(file: IO[bytes] | Path) -> Any:
-    """The content of a PyTorch file; nothing in it is executed.
-
-    Raises:
-        pickle.UnpicklingError: it holds more than tensors and plain values.
-        RuntimeError, EOFError, OSError, ...: it is broken.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of unusual pickles, which are then refused or read
-        return torch.load(file, map_location="cpu", weights_only=True)
-
-
-def _read_pickle(file: IO[bytes], source: Path | str) -> Tensors:
+def _read_pickled(file: IO[bytes], source: Path | str, dtype: torch.dtype | None) -> Tensors:
     try:
-        content = load_pickle(file)
-    except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
-            raise CheckpointError(
-                f"{source}: holds Python objects beside tensors, which could run code; refused"
-            ) from None
-        raise CheckpointError(f"{source}: not a readable PyTorch file") from None
-    except (RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{source}: not a readable PyTorch file ({_line(error)})") from None
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(isinstance(t, Tensor) for t in content.values()):
-        raise CheckpointError(f"{source}: does not hold a table of named tensors")
-    return dict(content)
+        tensors = read_pickle(file)
+    except ValueError as error:
+        raise CheckpointError(f"{source}: {error}") from None
+    if dtype is not None:
+        for name in [name for name, tensor in tensors.items() if tensor.is_floating_point()]:
+            tensors[name] = tensors[name].to(dtype)  # one by one: the old one is given back
+    return tensors
 
 
-def _line(error: Exception) -> str:
-    """The first line of an error's text, or its kind."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def _read_zip(path: Path) -> tuple[Tensors, Description]:
+def _read_zip(
+    path: Path, variants: tuple[str, ...], dtype: torch.dtype | None
+) -> tuple[Tensors, Description]:
     """The directory inside a zip, read in memory: no name in it ever becomes a path on disk."""
     with _open_zip(path) as archive:
         members = _members(archive, path)
-        name = _the_weights(members, path)
+        names = [name for name in members if not INDEX.fullmatch(name)]
+        name = _the_weights(names, path, variants)
         config = _zipped_config(archive, members, path)
-        content = _extract(archive, members[name], MAX_ZIP_BYTES)
-    if name.endswith(PICKLED):
-        return _read_pickle(io.BytesIO(content), f"{path}, {name}"), config
-    try:
-        return safetensors.torch.load(content), config
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}, {name}: not readable safetensors ({error})") from None
+        info = _checked(archive, members[name], MAX_ZIP_BYTES)
+        if name.endswith(PICKLED):
+            content = io.BytesIO(archive.read(info))
+            return _read_pickled(content, f"{path}, {name}", dtype), config
+        try:
+            with archive.open(info) as file:
+                assert isinstance(file, zipfile.ZipExtFile)
+                return read_stream(file, info.file_size, dtype), config
+        except (ValueError, RuntimeError) as error:
+            reason = f"not readable safetensors ({first_line(error)})"
+            raise CheckpointError(f"{path}, {name}: {reason}") from None
 
 
 @contextmanager
@@ -224,7 +252,7 @@ def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             yield archive
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: not a readable zip file ({_line(error)})") from None
+        raise CheckpointError(f"{path}: not a readable zip file ({first_line(error)})") from None
 
 
 def _members(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInfo]:
@@ -250,13 +278,14 @@ def _zipped_config(
 ) -> Description:
     if "config.json" not in members:
         return {}
-    text = _extract(archive, members["config.json"], MAX_JSON_BYTES)
-    return parse_json(text, f"{source}, config.json")
+    info = _checked(archive, members["config.json"], MAX_JSON_BYTES)
+    return parse_json(archive.read(info), f"{source}, config.json")
 
 
-def _extract(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
+def _checked(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> zipfile.ZipInfo:
+    """The same member, unless it unpacks to more bytes than the limit."""
     if info.file_size > limit:
         raise CheckpointError(
             f"{archive.filename}, {info.filename}: unpacks to {info.file_size} bytes, above {limit}"
         )
-    return archive.read(info)
+    return info
