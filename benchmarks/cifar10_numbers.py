@@ -12,7 +12,8 @@ import torch
 import demask
 from demask.data import open_pictures
 from demask.data.transforms import to_tensor
-from demask.training.train_masked import held_out_cross_entropy
+from demask.training.losses import held_out_cross_entropy
+from demask.types import Condition
 
 
 @torch.inference_mode()
@@ -41,7 +42,8 @@ def main() -> None:
     print(f"{chosen.model} on {count} held-out pictures")
     print(f"  tokenizer PSNR            {psnr_B.mean():.2f} dB (sd {psnr_B.std():.2f})")
     print(f"  codes used                {used:.1%} of {tokenizer.codebook_size}")
-    scores = held_out_cross_entropy(generator.transformer, ids_BL, torch.tensor(labels))
+    condition = Condition({"class_ids": torch.tensor(labels)})
+    scores = held_out_cross_entropy(generator.transformer, ids_BL, condition)
     for name, value in scores.items():
         print(f"  {name:<25} {value:.3f} nats a token")
 

@@ -9,12 +9,15 @@ from typing import Any, Literal
 
 from torch import nn
 
+from demask.checkpoint.public_meissonic import clip_text_from_public, meissonic_from_public
 from demask.checkpoint.read import CheckpointError
 from demask.registry import Table, unknown
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
 from demask.tokenizer.vq_model import VQModel, VQModelConfig
 from demask.tokenizer.vqgan import VQGAN, VQGANConfig
+from demask.transformer.clip_text import ClipText, ClipTextConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
+from demask.transformer.meissonic import Meissonic, MeissonicConfig
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
 
 FEATURE_SELECTION = ("cls_anchor_gen.", "decoders.", "top_down_transform")
@@ -34,7 +37,7 @@ class Architecture:
         elsewhere: prefixes of keys in a public file that belong to another network.
     """
 
-    part: Literal["tokenizer", "transformer"]
+    part: Literal["tokenizer", "transformer", "text_encoder"]
     module: Callable[[Any], nn.Module]
     config: type[Any]
     class_names: tuple[str, ...] = ()
@@ -177,6 +180,21 @@ ARCHITECTURES: Table[Architecture] = Table(
             "tokenizer", VQModel, VQModelConfig, ("VQModel",), vq_model_from_public
         ),
         "modern_maskgit": Architecture("transformer", ModernMaskGIT, ModernMaskGITConfig),
+        "meissonic": Architecture(
+            "transformer",
+            Meissonic,
+            MeissonicConfig,
+            ("Transformer2DModel",),
+            meissonic_from_public,
+        ),
+        "clip_text": Architecture(
+            "text_encoder",
+            ClipText,
+            ClipTextConfig,
+            ("CLIPTextModelWithProjection",),
+            clip_text_from_public,
+            ("text_model.embeddings.position_ids",),
+        ),
         "conv_tokenizer": Architecture("tokenizer", ConvTokenizer, ConvTokenizerConfig),
     },
 )

@@ -7,7 +7,7 @@ Both trainings of a model share one folder: ``tokenizer.safetensors`` and
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -20,7 +20,9 @@ from demask.data import open_pictures
 from demask.data.pictures import Pictures, Subset
 from demask.data.tokens import TokenCache, Views, build_tokens
 from demask.training.loop import Run, Trainer, main_process_first
+from demask.training.task import Task
 from demask.training.train_masked import MaskedRecipe, MaskedTask
+from demask.training.train_text import MeissonicRecipe, TextTask
 from demask.training.train_tokenizer import TokenizerRecipe, TokenizerTask
 from demask.types import Tokenizer
 
@@ -78,12 +80,32 @@ class TokenizerTraining:
 
 @dataclass(frozen=True)
 class MaskedTraining:
-    """A recipe file for `train_masked`."""
+    """A recipe file for `train_masked`.
+
+    Attributes:
+        views: how the pictures are tokenised.
+        run: how long to train.
+        transformer: a class-conditional model, or ...
+        meissonic: ... one that reads captions.
+        data: where the pictures come from.
+    """
 
     views: Views
-    transformer: MaskedRecipe
     run: Run
+    transformer: MaskedRecipe | None = None
+    meissonic: MeissonicRecipe | None = None
     data: Source = field(default_factory=Source)
+
+    def __post_init__(self) -> None:
+        if (self.transformer is None) == (self.meissonic is None):
+            raise ValueError("one of the tables [transformer] and [meissonic] says what to train")
+
+    def task(self, tokens: TokenCache, held_out: TokenCache, tokenizer: Tokenizer) -> Task:
+        """What is trained."""
+        if self.meissonic is not None:
+            return TextTask(self.meissonic, tokens, held_out, tokenizer)
+        assert self.transformer is not None
+        return MaskedTask(self.transformer, tokens, held_out, tokenizer)
 
 
 def train_tokenizer(
@@ -136,12 +158,12 @@ def train_masked(
     pixels = pixels.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     pictures, held_out = recipe.data.open(strict)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    plain = Views(recipe.views.size, count=1)
+    plain = replace(recipe.views, count=1)
     with main_process_first():
         tokens = cached(pixels.to(device), pictures, recipe.views, out, "training")
         measured = cached(pixels, held_out, plain, out, "held-out")
     torch.manual_seed(recipe.run.seed)
-    task = MaskedTask(recipe.transformer, tokens, measured, pixels.cpu())
+    task = recipe.task(tokens, measured, pixels.cpu())
     if init:
         start_from(task.modules[task.main], init)
     return Trainer(task, recipe.run, out).fit()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -94,8 +95,12 @@ class Optim:
 
 
 def is_block_matrix(name: str, parameter: torch.Tensor) -> bool:
-    """Whether Muon trains it: a matrix of a repeated block, not an embedding or the head."""
-    return parameter.ndim == 2 and name.startswith("blocks.") and name.endswith(".weight")
+    """Whether Muon trains it: a matrix of a repeated block, not an embedding or the head.
+
+    Nor the matrices that make a block's modulation of the condition, which see one row a picture.
+    """
+    inside = re.search(r"(^|\.|_)(blocks|layers)\.\d+\.", name) and ".norm" not in name
+    return parameter.ndim == 2 and bool(inside) and name.endswith(".weight")
 
 
 def set_learning_rate(optimizers: list[Optimizer], factor: float) -> None:

@@ -17,12 +17,12 @@ from demask.data.tokens import TokenCache
 from demask.sampling.decode import Sampler, decode, last
 from demask.sampling.edit import blank
 from demask.training.loop import describe
-from demask.training.losses import token_cross_entropy
+from demask.training.losses import held_out_cross_entropy, token_cross_entropy
 from demask.training.masking import Masking, hide
 from demask.training.optim import Optim
 from demask.training.task import Batch, Phase, Task
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
-from demask.types import Condition, Step, Tokenizer, Transformer
+from demask.types import Condition, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,8 @@ class MaskedTask(Task):
         assert isinstance(model, ModernMaskGIT)
         count = min(1000, len(self.held_out))
         plain_B = torch.zeros(count, dtype=torch.int64)
-        return held_out_cross_entropy(model, *self.held_out.read(torch.arange(count), plain_B))
+        ids_BL, label_B = self.held_out.read(torch.arange(count), plain_B)
+        return held_out_cross_entropy(model, ids_BL, Condition({"class_ids": label_B}))
 
     def sample(self, model: nn.Module) -> Tensor:
         """Eight pictures of each of the first classes, a row each."""
@@ -143,44 +144,3 @@ class MaskedTask(Task):
         save_model(
             path, model, "modern_maskgit", torch.float16, class_names=class_names, training=facts
         )
-
-
-@torch.no_grad()
-def held_out_cross_entropy(
-    model: Transformer, ids_BL: Tensor, label_B: Tensor, batch_size: int = 100
-) -> dict[str, float]:
-    """Cross-entropy in nats a hidden token, without label smoothing or corruption.
-
-    The mask ratios are spread evenly over the pictures, the hidden positions drawn with seed 0.
-
-    Args:
-        model: on any device.
-        ids_BL: the true ids.
-        label_B: the class numbers.
-        batch_size: pictures at a time.
-
-    Returns:
-        The mean over all hidden tokens, and over those of pictures with few (under 30 %), about
-        half (35 to 65 %) and most (over 90 %) of their tokens hidden.
-    """
-    assert isinstance(model, nn.Module)
-    device = next(model.parameters()).device
-    generator = torch.Generator().manual_seed(0)
-    ratio_B = (torch.randperm(len(ids_BL), generator=generator) + 0.5) / len(ids_BL)
-    order_BL = torch.rand(ids_BL.shape, generator=generator).argsort(-1)
-    hidden_BL = order_BL < (ratio_B * ids_BL.shape[1]).ceil()[:, None]
-    losses = []
-    for part in torch.arange(len(ids_BL)).split(batch_size):
-        input_BL = torch.where(hidden_BL[part], model.mask_id, ids_BL[part])
-        condition = Condition({"class_ids": label_B[part].to(device)})
-        step = Step(0, 1, model.grid, hidden_BL[part].double().mean(-1))
-        logits_BLV = model.predict(input_BL.to(device), condition, step).logits_BLV
-        log_p_BLV = logits_BLV.float().log_softmax(-1).cpu()
-        losses.append(-log_p_BLV.gather(-1, ids_BL[part][..., None])[..., 0])
-    loss_BL = torch.cat(losses)
-    scores = {"cross_entropy": float(loss_BL[hidden_BL].mean())}
-    for name, low, high in (("few", 0, 0.3), ("half", 0.35, 0.65), ("most", 0.9, 1)):
-        rows_BL = hidden_BL & ((ratio_B >= low) & (ratio_B <= high))[:, None]
-        if rows_BL.any():
-            scores[f"cross_entropy_{name}_hidden"] = float(loss_BL[rows_BL].mean())
-    return scores

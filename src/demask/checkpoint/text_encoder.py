@@ -1,0 +1,88 @@
+"""Read and write a text encoder: a CLIP text model and its vocabulary, in their public layout."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from demask.checkpoint.load import load_model
+from demask.checkpoint.read import CheckpointError
+from demask.checkpoint.save import write_atomically
+from demask.transformer.clip_text import ClipText, ClipTextConfig
+from demask.transformer.condition import TextEncoder, Words, load_words
+
+
+def clip_text_to_public(config: ClipTextConfig, words: Words) -> dict[str, Any]:
+    """The same, the other way round."""
+    return {
+        "architectures": ["CLIPTextModelWithProjection"],
+        "model_type": "clip_text_model",
+        "vocab_size": config.vocabulary,
+        "bos_token_id": words.start_id,
+        "eos_token_id": config.end_id,
+        "pad_token_id": words.pad_id,
+        "max_position_embeddings": config.length,
+        "hidden_size": config.width,
+        "intermediate_size": config.mlp_width,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "projection_dim": config.pooled_width,
+        "hidden_act": config.activation,
+        "layer_norm_eps": config.norm_eps,
+    }
+
+
+def load_text_encoder(
+    folder: Path,
+    words: Path | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+) -> TextEncoder:
+    """Load a text encoder.
+
+    Args:
+        folder: holds ``config.json`` and the weights.
+        words: holds ``vocab.json`` and ``merges.txt``; by default the same folder.
+        dtype: of the weights; by default as they are stored.
+        device: where to put it.
+
+    Raises:
+        CheckpointError: a part is missing or broken.
+    """
+    model = load_model(folder, architecture="clip_text", dtype=dtype, device=device)
+    assert isinstance(model, ClipText)
+    try:
+        vocabulary = load_words(words or folder)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None
+    entries = vocabulary.encoding.get_vocab_size()
+    if entries > model.config.vocabulary:
+        raise CheckpointError(
+            f"{words or folder}: {entries} text tokens, the text encoder in {folder} has "
+            f"{model.config.vocabulary}"
+        )
+    vocabulary.length = min(vocabulary.length, model.config.length)
+    return TextEncoder(vocabulary, model)
+
+
+def save_text_encoder(folder: Path, text: TextEncoder, dtype: torch.dtype | None = None) -> None:
+    """Write a text encoder, as `load_text_encoder` and transformers read it."""
+    tensors = {name: t.detach().cpu().contiguous() for name, t in text.model.state_dict().items()}
+    if dtype is not None:
+        tensors = {name: t.to(dtype) for name, t in tensors.items()}
+    facts = json.dumps(clip_text_to_public(text.model.config, text.words), indent=1)
+    text.words.save(folder)
+    write_atomically(folder / "config.json", lambda temporary: write(temporary, facts))
+    header = {"format": "pt"}
+    write_atomically(
+        folder / "model.safetensors", lambda temporary: save_file(tensors, temporary, header)
+    )
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text file."""
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,196 @@
+"""The one home of text conditions: words -> text tokens -> what a text-to-image model reads.
+
+Shape legend: B batch, T text tokens, D width, P pooled width.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+from torch import Tensor
+
+from demask.registry import unknown
+from demask.transformer.clip_text import ClipText
+
+log = logging.getLogger(__name__)
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+WORD_END = "</w>"
+
+MICRO_CONDITIONS = ("width", "height", "crop_top", "crop_left", "score")
+"""The micro-conditions in the order in which the model reads them (arXiv 2410.08261, section 2.3)."""
+
+USUAL_SCORE = 6.0
+
+
+class Words:
+    """Texts <-> text tokens, by CLIP's byte-pair encoding (arXiv 2103.00020, section 2.4).
+
+    Args:
+        encoding: the vocabulary and its merges.
+        length: tokens of every text, start and end included.
+        pad: what fills the rest; CLIP repeats the end.
+
+    Raises:
+        ValueError: the vocabulary lacks the marks of start, end or padding.
+    """
+
+    def __init__(self, encoding: Tokenizer, length: int = 77, pad: str = END) -> None:
+        self.encoding, self.length, self.pad = encoding, length, pad
+        for mark in (START, END, pad):
+            if encoding.token_to_id(mark) is None:
+                raise ValueError(f"the text vocabulary has no '{mark}'")
+        self.start_id, self.end_id = encoding.token_to_id(START), encoding.token_to_id(END)
+        self.pad_id = encoding.token_to_id(pad)
+
+    def ids(self, texts: Sequence[str], warn: bool = False) -> Tensor:
+        """Text tokens (B, T), int64; what does not fit is cut off, with a warning if asked for."""
+        rows = []
+        for text, found in zip(texts, self.encoding.encode_batch(list(texts)), strict=True):
+            room = self.length - 2
+            if warn and len(found.ids) > room:
+                cut = text[found.offsets[room][0] :] if found.offsets[room][1] else ""
+                log.warning(
+                    "the prompt has %d text tokens, of which %d fit; cut off: '%s'",
+                    len(found.ids),
+                    room,
+                    cut or self.encoding.decode(found.ids[room:]),
+                )
+            row = [self.start_id, *found.ids[:room], self.end_id]
+            rows.append(row + [self.pad_id] * (self.length - len(row)))
+        return torch.tensor(rows)
+
+    def save(self, folder: Path) -> None:
+        """Write ``vocab.json``, ``merges.txt`` and ``tokenizer_config.json``, as CLIP's are."""
+        model = json.loads(self.encoding.to_str())["model"]
+        merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+        facts = {
+            "tokenizer_class": "CLIPTokenizer",
+            "model_max_length": self.length,
+            "bos_token": START,
+            "eos_token": END,
+            "unk_token": END,
+            "pad_token": self.pad,
+        }
+        files = {
+            "vocab.json": json.dumps(model["vocab"], ensure_ascii=False),
+            "merges.txt": "\n".join(["#version: 0.2", *merges, ""]),
+            "tokenizer_config.json": json.dumps(facts, indent=1),
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            temporary = folder / f".{name}.tmp"
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(folder / name)
+
+
+def byte_pairs(model: BPE) -> Tokenizer:
+    """CLIP's way from a text to its pieces: lower case, words, bytes, merges."""
+    encoding = Tokenizer(model)
+    encoding.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    encoding.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(WORDS), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    encoding.decoder = decoders.ByteLevel()
+    return encoding
+
+
+def load_words(folder: Path) -> Words:
+    """Open ``vocab.json`` and ``merges.txt`` of a folder.
+
+    Raises:
+        ValueError: a file is missing or broken.
+    """
+    try:
+        vocabulary, merges = (str(folder / name) for name in ("vocab.json", "merges.txt"))
+        model = BPE.from_file(
+            vocabulary, merges, end_of_word_suffix=WORD_END, unk_token=END, fuse_unk=False
+        )
+    except Exception as error:  # the library raises bare exceptions
+        raise ValueError(f"{folder}: no readable vocab.json and merges.txt ({error})") from None
+    config = folder / "tokenizer_config.json"
+    facts = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    pad = facts.get("pad_token", END)
+    pad = pad["content"] if isinstance(pad, dict) else pad
+    return Words(byte_pairs(model), min(int(facts.get("model_max_length", 77)), 77), pad)
+
+
+def learn_words(texts: Iterable[str], vocabulary: int, length: int) -> Words:
+    """A vocabulary of at most so many entries, learned from texts.
+
+    Args:
+        texts: what to learn from.
+        vocabulary: at least 514: two marks, and each byte inside and at the end of a word.
+        length: text tokens of a text.
+    """
+    encoding = byte_pairs(BPE(unk_token=END, end_of_word_suffix=WORD_END))
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[*alphabet, *(letter + WORD_END for letter in alphabet)],
+        end_of_word_suffix=WORD_END,
+        show_progress=False,
+    )
+    encoding.train_from_iterator(texts, trainer)
+    learned = json.loads(encoding.to_str())["model"]
+    entries = {**learned["vocab"]}
+    entries |= {mark: len(entries) + n for n, mark in enumerate((START, END))}
+    merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in learned["merges"]]
+    model = BPE(
+        entries, merges, end_of_word_suffix=WORD_END, unk_token=END, fuse_unk=False
+    )
+    return Words(byte_pairs(model), length)
+
+
+def micro_conditions(height: int, width: int, text: str = "") -> Tensor:
+    """The numbers of the condition ``micro``, (1, 5).
+
+    Args:
+        height: of the picture, in pixels.
+        width: of the picture.
+        text: what is to differ from the usual, such as ``score=6.5,crop_top=20``.
+
+    Raises:
+        ValueError: an unknown name, or a value that is no number.
+    """
+    values = dict(zip(MICRO_CONDITIONS, (width, height, 0, 0, USUAL_SCORE), strict=True))
+    for pair in filter(None, text.split(",")):
+        name, _, value = (part.strip() for part in pair.partition("="))
+        if name not in values:
+            raise ValueError(unknown("micro-condition", name, MICRO_CONDITIONS))
+        try:
+            values[name] = float(value)
+        except ValueError:
+            raise ValueError(f"cannot read '{pair}'; write {name}=6") from None
+    return torch.tensor([list(values.values())], dtype=torch.float32)
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """Words and the network that reads them."""
+
+    words: Words
+    model: ClipText
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """``states`` (B, T, D) and ``pooled`` (B, P); equal texts are read once."""
+        different = list(dict.fromkeys(texts))
+        device = self.model.text_projection.weight.device
+        states, pooled = self.model(self.words.ids(different, warn=True).to(device))
+        index = torch.tensor([different.index(text) for text in texts], device=device)
+        return {"states": states[index], "pooled": pooled[index]}

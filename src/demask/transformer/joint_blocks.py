@@ -1,0 +1,225 @@
+"""The blocks of Meissonic: text and image attend to each other (arXiv 2410.08261, section 2.1).
+
+Attributes carry the names of the public state dict.
+
+Shape legend: B batch, N sequence (text first, then image), T text, D width, H heads, K channels of
+a head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from demask.types import Grid
+
+THETA = 10_000.0
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Width and heads of a block."""
+
+    width: int
+    heads: int
+
+    @property
+    def head_width(self) -> int:
+        """K."""
+        return self.width // self.heads
+
+
+def rotary_axes(texts: int, grid: Grid, axes: tuple[int, int, int], like: Tensor) -> Tensor:
+    """Cosines and sines (2, N, K / 2) of positions on three axes, on the device of ``like``.
+
+    Text stands at (0, 0, 0), the image token of row r and column c at (0, r, c), whatever the
+    picture's size.
+    """
+    row, column = torch.meshgrid(
+        *(torch.arange(n, device=like.device) for n in grid), indexing="ij"
+    )
+    place_N3 = torch.stack([torch.zeros_like(row), row, column], dim=-1).flatten(0, 1)
+    place_N3 = torch.cat([place_N3.new_zeros(texts, 3), place_N3]).double()
+    angles = []
+    for axis, channels in enumerate(axes):
+        even = torch.arange(0, channels, 2, device=like.device, dtype=torch.float64)
+        angles.append(place_N3[:, axis, None] * THETA ** (-even / channels))
+    angle_NK = torch.cat(angles, dim=-1)
+    return torch.stack([angle_NK.cos(), angle_NK.sin()]).float()
+
+
+def rotate(x_BHNK: Tensor, rotary: Tensor) -> Tensor:
+    """Turn channels 2k and 2k + 1 together by the angle of their position."""
+    cos, sin = rotary.to(x_BHNK.dtype)
+    even, odd = x_BHNK.unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
+
+
+def finite(x: Tensor) -> Tensor:
+    """In half precision, residual streams are cut to the finite range."""
+    return x.clamp(-65504, 65504) if x.dtype == torch.float16 else x
+
+
+def split_heads(x_BND: Tensor, heads: int) -> Tensor:
+    """(B, N, D) -> (B, H, N, K)."""
+    return x_BND.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+class Modulated(nn.Module):
+    """Layer norm whose shift, scale and gate come from the condition (AdaLN-Zero, 2212.09748)."""
+
+    def __init__(self, width: int, ways: int) -> None:
+        super().__init__()
+        self.ways = ways
+        self.linear = nn.Linear(width, ways * width)
+
+    def reset(self, gate: float) -> None:
+        """Initialise: no shift, no scale, and gates of the same small size."""
+        nn.init.normal_(self.linear.weight, std=0.02)
+        nn.init.zeros_(self.linear.bias)
+        with torch.no_grad():
+            self.linear.bias.view(self.ways, -1)[2::3] = gate
+
+    def forward(self, vector_BD: Tensor) -> tuple[Tensor, ...]:
+        """Shift, scale and gate, once or twice, each (B, 1, D)."""
+        return self.linear(vector_BD)[:, None].chunk(self.ways, dim=-1)
+
+
+def modulate(x_BND: Tensor, shift_B1D: Tensor, scale_B1D: Tensor) -> Tensor:
+    """Layer norm without weights, then scale and shift."""
+    return F.layer_norm(x_BND, x_BND.shape[-1:], eps=1e-6) * (1 + scale_B1D) + shift_B1D
+
+
+class TanhGELU(nn.Module):
+    """A linear layer and the tanh approximation of GELU."""
+
+    def __init__(self, width_in: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(width_in, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width_in) -> (..., width)."""
+        return F.gelu(self.proj(x), approximate="tanh")
+
+
+class FeedForward(nn.Module):
+    """Four times the width and back."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.net = nn.ModuleList(
+            [TanhGELU(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width)]
+        )
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """Same shape in and out."""
+        return self.net[2](self.net[0](x_BND))
+
+
+class JointAttention(nn.Module):
+    """Both streams have weights of their own and attend to the whole sequence."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        width, head = sizes.width, sizes.head_width
+        self.heads = sizes.heads
+        for name in ("to_q", "to_k", "to_v", "add_q_proj", "add_k_proj", "add_v_proj"):
+            setattr(self, name, nn.Linear(width, width))
+        for name in ("norm_q", "norm_k", "norm_added_q", "norm_added_k"):
+            setattr(self, name, nn.RMSNorm(head, eps=1e-6))
+        self.to_out = nn.ModuleList([nn.Linear(width, width)])
+        self.to_add_out = nn.Linear(width, width)
+
+    def forward(
+        self, text_BTD: Tensor, image_BND: Tensor, rotary: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What text and image take up."""
+        text = [split_heads(f(text_BTD), self.heads) for f in self._text]
+        image = [split_heads(f(image_BND), self.heads) for f in self._image]
+        q = torch.cat([self.norm_added_q(text[0]), self.norm_q(image[0])], dim=2)
+        k = torch.cat([self.norm_added_k(text[1]), self.norm_k(image[1])], dim=2)
+        v = torch.cat([text[2], image[2]], dim=2)
+        mixed = F.scaled_dot_product_attention(rotate(q, rotary), rotate(k, rotary), v)
+        mixed_BND = mixed.transpose(1, 2).flatten(2)
+        texts = text_BTD.shape[1]
+        return self.to_add_out(mixed_BND[:, :texts]), self.to_out[0](mixed_BND[:, texts:])
+
+    @property
+    def _text(self) -> tuple[nn.Module, nn.Module, nn.Module]:
+        return self.add_q_proj, self.add_k_proj, self.add_v_proj
+
+    @property
+    def _image(self) -> tuple[nn.Module, nn.Module, nn.Module]:
+        return self.to_q, self.to_k, self.to_v
+
+
+class MultiModalBlock(nn.Module):
+    """Joint attention, then an MLP on each stream."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.norm1 = Modulated(sizes.width, 6)
+        self.norm1_context = Modulated(sizes.width, 6)
+        self.attn = JointAttention(sizes)
+        self.ff = FeedForward(sizes.width)
+        self.ff_context = FeedForward(sizes.width)
+
+    def forward(
+        self, text_BTD: Tensor, image_BND: Tensor, vector_BD: Tensor, rotary: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Text and image, same shapes in and out; ``vector_BD`` is the activated condition."""
+        shift_t, scale_t, gate_t, *mlp_t = self.norm1_context(vector_BD)
+        shift_i, scale_i, gate_i, *mlp_i = self.norm1(vector_BD)
+        taken_BTD, taken_BND = self.attn(
+            modulate(text_BTD, shift_t, scale_t), modulate(image_BND, shift_i, scale_i), rotary
+        )
+        text_BTD = self.think(text_BTD + gate_t * taken_BTD, self.ff_context, mlp_t)
+        return text_BTD, self.think(image_BND + gate_i * taken_BND, self.ff, mlp_i)
+
+    @staticmethod
+    def think(x_BND: Tensor, mlp: nn.Module, modulation: list[Tensor]) -> Tensor:
+        """The MLP's branch."""
+        shift_B1D, scale_B1D, gate_B1D = modulation
+        return finite(x_BND + gate_B1D * mlp(modulate(x_BND, shift_B1D, scale_B1D)))
+
+
+class SelfAttention(nn.Module):
+    """Attention of the single blocks; their output projection is shared with the MLP."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.heads = sizes.heads
+        self.to_q = nn.Linear(sizes.width, sizes.width)
+        self.to_k = nn.Linear(sizes.width, sizes.width)
+        self.to_v = nn.Linear(sizes.width, sizes.width)
+        self.norm_q = nn.RMSNorm(sizes.head_width, eps=1e-6)
+        self.norm_k = nn.RMSNorm(sizes.head_width, eps=1e-6)
+
+    def forward(self, x_BND: Tensor, rotary: Tensor) -> Tensor:
+        """Same shape in and out."""
+        q, k, v = (split_heads(f(x_BND), self.heads) for f in (self.to_q, self.to_k, self.to_v))
+        q, k = rotate(self.norm_q(q), rotary), rotate(self.norm_k(k), rotary)
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+class SingleBlock(nn.Module):
+    """Attention and MLP side by side over the joint sequence."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        width = sizes.width
+        self.norm = Modulated(width, 3)
+        self.attn = SelfAttention(sizes)
+        self.proj_mlp = nn.Linear(width, 4 * width)
+        self.proj_out = nn.Linear(5 * width, width)
+
+    def forward(self, x_BND: Tensor, vector_BD: Tensor, rotary: Tensor) -> Tensor:
+        """Same shape in and out; ``vector_BD`` is the activated condition."""
+        shift_B1D, scale_B1D, gate_B1D = self.norm(vector_BD)
+        seen_BND = modulate(x_BND, shift_B1D, scale_B1D)
+        thought = F.gelu(self.proj_mlp(seen_BND), approximate="tanh")
+        taken = self.attn(seen_BND, rotary)
+        return finite(x_BND + gate_B1D * self.proj_out(torch.cat([taken, thought], dim=-1)))

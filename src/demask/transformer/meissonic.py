@@ -1,0 +1,279 @@
+"""Meissonic: text to image with multi-modal and single-stream blocks (arXiv 2410.08261).
+
+The state dict has the public checkpoints' keys, so the attributes carry their names.
+
+Shape legend: B batch, L ids, H W rows and columns of ids, N tokens of the transformer (text first,
+then image; 2x2 ids are one token under feature compression), T text tokens, D width, V codebook,
+E text width, P pooled width.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from demask.transformer.joint_blocks import (
+    Modulated,
+    MultiModalBlock,
+    SingleBlock,
+    Sizes,
+    finite,
+    rotary_axes,
+)
+from demask.types import Condition, Grid, Prediction, Step
+
+SINUSOID = 256
+MICRO = 5
+"""Micro-conditions: width, height, crop top, crop left, preference score (section 2.3)."""
+
+
+@dataclass(frozen=True)
+class MeissonicConfig:
+    """Sizes of a `Meissonic`; the defaults are the published 1024 model's.
+
+    Attributes:
+        codebook_size: codes of the tokenizer.
+        vocabulary: rows of the embedding; the last one is the mask.
+        heads: attention heads.
+        head_width: channels of each; D is their product.
+        blocks: multi-modal blocks.
+        single_blocks: blocks over text and image as one sequence.
+        text_width: E, of the text states.
+        pooled_width: P, of the pooled text.
+        axes: channels of a head that turn with each position axis (0 for all, row, column).
+        compress: feature compression, 2x2 ids to a token.
+        embed_width: of the ids' embedding; by default D.
+        time: what the time embedding is told: ``step_index``, the steps that are left after this
+            one (released weights), or ``mask_ratio``, the hidden fraction (ours, as in the paper).
+        grid: rows and columns of ids that it is trained on; it takes others.
+    """
+
+    codebook_size: int = 8192
+    vocabulary: int = 8256
+    heads: int = 8
+    head_width: int = 128
+    blocks: int = 14
+    single_blocks: int = 28
+    text_width: int = 1024
+    pooled_width: int = 1024
+    axes: tuple[int, int, int] = (16, 56, 56)
+    compress: bool = True
+    embed_width: int | None = None
+    time: str = "step_index"
+    grid: Grid = field(default=(64, 64))
+
+    def __post_init__(self) -> None:
+        if sum(self.axes) != self.head_width or any(n % 2 for n in self.axes):
+            raise ValueError(f"axes {self.axes} must be even and sum to head_width")
+        if self.vocabulary <= self.codebook_size:
+            raise ValueError("the vocabulary needs a mask id beyond the codebook")
+        if self.time not in ("step_index", "mask_ratio"):
+            raise ValueError(f"unknown time '{self.time}'. Valid: step_index, mask_ratio")
+        check_even(self.grid, self.compress)
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.heads * self.head_width
+
+
+def check_even(grid: Grid, compress: bool) -> None:
+    """Raise a ValueError for a grid that feature compression cannot halve."""
+    if compress and (grid[0] % 2 or grid[1] % 2):
+        raise ValueError(f"a grid of {grid[0]}x{grid[1]} ids: feature compression needs even sides")
+
+
+def sinusoid(values: Tensor) -> Tensor:
+    """Numbers (...) -> (..., 256): cosines first, then sines, from 1 to 1/10,000 radians."""
+    half = SINUSOID // 2
+    speed = torch.exp(-math.log(10_000) * torch.arange(half, device=values.device) / half)
+    angle = values.float()[..., None] * speed
+    return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+
+class MLP(nn.Module):
+    """Linear, SiLU, linear."""
+
+    def __init__(self, width_in: int, width: int, bias: bool = True) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(width_in, width, bias)
+        self.linear_2 = nn.Linear(width, width, bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width_in) -> (..., width)."""
+        return self.linear_2(F.silu(self.linear_1(x)))
+
+
+class TimeTextEmbedding(nn.Module):
+    """Time and pooled condition, each through an MLP, added."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.timestep_embedder = MLP(SINUSOID, width)
+        self.text_embedder = MLP(width, width)
+
+    def forward(self, time_B: Tensor, pooled_BD: Tensor) -> Tensor:
+        """(B, D)."""
+        wave = sinusoid(1000 * time_B).to(pooled_BD.dtype)
+        return self.timestep_embedder(wave) + self.text_embedder(pooled_BD)
+
+
+class Embed(nn.Module):
+    """Ids -> feature maps."""
+
+    def __init__(self, config: MeissonicConfig) -> None:
+        super().__init__()
+        embed_width = config.embed_width or config.width
+        self.embeddings = nn.Embedding(config.vocabulary, embed_width)
+        self.layer_norm = nn.RMSNorm(embed_width, eps=1e-6)
+        self.conv = nn.Conv2d(embed_width, config.width, 1, bias=False)
+
+    def forward(self, ids_BHW: Tensor) -> Tensor:
+        """(B, D, H, W)."""
+        return self.conv(self.layer_norm(self.embeddings(ids_BHW)).movedim(-1, 1))
+
+
+class Resample(nn.Module):
+    """Feature compression's norm and 2x2 convolution, down or (transposed) up (section 2.2)."""
+
+    def __init__(self, width: int, up: bool) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(width, eps=1e-6)
+        kind = nn.ConvTranspose2d if up else nn.Conv2d
+        self.conv = kind(width, width, 2, stride=2, bias=False)
+
+    def forward(self, x_BDHW: Tensor) -> Tensor:
+        """Half or twice the rows and columns."""
+        return self.conv(self.norm(x_BDHW.movedim(1, -1)).movedim(-1, 1))
+
+
+class Head(nn.Module):
+    """Feature maps -> logits over the codebook."""
+
+    def __init__(self, config: MeissonicConfig) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(config.width, config.width, 1, bias=False)
+        self.layer_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.conv2 = nn.Conv2d(config.width, config.codebook_size, 1, bias=False)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        """(B, L, V); its 1x1 convolutions are matrix products over the tokens."""
+        x_BLD = F.linear(x_BLD, self.conv1.weight[:, :, 0, 0])
+        return F.linear(self.layer_norm(x_BLD), self.conv2.weight[:, :, 0, 0])
+
+
+class Meissonic(nn.Module):
+    """Half-hidden ids + text -> logits; see `MeissonicConfig`."""
+
+    def __init__(self, config: MeissonicConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.config = config
+        self.codebook_size, self.mask_id = config.codebook_size, config.vocabulary - 1
+        self.grid = config.grid
+        self.embed = Embed(config)
+        self.time_text_embed = TimeTextEmbedding(width)
+        micro_width = SINUSOID * MICRO
+        self.cond_embed = MLP(config.pooled_width + micro_width, width, bias=False)
+        self.context_embedder = nn.Linear(config.text_width, width)
+        self.encoder_proj_layer_norm = nn.RMSNorm(width, eps=1e-6)
+        self.project_to_hidden_norm = nn.RMSNorm(width, eps=1e-6)
+        self.project_to_hidden = nn.Linear(width, width, bias=False)
+        sizes = Sizes(width, config.heads)
+        self.transformer_blocks = nn.ModuleList(
+            MultiModalBlock(sizes) for _ in range(config.blocks)
+        )
+        self.single_transformer_blocks = nn.ModuleList(
+            SingleBlock(sizes) for _ in range(config.single_blocks)
+        )
+        self.project_from_hidden_norm = nn.RMSNorm(width, eps=1e-6)
+        self.project_from_hidden = nn.Linear(width, width, bias=False)
+        if config.compress:
+            self.down_block = nn.ModuleDict({"downsample": Resample(width, up=False)})
+            self.up_block = nn.ModuleDict({"upsample": Resample(width, up=True)})
+        self.mlm_layer = Head(config)
+        self.reset()
+
+    def reset(self) -> None:
+        """Initialise for training: small matrices, and residual branches that start small."""
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+                fan_in = module.weight[0].numel()
+                nn.init.normal_(module.weight, std=1 / math.sqrt(fan_in))
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.normal_(self.embed.embeddings.weight)
+        nn.init.zeros_(self.mlm_layer.conv2.weight)
+        depth = self.config.blocks + self.config.single_blocks
+        for module in self.modules():
+            if isinstance(module, Modulated):
+                module.reset(1 / math.sqrt(2 * depth))
+
+    def context(self, condition: Condition) -> tuple[Tensor, Tensor]:
+        """What a text gives to every step: its tokens (B, T, D) and its pooled condition (B, D)."""
+        dtype = self.context_embedder.weight.dtype
+        text_BTD = self.context_embedder(condition["states"].to(dtype))
+        micro_BM = sinusoid(condition["micro"]).flatten(1)
+        pooled_BX = torch.cat([condition["pooled"].to(dtype), micro_BM.to(dtype)], dim=-1)
+        return self.encoder_proj_layer_norm(text_BTD), self.cond_embed(pooled_BX)
+
+    def features(self, ids_BL: Tensor, condition: Condition, time_B: Tensor, grid: Grid) -> Tensor:
+        """The last hidden states of the image tokens (B, N - T, D).
+
+        Raises:
+            ValueError: a grid that feature compression cannot halve.
+        """
+        check_even(grid, self.config.compress)
+        x_BDHW = self.embed(ids_BL.unflatten(1, grid))
+        if self.config.compress:
+            x_BDHW = self.down_block["downsample"](x_BDHW)
+        image_BND = self.project_to_hidden(
+            self.project_to_hidden_norm(x_BDHW.flatten(2).transpose(1, 2))
+        )
+        text_BTD, pooled_BD = self.context(condition)
+        vector_BD = F.silu(self.time_text_embed(time_B, pooled_BD))
+        texts = text_BTD.shape[1]
+        rotary = rotary_axes(texts, (x_BDHW.shape[2], x_BDHW.shape[3]), self.config.axes, ids_BL)
+        for block in self.transformer_blocks:
+            text_BTD, image_BND = block(text_BTD, image_BND, vector_BD, rotary)
+        x_BND = torch.cat([text_BTD, image_BND], dim=1)
+        for block in self.single_transformer_blocks:
+            x_BND = block(x_BND, vector_BD, rotary)
+        return x_BND[:, texts:]
+
+    def logits(self, features_BND: Tensor, grid: Grid) -> Tensor:
+        """Hidden states of the image tokens -> logits of the ids (B, L, V)."""
+        x_BND = self.project_from_hidden(self.project_from_hidden_norm(features_BND))
+        if self.config.compress:
+            tokens = (grid[0] // 2, grid[1] // 2)
+            x_BDHW = x_BND.transpose(1, 2).unflatten(2, tokens)
+            x_BND = self.up_block["upsample"](x_BDHW).flatten(2).transpose(1, 2)
+        return self.mlm_layer(finite(x_BND))
+
+    def forward(
+        self, ids_BL: Tensor, condition: Condition, time_B: Tensor, grid: Grid | None = None
+    ) -> Tensor:
+        """Logits (B, L, V).
+
+        Args:
+            ids_BL: in row-major order; hidden ones hold ``mask_id``.
+            condition: ``states`` (B, T, E), ``pooled`` (B, P) and ``micro`` (B, 5).
+            time_B: see ``MeissonicConfig.time``.
+            grid: rows and columns of the ids; by default those of the training.
+        """
+        grid = grid or self.grid
+        return self.logits(self.features(ids_BL, condition, time_B, grid), grid)
+
+    def predict(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
+        """A `Predict`; see `forward` for what the condition holds."""
+        if self.config.time == "mask_ratio":
+            time_B = step.mask_ratio_B.to(ids_BL.device)
+        else:
+            left = step.steps - 1 - step.index
+            time_B = torch.full((len(ids_BL),), left, device=ids_BL.device)
+        features_BND = self.features(ids_BL, condition, time_B, step.grid)
+        return Prediction(self.logits(features_BND, step.grid), features_BND)
