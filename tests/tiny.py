@@ -7,8 +7,13 @@ from pathlib import Path
 import torch
 
 from demask.checkpoint.save import save_model
+from demask.checkpoint.text_encoder import save_text_encoder
+from demask.conditioning import Classes, Prompts
 from demask.generator import Generator
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
+from demask.transformer.clip_text import ClipText, ClipTextConfig
+from demask.transformer.condition import TextEncoder, learn_words
+from demask.transformer.meissonic import Meissonic, MeissonicConfig
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
 
 CLASS_NAMES = ("dog", "cat", "ship")
@@ -34,7 +39,10 @@ def tiny_transformer() -> ModernMaskGIT:
 
 def tiny_generator() -> Generator:
     """Both, as `demask.load` would put them together."""
-    return Generator("tiny", tiny_tokenizer(), tiny_transformer(), CLASS_NAMES)
+    transformer = tiny_transformer()
+    return Generator(
+        "tiny", tiny_tokenizer(), transformer, Classes("tiny", transformer, CLASS_NAMES)
+    )
 
 
 def save_tiny(folder: Path) -> Path:
@@ -46,4 +54,56 @@ def save_tiny(folder: Path) -> Path:
         "modern_maskgit",
         class_names=list(CLASS_NAMES),
     )
+    return folder
+
+
+def tiny_text_encoder() -> TextEncoder:
+    """Six text tokens of a vocabulary that knows a few words."""
+    torch.manual_seed(2)
+    words = learn_words(["red apple", "green apple", "blue heart"] * 4, 530, 6)
+    config = ClipTextConfig(
+        vocabulary=words.encoding.get_vocab_size(),
+        end_id=words.end_id,
+        length=6,
+        width=16,
+        mlp_width=16,
+        layers=2,
+        heads=2,
+        pooled_width=16,
+    )
+    return TextEncoder(words, ClipText(config).eval())
+
+
+def tiny_meissonic() -> Meissonic:
+    """4x4 tokens of 15 codes, compressed 2x2; its head is random, so that logits differ."""
+    torch.manual_seed(3)
+    config = MeissonicConfig(
+        codebook_size=15,
+        vocabulary=16,
+        heads=2,
+        head_width=8,
+        blocks=1,
+        single_blocks=1,
+        text_width=16,
+        pooled_width=16,
+        axes=(0, 4, 4),
+        time="mask_ratio",
+        grid=(4, 4),
+    )
+    model = Meissonic(config).eval()
+    torch.nn.init.normal_(model.mlm_layer.conv2.weight, std=0.5)
+    return model
+
+
+def tiny_text_generator() -> Generator:
+    """A model of prompts, as `demask.load` would put it together."""
+    conditioner = Prompts(tiny_text_encoder())
+    return Generator("tiny_text", tiny_tokenizer(), tiny_meissonic(), conditioner)
+
+
+def save_tiny_text(folder: Path) -> Path:
+    """Write a model of prompts in the layout that `demask.load` takes."""
+    save_model(folder / "tokenizer.safetensors", tiny_tokenizer(), "conv_tokenizer")
+    save_model(folder / "transformer.safetensors", tiny_meissonic(), "meissonic")
+    save_text_encoder(folder / "text_encoder", tiny_text_encoder())
     return folder

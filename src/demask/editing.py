@@ -18,8 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from demask import rng
+from demask.conditioning import Wish
 from demask.data.transforms import to_image, to_pixels
-from demask.generator import Generator, Job, Picture, Wish
+from demask.generator import Generator, Job, Picture
 from demask.sampling import edit
 from demask.sampling.decode import decode, last
 
@@ -51,7 +52,7 @@ class Original:
 
 def fill_frame(generator: Generator, pixels_CYX: Tensor) -> Tensor:
     """Mirror a picture outward to the next size that the model can paint."""
-    step = generator.tokenizer.downsampling
+    step = generator.multiple
     for dimension, least in zip((-2, -1), generator.size, strict=True):
         length = pixels_CYX.shape[dimension]
         wanted = max(least, math.ceil(length / step) * step)
@@ -67,7 +68,7 @@ def inpaint(
     mask: Image.Image,
     conditions: Wish | Sequence[Wish] = None,
     num_images: int | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     feather: int | None = None,
     **settings: Any,
 ) -> Iterator[Picture]:
@@ -77,9 +78,9 @@ def inpaint(
         generator: the model.
         image: any size.
         mask: of the same size.
-        conditions: what the new part shows; None: any class.
+        conditions: what the new part shows; None: anything.
         num_images: how many versions.
-        seed: of the first.
+        seed: of the first, or one for each.
         feather: width of the soft edge in pixels; by default half a token.
         settings: any of `Settings`.
 
@@ -110,7 +111,7 @@ def outpaint(
     bottom: int = 0,
     conditions: Wish | Sequence[Wish] = None,
     num_images: int | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     feather: int | None = None,
     **settings: Any,
 ) -> Iterator[Picture]:
@@ -135,7 +136,7 @@ def image_to_image(
     strength: float,
     conditions: Wish | Sequence[Wish] = None,
     num_images: int | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     **settings: Any,
 ) -> Iterator[Picture]:
     """Paint variations: each hides a random part of the tokens, of its own seed.
@@ -144,9 +145,9 @@ def image_to_image(
         generator: the model.
         image: any size.
         strength: the fraction of the tokens that is painted anew.
-        conditions: what it shows; None: any class.
+        conditions: what it shows; None: anything.
         num_images: how many variations.
-        seed: of the first.
+        seed: of the first, or one for each.
         settings: any of `Settings`.
 
     Raises:
@@ -198,10 +199,10 @@ def jobs(
     generator: Generator,
     conditions: Wish | Sequence[Wish],
     num_images: int | None,
-    seed: int,
+    seed: int | Sequence[int],
     settings: dict[str, Any],
 ) -> Iterator[Job]:
-    """As for `Generator.generate`, but no condition means any class, and one picture."""
+    """As for `Generator.generate`, but no condition means anything, and one picture."""
     wishes = [None] if conditions is None else conditions
     return generator.jobs(wishes, num_images, seed, **settings)
 
@@ -231,7 +232,7 @@ def paint(
     """
     ids_BHW = canvas.ids_BL.unflatten(1, canvas.grid).clone()
     given_BHW = canvas.given_BL.unflatten(1, canvas.grid).clone()
-    predict, condition = generator.guided(job.settings), generator.condition(job.labels)
+    predict, condition = generator.guided(job.settings), generator.job_condition(job)
     sampler = job.settings.sampler
     for rows, columns in windows(canvas.grid, generator.transformer.grid):
         window = ids_BHW[:, rows, columns]

@@ -16,15 +16,12 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor, nn
 
 from demask import rng
+from demask.conditioning import Conditioner, Subject, Wish
 from demask.guidance.classifier_free import ClassifierFree
-from demask.registry import unknown
 from demask.sampling.decode import decode, last
 from demask.sampling.edit import Canvas, blank
 from demask.settings import Settings
 from demask.types import Condition, DecodeState, Grid, Predict, Tokenizer, Transformer
-
-Wish = str | int | None
-"""What a picture should show: a class name or number, or None for any class."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +31,8 @@ class Picture:
     Attributes:
         image: the pixels.
         seed: of its random generator.
-        label: the class number, or -1 for any.
-        prompt: what it was asked to show.
+        label: the class number, or -1 for any, and for a model of prompts.
+        prompt: what it was asked to show: words, or a class name.
         model: the model's name.
         settings: how it was sampled.
     """
@@ -60,11 +57,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class Job:
-    """The pictures of one batch: who shows what under which seed."""
+    """The pictures of one batch: who shows what under which seed, and how many tokens each has."""
 
-    labels: list[int]
+    subjects: list[Subject]
     seeds: list[int]
     settings: Settings
+    grid: Grid
 
 
 @dataclass(frozen=True)
@@ -75,15 +73,17 @@ class Generator:
         name: of the model.
         tokenizer: pixels <-> ids.
         transformer: ids + condition -> logits.
-        class_names: of a class-conditional model.
+        conditioner: what is asked for -> condition.
         settings: the defaults.
+        low_memory: guidance makes two passes of half the size.
     """
 
     name: str
     tokenizer: Tokenizer
     transformer: Transformer
-    class_names: tuple[str, ...]
+    conditioner: Conditioner
     settings: Settings = field(default_factory=Settings)
+    low_memory: bool = False
 
     @cached_property
     def device(self) -> torch.device:
@@ -92,30 +92,64 @@ class Generator:
         return next(self.transformer.parameters()).device
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of a class-conditional model; () for one that reads prompts."""
+        return self.conditioner.class_names
+
+    @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the pictures, in pixels."""
-        rows, columns = self.transformer.grid
-        return rows * self.tokenizer.downsampling, columns * self.tokenizer.downsampling
+        """Height and width of the pictures, in pixels, unless other ones are asked for."""
+        return self.pixels_of(self.transformer.grid)
+
+    @property
+    def multiple(self) -> int:
+        """The sides of pictures are multiples of so many pixels."""
+        return self.tokenizer.downsampling * self.transformer.grid_multiple
+
+    def pixels_of(self, grid: Grid) -> tuple[int, int]:
+        """Height and width of a grid's picture."""
+        return grid[0] * self.tokenizer.downsampling, grid[1] * self.tokenizer.downsampling
+
+    def grid_of(self, settings: Settings) -> Grid:
+        """The token grid of the settings' size.
+
+        Raises:
+            ValueError: a size that the model cannot paint.
+        """
+        usual = self.size
+        height, width = settings.height or usual[0], settings.width or usual[1]
+        if (height, width) != usual and not self.transformer.resizable:
+            raise ValueError(
+                f"{self.name} paints {usual[1]}x{usual[0]} pixels alone, not {width}x{height}"
+            )
+        if min(height, width) < 1 or height % self.multiple or width % self.multiple:
+            raise ValueError(
+                f"a picture of {width}x{height} pixels: both sides must be multiples of "
+                f"{self.multiple}"
+            )
+        return height // self.tokenizer.downsampling, width // self.tokenizer.downsampling
 
     def generate(
         self,
         conditions: Wish | Sequence[Wish] = None,
         num_images: int | None = None,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         batch_size: int = 64,
         **settings: object,
     ) -> list[Picture]:
         """Paint pictures; picture i has seed ``seed + i`` and condition i, going round.
 
         Args:
-            conditions: a class name or number, several, or None: all classes in turn.
-            num_images: how many pictures; by default one a condition.
-            seed: of the first picture.
+            conditions: a prompt, a class name or number, or several of them; None: all classes in
+                turn, or the empty prompt.
+            num_images: how many pictures; by default one a condition, or one a seed.
+            seed: of the first picture; or one for each.
             batch_size: pictures painted together, which changes none of them.
             settings: any of `Settings`, where the model's default is not wanted.
 
         Raises:
-            ValueError: an unknown class or setting, or a number out of range.
+            ValueError: an unknown class or setting, a number out of range, or a size that the
+                model cannot paint.
         """
         return list(self.pictures(conditions, num_images, seed, batch_size, **settings))
 
@@ -123,7 +157,7 @@ class Generator:
         self,
         conditions: Wish | Sequence[Wish] = None,
         num_images: int | None = None,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         batch_size: int = 64,
         **settings: object,
     ) -> Iterator[Picture]:
@@ -135,7 +169,7 @@ class Generator:
         self,
         conditions: Wish | Sequence[Wish] = None,
         num_images: int | None = None,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         batch_size: int = 64,
         **settings: object,
     ) -> Iterator[DecodeState]:
@@ -147,98 +181,100 @@ class Generator:
         self,
         conditions: Wish | Sequence[Wish] = None,
         num_images: int | None = None,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         batch_size: int = 64,
         **settings: object,
     ) -> Iterator[Job]:
         """Split a wish into batches, after checking all of it."""
         chosen = self.settings.updated(**settings)
         _ = chosen.sampler, chosen.scale
-        self.check_steps(chosen.steps, self.transformer.grid)
-        wishes = self.wishes(conditions)
-        labels = [self.label(wish) for wish in wishes]
-        count = len(labels) if num_images is None else num_images
-        if count < 1:
-            raise ValueError(f"the number of pictures is at least 1, not {count}")
+        self.conditioner.check(chosen)
+        grid = self.grid_of(chosen)
+        self.check_steps(chosen.steps, grid)
+        subjects = [self.conditioner.subject(wish) for wish in self.wishes(conditions)]
+        seeds = self.seeds(seed, len(subjects), num_images)
         if batch_size < 1:
             raise ValueError(f"the batch size is at least 1, not {batch_size}")
-        rng.check_seed(seed)
-        rng.check_seed(seed + count - 1)
 
         def batches() -> Iterator[Job]:
-            for start in range(0, count, batch_size):
-                numbers = range(start, min(start + batch_size, count))
-                yield Job(
-                    [labels[i % len(labels)] for i in numbers], [seed + i for i in numbers], chosen
-                )
+            for start in range(0, len(seeds), batch_size):
+                part = seeds[start : start + batch_size]
+                shown = [subjects[(start + i) % len(subjects)] for i in range(len(part))]
+                yield Job(shown, list(part), chosen, grid)
 
         return batches()
 
     def wishes(self, conditions: Wish | Sequence[Wish]) -> list[Wish]:
-        """One or several conditions, or all classes in turn."""
+        """One or several conditions, or what is usual for the model."""
         if conditions is None:
-            return list(range(len(self.class_names)))
+            return self.conditioner.default_wishes()
         if isinstance(conditions, str | int):
             return [conditions]
         return list(conditions)
 
-    def label(self, wish: Wish) -> int:
-        """The class number that a wish means; -1 for any class."""
-        if wish is None:
-            return -1
-        if isinstance(wish, str) and not wish.lstrip("-").isdigit():
-            if wish not in self.class_names:
-                raise ValueError(unknown("class", wish, self.class_names))
-            return self.class_names.index(wish)
-        number = int(wish)
-        if not 0 <= number < len(self.class_names):
-            raise ValueError(
-                f"class {number} is out of range; valid: 0 to {len(self.class_names) - 1}"
-            )
-        return number
+    @staticmethod
+    def seeds(seed: int | Sequence[int], wishes: int, num_images: int | None) -> Sequence[int]:
+        """The seed of every picture; the range of one seed takes no memory.
+
+        Raises:
+            ValueError: no picture, a seed out of range, or another number of seeds than pictures.
+        """
+        if isinstance(seed, int):
+            count = wishes if num_images is None else num_images
+            seeds: Sequence[int] = range(seed, seed + count)
+        else:
+            count = len(seed) if num_images is None else num_images
+            seeds = list(seed)
+        if count < 1:
+            raise ValueError(f"the number of pictures is at least 1, not {count}")
+        if len(seeds) != count:
+            raise ValueError(f"{len(seeds)} seeds for {count} pictures; one each, or one seed")
+        for value in (seeds[0], seeds[-1]) if isinstance(seeds, range) else seeds:
+            rng.check_seed(value)
+        return seeds
 
     def check_steps(self, steps: int, grid: Grid) -> None:
         """Steps must be at least 1 and at most the tokens of the grid."""
         if not 1 <= steps <= grid[0] * grid[1]:
             raise ValueError(f"steps must be 1 to {grid[0] * grid[1]} (the tokens), not {steps}")
 
-    def condition(self, labels: Sequence[int]) -> Condition:
-        """What the transformer reads; any class is the unconditional one."""
-        class_ids_B = torch.tensor(labels, device=self.device)
-        if (class_ids_B < 0).any():
-            anything = self.unconditional()["class_ids"]
-            class_ids_B = torch.where(class_ids_B < 0, anything, class_ids_B)
-        return Condition({"class_ids": class_ids_B})
+    def condition(self, conditions: Sequence[Wish], settings: Settings | None = None) -> Condition:
+        """What the transformer reads for some prompts, class names or numbers."""
+        chosen = settings or self.settings
+        subjects = [self.conditioner.subject(wish) for wish in conditions]
+        return self.conditioner.condition(subjects, self.pixels_of(self.grid_of(chosen)), chosen)
 
-    def unconditional(self) -> Condition:
-        """The condition of any class.
+    def reference(self, settings: Settings | None = None) -> Condition:
+        """What guidance moves away from, a batch of 1: the negative prompt, or any class.
 
         Raises:
-            ValueError: the model was trained without class dropout.
+            ValueError: the model was trained without dropping its condition.
         """
-        make = getattr(self.transformer, "unconditional", None)
-        if make is None:
-            raise ValueError(
-                f"{self.name} was trained without class dropout: name a class, keep guidance at 1"
-            )
-        return make()
+        chosen = settings or self.settings
+        return self.conditioner.reference(self.pixels_of(self.grid_of(chosen)), chosen)
 
     def guided(self, settings: Settings) -> Predict:
         """The transformer under the settings' guidance."""
+        predict = self.transformer.predict
         if settings.guidance == 1:
-            return self.transformer.predict
-        return ClassifierFree(self.transformer.predict, self.unconditional(), settings.scale)
+            return predict
+        together = not self.low_memory
+        return ClassifierFree(predict, self.reference(settings), settings.scale, together)
+
+    def job_condition(self, job: Job) -> Condition:
+        """What the transformer reads for a batch."""
+        size = self.pixels_of(job.grid)
+        return self.conditioner.condition(job.subjects, size, job.settings)
 
     def blank(self, job: Job) -> Canvas:
         """A canvas with nothing on it."""
-        grid, mask_id = self.transformer.grid, self.transformer.mask_id
-        return blank(len(job.seeds), grid, mask_id, self.device)
+        return blank(len(job.seeds), job.grid, self.transformer.mask_id, self.device)
 
     def decode(self, job: Job, canvas: Canvas) -> Iterator[DecodeState]:
         """Paint one batch, step by step."""
         generators = rng.image_generators(job.seeds)
         predict = self.guided(job.settings)
-        condition = self.condition(job.labels)
+        condition = self.job_condition(job)
         return decode(predict, condition, canvas, generators, job.settings.sampler)
 
     @torch.inference_mode()
@@ -253,10 +289,10 @@ class Generator:
 
     def framed(self, job: Job, pixels_BHWC: Tensor) -> Iterator[Picture]:
         """Bytes -> pictures that know how they were made."""
-        for pixels_HWC, seed, label in zip(pixels_BHWC.numpy(), job.seeds, job.labels, strict=True):
-            prompt = self.class_names[label] if label >= 0 else ""
+        rows = zip(pixels_BHWC.numpy(), job.seeds, job.subjects, strict=True)
+        for pixels_HWC, seed, subject in rows:
             image = Image.fromarray(pixels_HWC)
-            yield Picture(image, seed, label, prompt, self.name, job.settings)
+            yield Picture(image, seed, subject.label, subject.prompt, self.name, job.settings)
 
     def preview(self, state: DecodeState) -> Tensor:
         """A state as bytes (B, H, W, 3): hidden tokens are grey.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import torch
 from torch import nn
 
 from demask.acceleration.packing import pack
-from demask.checkpoint.load import CheckpointError, load_model, read_metadata
+from demask.checkpoint.load import CheckpointError
+from demask.checkpoint.pipeline import Parts, is_public, load_ours, load_public
+from demask.conditioning import Classes, Conditioner, Prompts
 from demask.generator import Generator
 from demask.registry import Table, unknown
 from demask.settings import Settings
@@ -48,20 +51,38 @@ PRESETS: Table[Preset] = Table(
 )
 
 
+PUBLIC_SETTINGS = Settings(
+    steps=64,
+    noise=2.0,
+    noise_decay="endpoints",
+    guidance=9.0,
+    negative="low quality, low resolution, blurry, distorted, watermark, signature, text, artifacts",
+)
+"""Meissonic's released sampling (arXiv 2410.08261): 64 steps, guidance 9, a negative prompt."""
+
+
 def load(
     model: str,
     tokenizer: str | None = None,
     device: str | None = None,
     dtype: torch.dtype | None = None,
+    *,
+    loras: Sequence[str] = (),
+    variant: str | None = None,
+    low_memory: bool = False,
 ) -> Generator:
     """A generator from a shipped model's name, a folder, a file or a hub id.
 
     Args:
-        model: a row of `PRESETS`; or a folder with ``transformer.safetensors`` and
-            ``tokenizer.safetensors``, as training writes them; or a transformer checkpoint.
+        model: a row of `PRESETS`; a folder as training writes it (``transformer.safetensors``,
+            ``tokenizer.safetensors``, and ``text_encoder`` for a model of prompts); a folder or
+            hub id in Meissonic's layout (``model_index.json``); or a transformer checkpoint.
         tokenizer: a tokenizer checkpoint, where the model comes without one.
         device: ``cpu``, ``cuda``, ...; by default a GPU where there is one.
         dtype: of the weights; by default float32.
+        loras: folders of LoRA adapters, each with ``:weight`` behind it if that is not 1.
+        variant: of a public layout's files, such as ``fp16``.
+        low_memory: guidance makes two passes of half the size, and weights are not packed.
 
     Raises:
         ValueError: nothing of that name, or a checkpoint that is broken or incomplete.
@@ -69,25 +90,41 @@ def load(
     place = WEIGHTS / model if model in PRESETS else Path(model)
     if model not in PRESETS and not place.exists() and "/" not in model:
         raise ValueError(unknown("model", model, PRESETS) + "; or a path or a hub id owner/name")
-    settings = PRESETS[model].settings if model in PRESETS else Settings()
-    pair = place / "transformer.safetensors", place / "tokenizer.safetensors"
-    if all(path.is_file() for path in pair):
-        model_source, tokenizer_source = str(pair[0]), tokenizer or str(pair[1])
-    elif tokenizer is None:
-        raise CheckpointError(
-            f"{model} has no tokenizer beside it: a folder needs transformer.safetensors and "
-            "tokenizer.safetensors, or name one (tokenizer=..., --tokenizer)"
-        )
-    else:
-        model_source, tokenizer_source = model, tokenizer
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    network = load_model(model_source, dtype=dtype or torch.float32).to(device).eval()
-    pixels = load_model(tokenizer_source, dtype=torch.float32).to(device).eval()
-    check_pair(network, pixels)
-    pack(network)
-    count: int = network.config.num_classes  # type: ignore[union-attr, assignment]
-    names = read_metadata(model_source).get("class_names") or map(str, range(count))
-    return Generator(model, pixels, network, tuple(names), settings)  # type: ignore[arg-type]
+    if tokenizer is None and is_public(model, place):
+        parts = load_public(model, dtype, device, variant)
+    else:
+        parts = load_ours(model, place, tokenizer, dtype, device)
+    check_pair(parts.transformer, parts.tokenizer)
+    if loras:
+        from demask.checkpoint.lora import apply_loras
+
+        apply_loras(parts.transformer, parts.text.model if parts.text else None, loras)
+    if not low_memory:
+        pack(parts.transformer)
+    settings = PRESETS[model].settings if model in PRESETS else usual_settings(parts)
+    return Generator(
+        model,
+        parts.tokenizer,  # type: ignore[arg-type]
+        parts.transformer,  # type: ignore[arg-type]
+        conditioner(model, parts),
+        settings,
+        low_memory,
+    )
+
+
+def usual_settings(parts: Parts) -> Settings:
+    """How to sample a model of which nothing more is known."""
+    if parts.schedule is None:
+        return Settings()
+    return PUBLIC_SETTINGS.updated(schedule=parts.schedule)
+
+
+def conditioner(model: str, parts: Parts) -> Conditioner:
+    """How the model is told what to paint."""
+    if parts.text is not None:
+        return Prompts(parts.text)
+    return Classes(model, parts.transformer, parts.class_names)  # type: ignore[arg-type]
 
 
 def check_pair(transformer: nn.Module, tokenizer: nn.Module) -> None:

@@ -31,6 +31,10 @@ class Settings:
         guidance: the scale of classifier-free guidance; 1 = off.
         guidance_schedule: how the scale changes over the steps.
         corrections: names of corrections, applied in turn.
+        negative: what guidance moves away from, for a model of prompts.
+        width: of the picture in pixels; None = the model's own.
+        height: of the picture in pixels; None = the model's own.
+        micro: micro-conditions that differ from the usual, such as ``score=6.5,crop_top=20``.
     """
 
     steps: int = 12
@@ -44,6 +48,10 @@ class Settings:
     guidance: float = 1.0
     guidance_schedule: str = "constant"
     corrections: tuple[str, ...] = field(default=())
+    negative: str = ""
+    width: int | None = None
+    height: int | None = None
+    micro: str = ""
 
     def updated(self, **changes: Any) -> Settings:
         """These settings with some changed; None leaves a setting as it is.

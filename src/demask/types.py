@@ -135,11 +135,21 @@ class Tokenizer(Protocol):
 
 
 class Transformer(Protocol):
-    """Ids + condition -> logits. Its ``predict`` is a `Predict`."""
+    """Ids + condition -> logits. Its ``predict`` is a `Predict`.
+
+    Attributes:
+        codebook_size: V.
+        mask_id: the id of a hidden token.
+        grid: rows and columns that it was trained on.
+        resizable: it takes other grids too, ...
+        grid_multiple: ... whose sides are multiples of this.
+    """
 
     codebook_size: int
     mask_id: int
     grid: Grid
+    resizable: bool
+    grid_multiple: int
 
     def predict(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
         """The distribution over the codebook at every position."""

@@ -14,10 +14,24 @@ from demask.checkpoint.save import save_model
 from demask.tokenizer.conv_tokenizer import ConvTokenizerConfig
 from demask.tokenizer.vq_model import VQModelConfig
 from demask.tokenizer.vqgan import VQGANConfig
+from demask.transformer.clip_text import ClipText, ClipTextConfig
 from demask.transformer.maskgit import MaskGITConfig
+from demask.transformer.meissonic import MeissonicConfig
 from demask.transformer.modern_maskgit import ModernMaskGITConfig
 from demask.types import Condition, Step
 
+MEISSONIC = MeissonicConfig(
+    codebook_size=8,
+    vocabulary=9,
+    heads=2,
+    head_width=8,
+    blocks=1,
+    single_blocks=1,
+    text_width=4,
+    pooled_width=4,
+    axes=(0, 4, 4),
+    grid=(2, 2),
+)
 SIZES = {"num_classes": 2, "grid": (2, 2), "width": 16, "depth": 1, "heads": 2, "mlp_width": 16}
 # a new architecture gets a line here
 TINY = {
@@ -27,6 +41,8 @@ TINY = {
         channels=32, multipliers=(1, 1), blocks=1, codebook_size=9, latent_width=2
     ),
     "vq_model": VQModelConfig((8, 16), 1, codebook_size=9, latent_width=3, code_width=2, groups=4),
+    "meissonic": MEISSONIC,
+    "clip_text": ClipTextConfig(9, 8, 4, width=8, mlp_width=8, layers=2, heads=2, pooled_width=4),
     "conv_tokenizer": ConvTokenizerConfig((3, 4), (16,), (1,), (1,), 16),
 }
 
@@ -35,9 +51,18 @@ def answers(module: nn.Module) -> tuple[Tensor, ...]:
     """What a network says: logits, or ids and a picture."""
     if hasattr(module, "predict"):
         ids_BL = torch.tensor([[1, module.mask_id, 3, module.mask_id]])
-        condition = Condition({"class_ids": torch.tensor([1])})
+        condition = Condition(
+            {
+                "class_ids": torch.tensor([1]),
+                "states": torch.ones(1, 3, 4),
+                "pooled": torch.ones(1, 4),
+                "micro": torch.tensor([[8, 8, 0, 0, 6]]),
+            }
+        )
         step = Step(0, 4, (2, 2), torch.tensor([0.5]))
         return (module.predict(ids_BL, condition, step).logits_BLV,)
+    if isinstance(module, ClipText):
+        return module(torch.tensor([[7, 3, 8, 8]]))
     image_BCHW = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     ids_BHW = module.encode(image_BCHW)
     return ids_BHW, module.decode(ids_BHW)

@@ -90,6 +90,24 @@ def test_a_model_without_features_is_fine() -> None:
     assert guide(IDS_BL, CLASSES, step()).features is None
 
 
-def test_the_unconditional_condition_is_a_batch_of_one() -> None:
-    with pytest.raises(ValueError, match="a batch of 1, not of 2"):
-        ClassifierFree(Spy(), CLASSES, Constant(2.0))
+def test_there_may_be_a_reference_for_each_picture() -> None:
+    references = Condition({"class_ids": torch.tensor([4, 2])})
+    guided = ClassifierFree(Spy(), references, Constant(2.0))(IDS_BL, CLASSES, step())
+    conditional, reference = logits([3, 5]), logits([4, 2])
+    assert torch.equal(guided.logits_BLV, reference + 2 * (conditional - reference))
+
+
+def test_two_passes_give_what_one_gives() -> None:
+    spy = Spy()
+    apart = ClassifierFree(spy, NOTHING, Constant(2.0), together=False)(IDS_BL, CLASSES, step())
+    together = ClassifierFree(Spy(), NOTHING, Constant(2.0))(IDS_BL, CLASSES, step())
+    assert torch.equal(apart.logits_BLV, together.logits_BLV)
+    assert torch.equal(apart.features, together.features)
+    assert [len(ids_BL) for ids_BL, _, _ in spy.calls] == [2, 2]
+
+
+def test_a_reference_of_another_batch_is_refused() -> None:
+    references = Condition({"class_ids": torch.tensor([4, 2, 1])})
+    guided = ClassifierFree(Spy(), references, Constant(2.0))
+    with pytest.raises(ValueError, match="a batch of 1 or of 2, not of 3"):
+        guided(IDS_BL, CLASSES, step())

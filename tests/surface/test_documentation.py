@@ -23,6 +23,7 @@ from PIL import Image
 import demask
 from demask.cli import demask as program
 from demask.cli.train import read_recipe
+from demask.conditioning import Classes
 from demask.generator import Generator
 from demask.guidance import GUIDANCES, SCALES
 from demask.presets import load
@@ -85,7 +86,9 @@ def ten_classes() -> Generator:
     config = replace(tiny_transformer().config, num_classes=len(CIFAR10), grid=(8, 8))
     transformer = ModernMaskGIT(config).eval()
     torch.nn.init.normal_(transformer.head.weight, std=0.5)
-    return Generator("cifar10", tiny_tokenizer(), transformer, CIFAR10)
+    return Generator(
+        "cifar10", tiny_tokenizer(), transformer, Classes("cifar10", transformer, CIFAR10)
+    )
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name)

@@ -11,21 +11,21 @@ from demask.cli import demask
 from demask.cli.options import SETTINGS
 from demask.settings import Settings
 
-MODEL = "--model --tokenizer --device --dtype"
+MODEL = "--model --tokenizer --device --dtype --lora --low-memory"
 SAMPLING = (
     "--steps --schedule --order --noise --noise-decay --temperature --top-k --top-p"
-    " --guidance --guidance-schedule --correction"
+    " --guidance --guidance-schedule --correction --negative --width --height --micro"
 )
 RUN = "--recipe --data --held-out --out --set --init --strict"
 
 COMMANDS = {
     "": "--version",
-    "generate": "--class -n --num-images --seed --batch-size --out --format --trace"
-    f" {MODEL} {SAMPLING}",
-    "inpaint": "--image --mask --box --strength --feather --class -n --num-images --seed --out"
-    f" {MODEL} {SAMPLING}",
-    "outpaint": "--image --left --right --top --bottom --class -n --num-images --seed --out"
-    f" {MODEL} {SAMPLING}",
+    "generate": "prompts --prompts --class -n --num-images --seed --batch-size"
+    f" --out --format --trace {MODEL} {SAMPLING}",
+    "inpaint": "--image --mask --box --strength --feather --prompt --class -n --num-images --seed"
+    f" --out {MODEL} {SAMPLING}",
+    "outpaint": "--image --left --right --top --bottom --prompt --class -n --num-images --seed"
+    f" --out {MODEL} {SAMPLING}",
     "reconstruct": "images --model --tokenizer --device --out",
     "models": "",
     "models list": "",

@@ -24,9 +24,7 @@ def meissonic_from_public(public: Mapping[str, Any]) -> MeissonicConfig:
         raise CheckpointError("config.json: downsample without upsample, or the reverse")
     for name, value in (("patch_size", 1), ("guidance_embeds", False)):
         if public.get(name, value) != value:
-            raise CheckpointError(
-                f"config.json: {name}={public[name]!r}; only {value!r} is known"
-            )
+            raise CheckpointError(f"config.json: {name}={public[name]!r}; only {value!r} is known")
     names = {
         "codebook_size": "codebook_size",
         "vocabulary": "vocab_size",

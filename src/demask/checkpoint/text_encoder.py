@@ -41,6 +41,7 @@ def load_text_encoder(
     words: Path | None = None,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
+    variant: str | None = None,
 ) -> TextEncoder:
     """Load a text encoder.
 
@@ -49,11 +50,14 @@ def load_text_encoder(
         words: holds ``vocab.json`` and ``merges.txt``; by default the same folder.
         dtype: of the weights; by default as they are stored.
         device: where to put it.
+        variant: of the weights' file, such as ``fp16``.
 
     Raises:
         CheckpointError: a part is missing or broken.
     """
-    model = load_model(folder, architecture="clip_text", dtype=dtype, device=device)
+    model = load_model(
+        folder, architecture="clip_text", dtype=dtype, device=device, variant=variant
+    )
     assert isinstance(model, ClipText)
     try:
         vocabulary = load_words(words or folder)

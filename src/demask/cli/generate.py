@@ -8,7 +8,25 @@ from typing import Any
 import click
 
 from demask.cli.command import Command
-from demask.cli.options import CLASS, COUNT, MODEL, SETTINGS, add, load_generator, wishes
+from demask.cli.options import (
+    CLASS,
+    COUNT,
+    MODEL,
+    SETTINGS,
+    add,
+    load_generator,
+    one_or_each,
+    wishes,
+)
+
+PROMPTS = [
+    click.option(
+        "--prompts",
+        "file",
+        type=click.Path(path_type=Path),
+        help="A text file with a prompt a line, after those on the command line.",
+    )
+]
 
 OUTPUT = [
     click.option("--batch-size", type=int, default=64, show_default=True, help="Painted together."),
@@ -30,11 +48,14 @@ OUTPUT = [
 
 
 @click.command(cls=Command)
-@add([CLASS], COUNT, OUTPUT, MODEL, SETTINGS)
+@click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
+@add(PROMPTS, [CLASS], COUNT, OUTPUT, MODEL, SETTINGS)
 def generate(
+    prompts: tuple[str, ...],
+    file: Path | None,
     classes: tuple[str, ...],
     num_images: int | None,
-    seed: int,
+    seeds: tuple[int, ...],
     batch_size: int,
     out: Path,
     kind: str | None,
@@ -43,18 +64,22 @@ def generate(
     tokenizer: str | None,
     device: str | None,
     dtype: str | None,
+    loras: tuple[str, ...],
+    low_memory: bool,
     **settings: Any,
 ) -> None:
-    """Paint pictures.
+    """Paint pictures of prompts, or of classes.
 
     Writes a PNG each and a contact sheet, or one NPZ file for an evaluator.
     Settings that are not given are the model's own; see 'demask models show'.
     """
     kind = kind or ("npz" if out.suffix == ".npz" else "png")
     check_output(out, kind, trace)
-    generator = load_generator(model, tokenizer, device, dtype)
-    conditions = wishes(classes, generator)
-    count = len(generator.wishes(conditions)) if num_images is None else num_images
+    texts = [*prompts, *(read_lines(file) if file else ())]
+    generator = load_generator(model, tokenizer, device, dtype, loras, low_memory)
+    conditions = wishes(texts, classes, generator)
+    seed = one_or_each(seeds)
+    count = len(generator.seeds(seed, len(generator.wishes(conditions)), num_images))
     jobs = generator.jobs(conditions, count, seed, batch_size, **settings)
 
     from demask.bulk.folder import write_folder
@@ -75,6 +100,23 @@ def generate(
         tracing.write(out / "trace.gif")
     noun = "picture" if count == 1 else "pictures"
     click.echo(f"{count} {noun} in {out}")
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not empty.
+
+    Raises:
+        OSError: no such file.
+        ValueError: it is no UTF-8 text, or holds nothing.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no UTF-8 text") from error
+    found = [line for line in lines if line]
+    if not found:
+        raise ValueError(f"{path} holds no prompts")
+    return found
 
 
 def check_output(out: Path, kind: str, trace: bool) -> None:

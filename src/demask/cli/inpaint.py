@@ -10,13 +10,14 @@ import click
 from demask.cli.command import Command
 from demask.cli.edited import IMAGE, open_picture, write_versions
 from demask.cli.options import (
-    ANY_CLASS,
     COUNT,
     FOLDER,
     MODEL,
+    NEW_PART,
     SETTINGS,
     add,
     load_generator,
+    one_or_each,
     wishes,
 )
 
@@ -42,21 +43,24 @@ AREA = [
 
 
 @click.command(cls=Command)
-@add(IMAGE, AREA, [ANY_CLASS], COUNT, FOLDER, MODEL, SETTINGS)
+@add(IMAGE, AREA, NEW_PART, COUNT, FOLDER, MODEL, SETTINGS)
 def inpaint(
     image: Path,
     mask: Path | None,
     box: str | None,
     strength: float | None,
     feather: int | None,
+    prompts: tuple[str, ...],
     classes: tuple[str, ...],
     num_images: int | None,
-    seed: int,
+    seeds: tuple[int, ...],
     out: Path,
     model: str,
     tokenizer: str | None,
     device: str | None,
     dtype: str | None,
+    loras: tuple[str, ...],
+    low_memory: bool,
     **settings: Any,
 ) -> None:
     """Repaint a part of a picture: the white of a mask, a box, or a random part."""
@@ -66,9 +70,10 @@ def inpaint(
         raise ValueError("--feather is for --mask and --box: --strength leaves no edge")
     picture = open_picture(image)
     area = None if strength is not None else open_area(mask, box, picture.size)
-    generator = load_generator(model, tokenizer, device, dtype)
-    conditions = wishes(classes, generator)
-    count = len(conditions or [None]) if num_images is None else num_images
+    generator = load_generator(model, tokenizer, device, dtype, loras, low_memory)
+    conditions = wishes(prompts, classes, generator)
+    seed = one_or_each(seeds)
+    count = len(generator.seeds(seed, len(conditions or [None]), num_images))
     wish = (conditions, count, seed)
 
     from demask import editing

@@ -61,17 +61,23 @@ def facts(generator: Generator) -> list[tuple[str, str]]:
     assert isinstance(tokenizer, nn.Module)
     height, width = generator.size
     rows, columns = generator.transformer.grid
-    names = generator.class_names
-    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     settings = asdict(generator.settings)
     return [
         ("pictures", f"{width}x{height} pixels"),
         ("tokens", f"{columns}x{rows} of {generator.tokenizer.codebook_size} codes"),
         ("transformer", f"{type(transformer).__name__}, {count_parameters(transformer)}"),
         ("tokenizer", f"{type(tokenizer).__name__}, {count_parameters(tokenizer)}"),
-        ("classes", f"{len(names)}: {shown}"),
+        reads(generator),
         *((name.replace("_", " "), text(value)) for name, value in settings.items()),
     ]
+
+
+def reads(generator: Generator) -> tuple[str, str]:
+    """How the model is told what to paint, as a row."""
+    names = generator.class_names
+    if not names:
+        return "reads", "prompts"
+    return "classes", f"{len(names)}: {', '.join(names[:12])}" + ", ..." * (len(names) > 12)
 
 
 def count_parameters(module: object) -> str:
@@ -80,9 +86,11 @@ def count_parameters(module: object) -> str:
 
 
 def text(value: object) -> str:
-    """A setting's value; None is the choice of the selection order."""
+    """A setting's value; None is the choice of the selection order, or of the model."""
     if value is None:
-        return "the order's own"
+        return "its own"
+    if value == "":
+        return "none"
     return (", ".join(value) or "none") if isinstance(value, tuple) else str(value)
 
 

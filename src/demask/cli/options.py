@@ -11,7 +11,8 @@ import click
 from demask.cli.command import Several
 
 if TYPE_CHECKING:
-    from demask.generator import Generator, Wish
+    from demask.conditioning import Wish
+    from demask.generator import Generator
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,8 +31,16 @@ MODEL = [
     click.option(
         "--dtype",
         type=click.Choice(["float32", "bfloat16", "float16"]),
-        help="Of the transformer's weights; default: float32.",
+        help="Of the weights; default: float32.",
     ),
+    click.option(
+        "--lora",
+        "loras",
+        cls=Several,
+        metavar="PATH[:WEIGHT]...",
+        help="Folders of LoRA adapters, as 'demask train lora' writes them.",
+    ),
+    click.option("--low-memory", is_flag=True, help="Slower, in about half the memory."),
 ]
 
 CLASS = click.option(
@@ -39,27 +48,39 @@ CLASS = click.option(
     "classes",
     cls=Several,
     metavar="NAME...",
-    help="Class names or numbers, shown in turn; default: all of them.",
+    help="For a model of classes: names or numbers, shown in turn; default: all of them.",
 )
 
-ANY_CLASS = click.option(
-    "--class",
-    "classes",
-    cls=Several,
-    metavar="NAME...",
-    help="Class names or numbers, shown in turn; default: whatever fits.",
-)
+NEW_PART = [
+    click.option(
+        "--prompt",
+        "prompts",
+        cls=Several,
+        metavar="TEXT...",
+        help="What the new part shows, in turn; default: whatever fits.",
+    ),
+    click.option(
+        "--class",
+        "classes",
+        cls=Several,
+        metavar="NAME...",
+        help="The same for a model of classes: names or numbers.",
+    ),
+]
 
 COUNT = [
     click.option(
-        "-n", "--num-images", type=int, metavar="N", help="How many; default: one a class."
+        "-n", "--num-images", type=int, metavar="N", help="How many; default: one a prompt."
     ),
     click.option(
         "--seed",
+        "seeds",
         type=int,
-        default=0,
-        show_default=True,
-        help="Of the first picture; each next one has the next seed.",
+        cls=Several,
+        metavar="N...",
+        default=(0,),
+        show_default="0",
+        help="Of the first picture, the next ones count on; or one for each.",
     ),
 ]
 
@@ -81,6 +102,14 @@ SETTINGS = [
         metavar="NAME...",
         callback=lambda _context, _option, names: names or None,
         help="Corrections, applied in turn.",
+    ),
+    click.option("--negative", metavar="TEXT", help="What guidance moves away from."),
+    click.option("--width", type=int, metavar="PIXELS", help="Of the picture; default: trained."),
+    click.option("--height", type=int, metavar="PIXELS", help="Of the picture; default: trained."),
+    click.option(
+        "--micro",
+        metavar="NAME=VALUE,...",
+        help="Micro-conditions: width, height, crop_top, crop_left, score.",
     ),
 ]
 
@@ -107,7 +136,12 @@ def add(*groups: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
 
 
 def load_generator(
-    model: str, tokenizer: str | None, device: str | None, dtype: str | None
+    model: str,
+    tokenizer: str | None,
+    device: str | None,
+    dtype: str | None,
+    loras: Sequence[str] = (),
+    low_memory: bool = False,
 ) -> Generator:
     """The generator that the options of `MODEL` name.
 
@@ -119,7 +153,8 @@ def load_generator(
     from demask.presets import load
 
     check_device(device)
-    return load(model, tokenizer, device, getattr(torch, dtype) if dtype else None)
+    weights = getattr(torch, dtype) if dtype else None
+    return load(model, tokenizer, device, weights, loras=loras, low_memory=low_memory)
 
 
 def check_device(name: str | None) -> None:
@@ -137,15 +172,29 @@ def check_device(name: str | None) -> None:
         raise ValueError(f"there is no device '{name}' here; valid: {', '.join(there)}") from None
 
 
-def wishes(classes: Sequence[str], generator: Generator) -> list[Wish] | None:
-    """The classes that ``--class`` names, lists with commas taken apart; None for all.
+def wishes(
+    prompts: Sequence[str], classes: Sequence[str], generator: Generator
+) -> list[Wish] | None:
+    """The prompts, and the classes that ``--class`` names, lists with commas taken apart.
+
+    Returns:
+        What the model understands; None where nothing is named.
 
     Raises:
-        ValueError: an unknown class.
+        ValueError: an unknown class, or classes for a model of prompts.
     """
-    found: list[Wish] = []
+    if classes and not generator.class_names:
+        raise ValueError(f"{generator.name} paints prompts and has no classes: leave --class out")
+    found: list[Wish] = list(prompts)
     for text in classes:
         # a class name may itself hold a comma
         parts = [text] if text in generator.class_names else text.split(",")
-        found += [generator.label(part.strip()) for part in parts if part.strip()]
+        found += [part.strip() for part in parts if part.strip()]
+    for wish in found:
+        generator.conditioner.subject(wish)
     return found or None
+
+
+def one_or_each(seeds: Sequence[int]) -> int | list[int]:
+    """The seed of the first picture, or those of all."""
+    return seeds[0] if len(seeds) == 1 else list(seeds)

@@ -10,13 +10,14 @@ import click
 from demask.cli.command import Command
 from demask.cli.edited import IMAGE, open_picture, write_versions
 from demask.cli.options import (
-    ANY_CLASS,
     COUNT,
     FOLDER,
     MODEL,
+    NEW_PART,
     SETTINGS,
     add,
     load_generator,
+    one_or_each,
     wishes,
 )
 
@@ -32,30 +33,34 @@ MARGINS = [
 
 
 @click.command(cls=Command)
-@add(IMAGE, MARGINS, [ANY_CLASS], COUNT, FOLDER, MODEL, SETTINGS)
+@add(IMAGE, MARGINS, NEW_PART, COUNT, FOLDER, MODEL, SETTINGS)
 def outpaint(
     image: Path,
     left: int,
     right: int,
     top: int,
     bottom: int,
+    prompts: tuple[str, ...],
     classes: tuple[str, ...],
     num_images: int | None,
-    seed: int,
+    seeds: tuple[int, ...],
     out: Path,
     model: str,
     tokenizer: str | None,
     device: str | None,
     dtype: str | None,
+    loras: tuple[str, ...],
+    low_memory: bool,
     **settings: Any,
 ) -> None:
     """Paint what lies around a picture."""
     if not any((left, right, top, bottom)):
         raise ValueError("name where to paint: --left, --right, --top or --bottom PIXELS")
     picture = open_picture(image)
-    generator = load_generator(model, tokenizer, device, dtype)
-    conditions = wishes(classes, generator)
-    count = len(conditions or [None]) if num_images is None else num_images
+    generator = load_generator(model, tokenizer, device, dtype, loras, low_memory)
+    conditions = wishes(prompts, classes, generator)
+    seed = one_or_each(seeds)
+    count = len(generator.seeds(seed, len(conditions or [None]), num_images))
     wish = (conditions, count, seed)
 
     from demask import editing

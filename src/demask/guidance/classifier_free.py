@@ -23,38 +23,51 @@ class ClassifierFree:
 
     Attributes:
         predict: a model that was trained with its condition dropped now and then.
-        unconditional: the condition that stands for none, a batch of 1.
+        unconditional: the condition that stands for none, or a negative prompt: a batch of 1 for
+            all pictures, or one for each.
         scale: s in each step.
-
-    Raises:
-        ValueError: ``unconditional`` is not a batch of 1.
+        together: both passes as one batch; False halves the memory and costs a little time.
     """
 
     predict: Predict
     unconditional: Condition
     scale: Scale
-
-    def __post_init__(self) -> None:
-        if len(self.unconditional) != 1:
-            raise ValueError(
-                f"the unconditional condition is a batch of 1, not of {len(self.unconditional)}"
-            )
+    together: bool = True
 
     def __call__(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
         scale = self.scale(step)
         if scale == 1:
             return self.predict(ids_BL, condition, step)
-        batch = len(ids_BL)
-        nothing = self.unconditional.take(torch.zeros(batch, dtype=torch.long))
+        nothing = self.reference(len(ids_BL))
         if scale == 0:
             return self.predict(ids_BL, nothing, step)
+        if not self.together:
+            first = self.predict(ids_BL, condition, step)
+            reference_BLV = self.predict(ids_BL, nothing, step).logits_BLV
+            guided_BLV = reference_BLV + scale * (first.logits_BLV - reference_BLV)
+            return Prediction(guided_BLV, first.features)
 
         both = self.predict(
             torch.cat([ids_BL, ids_BL]), Condition.join([condition, nothing]), twice(step)
         )
         conditional_BLV, reference_BLV = both.logits_BLV.chunk(2)
-        features = None if both.features is None else both.features[:batch]
+        features = None if both.features is None else both.features[: len(ids_BL)]
         return Prediction(reference_BLV + scale * (conditional_BLV - reference_BLV), features)
+
+    def reference(self, batch: int) -> Condition:
+        """The unconditional condition of a batch.
+
+        Raises:
+            ValueError: it is a batch of neither 1 nor ``batch``.
+        """
+        count = len(self.unconditional)
+        if count not in (1, batch):
+            raise ValueError(
+                f"the unconditional condition is a batch of 1 or of {batch}, not of {count}"
+            )
+        if count == batch:
+            return self.unconditional
+        return self.unconditional.take(torch.zeros(batch, dtype=torch.long))
 
 
 def twice(step: Step) -> Step:

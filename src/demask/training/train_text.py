@@ -136,7 +136,9 @@ class MeissonicRecipe:
     masking: Masking = field(default_factory=Masking)
     optim: Optim = field(default_factory=Optim)
 
-    def config(self, tokens: TokenCache, codebook_size: int, text: ClipTextConfig) -> MeissonicConfig:
+    def config(
+        self, tokens: TokenCache, codebook_size: int, text: ClipTextConfig
+    ) -> MeissonicConfig:
         """The transformer's configuration."""
         return MeissonicConfig(
             codebook_size=codebook_size,
@@ -314,4 +316,3 @@ def epoch(captions: Sequence[tuple[str, ...]], recipe: CaptionRecipe) -> list[in
         rare = any(word in first for word in recipe.rare)
         order += [index] * (1 if rare else recipe.repeat)
     return order
-

@@ -23,7 +23,9 @@ from demask.transformer.clip_text import ClipText
 log = logging.getLogger(__name__)
 
 START, END = "<|startoftext|>", "<|endoftext|>"
-WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+WORDS = (
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+)
 WORD_END = "</w>"
 
 MICRO_CONDITIONS = ("width", "height", "crop_top", "crop_left", "score")
@@ -150,9 +152,7 @@ def learn_words(texts: Iterable[str], vocabulary: int, length: int) -> Words:
     entries = {**learned["vocab"]}
     entries |= {mark: len(entries) + n for n, mark in enumerate((START, END))}
     merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in learned["merges"]]
-    model = BPE(
-        entries, merges, end_of_word_suffix=WORD_END, unk_token=END, fuse_unk=False
-    )
+    model = BPE(entries, merges, end_of_word_suffix=WORD_END, unk_token=END, fuse_unk=False)
     return Words(byte_pairs(model), length)
 
 

@@ -133,9 +133,7 @@ class JointAttention(nn.Module):
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
         self.to_add_out = nn.Linear(width, width)
 
-    def forward(
-        self, text_BTD: Tensor, image_BND: Tensor, rotary: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, text_BTD: Tensor, image_BND: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor]:
         """What text and image take up."""
         text = [split_heads(f(text_BTD), self.heads) for f in self._text]
         image = [split_heads(f(image_BND), self.heads) for f in self._image]

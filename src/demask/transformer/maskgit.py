@@ -214,6 +214,7 @@ class MaskGIT(nn.Module):
         self.codebook_size = config.codebook_size
         self.mask_id = config.vocabulary - 1
         self.grid = config.grid
+        self.resizable, self.grid_multiple = False, 1
         self.embed = Embedding(config)
         self.transformer_layers = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.mlm_layer = Head(config)

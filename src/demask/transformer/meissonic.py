@@ -175,6 +175,7 @@ class Meissonic(nn.Module):
         self.config = config
         self.codebook_size, self.mask_id = config.codebook_size, config.vocabulary - 1
         self.grid = config.grid
+        self.resizable, self.grid_multiple = True, 2 if config.compress else 1
         self.embed = Embed(config)
         self.time_text_embed = TimeTextEmbedding(width)
         micro_width = SINUSOID * MICRO

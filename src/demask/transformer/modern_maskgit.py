@@ -86,6 +86,7 @@ class ModernMaskGIT(nn.Module):
         self.config = config
         self.codebook_size = self.mask_id = config.codebook_size
         self.grid = config.grid
+        self.resizable, self.grid_multiple = True, 1
         self.null_class = config.num_classes
         self.embed = nn.Embedding(config.codebook_size + 1, config.width)
         self.embed_class = nn.Embedding(config.num_classes + 1, config.width)

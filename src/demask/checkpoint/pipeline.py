@@ -1,0 +1,116 @@
+"""A whole model: its networks and vocabulary, from our folders or from the public hub layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from demask.checkpoint.load import CheckpointError, load_model, locate_pipeline, read_metadata
+from demask.checkpoint.read import parse_json
+from demask.checkpoint.text_encoder import load_text_encoder
+from demask.transformer.condition import TextEncoder
+
+OUR_PARTS = ("transformer.safetensors", "tokenizer.safetensors")
+PUBLIC_PARTS = ("transformer", "vqvae", "text_encoder", "tokenizer")
+INDEX = "model_index.json"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The networks of a model.
+
+    Attributes:
+        transformer: ids + condition -> logits.
+        tokenizer: pixels <-> ids.
+        text: of a model that reads prompts.
+        class_names: of a class-conditional one.
+        schedule: the mask schedule that a public layout names.
+    """
+
+    transformer: nn.Module
+    tokenizer: nn.Module
+    text: TextEncoder | None = None
+    class_names: tuple[str, ...] = ()
+    schedule: str | None = None
+
+
+def is_public(model: str, place: Path) -> bool:
+    """Whether a name means a pipeline in the public layout; a hub id might."""
+    return (place / INDEX).is_file() or (not place.exists() and "/" in model)
+
+
+def load_public(
+    model: str, dtype: torch.dtype | None, device: str, variant: str | None = None
+) -> Parts:
+    """Load ``model_index.json`` and the parts that it names.
+
+    Args:
+        model: a folder or a hub id.
+        dtype: of the weights; by default float32.
+        device: where to put them.
+        variant: of the files, such as ``fp16``.
+
+    Raises:
+        CheckpointError: a part is missing or broken; the line says which.
+    """
+    folder = locate_pipeline(model, variant=variant)
+    if absent := [part for part in PUBLIC_PARTS if not (folder / part).is_dir()]:
+        raise CheckpointError(
+            f"{folder} lacks {', '.join(absent)}; a model of prompts needs the folders "
+            f"{', '.join(PUBLIC_PARTS)}"
+        )
+    dtype = dtype or torch.float32
+    options: dict[str, Any] = {"dtype": dtype, "device": device, "variant": variant}
+    transformer = load_model(folder / "transformer", **options)
+    tokenizer = load_model(folder / "vqvae", **options)
+    text = load_text_encoder(folder / "text_encoder", folder / "tokenizer", dtype, device, variant)
+    settings = folder / "scheduler" / "scheduler_config.json"
+    facts = parse_json(settings.read_bytes(), settings) if settings.is_file() else {}
+    mask_id = getattr(transformer, "mask_id", None)
+    if facts.get("mask_token_id", mask_id) != mask_id:
+        raise CheckpointError(
+            f"{settings}: mask_token_id {facts['mask_token_id']}, the transformer's is {mask_id}"
+        )
+    return Parts(transformer, tokenizer, text, schedule=facts.get("masking_schedule"))
+
+
+def load_ours(
+    model: str, place: Path, tokenizer: str | None, dtype: torch.dtype | None, device: str
+) -> Parts:
+    """Load a folder that training wrote, or a transformer checkpoint and a tokenizer.
+
+    Raises:
+        CheckpointError: a part is missing or broken; the line says which.
+    """
+    source, pixels = str(place / OUR_PARTS[0]), tokenizer or str(place / OUR_PARTS[1])
+    if not Path(source).is_file():
+        source = model
+    if tokenizer is None and not Path(pixels).is_file():
+        raise CheckpointError(
+            f"{model} has no tokenizer beside it: a folder needs transformer.safetensors and "
+            "tokenizer.safetensors, or name one (tokenizer=..., --tokenizer)"
+        )
+    transformer = load_model(source, dtype=dtype or torch.float32, device=device)
+    # a half-precision convolution gains little and costs range
+    network = load_model(pixels, dtype=torch.float32, device=device)
+    if hasattr(transformer, "context"):
+        folder = place / "text_encoder"
+        if not folder.is_dir():
+            raise CheckpointError(
+                f"{model} reads prompts and lacks a text encoder: no folder {folder}"
+            )
+        text = load_text_encoder(folder, dtype=dtype or torch.float32, device=device)
+        return Parts(transformer, network, text)
+    return Parts(transformer, network, class_names=class_names(source, transformer))
+
+
+def class_names(source: str, transformer: nn.Module) -> tuple[str, ...]:
+    """The names of the classes: those beside the weights, or their numbers."""
+    count: int = getattr(getattr(transformer, "config", None), "num_classes", 0)
+    named: Sequence[str] = read_metadata(source).get("class_names") or ()
+    return tuple(named) or tuple(map(str, range(count)))

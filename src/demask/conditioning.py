@@ -1,0 +1,175 @@
+"""What a person asks for -> what a transformer reads: classes for one kind of model, words for the other.
+
+Shape legend: B batch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from demask.registry import unknown
+from demask.settings import Settings
+from demask.transformer.condition import TextEncoder, micro_conditions
+from demask.types import Condition, Transformer
+
+Wish = str | int | None
+"""What a picture should show: a prompt, a class name or number; None for anything."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A wish that a model understands.
+
+    Attributes:
+        prompt: in words; the class name for a class, nothing for anything.
+        label: the class number; -1 where there is none.
+    """
+
+    prompt: str = ""
+    label: int = -1
+
+
+class Conditioner(ABC):
+    """How a model is told what to paint.
+
+    Attributes:
+        class_names: of a class-conditional model; () for one that reads prompts.
+    """
+
+    class_names: tuple[str, ...] = ()
+
+    @abstractmethod
+    def default_wishes(self) -> list[Wish]:
+        """What is painted where nothing is asked for."""
+
+    @abstractmethod
+    def subject(self, wish: Wish) -> Subject:
+        """Understand a wish.
+
+        Raises:
+            ValueError: the model knows nothing of the kind.
+        """
+
+    @abstractmethod
+    def check(self, settings: Settings) -> None:
+        """Raise a ValueError for settings that this kind of model does not have."""
+
+    @abstractmethod
+    def condition(
+        self, subjects: Sequence[Subject], size: tuple[int, int], settings: Settings
+    ) -> Condition:
+        """What the transformer reads; ``size`` is height and width in pixels."""
+
+    @abstractmethod
+    def reference(self, size: tuple[int, int], settings: Settings) -> Condition:
+        """What classifier-free guidance moves away from, a batch of 1."""
+
+
+@dataclass(frozen=True)
+class Classes(Conditioner):
+    """Class names and numbers.
+
+    Attributes:
+        name: of the model, for messages.
+        transformer: reads ``class_ids`` (B).
+        class_names: in the order of their numbers.
+    """
+
+    name: str
+    transformer: Transformer
+    class_names: tuple[str, ...]
+
+    def default_wishes(self) -> list[Wish]:
+        """All classes in turn."""
+        return list(range(len(self.class_names)))
+
+    def subject(self, wish: Wish) -> Subject:
+        """A class by name or number, or any class."""
+        if wish is None or wish == "":
+            return Subject()
+        if isinstance(wish, str) and not wish.lstrip("-").isdigit():
+            if wish not in self.class_names:
+                raise ValueError(unknown("class", wish, self.class_names))
+            return Subject(wish, self.class_names.index(wish))
+        number = int(wish)
+        if not 0 <= number < len(self.class_names):
+            raise ValueError(
+                f"class {number} is out of range; valid: 0 to {len(self.class_names) - 1}"
+            )
+        return Subject(self.class_names[number], number)
+
+    def check(self, settings: Settings) -> None:
+        """No words, so no negative ones."""
+        for name in ("negative", "micro"):
+            if getattr(settings, name):
+                raise ValueError(f"{self.name} paints classes; '{name}' is for models of prompts")
+
+    def condition(
+        self, subjects: Sequence[Subject], size: tuple[int, int], settings: Settings
+    ) -> Condition:
+        """``class_ids`` (B); any class is the unconditional one."""
+        class_ids_B = torch.tensor([s.label for s in subjects], device=self._device)
+        if (class_ids_B < 0).any():
+            anything_1 = self.reference(size, settings)["class_ids"]
+            class_ids_B = torch.where(class_ids_B < 0, anything_1, class_ids_B)
+        return Condition({"class_ids": class_ids_B})
+
+    def reference(self, size: tuple[int, int], settings: Settings) -> Condition:
+        """The condition of any class.
+
+        Raises:
+            ValueError: the model was trained without class dropout.
+        """
+        make: Any = getattr(self.transformer, "unconditional", None)
+        if make is None:
+            raise ValueError(
+                f"{self.name} was trained without class dropout: name a class, keep guidance at 1"
+            )
+        nothing: Condition = make()
+        return nothing
+
+    @property
+    def _device(self) -> torch.device:
+        assert isinstance(self.transformer, nn.Module)
+        return next(self.transformer.parameters()).device
+
+
+@dataclass(frozen=True)
+class Prompts(Conditioner):
+    """Words, read once for all steps, with micro-conditions (arXiv 2410.08261, section 2.3).
+
+    Attributes:
+        text: the text encoder.
+    """
+
+    text: TextEncoder
+
+    def default_wishes(self) -> list[Wish]:
+        """The empty prompt."""
+        return [""]
+
+    def subject(self, wish: Wish) -> Subject:
+        """Any text; a number is its digits."""
+        return Subject("" if wish is None else str(wish))
+
+    def check(self, settings: Settings) -> None:
+        """The names of micro-conditions."""
+        micro_conditions(1, 1, settings.micro)
+
+    def condition(
+        self, subjects: Sequence[Subject], size: tuple[int, int], settings: Settings
+    ) -> Condition:
+        """``states`` (B, T, D), ``pooled`` (B, P) and ``micro`` (B, 5)."""
+        tensors = self.text.encode([subject.prompt for subject in subjects])
+        micro_15 = micro_conditions(*size, settings.micro).to(tensors["pooled"].device)
+        return Condition({**tensors, "micro": micro_15.expand(len(subjects), -1)})
+
+    def reference(self, size: tuple[int, int], settings: Settings) -> Condition:
+        """The negative prompt, or the empty one."""
+        return self.condition([Subject(settings.negative or "")], size, settings)
