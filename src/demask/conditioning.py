@@ -1,4 +1,4 @@
-"""What a person asks for -> what a transformer reads: classes for one kind of model, words for the other.
+"""What a person asks for -> what a transformer reads: classes or words.
 
 Shape legend: B batch.
 """

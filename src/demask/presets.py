@@ -56,7 +56,7 @@ PUBLIC_SETTINGS = Settings(
     noise=2.0,
     noise_decay="endpoints",
     guidance=9.0,
-    negative="low quality, low resolution, blurry, distorted, watermark, signature, text, artifacts",
+    negative="low quality, low resolution, blurry, distorted, watermark, signature, artifacts",
 )
 """Meissonic's released sampling (arXiv 2410.08261): 64 steps, guidance 9, a negative prompt."""
 

@@ -29,7 +29,7 @@ WORDS = (
 WORD_END = "</w>"
 
 MICRO_CONDITIONS = ("width", "height", "crop_top", "crop_left", "score")
-"""The micro-conditions in the order in which the model reads them (arXiv 2410.08261, section 2.3)."""
+"""In the order in which the model reads them (arXiv 2410.08261, section 2.3)."""
 
 USUAL_SCORE = 6.0
 
