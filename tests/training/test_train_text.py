@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 
 from demask.checkpoint.text_encoder import load_text_encoder
 from demask.config import load_toml, override, parse
+from demask.training.captioned import CaptionRecipe, epoch
 from demask.training.commands import (
     MaskedTraining,
     TokenizerTraining,
     train_masked,
     train_tokenizer,
 )
-from demask.training.train_text import CaptionRecipe, epoch
 
 RECIPE = """
 [views]
