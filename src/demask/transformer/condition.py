@@ -19,6 +19,7 @@ from torch import Tensor
 
 from demask.registry import unknown
 from demask.transformer.clip_text import ClipText
+from demask.types import MICRO_CONDITIONS, USUAL_SCORE
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +28,6 @@ WORDS = (
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 )
 WORD_END = "</w>"
-
-MICRO_CONDITIONS = ("width", "height", "crop_top", "crop_left", "score")
-"""In the order in which the model reads them (arXiv 2410.08261, section 2.3)."""
-
-USUAL_SCORE = 6.0
 
 
 class Words:

@@ -33,7 +33,7 @@ class Sizes:
 
 
 def rotary_axes(texts: int, grid: Grid, axes: tuple[int, int, int], like: Tensor) -> Tensor:
-    """Cosines and sines (2, N, K / 2) of positions on three axes, on the device of ``like``.
+    """Turns of unit length, complex (N, K / 2), of positions on three axes; on ``like``'s device.
 
     Text stands at (0, 0, 0), the image token of row r and column c at (0, r, c), whatever the
     picture's size.
@@ -42,20 +42,25 @@ def rotary_axes(texts: int, grid: Grid, axes: tuple[int, int, int], like: Tensor
         *(torch.arange(n, device=like.device) for n in grid), indexing="ij"
     )
     place_N3 = torch.stack([torch.zeros_like(row), row, column], dim=-1).flatten(0, 1)
-    place_N3 = torch.cat([place_N3.new_zeros(texts, 3), place_N3]).double()
+    place_N3 = torch.cat([place_N3.new_zeros(texts, 3), place_N3]).float()
     angles = []
     for axis, channels in enumerate(axes):
-        even = torch.arange(0, channels, 2, device=like.device, dtype=torch.float64)
+        even = torch.arange(0, channels, 2, device=like.device)
         angles.append(place_N3[:, axis, None] * THETA ** (-even / channels))
     angle_NK = torch.cat(angles, dim=-1)
-    return torch.stack([angle_NK.cos(), angle_NK.sin()]).float()
+    return torch.polar(torch.ones_like(angle_NK), angle_NK)
 
 
-def rotate(x_BHNK: Tensor, rotary: Tensor) -> Tensor:
-    """Turn channels 2k and 2k + 1 together by the angle of their position."""
-    cos, sin = rotary.to(x_BHNK.dtype)
-    even, odd = x_BHNK.unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
+def rotate(x_BNHK: Tensor, turns_NK: Tensor) -> Tensor:
+    """Turn channels 2k and 2k + 1 together, as one complex number, by their position's angle."""
+    pairs, turns_N1K = x_BNHK.unflatten(-1, (-1, 2)), turns_NK[:, None]
+    if torch.is_grad_enabled():  # complex numbers are not for compilers
+        even, odd = pairs.unbind(-1)
+        cos, sin = turns_N1K.real.to(even.dtype), turns_N1K.imag.to(even.dtype)
+        return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
+    whole = pairs if pairs.dtype == torch.float64 else pairs.float()
+    turned = torch.view_as_real(torch.view_as_complex(whole) * turns_N1K)
+    return turned.flatten(-2).to(x_BNHK.dtype)
 
 
 def finite(x: Tensor) -> Tensor:
@@ -63,9 +68,26 @@ def finite(x: Tensor) -> Tensor:
     return x.clamp(-65504, 65504) if x.dtype == torch.float16 else x
 
 
-def split_heads(x_BND: Tensor, heads: int) -> Tensor:
-    """(B, N, D) -> (B, H, N, K)."""
-    return x_BND.unflatten(-1, (heads, -1)).transpose(1, 2)
+def attend(q_BNHK: Tensor, k_BNHK: Tensor, v_BNHK: Tensor, turns_NK: Tensor) -> Tensor:
+    """Attention with rotary positions, (B, N, D)."""
+    q, k = rotate(q_BNHK, turns_NK), rotate(k_BNHK, turns_NK)
+    q, k, v = (x_BNHK.transpose(1, 2) for x_BNHK in (q, k, v_BNHK))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+class HeadNorm(nn.RMSNorm):
+    """RMS norm of each head's channels (queries and keys)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape in and out; in three passes over the data where torch would make five."""
+        if torch.is_grad_enabled() or x.dtype not in (torch.float32, torch.float64):
+            return super().forward(x)
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        inverse = length.square_().div_(x.shape[-1]).add_(1e-6).rsqrt_()
+        return (x * inverse).mul_(self.weight)
 
 
 class Modulated(nn.Module):
@@ -90,7 +112,13 @@ class Modulated(nn.Module):
 
 def modulate(x_BND: Tensor, shift_B1D: Tensor, scale_B1D: Tensor) -> Tensor:
     """Layer norm without weights, then scale and shift."""
-    return F.layer_norm(x_BND, x_BND.shape[-1:], eps=1e-6) * (1 + scale_B1D) + shift_B1D
+    normed_BND = F.layer_norm(x_BND, x_BND.shape[-1:], eps=1e-6)
+    return torch.addcmul(shift_B1D, normed_BND, 1 + scale_B1D)
+
+
+def join(x_BND: Tensor, gate_B1D: Tensor, branch_BND: Tensor) -> Tensor:
+    """A residual stream that takes a gated branch in."""
+    return finite(torch.addcmul(x_BND, gate_B1D, branch_BND))
 
 
 class TanhGELU(nn.Module):
@@ -129,19 +157,18 @@ class JointAttention(nn.Module):
         for name in ("to_q", "to_k", "to_v", "add_q_proj", "add_k_proj", "add_v_proj"):
             setattr(self, name, nn.Linear(width, width))
         for name in ("norm_q", "norm_k", "norm_added_q", "norm_added_k"):
-            setattr(self, name, nn.RMSNorm(head, eps=1e-6))
+            setattr(self, name, HeadNorm(head))
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
         self.to_add_out = nn.Linear(width, width)
 
     def forward(self, text_BTD: Tensor, image_BND: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor]:
         """What text and image take up."""
-        text = [split_heads(f(text_BTD), self.heads) for f in self._text]
-        image = [split_heads(f(image_BND), self.heads) for f in self._image]
-        q = torch.cat([self.norm_added_q(text[0]), self.norm_q(image[0])], dim=2)
-        k = torch.cat([self.norm_added_k(text[1]), self.norm_k(image[1])], dim=2)
-        v = torch.cat([text[2], image[2]], dim=2)
-        mixed = F.scaled_dot_product_attention(rotate(q, rotary), rotate(k, rotary), v)
-        mixed_BND = mixed.transpose(1, 2).flatten(2)
+        text = [f(text_BTD).unflatten(-1, (self.heads, -1)) for f in self._text]
+        image = [f(image_BND).unflatten(-1, (self.heads, -1)) for f in self._image]
+        q = torch.cat([self.norm_added_q(text[0]), self.norm_q(image[0])], dim=1)
+        k = torch.cat([self.norm_added_k(text[1]), self.norm_k(image[1])], dim=1)
+        v = torch.cat([text[2], image[2]], dim=1)
+        mixed_BND = attend(q, k, v, rotary)
         texts = text_BTD.shape[1]
         return self.to_add_out(mixed_BND[:, :texts]), self.to_out[0](mixed_BND[:, texts:])
 
@@ -174,14 +201,14 @@ class MultiModalBlock(nn.Module):
         taken_BTD, taken_BND = self.attn(
             modulate(text_BTD, shift_t, scale_t), modulate(image_BND, shift_i, scale_i), rotary
         )
-        text_BTD = self.think(text_BTD + gate_t * taken_BTD, self.ff_context, mlp_t)
-        return text_BTD, self.think(image_BND + gate_i * taken_BND, self.ff, mlp_i)
+        text_BTD = self.think(join(text_BTD, gate_t, taken_BTD), self.ff_context, mlp_t)
+        return text_BTD, self.think(join(image_BND, gate_i, taken_BND), self.ff, mlp_i)
 
     @staticmethod
     def think(x_BND: Tensor, mlp: nn.Module, modulation: list[Tensor]) -> Tensor:
         """The MLP's branch."""
         shift_B1D, scale_B1D, gate_B1D = modulation
-        return finite(x_BND + gate_B1D * mlp(modulate(x_BND, shift_B1D, scale_B1D)))
+        return join(x_BND, gate_B1D, mlp(modulate(x_BND, shift_B1D, scale_B1D)))
 
 
 class SelfAttention(nn.Module):
@@ -193,14 +220,15 @@ class SelfAttention(nn.Module):
         self.to_q = nn.Linear(sizes.width, sizes.width)
         self.to_k = nn.Linear(sizes.width, sizes.width)
         self.to_v = nn.Linear(sizes.width, sizes.width)
-        self.norm_q = nn.RMSNorm(sizes.head_width, eps=1e-6)
-        self.norm_k = nn.RMSNorm(sizes.head_width, eps=1e-6)
+        self.norm_q = HeadNorm(sizes.head_width)
+        self.norm_k = HeadNorm(sizes.head_width)
 
     def forward(self, x_BND: Tensor, rotary: Tensor) -> Tensor:
         """Same shape in and out."""
-        q, k, v = (split_heads(f(x_BND), self.heads) for f in (self.to_q, self.to_k, self.to_v))
-        q, k = rotate(self.norm_q(q), rotary), rotate(self.norm_k(k), rotary)
-        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        q, k, v = (
+            f(x_BND).unflatten(-1, (self.heads, -1)) for f in (self.to_q, self.to_k, self.to_v)
+        )
+        return attend(self.norm_q(q), self.norm_k(k), v, rotary)
 
 
 class SingleBlock(nn.Module):
@@ -220,4 +248,13 @@ class SingleBlock(nn.Module):
         seen_BND = modulate(x_BND, shift_B1D, scale_B1D)
         thought = F.gelu(self.proj_mlp(seen_BND), approximate="tanh")
         taken = self.attn(seen_BND, rotary)
-        return finite(x_BND + gate_B1D * self.proj_out(torch.cat([taken, thought], dim=-1)))
+        return join(x_BND, gate_B1D, self.project(taken, thought))
+
+    def project(self, taken_BND: Tensor, thought_BNM: Tensor) -> Tensor:
+        """The shared output projection, without joining its two inputs in memory first."""
+        if type(self.proj_out) is not nn.Linear or torch.is_grad_enabled():
+            return self.proj_out(torch.cat([taken_BND, thought_BNM], dim=-1))
+        width, weight = taken_BND.shape[-1], self.proj_out.weight
+        out_RD = F.linear(taken_BND.flatten(0, 1), weight[:, :width], self.proj_out.bias)
+        out_RD.addmm_(thought_BNM.flatten(0, 1), weight[:, width:].T)
+        return out_RD.view_as(taken_BND)

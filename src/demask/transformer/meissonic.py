@@ -123,7 +123,7 @@ class TimeTextEmbedding(nn.Module):
 
 
 class Embed(nn.Module):
-    """Ids -> feature maps."""
+    """Ids -> vectors."""
 
     def __init__(self, config: MeissonicConfig) -> None:
         super().__init__()
@@ -132,27 +132,45 @@ class Embed(nn.Module):
         self.layer_norm = nn.RMSNorm(embed_width, eps=1e-6)
         self.conv = nn.Conv2d(embed_width, config.width, 1, bias=False)
 
-    def forward(self, ids_BHW: Tensor) -> Tensor:
-        """(B, D, H, W)."""
-        return self.conv(self.layer_norm(self.embeddings(ids_BHW)).movedim(-1, 1))
+    def forward(self, ids_BL: Tensor) -> Tensor:
+        """(B, L, D)."""
+        x_BLD = self.layer_norm(self.embeddings(ids_BL))
+        return F.linear(x_BLD, self.conv.weight[:, :, 0, 0])
 
 
-class Resample(nn.Module):
-    """Feature compression's norm and 2x2 convolution, down or (transposed) up (section 2.2)."""
+class Downsample(nn.Module):
+    """Feature compression: 2x2 ids become a token (section 2.2)."""
 
-    def __init__(self, width: int, up: bool) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.RMSNorm(width, eps=1e-6)
-        kind = nn.ConvTranspose2d if up else nn.Conv2d
-        self.conv = kind(width, width, 2, stride=2, bias=False)
+        self.conv = nn.Conv2d(width, width, 2, stride=2, bias=False)
 
-    def forward(self, x_BDHW: Tensor) -> Tensor:
-        """Half or twice the rows and columns."""
-        return self.conv(self.norm(x_BDHW.movedim(1, -1)).movedim(-1, 1))
+    def forward(self, x_BLD: Tensor, grid: Grid) -> Tensor:
+        """(B, L, D) -> (B, L / 4, D): the strided convolution as a matrix product."""
+        cells = self.norm(x_BLD).unflatten(1, (grid[0] // 2, 2, grid[1] // 2, 2))
+        patch_BNX = cells.transpose(2, 3).flatten(3).flatten(1, 2)
+        return F.linear(patch_BNX, self.conv.weight.permute(0, 2, 3, 1).flatten(1))
+
+
+class Upsample(nn.Module):
+    """Feature compression's way back: a token becomes 2x2 ids."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.conv = nn.ConvTranspose2d(width, width, 2, stride=2, bias=False)
+
+    def forward(self, x_BND: Tensor, grid: Grid) -> Tensor:
+        """(B, L / 4, D) -> (B, L, D): the transposed convolution as a matrix product."""
+        weight = self.conv.weight.permute(2, 3, 1, 0).flatten(0, 2)
+        patch_BNX = F.linear(self.norm(x_BND), weight)
+        cells = patch_BNX.unflatten(1, (grid[0] // 2, grid[1] // 2)).unflatten(3, (2, 2, -1))
+        return cells.transpose(2, 3).flatten(1, 4)
 
 
 class Head(nn.Module):
-    """Feature maps -> logits over the codebook."""
+    """Vectors -> logits over the codebook."""
 
     def __init__(self, config: MeissonicConfig) -> None:
         super().__init__()
@@ -194,8 +212,8 @@ class Meissonic(nn.Module):
         self.project_from_hidden_norm = nn.RMSNorm(width, eps=1e-6)
         self.project_from_hidden = nn.Linear(width, width, bias=False)
         if config.compress:
-            self.down_block = nn.ModuleDict({"downsample": Resample(width, up=False)})
-            self.up_block = nn.ModuleDict({"upsample": Resample(width, up=True)})
+            self.down_block = nn.ModuleDict({"downsample": Downsample(width)})
+            self.up_block = nn.ModuleDict({"upsample": Upsample(width)})
         self.mlm_layer = Head(config)
         self.reset()
 
@@ -229,16 +247,14 @@ class Meissonic(nn.Module):
             ValueError: a grid that feature compression cannot halve.
         """
         check_even(grid, self.config.compress)
-        x_BDHW = self.embed(ids_BL.unflatten(1, grid))
+        x_BND, tokens = self.embed(ids_BL), grid
         if self.config.compress:
-            x_BDHW = self.down_block["downsample"](x_BDHW)
-        image_BND = self.project_to_hidden(
-            self.project_to_hidden_norm(x_BDHW.flatten(2).transpose(1, 2))
-        )
+            x_BND, tokens = self.down_block["downsample"](x_BND, grid), (grid[0] // 2, grid[1] // 2)
+        image_BND = self.project_to_hidden(self.project_to_hidden_norm(x_BND))
         text_BTD, pooled_BD = self.context(condition)
         vector_BD = F.silu(self.time_text_embed(time_B, pooled_BD))
         texts = text_BTD.shape[1]
-        rotary = rotary_axes(texts, (x_BDHW.shape[2], x_BDHW.shape[3]), self.config.axes, ids_BL)
+        rotary = rotary_axes(texts, tokens, self.config.axes, ids_BL)
         for block in self.transformer_blocks:
             text_BTD, image_BND = block(text_BTD, image_BND, vector_BD, rotary)
         x_BND = torch.cat([text_BTD, image_BND], dim=1)
@@ -250,9 +266,7 @@ class Meissonic(nn.Module):
         """Hidden states of the image tokens -> logits of the ids (B, L, V)."""
         x_BND = self.project_from_hidden(self.project_from_hidden_norm(features_BND))
         if self.config.compress:
-            tokens = (grid[0] // 2, grid[1] // 2)
-            x_BDHW = x_BND.transpose(1, 2).unflatten(2, tokens)
-            x_BND = self.up_block["upsample"](x_BDHW).flatten(2).transpose(1, 2)
+            x_BND = self.up_block["upsample"](x_BND, grid)
         return self.mlm_layer(finite(x_BND))
 
     def forward(
