@@ -86,6 +86,13 @@ class Prediction:
     features: Tensor | None = None
 
 
+MICRO_CONDITIONS = ("width", "height", "crop_top", "crop_left", "score")
+"""What a text-to-image model is told of a picture beside its words, in the order in which it reads
+them (Meissonic, arXiv 2410.08261, section 2.3)."""
+
+USUAL_SCORE = 6.0
+"""The preference score of a picture of which none is known."""
+
 Predict = Callable[["Tensor", Condition, Step], Prediction]
 """The one seam: ``(ids_BL, condition, step) -> Prediction``. A guidance is Predict -> Predict."""
 

@@ -112,3 +112,28 @@ def test_other_captions_make_other_pictures(root: Path) -> None:
     (root / "x/a.txt").write_text("a cat")
     assert len({bare, before, ImageFolder(root).fingerprint}) == 3
     assert ImageFolder(root, caption_columns=[]).fingerprint == bare
+
+
+def test_scores_stand_in_the_table(root: Path) -> None:
+    table = root / "metadata.csv"
+    table.write_text(
+        "file_name,text,score\nx/a.png,a dog,6.5\nx/b/c.d.jpg,a ship,\nx/a.png,a hound,\n"
+    )
+    folder = ImageFolder(root)
+    assert [folder[i].score for i in range(2)] == [6.5, None]
+    assert folder[0].captions == ("a dog", "a hound")
+    before = folder.fingerprint
+    table.write_text("file_name,text,score\nx/a.png,a dog,0\nx/b/c.d.jpg,a ship,7\n")
+    assert ImageFolder(root).scores == [0.0, 7.0]
+    assert ImageFolder(root).fingerprint != before
+    table.write_text("file_name,text,score\nx/a.png,a dog,best\nx/b/c.d.jpg,a ship,7\n")
+    with pytest.raises(ValueError, match="metadata.csv: a score must be a number, not 'best'"):
+        ImageFolder(root)
+
+
+def test_an_unscored_table_makes_the_same_pictures_as_one_without_the_column(root: Path) -> None:
+    table = root / "metadata.csv"
+    table.write_text("file_name,text\nx/a.png,a dog\nx/b/c.d.jpg,a ship\n")
+    before = ImageFolder(root).fingerprint
+    table.write_text("file_name,text,score\nx/a.png,a dog,\nx/b/c.d.jpg,a ship,\n")
+    assert ImageFolder(root).fingerprint == before

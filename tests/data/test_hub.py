@@ -81,3 +81,12 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_
     (tmp_path / "a.parquet").write_bytes(b"")
     with pytest.raises(ValueError, match=r"pip install 'demask\[train\]'"):
         open_pictures(tmp_path)
+
+
+def test_scores(encode: object) -> None:
+    dataset = made(encode, None).add_column("score", [6.5, None])
+    pictures = HubPictures(dataset, "hf:a/b")
+    assert (pictures[0].score, pictures.scores) == (6.5, [6.5, None])
+    bad = made(encode, None).add_column("score", ["6", "good"])
+    with pytest.raises(ValueError, match="hf:a/b: a score must be a number, not 'good'"):
+        HubPictures(bad, "hf:a/b")

@@ -154,3 +154,24 @@ def test_other_captions_make_other_pictures(tmp_path: Path, encode: object) -> N
     path = write(tmp_path / "a.parquet", colours(2, encode), None, text=["x", "y"])
     every = [ParquetPictures([path], caption_columns=columns) for columns in (None, ["text"], [])]
     assert every[0].fingerprint == every[1].fingerprint != every[2].fingerprint
+
+
+def test_scores(tmp_path: Path, encode: object) -> None:
+    path = write(tmp_path / "a.parquet", colours(3, encode), None, score=[6.5, None, 7.0])
+    pictures = ParquetPictures([path])
+    assert [pictures[i].score for i in range(3)] == [6.5, None, 7.0]
+    assert pictures.fingerprint == ParquetPictures([path]).fingerprint
+    path = write(tmp_path / "b.parquet", colours(2, encode), None, score=["6", "good"])
+    with pytest.raises(ValueError, match="b.parquet: a score must be a number, not 'good'"):
+        ParquetPictures([path])
+    bare = ParquetPictures([write(tmp_path / "c.parquet", colours(1, encode), None)])
+    assert bare[0].score is None
+
+
+def test_other_scores_make_other_pictures(tmp_path: Path, encode: object) -> None:
+    pictures = ParquetPictures([write(tmp_path / "a.parquet", colours(2, encode), None)])
+    bare = pictures.fingerprint
+    pictures.scores = [None, 5.0]
+    scored = pictures.fingerprint
+    pictures.scores = [5.0, None]
+    assert len({bare, scored, pictures.fingerprint}) == 3

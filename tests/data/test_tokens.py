@@ -171,3 +171,32 @@ def test_a_cache_from_before_groups_and_captions_loads(tmp_path: Path) -> None:
     old = load_tokens(folder)
     assert (old.grid, old.captions) == (cache.grid, ((),) * 7)
     assert np.array_equal(old.ids, cache.ids)
+
+
+class Liked(Noise):
+    """Seven pictures of noise, 16 pixels wide and 20 high; the odd ones have a score."""
+
+    def __getitem__(self, index: int) -> Picture:
+        score = index / 2 if index % 2 else None
+        return dataclasses.replace(super().__getitem__(index), score=score)
+
+
+def test_micro_conditions_are_kept(tmp_path: Path) -> None:
+    cache = build_tokens(tiny_tokenizer(), Liked(), VIEWS, tmp_path, batch_size=3)
+    assert cache.micro is not None
+    assert cache.micro.dtype == np.float32
+    assert cache.micro.tolist() == [
+        [16, 16, 2, 0, index / 2 if index % 2 else 6] for index in range(7)
+    ]
+    file = tmp_path / cache.fingerprint / "micro.npy"
+    np.save(file, cache.micro[:, :4])
+    with pytest.raises(ValueError, match="micro.npy holds numbers of shape"):
+        load_tokens(file.parent)
+    file.unlink()
+    assert load_tokens(file.parent).micro is None
+
+
+def test_micro_conditions_follow_the_picture_into_its_group(tmp_path: Path) -> None:
+    cache = build_tokens(tiny_tokenizer(), Shapes(), BUCKETS, tmp_path, batch_size=3)
+    assert cache.micro is not None
+    assert cache.micro[:, :2].tolist() == [[24, 16]] * 4 + [[16, 20]] * 3

@@ -50,3 +50,25 @@ def test_buckets_that_make_no_sense() -> None:
         Views(size=8, buckets=((16, 0),))
     with pytest.raises(ValueError, match="count must be at least 1, not 0"):
         Views(size=8, count=0)
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [
+        ((16, 16), (16, 16, 0, 0)),
+        ((640, 640), (16, 16, 0, 0)),  # reduced: nothing of the picture is missing
+        ((8, 8), (8, 8, 0, 0)),  # enlarged, so it is known to be small
+        ((32, 16), (16, 16, 0, 8)),
+        ((16, 64), (16, 16, 24, 0)),
+        ((64, 32), (16, 16, 0, 8)),  # 16 of 64 pixels are cut off at the left, half as many here
+        ((12, 8), (12, 8, 0, 4)),
+    ],
+)
+def test_what_a_model_is_told_of_a_picture(size: tuple[int, int], told: tuple) -> None:
+    assert Views(size=16).micro(noise(*size)) == told
+
+
+def test_a_bucket_keeps_what_a_square_would_cut_off() -> None:
+    views = Views(size=16, buckets=BUCKETS)
+    assert views.micro(noise(240, 160)) == (24, 16, 0, 0)
+    assert views.micro(noise(160, 480)) == (16, 24, 12, 0)

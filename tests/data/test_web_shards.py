@@ -121,3 +121,24 @@ def test_the_fingerprint_follows_the_labels(tmp_path: Path, encode: object) -> N
     before = WebShards([path], ["a", "b"]).fingerprint
     pack(path, {"1.png": encode(), "1.cls": b"1"})
     assert WebShards([path], ["a", "b"]).fingerprint != before
+
+
+def test_scores_are_in_the_json(tmp_path: Path, encode: object) -> None:
+    path = pack(
+        tmp_path / "0.tar",
+        {
+            "1.png": encode(),
+            "1.txt": b"a dog",
+            "1.json": b'{"score": 6.5}',
+            "2.png": encode(),
+            "2.json": b'{"text": "a ship", "score": null}',
+            "3.png": encode(),
+            "4.png": encode(),
+            "4.json": b'{"score": "good"}',
+        },
+    )
+    shards = WebShards([path])
+    assert [shards[i].score for i in range(3)] == [6.5, None, None]
+    assert shards[0].captions == ("a dog",)
+    with pytest.raises(UnreadablePictureError, match="4.json: a score must be a number"):
+        shards[3]

@@ -1,28 +1,41 @@
-"""Captions in a folder of pictures: a text file beside each, or one table for all of them."""
+"""Captions in a folder of pictures: a text file beside each, or one table for all of them.
+
+A table may also hold preference scores.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path, PurePosixPath
 
 from demask.data.caption_columns import MAIN_COLUMNS, choose_columns, join_cells
+from demask.data.scores import SCORE_COLUMN, read_score
 
 TABLES = ("metadata.csv", "metadata.jsonl")
 FILE_COLUMN = "file_name"
 
 
+@dataclass(frozen=True)
+class Said:
+    """What is written of a picture: its captions, and how much people like it."""
+
+    captions: tuple[str, ...] = ()
+    score: float | None = None
+
+
 def read_caption_files(
     root: Path, names: Sequence[str], texts: Sequence[Path], wanted: Sequence[str] | None
-) -> list[tuple[str, ...]]:
-    """The captions of each picture, which either all have some or none has.
+) -> list[Said]:
+    """What is written of each picture; either all have captions or none has.
 
-    They are the rows of ``metadata.csv`` or ``metadata.jsonl`` in the folder, with a column
-    ``file_name`` and those of `choose_columns`; several rows of a picture add up. Without such a
-    table they are the lines of ``name.txt`` beside ``name.png``. Texts don't count as long as none
-    of them belongs to a picture.
+    It stands in the rows of ``metadata.csv`` or ``metadata.jsonl`` in the folder, with the columns
+    ``file_name`` and those of `choose_columns`, and maybe ``score``; several rows of a picture add
+    up, and the last score counts. Without such a table the captions are the lines of ``name.txt``
+    beside ``name.png``. Texts don't count as long as none of them belongs to a picture.
 
     Args:
         root: the folder.
@@ -35,7 +48,7 @@ def read_caption_files(
             that can't be read or lacks a column.
     """
     if wanted is not None and not wanted:
-        return [()] * len(names)
+        return [Said()] * len(names)
     tables = [root / name for name in TABLES if (root / name).is_file()]
     if len(tables) > 1:
         raise ValueError(f"{root} holds {' and '.join(TABLES)}; remove one of them")
@@ -43,16 +56,14 @@ def read_caption_files(
         columns = ", ".join(map(repr, wanted))
         raise ValueError(f"{root} holds no {' or '.join(TABLES)} with the columns {columns}")
     found = read_table(tables[0], names, wanted) if tables else read_texts(root, names, texts)
-    captions = [found.get(name, ()) for name in names]
-    bare = [name for name, own in zip(names, captions, strict=True) if not own]
+    written = [found.get(name, Said()) for name in names]
+    bare = [name for name, own in zip(names, written, strict=True) if not own.captions]
     if 0 < len(bare) < len(names):
         raise ValueError(f"{root}: {len(bare)} of {len(names)} pictures have no caption: {bare[0]}")
-    return captions
+    return written
 
 
-def read_texts(
-    root: Path, names: Sequence[str], texts: Sequence[Path]
-) -> dict[str, tuple[str, ...]]:
+def read_texts(root: Path, names: Sequence[str], texts: Sequence[Path]) -> dict[str, Said]:
     """The lines of each text file, by the name of the picture that it stands beside."""
     by_stem = {path.relative_to(root).with_suffix("").as_posix(): path for path in texts}
     stem_of = {name: PurePosixPath(name).with_suffix("").as_posix() for name in names}
@@ -62,16 +73,14 @@ def read_texts(
     if orphans:
         raise ValueError(f"{by_stem[orphans[0]]} has no picture beside it")
     return {
-        name: join_cells([read_text(by_stem[stem]).splitlines()])
+        name: Said(join_cells([read_text(by_stem[stem]).splitlines()]))
         for name, stem in stem_of.items()
         if stem in by_stem
     }
 
 
-def read_table(
-    path: Path, names: Sequence[str], wanted: Sequence[str] | None
-) -> dict[str, tuple[str, ...]]:
-    """The captions in a table, by the name of the picture."""
+def read_table(path: Path, names: Sequence[str], wanted: Sequence[str] | None) -> dict[str, Said]:
+    """The captions and scores in a table, by the name of the picture."""
     rows = read_csv(path) if path.suffix == ".csv" else read_jsonl(path)
     present = list(dict.fromkeys(key for _, row in rows for key in row))
     if FILE_COLUMN not in present:
@@ -80,7 +89,7 @@ def read_table(
     if not columns:
         usual = ", ".join(map(repr, MAIN_COLUMNS))
         raise ValueError(f"{path} has no caption column ({usual}); it has: {', '.join(present)}")
-    known, cells = set(names), dict[str, list[object]]()
+    known, cells, scores = set(names), dict[str, list[object]](), dict[str, object]()
     for line, row in rows:
         written = str(row.get(FILE_COLUMN) or "")
         name = PurePosixPath(written).as_posix()
@@ -89,8 +98,10 @@ def read_table(
         for column in columns:
             cell = row.get(column)
             cells.setdefault(name, []).extend(cell if isinstance(cell, list) else [cell])
+        if row.get(SCORE_COLUMN) not in (None, ""):
+            scores[name] = row[SCORE_COLUMN]
     try:
-        return {name: join_cells(row) for name, row in cells.items()}
+        return {n: Said(join_cells(row), read_score(scores.get(n))) for n, row in cells.items()}
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

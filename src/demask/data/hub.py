@@ -9,12 +9,15 @@ from demask.data.caption_columns import choose_columns, join_columns
 from demask.data.classes import number_labels
 from demask.data.parquet import LABEL_COLUMN, image_column
 from demask.data.pictures import Picture, fingerprint, read_image
+from demask.data.scores import SCORE_COLUMN, known, read_scores
 
 PREFIX = "hf:"
 
 
 class HubPictures:
     """The rows of a data set with pictures in ``image``, maybe classes in ``label``, and captions.
+
+    Preference scores are in ``score``, where there are any.
 
     Args:
         dataset: a `datasets.Dataset`.
@@ -23,7 +26,7 @@ class HubPictures:
         caption_columns: the columns of the captions; by default see `choose_columns`.
 
     Raises:
-        ValueError: no picture column, or unusable labels or captions.
+        ValueError: no picture column, or unusable labels, captions or scores.
     """
 
     def __init__(
@@ -46,14 +49,17 @@ class HubPictures:
         try:
             self.labels, self.class_names = number_labels(labels, found, class_names)
             self.captions = join_columns([list(dataset[text]) for text in texts], len(dataset))
+            scored = SCORE_COLUMN in dataset.column_names
+            self.scores = read_scores(dataset[SCORE_COLUMN] if scored else [None] * len(dataset))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
 
     @property
     def fingerprint(self) -> str:
-        """Made of the library's own fingerprint of the data, and the captions."""
+        """Made of the library's own fingerprint of the data, the captions and the scores."""
         captions = [self.captions] if any(self.captions) else []
-        return fingerprint(self.name, self._dataset._fingerprint, *self.class_names, *captions)
+        facts = (*self.class_names, *captions, *known(self.scores))
+        return fingerprint(self.name, self._dataset._fingerprint, *facts)
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -62,7 +68,7 @@ class HubPictures:
         cell = self._dataset[index][self._column] or {}
         name = f"{self.name}[{index}]"
         image = read_image(cell.get("bytes"), name)
-        return Picture(image, self.labels[index], name, self.captions[index])
+        return Picture(image, self.labels[index], name, self.captions[index], self.scores[index])
 
 
 def open_hub(

@@ -8,6 +8,7 @@ from pathlib import Path
 from demask.data.caption_files import read_caption_files
 from demask.data.classes import Label, number_labels
 from demask.data.pictures import Picture, UnreadablePictureError, fingerprint, read_image
+from demask.data.scores import known
 
 SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -19,7 +20,7 @@ class ImageFolder:
 
     A picture's class is the first folder on its way, however deep it lies. Without sub-folders, all
     are of one class. Files that are no pictures by their suffix, and hidden ones, don't count.
-    Captions are read as `read_caption_files` says.
+    Captions and scores are read as `read_caption_files` says.
 
     Args:
         root: the folder.
@@ -54,7 +55,9 @@ class ImageFolder:
             raise ValueError(f"{root}: {error}") from error
         names = [path.relative_to(root).as_posix() for path in self.paths]
         texts = [path for path in files if path.suffix.lower() not in SUFFIXES]
-        self.captions = read_caption_files(root, names, texts, caption_columns)
+        written = read_caption_files(root, names, texts, caption_columns)
+        self.captions = [said.captions for said in written]
+        self.scores = [said.score for said in written]
 
     def _class_of(self, path: Path) -> Label:
         above = path.relative_to(self.root).parts[:-1]
@@ -62,11 +65,11 @@ class ImageFolder:
 
     @property
     def fingerprint(self) -> str:
-        """Made of the path, size and time of each file, and the captions."""
+        """Made of the path, size and time of each file, the captions and the scores."""
         stats = [(path.relative_to(self.root).as_posix(), path.stat()) for path in self.paths]
         facts = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
         captions = [self.captions] if any(self.captions) else []
-        return fingerprint(*facts, *self.class_names, *captions)
+        return fingerprint(*facts, *self.class_names, *captions, *known(self.scores))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -77,7 +80,8 @@ class ImageFolder:
             data = self.paths[index].read_bytes()
         except OSError as error:
             raise UnreadablePictureError(f"{name}: {error.strerror}") from error
-        return Picture(read_image(data, name), self.labels[index], name, self.captions[index])
+        image = read_image(data, name)
+        return Picture(image, self.labels[index], name, self.captions[index], self.scores[index])
 
 
 def find_files(folder: Path, suffixes: Collection[str]) -> list[Path]:

@@ -1,7 +1,7 @@
 """Pictures in parquet files, in the layout of Hugging Face: ``image{bytes, path}``, ``label``.
 
 Captions are texts or lists of texts in the columns that
-`demask.data.caption_columns` knows.
+`demask.data.caption_columns` knows, preference scores numbers in a column ``score``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from demask.data.caption_columns import choose_columns, join_columns
 from demask.data.classes import Label, number_labels
 from demask.data.pictures import Picture, UnreadablePictureError, fingerprint, read_image
+from demask.data.scores import SCORE_COLUMN, known, read_scores
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,7 +50,7 @@ class ParquetPictures:
         caption_columns: the columns of the captions; by default see `choose_columns`.
 
     Raises:
-        ValueError: no readable parquet, no picture column, or unusable labels or captions.
+        ValueError: no readable parquet, no picture column, or unusable labels, captions or scores.
     """
 
     def __init__(
@@ -70,6 +71,9 @@ class ParquetPictures:
         try:
             self.labels, self.class_names = number_labels(*read_labels(files), class_names)
             self.captions = read_captions(files, texts)
+            scored = SCORE_COLUMN in columns
+            cells = read_column(files, SCORE_COLUMN) if scored else [None] * len(self.labels)
+            self.scores = read_scores(cells)
         except ValueError as error:
             raise ValueError(f"{self.paths[0]}: {error}") from error
         rows = [
@@ -86,10 +90,10 @@ class ParquetPictures:
 
     @property
     def fingerprint(self) -> str:
-        """Made of each file's name, size and end, where parquet keeps bounds; and the captions."""
+        """Made of each file's name, size and end, where parquet keeps bounds; and what it says."""
         facts = [(p.name, p.stat().st_size, read_end(p).hex()) for p in self.paths]
         captions = [self.captions] if any(self.captions) else []
-        return fingerprint(*facts, *self.class_names, *captions)
+        return fingerprint(*facts, *self.class_names, *captions, *known(self.scores))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -106,7 +110,8 @@ class ParquetPictures:
             (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
         )
         name = f"{group.path.name}[{index}]" + (f" ({path})" if path else "")
-        return Picture(read_image(data, name), self.labels[index], name, self.captions[index])
+        image = read_image(data, name)
+        return Picture(image, self.labels[index], name, self.captions[index], self.scores[index])
 
 
 class ColumnCache:
@@ -167,16 +172,17 @@ def read_labels(files: Sequence[Any]) -> tuple[list[Label], list[str] | None]:
     schema = files[0].schema_arrow
     if LABEL_COLUMN not in schema.names:
         return [None] * sum(file.metadata.num_rows for file in files), None
-    labels = [v for file in files for v in file.read([LABEL_COLUMN]).column(0).to_pylist()]
-    return labels, class_label_names(schema.metadata)
+    return read_column(files, LABEL_COLUMN), class_label_names(schema.metadata)
+
+
+def read_column(files: Sequence[Any], name: str) -> list[Any]:
+    """The cells of a column, of all files in turn."""
+    return [cell for file in files for cell in file.read([name]).column(0).to_pylist()]
 
 
 def read_captions(files: Sequence[Any], columns: Sequence[str]) -> list[tuple[str, ...]]:
     """The captions of every row; none without a column."""
-    cells = [
-        [value for file in files for value in file.read([name]).column(0).to_pylist()]
-        for name in columns
-    ]
+    cells = [read_column(files, name) for name in columns]
     return join_columns(cells, sum(file.metadata.num_rows for file in files))
 
 

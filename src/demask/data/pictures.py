@@ -21,12 +21,14 @@ class Picture:
         name: where it came from, for messages.
         captions: what it shows in words, where the source knows: the main caption, then others
             that would do as well.
+        score: how much people like it, on a scale of the source's own; None where it is not known.
     """
 
     image: Image.Image
     label: int
     name: str
     captions: tuple[str, ...] = ()
+    score: float | None = None
 
 
 class Pictures(Protocol):

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from demask.data.pictures import Picture, Pictures, fingerprint
 from demask.data.views import Views as Views
-from demask.types import Grid, Tokenizer
+from demask.types import MICRO_CONDITIONS, USUAL_SCORE, Grid, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ class TokenCache:
         class_names: what they mean.
         fingerprint: names the pictures, the views and the tokenizer that made it.
         captions: what each picture shows in words, the main caption first; () where none is known.
+        micro: the micro-conditions of each picture's plain view (pictures, 5), in the order of
+            `MICRO_CONDITIONS`; None in a cache from before there were any.
     """
 
     groups: tuple[Group, ...]
@@ -59,6 +61,7 @@ class TokenCache:
     class_names: tuple[str, ...]
     fingerprint: str
     captions: tuple[tuple[str, ...], ...]
+    micro: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -124,10 +127,11 @@ def load_tokens(folder: Path) -> TokenCache:
         if any(len(group.indices) != len(group.ids) for group in groups):
             raise ValueError("its groups don't fit its ids")
         captions = read_captions(folder / "captions.json", len(labels))
+        micro = read_micro(folder / "micro.npy", len(labels))
     except (OSError, ValueError, EOFError, KeyError) as error:
         raise ValueError(f"{folder} holds no readable token cache ({error})") from error
     names = tuple(meta["class_names"])
-    return TokenCache(groups, numbers, labels, names, meta["fingerprint"], captions)
+    return TokenCache(groups, numbers, labels, names, meta["fingerprint"], captions, micro)
 
 
 def read_group_numbers(path: Path, count: int) -> np.ndarray:
@@ -154,6 +158,20 @@ def read_captions(path: Path, count: int) -> tuple[tuple[str, ...], ...]:
     if len(captions) != count:
         raise ValueError(f"{path.name} has captions of {len(captions)} pictures, not {count}")
     return captions
+
+
+def read_micro(path: Path, count: int) -> np.ndarray | None:
+    """The micro-conditions of each picture; None where the file is missing.
+
+    Raises:
+        ValueError: they are not those of ``count`` pictures.
+    """
+    if not path.exists():
+        return None
+    micro_N5 = np.load(path)
+    if micro_N5.shape != (count, len(MICRO_CONDITIONS)):
+        raise ValueError(f"{path.name} holds numbers of shape {micro_N5.shape}, not of {count}")
+    return micro_N5
 
 
 @torch.no_grad()
@@ -200,10 +218,11 @@ def write_tokens(
     progress: Callable[[int], None],
     batch_size: int,
 ) -> None:
-    """Write the ids of each group, and the groups, labels and captions of all pictures."""
+    """Write the ids of each group, and what is known of all pictures."""
     numbers = bucket_numbers(pictures, views)
     labels, done = np.zeros(len(pictures), np.int32), 0
     captions: list[tuple[str, ...]] = [()] * len(pictures)
+    micro = np.zeros((len(pictures), len(MICRO_CONDITIONS)), np.float32)
     for number, (grid, path) in enumerate(zip(grids, ids_paths(folder, grids), strict=True)):
         indices = np.flatnonzero(numbers == number)
         shape = (len(indices), views.count, math.prod(grid))
@@ -214,11 +233,14 @@ def write_tokens(
             picked, ids_GWL[part] = tokenise(tokenizer, pictures, views, chosen)
             for index, picture in zip(chosen, picked, strict=True):
                 labels[index], captions[index] = picture.label, picture.captions
+                score = USUAL_SCORE if picture.score is None else picture.score
+                micro[index] = (*views.micro(picture.image), score)
             done += len(chosen)
             progress(done)
         ids_GWL.flush()
     np.save(folder / "groups.npy", numbers)
     np.save(folder / "labels.npy", labels)
+    np.save(folder / "micro.npy", micro)
     (folder / "captions.json").write_text(json.dumps(captions))
 
 

@@ -47,14 +47,26 @@ def cover(image: Image.Image, height: int, width: int) -> Image.Image:
 
     Lanczos with support scaled to the reduction, so that nothing aliases.
     """
-    across = min(image.width, max(1, round(image.height * width / height)))
-    down = min(image.height, max(1, round(image.width * height / width)))
-    left, top = (image.width - across) // 2, (image.height - down) // 2
-    if image.size != (across, down):
+    left, top, right, bottom = box = centre_box(image.size, height, width)
+    if image.size != (right - left, bottom - top):
         # cut first: resize(box=...) would let in what lies outside the box
-        image = image.crop((left, top, left + across, top + down))
+        image = image.crop(box)
     whole = image.size == (width, height)
     return image if whole else image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def centre_box(size: tuple[int, int], height: int, width: int) -> tuple[int, int, int, int]:
+    """The largest centred part of that shape: left, top, right and bottom.
+
+    Args:
+        size: width and height of a picture.
+        height: of the shape.
+        width: of the shape.
+    """
+    across = min(size[0], max(1, round(size[1] * width / height)))
+    down = min(size[1], max(1, round(size[0] * height / width)))
+    left, top = (size[0] - across) // 2, (size[1] - down) // 2
+    return left, top, left + across, top + down
 
 
 def random_view(

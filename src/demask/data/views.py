@@ -10,7 +10,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from demask import rng
-from demask.data.transforms import random_view, to_tensor
+from demask.data.transforms import centre_box, random_view, to_tensor
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,18 @@ class Views:
             return plain.flip(-1)
         generator = torch.Generator().manual_seed(rng.derive(index, "view", number))
         return random_view(image, size, self.flip, self.shift, generator)
+
+    def micro(self, image: Image) -> tuple[float, float, float, float]:
+        """Width, height, crop top and crop left of the plain view, as a model is told them.
+
+        The picture's own sides in pixels, but at most those that it is cut to: a smaller one was
+        enlarged. And the pixels of the result that would stand above it and on its left, if nothing
+        had been cut off (SDXL, arXiv 2307.01952, section 2.2).
+        """
+        height, width = self.sizes[self.bucket_of(image)]
+        left, top, right, bottom = centre_box(image.size, height, width)
+        above, beside = top * height / (bottom - top), left * width / (right - left)
+        return min(image.width, width), min(image.height, height), round(above), round(beside)
 
     def facts(self) -> dict[str, object]:
         """What tells these views from others, without what is not used."""

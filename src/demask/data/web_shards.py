@@ -2,8 +2,8 @@
 
 The members of one key make one picture: its bytes, its class (a number or a name), its captions
 (one a line). A ``key.json`` may hold the last two as ``label`` and ``caption``, ``captions`` or
-``text``, with others in ``aliases``. The tars are scanned once for the places of their members,
-after which every picture is one seek away.
+``text``, with others in ``aliases``, and a preference score as ``score``. The tars are scanned once
+for the places of their members, after which every picture is one seek away.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from demask.data.caption_columns import choose_columns, join_cells
 from demask.data.classes import Label, number_labels
 from demask.data.image_folder import SUFFIXES
 from demask.data.pictures import Picture, UnreadablePictureError, fingerprint, read_image
+from demask.data.scores import SCORE_COLUMN, read_score
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,13 @@ class Sample:
         keys = choose_columns(self.key, list(facts), None) if wanted is None else wanted
         return join_cells(facts.get(key) for key in keys)
 
+    def score(self) -> float | None:
+        """How much people like it."""
+        try:
+            return read_score(self.facts().get(SCORE_COLUMN))
+        except ValueError as error:
+            raise ValueError(f"{self.tar}: {self.key}.json: {error}") from error
+
 
 class WebShards:
     """The pictures of some tars, in the order of the tars and their members.
@@ -136,12 +144,12 @@ class WebShards:
         name = f"{sample.tar.name}/{sample.key}.{sample.picture}"
         try:
             data = sample.members[sample.picture].read(sample.tar)
-            captions = sample.captions(self.caption_columns)
+            captions, score = sample.captions(self.caption_columns), sample.score()
         except OSError as error:
             raise UnreadablePictureError(f"{name}: {error.strerror}") from error
         except ValueError as error:
             raise UnreadablePictureError(str(error)) from error
-        return Picture(read_image(data, name), self.labels[index], name, captions)
+        return Picture(read_image(data, name), self.labels[index], name, captions, score)
 
 
 def scan(path: Path) -> list[Sample]:

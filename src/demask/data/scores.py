@@ -1,0 +1,42 @@
+"""How much people like each picture, where a source knows: numbers in a column."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+SCORE_COLUMN = "score"
+
+
+def read_score(cell: object) -> float | None:
+    """The number in a cell, which may be written as text; None where it is empty or not a number.
+
+    Raises:
+        ValueError: the cell holds something else.
+    """
+    if cell is None or cell == "":
+        return None
+    try:
+        if not isinstance(cell, int | float | str) or isinstance(cell, bool):
+            raise ValueError
+        score = float(cell)
+    except ValueError:
+        raise ValueError(f"a score must be a number, not {cell!r:.60}") from None
+    if math.isinf(score):
+        raise ValueError(f"a score must be finite, not {score}")
+    return None if math.isnan(score) else score
+
+
+def read_scores(cells: Iterable[object]) -> list[float | None]:
+    """The numbers in a column.
+
+    Raises:
+        ValueError: a cell holds something else.
+    """
+    return [read_score(cell) for cell in cells]
+
+
+def known(scores: Iterable[float | None]) -> list[object]:
+    """The scores as a fact of a source, for its fingerprint; nothing where none is known."""
+    found = list(scores)
+    return [] if all(score is None for score in found) else [("scores", *found)]
