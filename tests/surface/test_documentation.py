@@ -32,7 +32,7 @@ from demask.sampling.schedule import SCHEDULES
 from demask.sampling.select import ORDERS
 from demask.sampling.temperature import DECAYS
 from demask.settings import Settings
-from demask.training.commands import MaskedTraining, TokenizerTraining
+from demask.training.commands import LoraTraining, MaskedTraining, TokenizerTraining
 from demask.transformer.modern_maskgit import ModernMaskGIT
 from tiny import tiny_tokenizer, tiny_transformer
 
@@ -120,10 +120,10 @@ def test_the_commands_parse(words: list[str]) -> None:
     assert chosen.sampler
     assert chosen.scale
     if "recipe" in given:
-        kind = MaskedTraining if context.info_name == "masked" else TokenizerTraining
-        recipe = read_recipe(
-            kind, ROOT / given["recipe"], given["overrides"], given["data"], given["held_out"]
-        )
+        kinds = {"tokenizer": TokenizerTraining, "masked": MaskedTraining, "lora": LoraTraining}
+        file = given["recipe"] and ROOT / given["recipe"]
+        kind = kinds[context.info_name]
+        recipe = read_recipe(kind, file, given["overrides"], given["data"], given["held_out"])
         assert recipe.data.pictures == given["data"]
 
 

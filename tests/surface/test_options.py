@@ -33,6 +33,7 @@ COMMANDS = {
     "train": "",
     "train tokenizer": RUN,
     "train masked": f"{RUN} --tokenizer",
+    "train lora": "--model --recipe --data --held-out --out --set --strict",
     "convert": "source --kind --out",
 }
 

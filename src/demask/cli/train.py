@@ -1,4 +1,4 @@
-"""`demask train`: train a tokenizer, or a masked transformer on its tokens."""
+"""`demask train`: a tokenizer, a masked transformer on its tokens, or adapters of a whole model."""
 
 from __future__ import annotations
 
@@ -13,17 +13,31 @@ from demask.cli.command import Group, Several
 from demask.cli.options import add
 
 if TYPE_CHECKING:
-    from demask.training.commands import MaskedTraining, TokenizerTraining
+    from demask.training.commands import LoraTraining, MaskedTraining, TokenizerTraining
 
-R = TypeVar("R", "MaskedTraining", "TokenizerTraining")
+R = TypeVar("R", "LoraTraining", "MaskedTraining", "TokenizerTraining")
+
+DATA = click.option(
+    "--data", metavar="PATH", help="Pictures: a folder, parquet, web shards or hf:owner/name."
+)
+
+CHANGES = click.option(
+    "--set",
+    "overrides",
+    cls=Several,
+    metavar="KEY=VALUE...",
+    help="Change keys of the recipe, such as run.steps=100.",
+)
+
+STRICT = click.option(
+    "--strict", is_flag=True, help="An unreadable picture is an error, not skipped."
+)
 
 RUN = [
     click.option(
         "--recipe", type=click.Path(path_type=Path), required=True, help="What to train: a file."
     ),
-    click.option(
-        "--data", metavar="PATH", help="Pictures: a folder, parquet, web shards or hf:owner/name."
-    ),
+    DATA,
     click.option(
         "--held-out", metavar="PATH", help="Others to measure on; default: a part of --data."
     ),
@@ -32,17 +46,37 @@ RUN = [
         type=click.Path(path_type=Path, file_okay=False),
         help="The model's folder; default: runs/, then the name of the recipe's folder.",
     ),
-    click.option(
-        "--set",
-        "overrides",
-        cls=Several,
-        metavar="KEY=VALUE...",
-        help="Change keys of the recipe, such as run.steps=100.",
-    ),
+    CHANGES,
     click.option(
         "--init", metavar="PATH", help="A checkpoint to start from, to fine-tune it; or a hub id."
     ),
-    click.option("--strict", is_flag=True, help="An unreadable picture is an error, not skipped."),
+    STRICT,
+]
+
+LORA = [
+    click.option(
+        "--model",
+        metavar="NAME|PATH",
+        required=True,
+        help="The model to adapt: a shipped one, a folder that training wrote or a hub id.",
+    ),
+    click.option(
+        "--recipe",
+        type=click.Path(path_type=Path),
+        help="How to train: a file; default: what suits a few pictures.",
+    ),
+    DATA,
+    click.option(
+        "--held-out", metavar="PATH", help="Others to measure on; default: those of --data."
+    ),
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        required=True,
+        help="The adapters' folder, for --lora.",
+    ),
+    CHANGES,
+    STRICT,
 ]
 
 
@@ -98,21 +132,41 @@ def masked(
     click.echo(train_masked(training, out or run_folder(recipe), strict, init, tokenizer))
 
 
+@train.command()
+@add(LORA)
+def lora(
+    model: str,
+    recipe: Path | None,
+    data: str | None,
+    held_out: str | None,
+    out: Path,
+    overrides: tuple[str, ...],
+    strict: bool,
+) -> None:
+    """Teach a model of prompts something new from a few captioned pictures."""
+    from demask.training.commands import LoraTraining, train_lora
+
+    start_log()
+    training = read_recipe(LoraTraining, recipe, overrides, data, held_out)
+    click.echo(train_lora(training, model, out, strict).parent)
+
+
 def read_recipe(
     kind: type[R],
-    recipe: Path,
+    recipe: Path | None,
     overrides: tuple[str, ...],
     data: str | None,
     held_out: str | None,
 ) -> R:
-    """What a recipe file says, with what the command line changes.
+    """What a recipe file says, or nothing does, with what the command line changes.
 
     Raises:
         ValueError: the file or a change cannot be used.
     """
     from demask.config import load_toml, override, parse
 
-    training = parse(kind, override(load_toml(recipe), overrides), recipe)
+    written = load_toml(recipe) if recipe else {}
+    training = parse(kind, override(written, overrides), recipe or "--set")
     source = training.data
     source = replace(source, pictures=data or source.pictures, held_out=held_out or source.held_out)
     return replace(training, data=source)

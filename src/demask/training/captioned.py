@@ -125,9 +125,9 @@ class CaptionedTask(Task):
     ) -> None:
         self.lesson, self.tokens, self.held_out = recipe, tokens, held_out
         self.tokenizer = tokenizer
-        bare = [i for i, captions in enumerate(tokens.captions) if not captions]
-        if bare:
-            raise ValueError(f"{len(bare)} of {len(tokens)} pictures have no caption")
+        for what, cache in (("", tokens), ("held-out ", held_out)):
+            if bare := cache.captions.count(()):
+                raise ValueError(f"{bare} of {len(cache)} {what}pictures have no caption")
         self.captions = hold_out(tokens.captions, recipe.captions.hold_out)[0]
         self.order = torch.tensor(epoch(self.captions, recipe.captions))
         self.examples = len(self.order)

@@ -1,7 +1,8 @@
 """From a recipe to a trained model in a folder.
 
 Both trainings of a model share one folder: ``tokenizer.safetensors`` and
-``transformer.safetensors`` land there, and `demask.load` takes it as it is.
+``transformer.safetensors`` land there, and `demask.load` takes it as it is. Adapters of a model
+have a folder of their own.
 """
 
 from __future__ import annotations
@@ -9,21 +10,27 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from demask import rng
 from demask.checkpoint.load import load_model, locate
+from demask.checkpoint.pipeline import Parts, is_public, load_ours, load_public
 from demask.checkpoint.read import read_tensors
 from demask.data import open_pictures
 from demask.data.pictures import Pictures, Subset
 from demask.data.tokens import TokenCache, Views, build_tokens
+from demask.presets import PRESETS, WEIGHTS
+from demask.registry import unknown
 from demask.training.loop import Run, Trainer, main_process_first
 from demask.training.task import Task
+from demask.training.train_lora import LoraRecipe, LoraRun, LoraTask, LoraViews
 from demask.training.train_masked import MaskedRecipe, MaskedTask
 from demask.training.train_text import MeissonicRecipe, TextTask
 from demask.training.train_tokenizer import TokenizerRecipe, TokenizerTask
+from demask.transformer.meissonic import Meissonic
 from demask.types import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -108,6 +115,23 @@ class MaskedTraining:
         return MaskedTask(self.transformer, tokens, held_out, tokenizer)
 
 
+@dataclass(frozen=True)
+class LoraTraining:
+    """A recipe file for `train_lora`; all of it may be left out.
+
+    Attributes:
+        lora: what to adapt, and how to learn.
+        views: how the pictures are tokenised.
+        run: how long to train.
+        data: where the pictures come from; without held-out ones, they are measured on themselves.
+    """
+
+    lora: LoraRecipe = field(default_factory=LoraRecipe)
+    views: LoraViews = field(default_factory=LoraViews)
+    run: LoraRun = field(default_factory=LoraRun)
+    data: Source = field(default_factory=Source)
+
+
 def train_tokenizer(
     recipe: TokenizerTraining, out: Path, strict: bool = False, init: str | None = None
 ) -> Path:
@@ -167,6 +191,51 @@ def train_masked(
     if init:
         start_from(task.modules[task.main], init)
     return Trainer(task, recipe.run, out).fit()
+
+
+def train_lora(recipe: LoraTraining, model: str, out: Path, strict: bool = False) -> Path:
+    """Train adapters of a model that reads prompts, or go on; return their file.
+
+    Args:
+        recipe: what to train.
+        model: a shipped model, a folder that training wrote, or a folder or hub id in Meissonic's
+            layout.
+        out: the folder of the adapters.
+        strict: an unreadable picture is an error.
+
+    Raises:
+        ValueError: no such model, or one that paints classes; data that cannot be read or has no
+            captions; or a folder that holds another run.
+    """
+    measured_on = recipe.data.held_out or recipe.data.pictures
+    pictures, held_out = replace(recipe.data, held_out=measured_on).open(strict)
+    parts = load_parts(model)
+    transformer, text, pixels = parts.transformer, parts.text, cast(Any, parts.tokenizer)
+    if not isinstance(transformer, Meissonic) or text is None:
+        raise ValueError(f"{model} paints classes; a LoRA adapts a model of prompts")
+    views = recipe.views.of(transformer, pixels)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with main_process_first():
+        tokens = cached(pixels.to(device), pictures, views, out, "training")
+        measured = cached(pixels, held_out, replace(views, count=1), out, "held-out")
+    torch.manual_seed(recipe.run.seed)
+    base = Path(model).resolve().name if Path(model).exists() else model
+    task = LoraTask(recipe.lora, base, transformer, text, tokens, measured, pixels.cpu())
+    return Trainer(task, recipe.run, out).fit()
+
+
+def load_parts(model: str) -> Parts:
+    """The networks of a model, in float32.
+
+    Raises:
+        ValueError: nothing of that name, or a part is missing or broken.
+    """
+    place = WEIGHTS / model if model in PRESETS else Path(model)
+    if not place.exists() and "/" not in model:
+        raise ValueError(unknown("model", model, PRESETS) + "; or a path or a hub id owner/name")
+    if is_public(model, place):
+        return load_public(model, torch.float32, "cpu")
+    return load_ours(model, place, None, torch.float32, "cpu")
 
 
 def start_from(module: nn.Module, checkpoint: str) -> None:

@@ -1,0 +1,217 @@
+"""Teach a text-to-image model something new from a few pictures, by LoRA (arXiv 2106.09685).
+
+The model stays as it is; small adapters beside its layers learn. See `demask.checkpoint.lora`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from demask.checkpoint.lora import add_adapters, fingerprints, matching_layers, save_lora
+from demask.data.tokens import TokenCache
+from demask.data.views import Views
+from demask.training.captioned import CaptionedTask, CaptionRecipe, TextToImage
+from demask.training.loop import Run, describe
+from demask.training.masking import Masking
+from demask.training.optim import Optim
+from demask.training.task import Phase
+from demask.transformer.condition import TextEncoder
+from demask.transformer.meissonic import Meissonic
+from demask.types import Tokenizer
+
+ATTENTION = (
+    "attn.to_q",
+    "attn.to_k",
+    "attn.to_v",
+    "attn.to_out.0",
+    "attn.add_q_proj",
+    "attn.add_k_proj",
+    "attn.add_v_proj",
+    "attn.to_add_out",
+)
+MLPS = ("net.0.proj", "net.2", "proj_mlp", "proj_out")
+TEXT = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+NAMED_CAPTIONS = 20
+"""How many captions the written adapters name, so that a person knows what to ask for."""
+
+
+@dataclass(frozen=True)
+class LoraOptim(Optim):
+    """`Optim`, for a few hundred steps of small matrices."""
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    warmup: int = 20
+    decay: str = "cosine"
+    decay_fraction: float = 0.8
+
+
+@dataclass(frozen=True)
+class LoraRun(Run):
+    """`Run`, for a few pictures."""
+
+    steps: int = 300
+    batch_size: int = 16
+    ema_decay: float = 0.97
+    save_every: int = 100
+    validate_every: int = 100
+
+
+@dataclass(frozen=True)
+class LoraViews(Views):
+    """`Views` in which a size of 0 is that of the model."""
+
+    size: int = 0
+    count: int = 1
+    flip: bool = False
+
+    def of(self, transformer: Meissonic, tokenizer: Tokenizer) -> Views:
+        """With the size that a model paints, where none is given."""
+        if self.size or self.buckets:
+            return self
+        height, width = (side * tokenizer.downsampling for side in transformer.grid)
+        return replace(self, size=width, buckets=() if height == width else ((height, width),))
+
+
+@dataclass(frozen=True)
+class LoraRecipe:
+    """What to adapt, and how to learn.
+
+    Attributes:
+        rank: of the adapters; more can learn more, and forget more of the rest.
+        alpha: what they add is scaled by alpha / rank.
+        dropout: on what they read.
+        targets: the layers of the transformer, by the last parts of their names.
+        text: adapt the text encoder too, so that it learns new words.
+        text_targets: its layers.
+        captions: how captions are used.
+        label_smoothing: of the cross-entropy.
+        masking: what is hidden.
+        optim: the optimiser.
+    """
+
+    rank: int = 16
+    alpha: float = 16.0
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ATTENTION + MLPS
+    text: bool = True
+    text_targets: tuple[str, ...] = TEXT
+    captions: CaptionRecipe = field(default_factory=CaptionRecipe)
+    label_smoothing: float = 0.0
+    masking: Masking = field(default_factory=Masking)
+    optim: LoraOptim = field(default_factory=LoraOptim)
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"rank must be at least 1, not {self.rank}")
+        if self.alpha <= 0:
+            raise ValueError(f"alpha must be above 0, not {self.alpha}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        if not self.targets:
+            raise ValueError(f"targets must name a layer, such as {', '.join(ATTENTION)}")
+
+    def layers(self, transformer: nn.Module, text: nn.Module) -> list[str]:
+        """The names of the layers to adapt, in a `TextToImage`.
+
+        Raises:
+            ValueError: a target that is no layer's.
+        """
+        names = [f"transformer.{n}" for n in matching_layers(transformer, self.targets)]
+        if self.text:
+            names += [f"text.{n}" for n in matching_layers(text, self.text_targets)]
+        return names
+
+
+class Adapted(TextToImage):
+    """A text-to-image model whose adapters learn, and nothing else.
+
+    Only they are its parameters and its state, so that averages and checkpoints are small. Copies
+    share the frozen weights.
+    """
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Parameter]]:
+        """Those that are trained."""
+        everything = super().named_parameters(prefix, recurse, remove_duplicate)
+        return ((name, parameter) for name, parameter in everything if parameter.requires_grad)
+
+    def state_dict(self, *arguments: Any, **keywords: Any) -> Any:
+        """The adapters."""
+        everything = super().state_dict(*arguments, **keywords)
+        return {name: tensor for name, tensor in everything.items() if ".lora_" in name}
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Take over adapters."""
+        return super().load_state_dict({**super().state_dict(), **state_dict}, strict, assign)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Adapted:
+        frozen = [p for _, p in super().named_parameters() if not p.requires_grad]
+        memo.update({id(parameter): parameter for parameter in frozen})
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
+
+
+class LoraTask(CaptionedTask):
+    """Trains adapters of a model that reads prompts.
+
+    Args:
+        recipe: what to adapt.
+        base: the model's name.
+        transformer: its transformer; it is changed.
+        text: its text encoder; its network is changed.
+        tokens: the pictures' tokens and captions.
+        held_out: tokens and captions to measure on.
+        tokenizer: paints the samples.
+
+    Raises:
+        ValueError: pictures without captions, or a target that is no layer's.
+    """
+
+    main = "adapter_model"
+
+    def __init__(
+        self,
+        recipe: LoraRecipe,
+        base: str,
+        transformer: Meissonic,
+        text: TextEncoder,
+        tokens: TokenCache,
+        held_out: TokenCache,
+        tokenizer: Tokenizer,
+    ) -> None:
+        super().__init__(recipe, tokens, held_out, tokenizer)
+        self.recipe, self.base = recipe, base
+        self.words, self.config = text.words, transformer.config
+        self.fingerprints = fingerprints({"transformer": transformer, "text": text.model})
+        layers = recipe.layers(transformer, text.model)
+        model = Adapted(transformer, text.model, frozen=not recipe.text)
+        add_adapters(model, layers, recipe.rank, recipe.alpha, recipe.dropout, base)
+        self.modules = {self.main: model.train()}
+        self.phases = {"predict": Phase(self.main, recipe.optim)}
+
+    def identity(self) -> str:
+        """The recipe, the model and the token cache."""
+        return describe(
+            task="lora",
+            recipe=asdict(self.recipe),
+            base=self.fingerprints,
+            tokens=self.tokens.fingerprint,
+        )
+
+    def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
+        """Write the adapters, what they were made for and which captions they learned."""
+        captions = list(dict.fromkeys(first for first, *_ in self.captions))[:NAMED_CAPTIONS]
+        made_for = {"base": self.base, "fingerprints": self.fingerprints}
+        save_lora(path.parent, model, {**made_for, "captions": captions, "training": facts})
