@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from demask.acceleration.packing import pack
-from demask.checkpoint.load import CheckpointError
+from demask.checkpoint.load import CheckpointError, is_hub_id
 from demask.checkpoint.pipeline import Parts, is_public, load_ours, load_public
 from demask.conditioning import Classes, Conditioner, Prompts
 from demask.generator import Generator
@@ -88,7 +88,7 @@ def load(
         ValueError: nothing of that name, or a checkpoint that is broken or incomplete.
     """
     place = WEIGHTS / model if model in PRESETS else Path(model)
-    if model not in PRESETS and not place.exists() and "/" not in model:
+    if model not in PRESETS and not place.exists() and not is_hub_id(model):
         raise ValueError(unknown("model", model, PRESETS) + "; or a path or a hub id owner/name")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if tokenizer is None and is_public(model, place):

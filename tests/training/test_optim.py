@@ -77,10 +77,15 @@ def test_steps_may_change_while_the_rate_is_constant() -> None:
     assert [optim.factor(s, 100) for s in range(70)] == [optim.factor(s, 200) for s in range(70)]
 
 
+def test_without_a_last_part_the_rate_stays() -> None:
+    optim = Optim(warmup=10, decay_fraction=0)
+    assert [optim.factor(step, 50) for step in range(9, 50)] == [1.0] * 41
+
+
 def test_bad_settings_are_named() -> None:
     with pytest.raises(ValueError, match="adamw, muon"):
         Optim(optimizer="adam")
     with pytest.raises(ValueError, match="linear, cosine"):
         Optim(decay="lin")
     with pytest.raises(ValueError, match="decay_fraction"):
-        Optim(decay_fraction=0)
+        Optim(decay_fraction=1.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from demask.checkpoint.load import load_model
 from demask.checkpoint.text_encoder import load_text_encoder
 from demask.config import load_toml, override, parse
+from demask.data import open_pictures
+from demask.data.tokens import build_tokens
 from demask.training.captioned import CaptionRecipe, epoch
 from demask.training.commands import (
     MaskedTraining,
@@ -19,6 +23,8 @@ from demask.training.commands import (
     train_masked,
     train_tokenizer,
 )
+from demask.training.task import Batch
+from demask.training.train_text import TextTask
 
 RECIPE = """
 [views]
@@ -140,19 +146,47 @@ def test_a_dropped_caption_is_the_empty_prompt_of_guidance(captioned: Path, out:
     assert (tokens == tokens[0]).all()
 
 
-def text_tokens(recipe: MaskedTraining, out: Path) -> torch.Tensor:
-    """The text tokens of one batch."""
-    from demask.checkpoint.load import load_model
-    from demask.data import open_pictures
-    from demask.data.tokens import build_tokens
-    from demask.training.train_text import TextTask
-
+def text_task(recipe: MaskedTraining, out: Path) -> TextTask:
+    """What `train_masked` trains."""
     tokenizer = load_model(out / "tokenizer.safetensors", dtype=torch.float32)
     pictures = open_pictures(recipe.data.pictures)
     tokens = build_tokens(tokenizer, pictures, recipe.views, out / "tokens")
     assert recipe.meissonic is not None
-    task = TextTask(recipe.meissonic, tokens, tokens, tokenizer)
-    return task.load(torch.arange(8), torch.Generator().manual_seed(0))["text_BT"]
+    return TextTask(recipe.meissonic, tokens, tokens, tokenizer)
+
+
+def batch(task: TextTask, count: int = 8) -> Batch:
+    return task.load(torch.arange(count), torch.Generator().manual_seed(0))
+
+
+def text_tokens(recipe: MaskedTraining, out: Path) -> torch.Tensor:
+    """The text tokens of one batch."""
+    return batch(text_task(recipe, out))["text_BT"]
+
+
+def test_a_model_is_told_the_size_cut_and_score_of_each_picture(captioned: Path, out: Path) -> None:
+    for number, size in ((1, (16, 8)), (2, (4, 4))):
+        Image.new("RGB", size, "green").save(captioned / f"{number}.png")
+    rows = [f"{n}.png,square,{'7.5' if n == 3 else ''}" for n in range(8)]
+    (captioned / "metadata.csv").write_text("\n".join(["file_name,text,score", *rows]))
+    task = text_task(text_recipe(captioned), out)
+    usual = [8, 8, 0, 0, 6]
+    assert task.micro(task.tokens.grid).tolist() == [usual]
+    others = [usual] * 4
+    wide, small, liked = [8, 8, 0, 4, 6], [4, 4, 0, 0, 6], [8, 8, 0, 0, 7.5]
+    expected = [usual, wide, small, liked, *others]
+    assert batch(task)["micro_B5"].tolist() == expected
+    double = text_task(text_recipe(captioned, "meissonic.masking.complementary=true"), out)
+    assert batch(double)["micro_B5"].tolist() == expected * 2
+
+
+def test_whole_square_pictures_are_the_usual_case(captioned: Path, out: Path) -> None:
+    """A cache from before there were micro-conditions gives the same batches."""
+    task = text_task(text_recipe(captioned), out)
+    before = batch(task)
+    task.tokens = replace(task.tokens, micro=None)
+    old = batch(task)
+    assert all(torch.equal(before[name], old[name]) for name in before)
 
 
 def test_rare_pictures_are_shown_once_an_epoch() -> None:

@@ -96,11 +96,16 @@ def locate(name_or_path: str | Path, subfolder: str = "", revision: str | None =
     path = Path(name_or_path)
     if path.exists():
         return path / subfolder
-    if path.suffix in (SAFE, ZIP, *PICKLED) or not HUB_ID.fullmatch(str(name_or_path)):
+    if not is_hub_id(str(name_or_path)):
         raise CheckpointError(
             f"{name_or_path}: no such file or directory, and not a hub id 'owner/name'"
         )
     return _download(str(name_or_path), revision, subfolder) / subfolder
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name that is no path here may be one on the hub: "owner/name", and not a file's."""
+    return bool(HUB_ID.fullmatch(name)) and Path(name).suffix not in (SAFE, ZIP, *PICKLED)
 
 
 def locate_pipeline(

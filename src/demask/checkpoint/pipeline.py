@@ -10,8 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from demask.checkpoint.load import CheckpointError, load_model, locate_pipeline, read_metadata
-from demask.checkpoint.read import parse_json
+from demask.checkpoint.load import (
+    CheckpointError,
+    is_hub_id,
+    load_model,
+    locate_pipeline,
+    read_metadata,
+)
+from demask.checkpoint.read import HALF, parse_json
 from demask.checkpoint.text_encoder import load_text_encoder
 from demask.transformer.condition import TextEncoder
 
@@ -29,7 +35,7 @@ class Parts:
         tokenizer: pixels <-> ids.
         text: of a model that reads prompts.
         class_names: of a class-conditional one.
-        schedule: the mask schedule that a public layout names.
+        schedule: the mask schedule, of a public layout.
     """
 
     transformer: nn.Module
@@ -41,7 +47,7 @@ class Parts:
 
 def is_public(model: str, place: Path) -> bool:
     """Whether a name means a pipeline in the public layout; a hub id might."""
-    return (place / INDEX).is_file() or (not place.exists() and "/" in model)
+    return (place / INDEX).is_file() or (not place.exists() and is_hub_id(model))
 
 
 def load_public(
@@ -53,12 +59,13 @@ def load_public(
         model: a folder or a hub id.
         dtype: of the weights; by default float32.
         device: where to put them.
-        variant: of the files, such as ``fp16``.
+        variant: of the files, such as ``fp16``; by default see `read_tensors`.
 
     Raises:
         CheckpointError: a part is missing or broken; the line says which.
     """
-    folder = locate_pipeline(model, variant=variant)
+    # from the hub comes what will be read
+    folder = locate_pipeline(model, variant=variant or (HALF if dtype == torch.float16 else None))
     if absent := [part for part in PUBLIC_PARTS if not (folder / part).is_dir()]:
         raise CheckpointError(
             f"{folder} lacks {', '.join(absent)}; a model of prompts needs the folders "
@@ -76,7 +83,8 @@ def load_public(
         raise CheckpointError(
             f"{settings}: mask_token_id {facts['mask_token_id']}, the transformer's is {mask_id}"
         )
-    return Parts(transformer, tokenizer, text, schedule=facts.get("masking_schedule"))
+    schedule = facts.get("masking_schedule", "cosine")
+    return Parts(transformer, tokenizer, text, schedule=schedule)
 
 
 def load_ours(

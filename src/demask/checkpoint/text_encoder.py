@@ -47,7 +47,8 @@ def load_text_encoder(
 
     Args:
         folder: holds ``config.json`` and the weights.
-        words: holds ``vocab.json`` and ``merges.txt``; by default the same folder.
+        words: holds ``vocab.json`` and ``merges.txt``; by default the same folder, or the folder
+            ``tokenizer`` beside it, as in public pipelines.
         dtype: of the weights; by default as they are stored.
         device: where to put it.
         variant: of the weights' file, such as ``fp16``.
@@ -59,18 +60,26 @@ def load_text_encoder(
         folder, architecture="clip_text", dtype=dtype, device=device, variant=variant
     )
     assert isinstance(model, ClipText)
+    words = words or words_of(folder)
     try:
-        vocabulary = load_words(words or folder)
+        vocabulary = load_words(words)
     except ValueError as error:
         raise CheckpointError(str(error)) from None
     entries = vocabulary.encoding.get_vocab_size()
     if entries > model.config.vocabulary:
         raise CheckpointError(
-            f"{words or folder}: {entries} text tokens, the text encoder in {folder} has "
+            f"{words}: {entries} text tokens, the text encoder in {folder} has "
             f"{model.config.vocabulary}"
         )
     vocabulary.length = min(vocabulary.length, model.config.length)
     return TextEncoder(vocabulary, model)
+
+
+def words_of(folder: Path) -> Path:
+    """Where the vocabulary of a text encoder is."""
+    beside = folder.with_name("tokenizer")
+    inside = (folder / "vocab.json").is_file() or not (beside / "vocab.json").is_file()
+    return folder if inside else beside
 
 
 def save_text_encoder(folder: Path, text: TextEncoder, dtype: torch.dtype | None = None) -> None:

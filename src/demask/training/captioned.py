@@ -147,12 +147,18 @@ class CaptionedTask(Task):
         mask_id = self.config.vocabulary - 1
         masking = self.lesson.masking
         masked = hide(ids_BL, masking, self.config.codebook_size, mask_id, generator)
-        if masking.complementary:
-            text_BT = text_BT.repeat(2, 1)
         grid = self.tokens.group_of(int(index_B[0])).grid
-        micro_B5 = self.micro(grid).expand(len(text_BT), -1)
+        micro_B5 = self.known_micro(index_B, grid)
+        if masking.complementary:
+            text_BT, micro_B5 = text_BT.repeat(2, 1), micro_B5.repeat(2, 1)
         facts = {"text_BT": text_BT, "micro_B5": micro_B5, "grid_2": torch.tensor(grid)}
         return {**facts, **asdict(masked)}
+
+    def known_micro(self, index_B: Tensor, grid: Grid) -> Tensor:
+        """The micro-conditions (B, 5) of some pictures; the usual ones where none are known."""
+        if self.tokens.micro is None:
+            return self.micro(grid).expand(len(index_B), -1)
+        return torch.from_numpy(self.tokens.micro[index_B.numpy()])
 
     def micro(self, grid: Grid) -> Tensor:
         """The micro-conditions (1, 5) of whole pictures."""

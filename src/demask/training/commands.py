@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
 
 from demask import rng
-from demask.checkpoint.load import load_model, locate
+from demask.checkpoint.load import is_hub_id, load_model
 from demask.checkpoint.pipeline import Parts, is_public, load_ours, load_public
-from demask.checkpoint.read import read_tensors
 from demask.data import open_pictures
 from demask.data.pictures import Pictures, Subset
 from demask.data.tokens import TokenCache, Views, build_tokens
 from demask.presets import PRESETS, WEIGHTS
 from demask.registry import unknown
 from demask.training.loop import Run, Trainer, main_process_first
+from demask.training.start import start_from, with_its_words
 from demask.training.task import Task
 from demask.training.train_lora import LoraRecipe, LoraRun, LoraTask, LoraViews
 from demask.training.train_masked import MaskedRecipe, MaskedTask
@@ -167,17 +166,20 @@ def train_masked(
         recipe: what to train.
         out: the model's folder.
         strict: an unreadable picture is an error.
-        init: a checkpoint to start from; by default random weights.
+        init: a checkpoint to start from, of a text model with its text encoder; by default random
+            weights.
         tokenizer: its checkpoint; by default the one in ``out``.
 
     Raises:
         ValueError: no tokenizer, data that cannot be read, or a folder that holds another run.
     """
     path = tokenizer or out / "tokenizer.safetensors"
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(
             f"no tokenizer at {path}: run 'demask train tokenizer' with the same --out"
         )
+    if init and recipe.meissonic:
+        recipe = replace(recipe, meissonic=with_its_words(recipe.meissonic, init))
     pixels = load_model(str(path), dtype=torch.float32).eval()
     pixels = pixels.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     pictures, held_out = recipe.data.open(strict)
@@ -231,29 +233,11 @@ def load_parts(model: str) -> Parts:
         ValueError: nothing of that name, or a part is missing or broken.
     """
     place = WEIGHTS / model if model in PRESETS else Path(model)
-    if not place.exists() and "/" not in model:
+    if not place.exists() and not is_hub_id(model):
         raise ValueError(unknown("model", model, PRESETS) + "; or a path or a hub id owner/name")
     if is_public(model, place):
         return load_public(model, torch.float32, "cpu")
     return load_ours(model, place, None, torch.float32, "cpu")
-
-
-def start_from(module: nn.Module, checkpoint: str) -> None:
-    """Take over a checkpoint's tensors, to fine-tune it; what has another shape stays random.
-
-    A class embedding, say, does not fit other classes.
-
-    Raises:
-        ValueError: the checkpoint cannot be read, or none of its tensors fits.
-    """
-    given = read_tensors(locate(checkpoint))[0]
-    own = module.state_dict()
-    fitting = {n: t for n, t in given.items() if n in own and own[n].shape == t.shape}
-    if not fitting:
-        raise ValueError(f"{checkpoint}: none of its tensors fits a {type(module).__name__}")
-    module.load_state_dict(fitting, strict=False)
-    fresh = sorted(set(own) - set(fitting))
-    log.info("starting from %s%s", checkpoint, f"; anew: {', '.join(fresh)}" if fresh else "")
 
 
 def cached(

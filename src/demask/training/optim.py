@@ -36,7 +36,8 @@ class Optim:
         weight_decay: on matrices only.
         warmup: steps of linear warm-up.
         decay: the shape of the last part of the training, a row of `DECAYS`.
-        decay_fraction: how much of the training that part is (1 = all after the warm-up).
+        decay_fraction: how much of the training that part is (1 = all after the warm-up, 0 = none:
+            the rate stays).
         clip: the gradient norm is cut to this; 0 = not.
     """
 
@@ -54,8 +55,8 @@ class Optim:
         DECAYS[self.decay]
         if self.optimizer not in ("adamw", "muon"):
             raise ValueError(f"unknown optimizer '{self.optimizer}'. Valid: adamw, muon")
-        if not 0 < self.decay_fraction <= 1:
-            raise ValueError("decay_fraction must be above 0 and at most 1")
+        if not 0 <= self.decay_fraction <= 1:
+            raise ValueError(f"decay_fraction must be within 0 and 1, not {self.decay_fraction}")
 
     def factor(self, step: int, steps: int) -> float:
         """What the peak learning rates are multiplied with at one step."""

@@ -31,7 +31,7 @@ class TextRecipe:
         pretrained: a folder with a CLIP text encoder and its vocabulary; by default a small one
             begins with random weights and learns its vocabulary from the captions.
         frozen: keep a pretrained one as it is.
-        vocabulary: entries of a vocabulary that is learned.
+        vocabulary: entries of a vocabulary that is learned, without the marks of start and end.
         length: text tokens.
         width: of the states and the pooled text.
         mlp_width: hidden channels of its MLPs.

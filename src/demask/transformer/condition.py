@@ -121,18 +121,22 @@ def load_words(folder: Path) -> Words:
     except Exception as error:  # the library raises bare exceptions
         raise ValueError(f"{folder}: no readable vocab.json and merges.txt ({error})") from None
     config = folder / "tokenizer_config.json"
-    facts = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    try:
+        facts = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{config} is no JSON ({error})") from None
     pad = facts.get("pad_token", END)
     pad = pad["content"] if isinstance(pad, dict) else pad
     return Words(byte_pairs(model), min(int(facts.get("model_max_length", 77)), 77), pad)
 
 
 def learn_words(texts: Iterable[str], vocabulary: int, length: int) -> Words:
-    """A vocabulary of at most so many entries, learned from texts.
+    """A vocabulary, learned from texts.
 
     Args:
         texts: what to learn from.
-        vocabulary: at least 514: two marks, and each byte inside and at the end of a word.
+        vocabulary: how many entries at most, without the marks of start and end; at least 512,
+            which are each byte inside and at the end of a word.
         length: text tokens of a text.
     """
     encoding = byte_pairs(BPE(unk_token=END, end_of_word_suffix=WORD_END))
