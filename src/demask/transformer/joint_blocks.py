@@ -33,7 +33,7 @@ class Sizes:
 
 
 def rotary_axes(texts: int, grid: Grid, axes: tuple[int, int, int], like: Tensor) -> Tensor:
-    """Turns of unit length, complex (N, K / 2), of positions on three axes; on ``like``'s device.
+    """Cosines and sines (2, N, K / 2) of positions on three axes, on the device of ``like``.
 
     Text stands at (0, 0, 0), the image token of row r and column c at (0, r, c), whatever the
     picture's size.
@@ -48,18 +48,19 @@ def rotary_axes(texts: int, grid: Grid, axes: tuple[int, int, int], like: Tensor
         even = torch.arange(0, channels, 2, device=like.device)
         angles.append(place_N3[:, axis, None] * THETA ** (-even / channels))
     angle_NK = torch.cat(angles, dim=-1)
-    return torch.polar(torch.ones_like(angle_NK), angle_NK)
+    return torch.stack([angle_NK.cos(), angle_NK.sin()])
 
 
-def rotate(x_BNHK: Tensor, turns_NK: Tensor) -> Tensor:
-    """Turn channels 2k and 2k + 1 together, as one complex number, by their position's angle."""
-    pairs, turns_N1K = x_BNHK.unflatten(-1, (-1, 2)), turns_NK[:, None]
-    if torch.is_grad_enabled():  # complex numbers are not for compilers
+def rotate(x_BNHK: Tensor, rotary: Tensor) -> Tensor:
+    """Turn channels 2k and 2k + 1 together by the angle of their position."""
+    pairs, (cos, sin) = x_BNHK.unflatten(-1, (-1, 2)), rotary[:, :, None]
+    if torch.is_grad_enabled():
         even, odd = pairs.unbind(-1)
-        cos, sin = turns_N1K.real.to(even.dtype), turns_N1K.imag.to(even.dtype)
+        cos, sin = cos.to(even.dtype), sin.to(even.dtype)
         return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
+    # as complex numbers it is a single pass over the memory
     whole = pairs if pairs.dtype == torch.float64 else pairs.float()
-    turned = torch.view_as_real(torch.view_as_complex(whole) * turns_N1K)
+    turned = torch.view_as_real(torch.view_as_complex(whole) * torch.complex(cos, sin))
     return turned.flatten(-2).to(x_BNHK.dtype)
 
 
@@ -68,9 +69,9 @@ def finite(x: Tensor) -> Tensor:
     return x.clamp(-65504, 65504) if x.dtype == torch.float16 else x
 
 
-def attend(q_BNHK: Tensor, k_BNHK: Tensor, v_BNHK: Tensor, turns_NK: Tensor) -> Tensor:
+def attend(q_BNHK: Tensor, k_BNHK: Tensor, v_BNHK: Tensor, rotary: Tensor) -> Tensor:
     """Attention with rotary positions, (B, N, D)."""
-    q, k = rotate(q_BNHK, turns_NK), rotate(k_BNHK, turns_NK)
+    q, k = rotate(q_BNHK, rotary), rotate(k_BNHK, rotary)
     q, k, v = (x_BNHK.transpose(1, 2) for x_BNHK in (q, k, v_BNHK))
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
