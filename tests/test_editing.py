@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from demask.editing import image_to_image, inpaint, outpaint, windows
 from demask.generator import Generator
-from tiny import tiny_generator
+from tiny import tiny_generator, tiny_text_generator
 
 
 @pytest.fixture(scope="module")
 def generator() -> Generator:
     return tiny_generator()
+
+
+@pytest.fixture(scope="module")
+def painter() -> Generator:
+    """A model of prompts."""
+    return tiny_text_generator()
 
 
 def photo(width: int, height: int) -> Image.Image:
@@ -88,3 +96,98 @@ def test_windows_cover_the_grid_and_overlap(grid: tuple[int, int]) -> None:
         assert part.shape == (8, 8)
         covered[rows, columns] += 1
     assert covered.min() >= 1
+
+
+def changed(before: Image.Image, after: Image.Image) -> np.ndarray:
+    """Which pixels differ."""
+    return (np.array(before).astype(int) != np.array(after).astype(int)).any(-1)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (40, 24), (23, 31), (5, 50)])
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_a_prompt_paints_inside_the_mask_alone(
+    painter: Generator, size: tuple[int, int], guidance: float
+) -> None:
+    image, mask = photo(*size), box_mask(size, (1, 1, 4, 4))
+    wish = {"seed": 3, "steps": 4, "feather": 2, "guidance": guidance, "negative": "blue"}
+    (picture,) = inpaint(painter, image, mask, "red apple", **wish)
+    assert (picture.prompt, picture.label) == ("red apple", -1)
+    assert picture.image.size == size
+    different = changed(image, picture.image)
+    assert different[1:4, 1:4].any()
+    different[:7, :7] = False
+    assert not different.any()
+
+
+def test_the_words_of_an_edit_are_used(painter: Generator) -> None:
+    image, mask = photo(16, 16), box_mask((16, 16), (0, 0, 16, 12))
+    wish = {"num_images": 4, "steps": 4}
+
+    def paint(words: str | None) -> list[np.ndarray]:
+        return [np.array(p.image) for p in inpaint(painter, image, mask, words, **wish)]
+
+    apple, heart, anything = (paint(words) for words in ("red apple", "blue heart", None))
+    assert any((a != b).any() for a, b in zip(apple, heart, strict=True))
+    assert all(map(np.array_equal, anything, paint(""))), "without words, the empty prompt"
+    assert all(map(np.array_equal, apple, paint("red apple")))
+
+
+def test_prompts_are_painted_around_a_picture(painter: Generator) -> None:
+    image = photo(16, 16)
+    wish = {"conditions": ["red apple", "blue heart"], "num_images": 2, "steps": 4}
+    wider = list(outpaint(painter, image, left=8, bottom=4, feather=0, **wish))
+    assert [p.prompt for p in wider] == ["red apple", "blue heart"]
+    for picture in wider:
+        assert picture.image.size == (24, 20)
+        assert not changed(image, picture.image.crop((8, 0, 24, 16))).any()
+    assert changed(wider[0].image, wider[1].image).any()
+
+
+def test_variations_of_a_prompt(painter: Generator) -> None:
+    image = photo(24, 16)
+    same = list(image_to_image(painter, image, 0.0, "red apple", num_images=2))
+    assert not changed(same[0].image, same[1].image).any()
+    new, other = image_to_image(painter, image, 1.0, ["red apple", "blue heart"], num_images=2)
+    assert new.image.size == (24, 16)
+    assert changed(new.image, same[0].image).any()
+    assert changed(new.image, other.image).any()
+
+
+class Windows:
+    """A model that remembers the grids of its windows."""
+
+    def __init__(self, inner: object) -> None:
+        self.inner = inner
+        self.grids: set[tuple[int, int]] = set()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+    def predict(self, ids_BL: object, condition: object, step: object) -> object:
+        self.grids.add(step.grid)
+        return self.inner.predict(ids_BL, condition, step)
+
+
+@pytest.mark.parametrize(
+    ("asked", "grid"), [({}, (4, 4)), ({"width": 32}, (4, 8)), ({"width": 8, "height": 32}, (8, 2))]
+)
+def test_the_size_is_that_of_a_window(painter: Generator, asked: dict, grid: tuple) -> None:
+    spy = Windows(painter.transformer)
+    spied = replace(painter, transformer=spy)
+    spied.__dict__["device"] = painter.device
+    image = photo(40, 40)
+    (picture,) = outpaint(spied, image, right=8, conditions="red apple", steps=4, **asked)
+    assert picture.image.size == (48, 40)
+    assert spy.grids == {grid}
+
+
+def test_bad_edits_of_a_text_model_are_refused(painter: Generator) -> None:
+    image, mask = photo(16, 16), box_mask((16, 16), (0, 0, 8, 8))
+    with pytest.raises(ValueError, match="both sides must be multiples of 8"):
+        inpaint(painter, image, mask, "red apple", width=33)
+    with pytest.raises(ValueError, match="unknown micro-condition 'x'"):
+        inpaint(painter, image, mask, "red apple", micro="x=1")
+    with pytest.raises(ValueError, match="2 seeds for 3 pictures"):
+        outpaint(painter, image, left=8, num_images=3, seed=[1, 2])
+    with pytest.raises(ValueError, match="unknown setting 'step'"):
+        image_to_image(painter, image, 0.5, step=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,17 @@ import pytest
 import torch
 
 from demask.checkpoint.save import save_model
-from demask.presets import PRESETS, WEIGHTS, load
+from demask.conditioning import Prompts
+from demask.presets import PRESETS, PUBLIC_SETTINGS, WEIGHTS, load
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
-from tiny import CLASS_NAMES, save_tiny, tiny_generator, tiny_tokenizer
+from tiny import (
+    CLASS_NAMES,
+    save_tiny,
+    save_tiny_text,
+    tiny_generator,
+    tiny_text_generator,
+    tiny_tokenizer,
+)
 
 
 @pytest.fixture
@@ -70,3 +79,83 @@ def test_what_ships_is_whole_and_paints(name: str) -> None:
     assert min(brightness) > 1, "no picture is a single colour"
     assert PRESETS[name].license
     assert {p.suffix for p in (WEIGHTS / name).iterdir()} == {".safetensors"}
+
+
+@pytest.fixture
+def text_folder(tmp_path: Path) -> Path:
+    return save_tiny_text(tmp_path)
+
+
+def test_a_text_folder_paints_what_its_parts_paint(text_folder: Path) -> None:
+    loaded = load(str(text_folder))
+    assert isinstance(loaded.conditioner, Prompts)
+    assert loaded.class_names == ()
+    wishes = {"conditions": ["red apple", "blue heart"], "steps": 4, "seed": 3, "width": 24}
+    expected = tiny_text_generator().generate(**wishes)
+    for picture, other in zip(loaded.generate(**wishes), expected, strict=True):
+        assert np.array_equal(np.array(picture.image), np.array(other.image))
+
+
+def test_a_text_model_by_its_transformer(text_folder: Path, tmp_path: Path) -> None:
+    transformer = str(text_folder / "transformer.safetensors")
+    assert load(transformer).size == (16, 16)
+    (text_folder / "tokenizer.safetensors").rename(tmp_path / "pixels.safetensors")
+    generator = load(transformer, tokenizer=str(tmp_path / "pixels.safetensors"))
+    assert len(generator.generate("red apple", steps=2)) == 1
+
+
+def test_a_text_folder_without_its_text_encoder(text_folder: Path) -> None:
+    shutil.rmtree(text_folder / "text_encoder")
+    with pytest.raises(
+        ValueError, match="reads prompts and lacks a text encoder: no fold"
+    ) as error:
+        load(str(text_folder))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("low_memory", [False, True])
+def test_the_public_layout_is_sampled_as_released(golden: Path, low_memory: bool) -> None:
+    generator = load(str(golden / "meissonic"), low_memory=low_memory)
+    assert generator.settings == PUBLIC_SETTINGS
+    settings = generator.settings
+    assert (settings.steps, settings.guidance, settings.noise) == (64, 9.0, 2.0)
+    assert (settings.schedule, settings.noise_decay) == ("cosine", "endpoints")
+    assert settings.negative
+    assert generator.transformer.config.time == "step_index"
+    wishes = {"width": 32, "height": 24, "steps": 6}
+    pictures = generator.generate(["the red apple", "apple"], **wishes)
+    assert [p.image.size for p in pictures] == [(32, 24)] * 2
+    assert all(float(np.array(p.image).std()) > 0 for p in pictures)
+
+
+def test_the_public_layout_in_half_precision(golden: Path) -> None:
+    generator = load(str(golden / "meissonic"), dtype=torch.float16)
+    assert isinstance(generator.conditioner, Prompts)
+    networks = (generator.transformer, generator.tokenizer, generator.conditioner.text.model)
+    assert [{p.dtype for p in network.parameters()} for network in networks] == [
+        {torch.float16}
+    ] * 3
+    (picture,) = generator.generate("apple", width=32, height=32, steps=4)
+    assert float(np.array(picture.image).std()) > 0
+
+
+@pytest.mark.parametrize("part", ["vqvae", "text_encoder", "tokenizer", "transformer"])
+def test_a_public_layout_without_a_part(golden: Path, tmp_path: Path, part: str) -> None:
+    shutil.copytree(golden / "meissonic", tmp_path / "public")
+    shutil.rmtree(tmp_path / "public" / part)
+    with pytest.raises(ValueError, match=f"public lacks {part};") as error:
+        load(str(tmp_path / "public"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_public_layout_with_another_mask_id(golden: Path, tmp_path: Path) -> None:
+    shutil.copytree(golden / "meissonic", tmp_path / "public")
+    (tmp_path / "public/scheduler/scheduler_config.json").write_text('{"mask_token_id": 64}')
+    with pytest.raises(ValueError, match="mask_token_id 64, the transformer's is 71$"):
+        load(str(tmp_path / "public"))
+
+
+@pytest.mark.parametrize("name", ["runs/gone.safetensors", "a/b/c", "gone"])
+def test_a_path_that_is_not_there_is_not_looked_for_on_the_hub(name: str) -> None:
+    with pytest.raises(ValueError, match=f"unknown model '{name}'.*or a path or a hub id"):
+        load(name)

@@ -1,7 +1,8 @@
 """Repaint a part of a picture, paint around it, or paint a variation.
 
 A picture larger than the model's grid is painted window by window, each seeing what its neighbours
-have decided (as MaskGIT extrapolates, arXiv 2202.04200, section 4.3).
+have decided (as MaskGIT extrapolates, arXiv 2202.04200, section 4.3). Where a model takes several
+sizes, the settings ``width`` and ``height`` are those of a window.
 
 Shape legend: B batch, C channels, H W rows and columns of tokens, Y X of pixels.
 """
@@ -27,7 +28,7 @@ from demask.sampling.decode import decode, last
 
 @dataclass(frozen=True)
 class Original:
-    """A user's picture on a frame of whole tokens, at least as large as the model's pictures.
+    """A user's picture on a frame of whole tokens, at least as large as a window.
 
     Attributes:
         pixels_CYX: in [0, 1], mirrored outward to fill the frame.
@@ -40,20 +41,26 @@ class Original:
     width: int
 
     @staticmethod
-    def read(generator: Generator, image: Image.Image) -> Original:
+    def read(generator: Generator, image: Image.Image, settings: dict[str, Any]) -> Original:
         """Place a picture on its frame."""
         pixels_CYX = torch.from_numpy(to_pixels(image.convert("RGB"))).permute(2, 0, 1) / 255
-        return Original(fill_frame(generator, pixels_CYX), image.height, image.width)
+        frame_CYX = fill_frame(generator, pixels_CYX, settings)
+        return Original(frame_CYX, image.height, image.width)
 
     def crop(self, pixels_CYX: Tensor) -> Image.Image:
         """A painted frame -> a picture of the original size."""
         return to_image(pixels_CYX[:, : self.height, : self.width])
 
 
-def fill_frame(generator: Generator, pixels_CYX: Tensor) -> Tensor:
-    """Mirror a picture outward to the next size that the model can paint."""
+def fill_frame(generator: Generator, pixels_CYX: Tensor, settings: dict[str, Any]) -> Tensor:
+    """Mirror a picture outward to the next size that the model can paint.
+
+    Raises:
+        ValueError: an unknown setting, or a width or height that the model cannot paint.
+    """
     step = generator.multiple
-    for dimension, least in zip((-2, -1), generator.size, strict=True):
+    size = generator.pixels_of(generator.grid_of(generator.settings.updated(**settings)))
+    for dimension, least in zip((-2, -1), size, strict=True):
         length = pixels_CYX.shape[dimension]
         wanted = max(least, math.ceil(length / step) * step)
         bounce = torch.arange(wanted) % (2 * length)
@@ -95,8 +102,8 @@ def inpaint(
     mask_YX = torch.from_numpy(to_pixels(mask.convert("L"))) >= 128
     if not mask_YX.any():
         raise ValueError("the mask has no white pixel: there is nothing to paint")
-    original = Original.read(generator, image)
-    mask_YX = fill_frame(generator, mask_YX[None])[0]
+    original = Original.read(generator, image, settings)
+    mask_YX = fill_frame(generator, mask_YX[None], settings)[0]
     feather = generator.tokenizer.downsampling // 2 if feather is None else feather
     todo = jobs(generator, conditions, num_images, seed, settings)
     return repaint(generator, todo, original, mask_YX, feather)
@@ -154,7 +161,7 @@ def image_to_image(
         ValueError: a strength outside [0, 1], an unknown class or setting.
     """
     edit.check_strength(strength)
-    original = Original.read(generator, image)
+    original = Original.read(generator, image, settings)
     return vary(
         generator, jobs(generator, conditions, num_images, seed, settings), original, strength
     )
@@ -234,7 +241,7 @@ def paint(
     given_BHW = canvas.given_BL.unflatten(1, canvas.grid).clone()
     predict, condition = generator.guided(job.settings), generator.job_condition(job)
     sampler = job.settings.sampler
-    for rows, columns in windows(canvas.grid, generator.transformer.grid):
+    for rows, columns in windows(canvas.grid, job.grid):
         window = ids_BHW[:, rows, columns]
         part = edit.keep(window, given_BHW[:, rows, columns], canvas.mask_id)
         hidden = int(part.hidden_BL.sum(-1).max())

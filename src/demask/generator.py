@@ -117,7 +117,8 @@ class Generator:
             ValueError: a size that the model cannot paint.
         """
         usual = self.size
-        height, width = settings.height or usual[0], settings.width or usual[1]
+        height = usual[0] if settings.height is None else settings.height
+        width = usual[1] if settings.width is None else settings.width
         if (height, width) != usual and not self.transformer.resizable:
             raise ValueError(
                 f"{self.name} paints {usual[1]}x{usual[0]} pixels alone, not {width}x{height}"
@@ -205,12 +206,17 @@ class Generator:
         return batches()
 
     def wishes(self, conditions: Wish | Sequence[Wish]) -> list[Wish]:
-        """One or several conditions, or what is usual for the model."""
+        """One or several conditions, or what is usual for the model.
+
+        Raises:
+            ValueError: an empty list of them.
+        """
         if conditions is None:
             return self.conditioner.default_wishes()
-        if isinstance(conditions, str | int):
-            return [conditions]
-        return list(conditions)
+        wishes = [conditions] if isinstance(conditions, str | int) else list(conditions)
+        if not wishes:
+            raise ValueError("the list of conditions is empty; None means what is usual")
+        return wishes
 
     @staticmethod
     def seeds(seed: int | Sequence[int], wishes: int, num_images: int | None) -> Sequence[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,17 @@ def test_one_png_each_and_a_sheet(pictures: Callable, tmp_path: Path) -> None:
     with Image.open(tmp_path / "out" / "000002.png") as image:
         assert image.getpixel((0, 0)) == (2, 0, 0)
         assert image.text["seed"] == "2"
+
+
+def test_pictures_of_one_seed_keep_apart(pictures: Callable, tmp_path: Path) -> None:
+    """Several prompts may share a seed."""
+    twins = [replace(picture, seed=4) for picture in pictures(3)]
+    assert write_folder(tmp_path, [*twins, replace(twins[0], seed=5)]) == 4
+    names = sorted(path.name for path in tmp_path.glob("0*.png"))
+    assert names == ["000004-2.png", "000004-3.png", "000004.png", "000005.png"]
+    for number, name in enumerate(("000004.png", "000004-2.png", "000004-3.png")):
+        with Image.open(tmp_path / name) as image:
+            assert image.getpixel((0, 0)) == (number, 0, 0)
 
 
 def test_the_sheet_may_open_with_other_tiles(pictures: Callable, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from demask.cli import demask
-from tiny import save_tiny
+from tiny import save_tiny, save_tiny_text
 
 Run = Callable[..., Result]
 
@@ -18,6 +18,12 @@ Run = Callable[..., Result]
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The folder of a model of 16x16 pictures of a dog, a cat or a ship, in 4x4 tokens."""
     return str(save_tiny(tmp_path_factory.mktemp("tiny")))
+
+
+@pytest.fixture(scope="session")
+def text_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a model of prompts, of 16x16 pixels in 4x4 tokens."""
+    return str(save_tiny_text(tmp_path_factory.mktemp("tiny_text")))
 
 
 @pytest.fixture

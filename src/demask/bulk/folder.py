@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -20,7 +21,8 @@ def write_folder(folder: Path, pictures: Iterable[Picture], first: Sequence[Tile
     """Write each picture as it comes, then the contact sheet of the first 64.
 
     Args:
-        folder: made if need be; files of the same seeds are replaced.
+        folder: made if need be; files of the same seeds are replaced. Of pictures of one seed, all
+            but the first have their number among them in their names.
         pictures: may be more than memory could hold.
         first: tiles that open the contact sheet, such as the picture before a change.
 
@@ -30,10 +32,12 @@ def write_folder(folder: Path, pictures: Iterable[Picture], first: Sequence[Tile
     Raises:
         OSError: the disk is full or the folder may not be written; no file is half-written.
     """
-    tiles, count = list(first), 0
+    tiles, count, seen = list(first), 0, Counter[int]()
     for picture in pictures:
         count += 1
-        write_png(folder / f"{picture.seed:06}.png", picture.image, picture.png_text())
+        seen[picture.seed] += 1
+        again = f"-{seen[picture.seed]}" if seen[picture.seed] > 1 else ""
+        write_png(folder / f"{picture.seed:06}{again}.png", picture.image, picture.png_text())
         if len(tiles) < MOST_TILES:
             tiles.append(Tile(picture.image, picture.prompt))
     if count:

@@ -95,7 +95,8 @@ def load_ours(
     Raises:
         CheckpointError: a part is missing or broken; the line says which.
     """
-    source, pixels = str(place / OUR_PARTS[0]), tokenizer or str(place / OUR_PARTS[1])
+    beside = place.parent if place.is_file() else place
+    source, pixels = str(place / OUR_PARTS[0]), tokenizer or str(beside / OUR_PARTS[1])
     if not Path(source).is_file():
         source = model
     if tokenizer is None and not Path(pixels).is_file():
@@ -107,7 +108,7 @@ def load_ours(
     # a half-precision convolution gains little and costs range
     network = load_model(pixels, dtype=torch.float32, device=device)
     if hasattr(transformer, "context"):
-        folder = place / "text_encoder"
+        folder = beside / "text_encoder"
         if not folder.is_dir():
             raise CheckpointError(
                 f"{model} reads prompts and lacks a text encoder: no folder {folder}"

@@ -110,7 +110,7 @@ def read_lines(path: Path) -> list[str]:
         ValueError: it is no UTF-8 text, or holds nothing.
     """
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no UTF-8 text") from error
     found = [line for line in lines if line]

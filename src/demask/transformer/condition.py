@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,6 +177,8 @@ def micro_conditions(height: int, width: int, text: str = "") -> Tensor:
             values[name] = float(value)
         except ValueError:
             raise ValueError(f"cannot read '{pair}'; write {name}=6") from None
+        if not math.isfinite(values[name]):
+            raise ValueError(f"the micro-condition {name} must be finite, not {value}")
     return torch.tensor([list(values.values())], dtype=torch.float32)
 
 
