@@ -30,6 +30,7 @@ COMMANDS = {
     "models": "",
     "models list": "",
     "models show": "name --tokenizer",
+    "models shrink": "source --out",
     "train": "",
     "train tokenizer": RUN,
     "train masked": f"{RUN} --tokenizer",

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from demask.checkpoint.pickled import first_line, load_pickle, read_pickle
+from demask.checkpoint.rows import expand_rows
 from demask.checkpoint.save import METADATA_KEY
 from demask.checkpoint.stream import read_header, read_stream
 
@@ -80,7 +81,7 @@ def read_tensors(
         return _read_zip(path, variants, dtype)
     weights = _weights_of(path, variants)
     read = _read_shards if INDEX.fullmatch(weights.name) else _read_weights
-    return read(weights, dtype), _description_of(weights)
+    return expand_rows(read(weights, dtype), dtype), _description_of(weights)
 
 
 def read_description(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from demask.cli.command import Group
-from demask.cli.options import load_generator
+from demask.cli.options import FOLDER, add, load_generator
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -48,6 +49,17 @@ def show_model(name: str, tokenizer: str | None) -> None:
         rows = [("paints", preset.about), ("license", preset.license), ("score", preset.score)]
     rows += facts(load_generator(name, tokenizer, "cpu", None))
     show(table((escape(name), ""), rows))
+
+
+@models.command("shrink")
+@click.argument("source", metavar="FOLDER", type=click.Path(path_type=Path, file_okay=False))
+@add(FOLDER)
+def shrink_model(source: Path, out: Path) -> None:
+    """Write a trained model with its weights in eight bits: half the size, nearly the same."""
+    from demask.checkpoint.eight_bit import shrink_model as shrink
+
+    for path in shrink(source, out):
+        click.echo(f"{path.stat().st_size / 1e6:6.1f} MB  {path}")
 
 
 def facts(generator: Generator) -> list[tuple[str, str]]:

@@ -63,6 +63,8 @@ class TokenizerRecipe:
         size: side of the square training pictures, in pixels.
         flip: mirror half of them.
         shift: move them by up to this many pixels.
+        decoder_only: the encoder stays, and with it every picture's ids: a transformer that was
+            trained on them goes on fitting (with ``--init``).
         loss: the weights of the losses.
         optim: the tokenizer's optimiser.
         adversary: the discriminator's optimiser.
@@ -72,6 +74,7 @@ class TokenizerRecipe:
     model: ConvTokenizerConfig = field(default_factory=ConvTokenizerConfig)
     flip: bool = True
     shift: int = 0
+    decoder_only: bool = False
     loss: TokenizerLoss = field(default_factory=TokenizerLoss)
     optim: Optim = field(default_factory=Optim)
     adversary: Optim = field(
@@ -96,6 +99,7 @@ class TokenizerTask(Task):
         tokenizer = ConvTokenizer(recipe.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if recipe.size % tokenizer.downsampling:
             raise ValueError(f"size {recipe.size} is no multiple of {tokenizer.downsampling}")
+        tokenizer.encoder.requires_grad_(not recipe.decoder_only)
         self.modules: dict[str, nn.Module] = {"tokenizer": tokenizer}
         start = recipe.loss.adversary_start
         self.phases = {"reconstruct": Phase("tokenizer", recipe.optim)}
