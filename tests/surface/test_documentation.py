@@ -23,7 +23,7 @@ from PIL import Image
 import demask
 from demask.cli import demask as program
 from demask.cli.train import read_recipe
-from demask.conditioning import Classes
+from demask.conditioning import Classes, Prompts
 from demask.generator import Generator
 from demask.guidance import GUIDANCES, SCALES
 from demask.presets import load
@@ -32,9 +32,11 @@ from demask.sampling.schedule import SCHEDULES
 from demask.sampling.select import ORDERS
 from demask.sampling.temperature import DECAYS
 from demask.settings import Settings
+from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
 from demask.training.commands import LoraTraining, MaskedTraining, TokenizerTraining
+from demask.transformer.condition import micro_conditions
 from demask.transformer.modern_maskgit import ModernMaskGIT
-from tiny import tiny_tokenizer, tiny_transformer
+from tiny import tiny_meissonic, tiny_text_encoder, tiny_tokenizer, tiny_transformer
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -45,6 +47,10 @@ NAMED = re.compile(
     r"--(order|schedule|noise-decay|correction|guidance-schedule)[ =]([a-z][^\s`|)]*)"
 )
 TABLES = (ORDERS, SCHEDULES, DECAYS, CORRECTIONS, SCALES, GUIDANCES)
+CLASS_MODELS = {"cifar10", "weights/maskgit-256"}
+TEXT_MODELS = {"emoji", "runs/words", "runs/meissonic/stage2", "weights/Meissonic"} | {
+    "MeissonFlow/Meissonic"
+}
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -91,13 +97,27 @@ def ten_classes() -> Generator:
     )
 
 
+@pytest.fixture(scope="module")
+def prompts() -> Generator:
+    """A tiny model of prompts with the tokens of the published one, of 16 pixels."""
+    torch.manual_seed(2)
+    sizes = ConvTokenizerConfig((5, 3), (16,) * 4, (1,) * 4, (1,) * 4, pixel_width=16)
+    tokenizer = ConvTokenizer(sizes).eval()
+    return Generator("words", tokenizer, tiny_meissonic(), Prompts(tiny_text_encoder()))
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name)
 def test_the_python_runs(
-    page: Path, ten_classes: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    ten_classes: Generator,
+    prompts: Generator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fake_load(*arguments: object, **keywords: object) -> Generator:
-        inspect.signature(load).bind(*arguments, **keywords)
-        return ten_classes
+        given = inspect.signature(load).bind(*arguments, **keywords).arguments
+        assert given["model"] in CLASS_MODELS | TEXT_MODELS, "which kind of model is it?"
+        return prompts if given["model"] in TEXT_MODELS else ten_classes
 
     monkeypatch.setattr(demask, "load", fake_load)
     monkeypatch.chdir(tmp_path)
@@ -119,6 +139,12 @@ def test_the_commands_parse(words: list[str]) -> None:
     chosen = Settings().updated(**settings)
     assert chosen.sampler
     assert chosen.scale
+    micro_conditions(1, 1, chosen.micro)
+    if given.get("model") in TEXT_MODELS:
+        assert not given.get("classes")
+    elif given.get("model") in CLASS_MODELS:
+        assert not given.get("prompts")
+        assert not chosen.negative
     if "recipe" in given:
         kinds = {"tokenizer": TokenizerTraining, "masked": MaskedTraining, "lora": LoraTraining}
         file = given["recipe"] and ROOT / given["recipe"]
@@ -127,7 +153,7 @@ def test_the_commands_parse(words: list[str]) -> None:
         assert recipe.data.pictures == given["data"]
 
 
-@pytest.mark.parametrize("words", ["generate --stps 3", "train masked", "paint", "generate cat"])
+@pytest.mark.parametrize("words", ["generate --stps 3", "train masked", "paint", "outpaint cat"])
 def test_a_wrong_command_would_be_seen(words: str) -> None:
     with pytest.raises(click.UsageError):
         parsed(words.split())
