@@ -213,7 +213,9 @@ class Generator:
         """
         if conditions is None:
             return self.conditioner.default_wishes()
-        wishes = [conditions] if isinstance(conditions, str | int) else list(conditions)
+        if isinstance(conditions, str | int):
+            return [conditions]
+        wishes = list(conditions)
         if not wishes:
             raise ValueError("the list of conditions is empty; None means what is usual")
         return wishes

@@ -61,6 +61,11 @@ class ClipTextConfig:
 class Attention(nn.Module):
     """Self-attention in which a token sees those before it."""
 
+    q_proj: nn.Linear
+    k_proj: nn.Linear
+    v_proj: nn.Linear
+    out_proj: nn.Linear
+
     def __init__(self, config: ClipTextConfig) -> None:
         super().__init__()
         self.heads = config.heads

@@ -45,11 +45,14 @@ class Words:
 
     def __init__(self, encoding: Tokenizer, length: int = 77, pad: str = END) -> None:
         self.encoding, self.length, self.pad = encoding, length, pad
-        for mark in (START, END, pad):
-            if encoding.token_to_id(mark) is None:
-                raise ValueError(f"the text vocabulary has no '{mark}'")
-        self.start_id, self.end_id = encoding.token_to_id(START), encoding.token_to_id(END)
-        self.pad_id = encoding.token_to_id(pad)
+        self.start_id, self.end_id, self.pad_id = map(self.id_of, (START, END, pad))
+
+    def id_of(self, mark: str) -> int:
+        """The text token of a mark."""
+        found = self.encoding.token_to_id(mark)
+        if found is None:
+            raise ValueError(f"the text vocabulary has no '{mark}'")
+        return found
 
     def ids(self, texts: Sequence[str], warn: bool = False) -> Tensor:
         """Text tokens (B, T), int64; what does not fit is cut off, with a warning if asked for."""
@@ -152,7 +155,8 @@ def learn_words(texts: Iterable[str], vocabulary: int, length: int) -> Words:
     learned = json.loads(encoding.to_str())["model"]
     entries = {**learned["vocab"]}
     entries |= {mark: len(entries) + n for n, mark in enumerate((START, END))}
-    merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in learned["merges"]]
+    pairs = (m.split(" ") if isinstance(m, str) else m for m in learned["merges"])
+    merges: list[tuple[str, str]] = [(first, second) for first, second in pairs]
     model = BPE(entries, merges, end_of_word_suffix=WORD_END, unk_token=END, fuse_unk=False)
     return Words(byte_pairs(model), length)
 

@@ -151,6 +151,17 @@ class FeedForward(nn.Module):
 class JointAttention(nn.Module):
     """Both streams have weights of their own and attend to the whole sequence."""
 
+    to_q: nn.Module
+    to_k: nn.Module
+    to_v: nn.Module
+    add_q_proj: nn.Module
+    add_k_proj: nn.Module
+    add_v_proj: nn.Module
+    norm_q: nn.Module
+    norm_k: nn.Module
+    norm_added_q: nn.Module
+    norm_added_k: nn.Module
+
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         width, head = sizes.width, sizes.head_width
