@@ -97,6 +97,22 @@ def test_it_learns_new_words_and_can_be_left_out(
     assert painted(taught) != painted(plain)
 
 
+def test_a_prior_keeps_what_other_prompts_meant(model: str, concepts: Path, tmp_path: Path) -> None:
+    plain = demask.load(model)
+    ids_BL = true_ids(plain, concepts)
+    known = ["red apple", "blue heart"]
+    before_B, moved = likelihood(plain, known, ids_BL), []
+    for prior in ("0.0", "3.0"):
+        out = tmp_path / prior
+        changes = ("run.steps=40", "run.batch_size=12")
+        rate = "lora.optim.learning_rate=0.02"
+        train_lora(lora_recipe(concepts, *changes, rate, f"lora.prior={prior}"), model, out)
+        taught = demask.load(model, loras=[str(out)])
+        assert (likelihood(taught, list(NEW), ids_BL) > before_B + 0.3).all()
+        moved.append((likelihood(taught, known, ids_BL) - before_B).abs().mean())
+    assert moved[1] < moved[0] / 2
+
+
 def test_the_folder_holds_the_adapters_alone(model: str, concepts: Path, tmp_path: Path) -> None:
     out = tmp_path / "lora"
     path = train_lora(lora_recipe(concepts, *SHORT), model, out)
@@ -143,7 +159,13 @@ def test_mistakes_are_one_line(model: str, concepts: Path, pictures: Path, tmp_p
         train_lora(lora_recipe(concepts, *SHORT), classes, tmp_path / "lora")
     with pytest.raises(ValueError, match="unknown model 'emojy'.*Valid:"):
         train_lora(lora_recipe(concepts), "emojy", tmp_path / "lora")
-    for change in ("lora.rank=0", "lora.alpha=0.0", "lora.dropout=1.0", "lora.targets=[]"):
+    for change in (
+        "lora.rank=0",
+        "lora.alpha=0.0",
+        "lora.dropout=1.0",
+        "lora.targets=[]",
+        "lora.prior=-1.0",
+    ):
         with pytest.raises(ValueError, match=change.split(".")[1].split("=")[0]):
             lora_recipe(concepts, change)
 

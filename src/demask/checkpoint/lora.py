@@ -124,6 +124,15 @@ def add_adapters(
     inject_adapter_in_model(config, model, ADAPTER)
 
 
+def weigh_adapters(model: nn.Module, weight: float) -> None:
+    """Multiply what adapters add by ``weight``, as they were trained; 0 is the model without."""
+    from peft.tuners.lora import LoraLayer
+
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer):
+            layer.set_scale(ADAPTER, weight)
+
+
 def save_lora(folder: Path, model: nn.Module, facts: Mapping[str, Any]) -> None:
     """Write the adapters of a model; each file whole or not at all, the weights last.
 
@@ -219,7 +228,6 @@ def merge(model: nn.ModuleDict, lora: Lora, tensors: Mapping[str, torch.Tensor])
         CheckpointError: the configuration is broken, or the tensors are not those of its adapters.
     """
     from peft import LoraConfig, LoraModel, get_peft_model_state_dict, set_peft_model_state_dict
-    from peft.tuners.lora import LoraLayer
 
     try:
         config = LoraConfig.from_pretrained(str(lora.folder))
@@ -232,9 +240,7 @@ def merge(model: nn.ModuleDict, lora: Lora, tensors: Mapping[str, torch.Tensor])
         state = get_peft_model_state_dict(model, adapter_name=ADAPTER, save_embedding_layers=False)
         compare({PREFIX + name: tensor.shape for name, tensor in state.items()}, dict(tensors))
         set_peft_model_state_dict(model, dict(tensors), ADAPTER)
-        for layer in model.modules():
-            if isinstance(layer, LoraLayer):
-                layer.scale_layer(lora.weight)
+        weigh_adapters(model, lora.weight)
         tuner.merge_adapter()
     except CheckpointError as error:
         raise CheckpointError(f"{lora.folder / WEIGHTS}: {error}") from None

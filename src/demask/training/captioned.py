@@ -169,15 +169,22 @@ class CaptionedTask(Task):
         self, phase: str, batch: Batch, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy on hidden tokens, and a little on visible ones."""
+        loss = self.cross_entropy(self.logits(batch), batch)
+        return loss, {"loss": loss}
+
+    def logits(self, batch: Batch) -> Tensor:
+        """What the model in training says of half-hidden ids (B, L, V)."""
         ratio_B = batch["hidden_BL"].float().mean(-1)
         rows, columns = batch["grid_2"].tolist()
-        logits_BLV = self.modules[self.main](
+        return self.modules[self.main](
             batch["input_BL"], batch["text_BT"], batch["micro_B5"], ratio_B, (rows, columns)
         )
-        loss = token_cross_entropy(
+
+    def cross_entropy(self, logits_BLV: Tensor, batch: Batch) -> Tensor:
+        """In nats, weighted by token."""
+        return token_cross_entropy(
             logits_BLV, batch["target_BL"], batch["weight_BL"], self.lesson.label_smoothing
         )
-        return loss, {"loss": loss}
 
     @staticmethod
     def parts(model: nn.Module) -> TextToImage:

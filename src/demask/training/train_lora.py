@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from demask.checkpoint.lora import add_adapters, fingerprints, matching_layers, save_lora
 from demask.data.tokens import TokenCache
@@ -20,7 +21,15 @@ from demask.training.captioned import CaptionedTask, CaptionRecipe, TextToImage
 from demask.training.loop import Run, describe
 from demask.training.masking import Masking
 from demask.training.optim import Optim
-from demask.training.task import Phase
+from demask.training.prior import (
+    drift,
+    half_painted,
+    join,
+    random_prompts,
+    whole_words,
+    without_adapters,
+)
+from demask.training.task import Batch, Phase
 from demask.transformer.condition import TextEncoder
 from demask.transformer.meissonic import Meissonic
 from demask.types import Tokenizer
@@ -45,11 +54,18 @@ NAMED_CAPTIONS = 20
 class LoraOptim(Optim):
     """`Optim`, for a few hundred steps of small matrices."""
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     weight_decay: float = 0.0
     warmup: int = 20
     decay: str = "cosine"
     decay_fraction: float = 0.8
+
+
+@dataclass(frozen=True)
+class LoraCaptions(CaptionRecipe):
+    """`CaptionRecipe`; the prior keeps what no caption means, so none is left out."""
+
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -90,6 +106,7 @@ class LoraRecipe:
         targets: the layers of the transformer, by the last parts of their names.
         text: adapt the text encoder too, so that it learns new words.
         text_targets: its layers.
+        prior: the weight of staying as it is for other prompts; 0 is twice as fast, and forgets.
         captions: how captions are used.
         label_smoothing: of the cross-entropy.
         masking: what is hidden.
@@ -102,7 +119,8 @@ class LoraRecipe:
     targets: tuple[str, ...] = ATTENTION + MLPS
     text: bool = True
     text_targets: tuple[str, ...] = TEXT
-    captions: CaptionRecipe = field(default_factory=CaptionRecipe)
+    prior: float = 1.0
+    captions: LoraCaptions = field(default_factory=LoraCaptions)
     label_smoothing: float = 0.0
     masking: Masking = field(default_factory=Masking)
     optim: LoraOptim = field(default_factory=LoraOptim)
@@ -114,6 +132,8 @@ class LoraRecipe:
             raise ValueError(f"alpha must be above 0, not {self.alpha}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        if self.prior < 0:
+            raise ValueError(f"prior must be at least 0, not {self.prior}")
         if not self.targets:
             raise ValueError(f"targets must name a layer, such as {', '.join(ATTENTION)}")
 
@@ -198,7 +218,8 @@ class LoraTask(CaptionedTask):
         layers = recipe.layers(transformer, text.model)
         model = Adapted(transformer, text.model, frozen=not recipe.text)
         add_adapters(model, layers, recipe.rank, recipe.alpha, recipe.dropout, base)
-        self.modules = {self.main: model.train()}
+        self.model, self.known_words = model.train(), whole_words(text.words)
+        self.modules = {self.main: model}
         self.phases = {"predict": Phase(self.main, recipe.optim)}
 
     def identity(self) -> str:
@@ -209,6 +230,39 @@ class LoraTask(CaptionedTask):
             base=self.fingerprints,
             tokens=self.tokens.fingerprint,
         )
+
+    def loss(
+        self, phase: str, batch: Batch, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The cross-entropy of the pictures, and the drift of what other prompts mean."""
+        if not self.recipe.prior:
+            return super().loss(phase, batch, step, generator)
+        count = len(batch["input_BL"])
+        other, before_BLV = self.other_prompts(batch, (count + 1) // 2, generator)
+        logits_BLV = self.logits(join(batch, other))  # one pass, as several devices ask for
+        loss = self.cross_entropy(logits_BLV[:count], batch)
+        moved = drift(logits_BLV[count:], before_BLV, other["hidden_BL"])
+        return loss + self.recipe.prior * moved, {"loss": loss, "drift": moved}
+
+    def other_prompts(
+        self, batch: Batch, count: int, generator: torch.Generator
+    ) -> tuple[Batch, Tensor]:
+        """Random prompts on half-painted grids, and what the model said of them (B, L, V)."""
+        text_BT = self.words.ids(random_prompts(self.known_words, count, generator))
+        text_BT = text_BT.to(batch["text_BT"].device)
+        micro_B5, (rows, columns) = batch["micro_B5"][:count], batch["grid_2"].tolist()
+        mask_id = self.config.vocabulary - 1
+        ids_BL = torch.full_like(batch["input_BL"][:count], mask_id)
+
+        def said(ids_BL: Tensor) -> Tensor:
+            ratio_B = (ids_BL == mask_id).float().mean(-1)
+            return self.model(ids_BL, text_BT, micro_B5, ratio_B, (rows, columns))
+
+        with without_adapters(self.model):
+            ids_BL = half_painted(said(ids_BL), mask_id, generator)
+            before_BLV = said(ids_BL)
+        facts = {"text_BT": text_BT, "micro_B5": micro_B5, "input_BL": ids_BL}
+        return {**facts, "hidden_BL": ids_BL == mask_id, "grid_2": batch["grid_2"]}, before_BLV
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the adapters, what they were made for and which captions they learned."""
