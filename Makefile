@@ -12,13 +12,14 @@ TORCH_STAMP := $(VENV)/.torch-$(shell echo '$(TORCH)' | cksum | cut -d ' ' -f 1)
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
+PROMPTS ?= "red apple" "smiling cat with heart eyes" "waving hand dark skin tone" "rocket"
 CLASSES ?= airplane automobile bird cat deer dog frog horse ship truck
 DEMO := out/demo
 DATA ?= data/cifar10
-RUN ?= runs/cifar10
+EMOJI ?= data/noto-emoji/train.parquet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo samples test check format bench train-cifar10
+.PHONY: help install demo samples test check format bench train-cifar10 train-emoji
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,8 +27,8 @@ help: ## list the targets
 install: $(DEV_STAMP) ## make .venv with everything for training and development
 
 demo: $(RUN_STAMP) ## paint pictures with the model that ships with the package
-	$(BIN)/demask generate --model cifar10 --class $(CLASSES) -n 60 --seed 0 --out $(DEMO)
-	@echo "The pictures are in $(DEMO)."
+	$(BIN)/demask generate $(PROMPTS) --seed 0 --out $(DEMO)
+	@echo "The pictures are in $(DEMO); contact_sheet.png shows them all."
 
 test: $(DEV_STAMP) ## run the tests
 	$(BIN)/python -m pytest
@@ -48,16 +49,32 @@ bench: $(DEV_STAMP) ## measure speed and memory on this machine, best left alone
 	$(BIN)/python benchmarks/maskgit_speed.py
 	$(BIN)/python benchmarks/maskgit_speed.py --batch 4
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/meissonic_speed.py
+	$(BIN)/python benchmarks/meissonic_memory.py
 
-samples: $(RUN_STAMP) ## paint the picture of the README again
+samples: $(RUN_STAMP) ## paint the pictures of the pages again
+	$(BIN)/demask generate --prompts recipes/emoji/prompts.txt --seed 0 --out out/emoji
+	cp out/emoji/contact_sheet.png docs/emoji.png
 	$(BIN)/demask generate --model cifar10 --class $(CLASSES) -n 60 --seed 0 --out out/samples
 	cp out/samples/contact_sheet.png docs/samples.png
 
-train-cifar10: $(DEV_STAMP) ## train the shipped model; DATA holds train.parquet and test.parquet
+train-cifar10: RUN ?= runs/cifar10
+train-cifar10: $(DEV_STAMP) ## train that model; DATA is the folder of train.parquet and test.parquet
 	$(BIN)/demask train tokenizer --recipe recipes/cifar10/tokenizer.toml \
 		--data $(DATA)/train.parquet --held-out $(DATA)/test.parquet --out $(RUN)
 	$(BIN)/demask train masked --recipe recipes/cifar10/masked.toml \
 		--data $(DATA)/train.parquet --held-out $(DATA)/test.parquet --out $(RUN)
+
+train-emoji: RUN ?= runs/emoji
+train-emoji: $(DEV_STAMP) ## train the default model; EMOJI is train.parquet
+	$(BIN)/demask train tokenizer --recipe recipes/emoji/tokenizer.toml \
+		--data $(EMOJI) --held-out $(EMOJI) --out $(RUN)
+	$(BIN)/demask train masked --recipe recipes/emoji/masked.toml \
+		--data $(EMOJI) --held-out $(EMOJI) --out $(RUN)
+	$(BIN)/demask train tokenizer --recipe recipes/emoji/decoder.toml \
+		--data $(EMOJI) --held-out $(EMOJI) --init $(RUN)/tokenizer.safetensors --out $(RUN)/decoder
+	cp $(RUN)/decoder/tokenizer.safetensors $(RUN)/tokenizer.safetensors
+	$(BIN)/demask models shrink $(RUN) --out $(RUN)/small
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Demask needs Python 3.11 or newer: make PYTHON=/path/to/it" if sys.version_info < (3, 11) else 0)'

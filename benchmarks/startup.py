@@ -5,6 +5,7 @@ python benchmarks/startup.py
 
 from __future__ import annotations
 
+import shlex
 import statistics
 import subprocess
 import sys
@@ -22,11 +23,16 @@ def seconds(*words: str) -> float:
 def main() -> None:
     """Measure and print a line a command."""
     with tempfile.TemporaryDirectory() as out:
-        eight = ("generate", "--model", "cifar10", "-n", "8", "--out", out)
-        for words, runs in ((("--help",), 10), (("generate", "--help"), 10), (eight, 3)):
+        for words, runs in (
+            (("--help",), 10),
+            (("generate", "--help"), 10),
+            (("generate", "red apple", "--out", out), 5),
+            (("generate", "red apple", "-n", "64", "--out", out), 3),
+            (("generate", "--model", "cifar10", "-n", "8", "--out", out), 3),
+        ):
             times = [seconds(*words) for _ in range(runs)]
             best, median = min(times), statistics.median(times)
-            command = " ".join(words).replace(out, "DIR")
+            command = shlex.join(words).replace(out, "DIR")
             print(f"demask {command}: best {best:.2f} s, median {median:.2f} s of {runs}")
 
 

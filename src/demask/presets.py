@@ -41,6 +41,12 @@ class Preset:
 PRESETS: Table[Preset] = Table(
     "model",
     {
+        "emoji": Preset(
+            about="64x64 emoji of prompts such as 'red apple' or 'waving hand dark skin tone'",
+            license="Apache-2.0; trained on Noto Emoji (Apache-2.0) with names of Unicode CLDR",
+            score="XX",
+            settings=Settings(steps=12, noise=1.0, temperature=0.7, guidance=2.0),
+        ),
         "cifar10": Preset(
             about="32x32 pictures of the ten CIFAR-10 classes",
             license="Apache-2.0; trained on CIFAR-10 (A. Krizhevsky, 2009)",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-DEFAULT_MODEL = "cifar10"
+DEFAULT_MODEL = "emoji"
 
 MODEL = [
     click.option(
