@@ -15,6 +15,7 @@ import statistics
 import time
 
 import torch
+from matrix_product import SIZE, MatrixProduct
 
 from demask import rng
 from demask.acceleration.packing import pack
@@ -24,8 +25,6 @@ from demask.tokenizer.vqgan import VQGAN, VQGANConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from demask.types import Condition, Predict, Prediction, Step
 
-SIZE = 3072
-
 
 def forward_flops(config: MaskGITConfig, batch: int) -> float:
     """Multiplications and additions of one forward pass: matrices, attention, the codes' head."""
@@ -34,13 +33,6 @@ def forward_flops(config: MaskGITConfig, batch: int) -> float:
     attention = 2 * 2 * tokens**2 * width
     head = 2 * (tokens - 1) * (width**2 + width * config.codebook_size)
     return batch * (config.depth * (layer + attention) + head)
-
-
-def product_seconds(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> float:
-    """The seconds of one product of two square matrices."""
-    start = time.perf_counter()
-    torch.mm(a, b, out=out)
-    return time.perf_counter() - start
 
 
 def main() -> None:
@@ -58,7 +50,7 @@ def main() -> None:
     packed = 0 if chosen.no_pack else pack(model)
     condition = Condition({"class_ids": torch.zeros(chosen.batch, dtype=torch.int64)})
     canvas = blank(chosen.batch, model.grid, model.mask_id)
-    matrices = (torch.randn(SIZE, SIZE), torch.randn(SIZE, SIZE), torch.empty(SIZE, SIZE))
+    product = MatrixProduct()
 
     trunk: list[float] = []
 
@@ -75,7 +67,7 @@ def main() -> None:
         for state in decode(predict, condition, canvas, generators, Sampler(steps=steps)):
             step_seconds.append(time.perf_counter() - start)
             ids_BL = state.ids_BL
-            products.append(product_seconds(*matrices))
+            products.append(product.seconds())
             start = time.perf_counter()
         return step_seconds, products, ids_BL
 
@@ -87,7 +79,7 @@ def main() -> None:
     pixels = time.perf_counter() - start
 
     flops = forward_flops(config, chosen.batch)
-    rate = 2 * SIZE**3 / statistics.median(products)
+    rate = product.rate(statistics.median(products))
     step = statistics.median(step_seconds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(

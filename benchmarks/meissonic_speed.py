@@ -15,6 +15,7 @@ import statistics
 import time
 
 import torch
+from matrix_product import SIZE, MatrixProduct
 
 from demask import rng
 from demask.guidance import ClassifierFree, Constant
@@ -23,7 +24,6 @@ from demask.sampling.edit import blank
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
 from demask.types import Condition, Grid, Prediction, Step
 
-SIZE = 3072
 TEXT = 77
 DOWNSAMPLING = 16
 
@@ -65,13 +65,6 @@ def condition(model: Meissonic, batch: int, size: int) -> Condition:
     )
 
 
-def product_seconds(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> float:
-    """The seconds of one product of two square matrices."""
-    start = time.perf_counter()
-    torch.mm(a, b, out=out)
-    return time.perf_counter() - start
-
-
 def main() -> None:
     """Measure and print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -97,16 +90,16 @@ def main() -> None:
     canvas = blank(chosen.batch, (side, side), model.mask_id)
     wanted = condition(model, chosen.batch, chosen.size)
     generators = rng.image_generators(range(chosen.batch))
-    matrices = (torch.randn(SIZE, SIZE), torch.randn(SIZE, SIZE), torch.empty(SIZE, SIZE))
+    product = MatrixProduct()
     step_seconds, products = [], []
     start = time.perf_counter()
     for _ in decode(classifier_free, wanted, canvas, generators, Sampler(steps=chosen.steps)):
         step_seconds.append(time.perf_counter() - start)
-        products += [product_seconds(*matrices) for _ in range(3)]
+        products += [product.seconds() for _ in range(3)]
         start = time.perf_counter()
 
     layers, attention = forward_flops(model.config, (side, side), 2 * chosen.batch)
-    rate = 2 * SIZE**3 / statistics.median(products)
+    rate = product.rate(statistics.median(products))
     step, forward = statistics.median(step_seconds), statistics.median(trunk)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"Meissonic, {chosen.size} px, guidance as one batch, batch {chosen.batch}, fp32")

@@ -209,3 +209,25 @@ def test_learning_and_painting_agree() -> None:
     with torch.no_grad():
         painting = single(x_BND, turns)
     assert torch.allclose(single(x_BND, turns), painting, atol=1e-6)
+
+
+def test_painting_and_training_compute_the_same() -> None:
+    """Without gradients the blocks save passes over the memory; many rows take another way."""
+    torch.manual_seed(0)
+    sizes = Sizes(32, 2)
+    single, joint = SingleBlock(sizes).double(), MultiModalBlock(sizes).double()
+    x_BND, vector_BD = torch.randn(2, 640, 32).double(), torch.randn(2, 32).double()
+    rotary = rotary_axes(40, (24, 25), (4, 6, 6), x_BND)
+    before = x_BND.clone()
+    trained = (
+        single(x_BND, vector_BD, rotary),
+        *joint(x_BND[:, :40], x_BND[:, 40:], vector_BD, rotary),
+    )
+    with torch.no_grad():
+        painted = (
+            single(x_BND, vector_BD, rotary),
+            *joint(x_BND[:, :40], x_BND[:, 40:], vector_BD, rotary),
+        )
+    for one, other in zip(trained, painted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
+    assert torch.equal(x_BND, before)

@@ -27,7 +27,7 @@ class Packed:
     weight: Tensor
 
 
-class PackedLinear(nn.Module):
+class PackedLinear(nn.Linear):
     """A linear layer whose weight is packed for the latest number of rows.
 
     The state dict stays that of the layer. Training, more than `MOST_ROWS` rows, another device
@@ -35,7 +35,8 @@ class PackedLinear(nn.Module):
     """
 
     def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
+        nn.Module.__init__(self)  # no weights of its own
+        self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight, self.bias = linear.weight, linear.bias
         self.packed: Packed | None = None
 

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from demask.types import Grid
 
 THETA = 10_000.0
+FEW_ROWS = 1024
+"""Up to so many tokens, joining two inputs in memory costs next to nothing."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,13 @@ def join(x_BND: Tensor, gate_B1D: Tensor, branch_BND: Tensor) -> Tensor:
     return finite(torch.addcmul(x_BND, gate_B1D, branch_BND))
 
 
+def tanh_gelu(x: Tensor) -> Tensor:
+    """The tanh approximation of GELU; without gradients in place, which saves fresh memory."""
+    if torch.is_grad_enabled():
+        return F.gelu(x, approximate="tanh")
+    return torch.ops.aten.gelu_(x, approximate="tanh")
+
+
 class TanhGELU(nn.Module):
     """A linear layer and the tanh approximation of GELU."""
 
@@ -131,7 +140,7 @@ class TanhGELU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., width_in) -> (..., width)."""
-        return F.gelu(self.proj(x), approximate="tanh")
+        return tanh_gelu(self.proj(x))
 
 
 class FeedForward(nn.Module):
@@ -258,13 +267,14 @@ class SingleBlock(nn.Module):
         """Same shape in and out; ``vector_BD`` is the activated condition."""
         shift_B1D, scale_B1D, gate_B1D = self.norm(vector_BD)
         seen_BND = modulate(x_BND, shift_B1D, scale_B1D)
-        thought = F.gelu(self.proj_mlp(seen_BND), approximate="tanh")
+        thought = tanh_gelu(self.proj_mlp(seen_BND))
         taken = self.attn(seen_BND, rotary)
         return join(x_BND, gate_B1D, self.project(taken, thought))
 
     def project(self, taken_BND: Tensor, thought_BNM: Tensor) -> Tensor:
         """The shared output projection, without joining its two inputs in memory first."""
-        if type(self.proj_out) is not nn.Linear or torch.is_grad_enabled():
+        few = taken_BND.shape[:-1].numel() <= FEW_ROWS
+        if few or torch.is_grad_enabled() or not isinstance(self.proj_out, nn.Linear):
             return self.proj_out(torch.cat([taken_BND, thought_BNM], dim=-1))
         width, weight = taken_BND.shape[-1], self.proj_out.weight
         out_RD = F.linear(taken_BND.flatten(0, 1), weight[:, :width], self.proj_out.bias)
