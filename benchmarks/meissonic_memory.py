@@ -2,7 +2,7 @@
 
 Random weights of the published sizes (a transformer of 1.007 B parameters, its VQ model, a ViT-H
 text encoder) are written in the public layout; then a fresh process for each type loads them. What
-counts is the peak of the resident memory above that of the imports.
+counts is the peak of the resident memory above that of the imports, as Linux tells it.
 
     python benchmarks/meissonic_memory.py [--folder FOLDER] [--dtypes float32 float16]
 """
@@ -65,14 +65,20 @@ VQ_MODEL = {
     "lookup_from_codebook": True,
 }
 LOAD = """
-import resource, sys, torch
+import sys, torch
 import demask.presets, demask.checkpoint.text_encoder, demask.acceleration.packing
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+from pathlib import Path
+
+def memory(what):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(what))
+
+before = memory("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
 generator = demask.presets.load(sys.argv[1], dtype=getattr(torch, sys.argv[2]), low_memory=True)
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 parts = generator.transformer, generator.tokenizer, generator.conditioner.text.model
 weights = sum(t.numel() * t.element_size() for part in parts for t in part.state_dict().values())
-print(before * 1024, after * 1024, weights)
+print(before, memory("VmHWM"), weights)
 """
 
 
