@@ -93,14 +93,8 @@ def load(
     Raises:
         ValueError: nothing of that name, or a checkpoint that is broken or incomplete.
     """
-    place = WEIGHTS / model if model in PRESETS else Path(model)
-    if model not in PRESETS and not place.exists() and not is_hub_id(model):
-        raise ValueError(unknown("model", model, PRESETS) + "; or a path or a hub id owner/name")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if tokenizer is None and is_public(model, place):
-        parts = load_public(model, dtype, device, variant)
-    else:
-        parts = load_ours(model, place, tokenizer, dtype, device)
+    parts = load_parts(model, tokenizer, device, dtype, variant)
     check_pair(parts.transformer, parts.tokenizer)
     if loras:
         from demask.checkpoint.lora import apply_loras
@@ -117,6 +111,26 @@ def load(
         settings,
         low_memory,
     )
+
+
+def load_parts(
+    model: str,
+    tokenizer: str | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    variant: str | None = None,
+) -> Parts:
+    """The networks of a model, without guidance or LoRAs; see `load`.
+
+    Raises:
+        ValueError: nothing of that name, or a part is missing or broken.
+    """
+    place = WEIGHTS / model if model in PRESETS else Path(model)
+    if not place.exists() and not is_hub_id(model):
+        raise ValueError(unknown("model", model, PRESETS) + "; or a path or a hub id owner/name")
+    if tokenizer is None and is_public(model, place):
+        return load_public(model, dtype, device, variant)
+    return load_ours(model, place, tokenizer, dtype, device)
 
 
 def usual_settings(parts: Parts) -> Settings:

@@ -41,18 +41,23 @@ class ClassifierFree:
         nothing = self.reference(len(ids_BL))
         if scale == 0:
             return self.predict(ids_BL, nothing, step)
-        if not self.together:
-            first = self.predict(ids_BL, condition, step)
-            reference_BLV = self.predict(ids_BL, nothing, step).logits_BLV
-            guided_BLV = reference_BLV + scale * (first.logits_BLV - reference_BLV)
-            return Prediction(guided_BLV, first.features)
+        conditional, reference_BLV = self.passes(ids_BL, condition, nothing, step)
+        guided_BLV = reference_BLV + scale * (conditional.logits_BLV - reference_BLV)
+        return Prediction(guided_BLV, conditional.features)
 
+    def passes(
+        self, ids_BL: Tensor, condition: Condition, nothing: Condition, step: Step
+    ) -> tuple[Prediction, Tensor]:
+        """The conditional prediction, and the reference's logits (B, L, V)."""
+        if not self.together:
+            conditional = self.predict(ids_BL, condition, step)
+            return conditional, self.predict(ids_BL, nothing, step).logits_BLV
         both = self.predict(
             torch.cat([ids_BL, ids_BL]), Condition.join([condition, nothing]), twice(step)
         )
         conditional_BLV, reference_BLV = both.logits_BLV.chunk(2)
         features = None if both.features is None else both.features[: len(ids_BL)]
-        return Prediction(reference_BLV + scale * (conditional_BLV - reference_BLV), features)
+        return Prediction(conditional_BLV, features), reference_BLV
 
     def reference(self, batch: int) -> Condition:
         """The unconditional condition of a batch.

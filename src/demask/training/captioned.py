@@ -12,13 +12,11 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from demask import rng
 from demask.data.captions import hold_out, vary
 from demask.data.tokens import TokenCache
-from demask.sampling.decode import Sampler, decode, last
-from demask.sampling.edit import blank
 from demask.training.losses import held_out_cross_entropy, token_cross_entropy
 from demask.training.masking import Masking, hide
+from demask.training.samples import painted
 from demask.training.task import Batch, Task
 from demask.transformer.clip_text import ClipText
 from demask.transformer.condition import Words, micro_conditions
@@ -213,16 +211,7 @@ class CaptionedTask(Task):
         spread = torch.linspace(0, len(self.captions) - 1, count).long().tolist()
         condition = self.encode(model, [self.captions[i][0] for i in spread])
         transformer = self.parts(model).transformer
-        device = condition["states"].device
-        canvas = blank(count, self.tokens.grid, transformer.mask_id, device)
-        generators = rng.image_generators(range(count))
-        steps = min(12, canvas.ids_BL.shape[1])
-        states = decode(transformer.predict, condition, canvas, generators, Sampler(steps))
-        ids_BHW = last(states).ids_BL.unflatten(1, self.tokens.grid)
-        image_BCHW = self.tokenizer.decode(ids_BHW.cpu())
-        missing = torch.ones(-count % 8, *image_BCHW.shape[1:])
-        whole_BCHW = torch.cat([image_BCHW, missing])
-        return torch.cat([torch.cat(list(row), dim=-1) for row in whole_BCHW.split(8)], dim=-2)
+        return painted(transformer, condition, self.tokens.grid, self.tokenizer)
 
 
 def epoch(captions: Sequence[tuple[str, ...]], recipe: CaptionRecipe) -> list[int]:

@@ -15,13 +15,11 @@ from typing import Any, cast
 import torch
 
 from demask import rng
-from demask.checkpoint.load import is_hub_id, load_model
-from demask.checkpoint.pipeline import Parts, is_public, load_ours, load_public
+from demask.checkpoint.load import load_model
 from demask.data import open_pictures
 from demask.data.pictures import Pictures, Subset
 from demask.data.tokens import TokenCache, Views, build_tokens
-from demask.presets import PRESETS, WEIGHTS
-from demask.registry import unknown
+from demask.presets import load_parts
 from demask.training.loop import Run, Trainer, main_process_first
 from demask.training.start import start_from, with_its_words
 from demask.training.task import Task
@@ -224,20 +222,6 @@ def train_lora(recipe: LoraTraining, model: str, out: Path, strict: bool = False
     base = Path(model).resolve().name if Path(model).exists() else model
     task = LoraTask(recipe.lora, base, transformer, text, tokens, measured, pixels.cpu())
     return Trainer(task, recipe.run, out).fit()
-
-
-def load_parts(model: str) -> Parts:
-    """The networks of a model, in float32.
-
-    Raises:
-        ValueError: nothing of that name, or a part is missing or broken.
-    """
-    place = WEIGHTS / model if model in PRESETS else Path(model)
-    if not place.exists() and not is_hub_id(model):
-        raise ValueError(unknown("model", model, PRESETS) + "; or a path or a hub id owner/name")
-    if is_public(model, place):
-        return load_public(model, torch.float32, "cpu")
-    return load_ours(model, place, None, torch.float32, "cpu")
 
 
 def cached(

@@ -11,15 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from demask import rng
 from demask.checkpoint.save import save_model
 from demask.data.tokens import TokenCache
-from demask.sampling.decode import Sampler, decode, last
-from demask.sampling.edit import blank
 from demask.training.loop import describe
 from demask.training.losses import held_out_cross_entropy, token_cross_entropy
 from demask.training.masking import Masking, hide
 from demask.training.optim import Optim
+from demask.training.samples import painted
 from demask.training.task import Batch, Phase, Task
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
 from demask.types import Condition, Tokenizer
@@ -128,15 +126,8 @@ class MaskedTask(Task):
         assert isinstance(model, ModernMaskGIT)
         device = next(model.parameters()).device
         classes = torch.arange(min(10, self.config.num_classes)).repeat_interleave(8)
-        canvas = blank(len(classes), self.tokens.grid, model.mask_id, device)
-        generators = rng.image_generators(range(len(classes)))
         condition = Condition({"class_ids": classes.to(device)})
-        steps = min(12, canvas.ids_BL.shape[1])
-        state = last(decode(model.predict, condition, canvas, generators, Sampler(steps)))
-        ids_BHW = state.ids_BL.unflatten(1, self.tokens.grid)
-        image_BCHW = self.tokenizer.decode(ids_BHW.cpu())
-        rows = [torch.cat(list(row), dim=-1) for row in image_BCHW.split(8)]
-        return torch.cat(rows, dim=-2)
+        return painted(model, condition, self.tokens.grid, self.tokenizer)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the transformer in half precision, with its class names."""

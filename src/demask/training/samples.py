@@ -1,0 +1,33 @@
+"""A picture that shows how far a model in training is.
+
+Shape legend: B batch, L ids, C channels, H W rows and columns.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from demask import rng
+from demask.sampling.decode import Sampler, decode, last
+from demask.sampling.edit import blank
+from demask.types import Condition, Grid, Tokenizer, Transformer
+
+STEPS = 12
+ACROSS = 8
+
+
+def painted(
+    transformer: Transformer, condition: Condition, grid: Grid, tokenizer: Tokenizer
+) -> Tensor:
+    """One picture of each condition, seeds 0 and up, eight in a row: (C, H, W) in [0, 1]."""
+    count = len(condition)
+    device = next(iter(condition.tensors.values())).device
+    canvas = blank(count, grid, transformer.mask_id, device)
+    sampler = Sampler(min(STEPS, canvas.ids_BL.shape[1]))
+    generators = rng.image_generators(range(count))
+    state = last(decode(transformer.predict, condition, canvas, generators, sampler))
+    image_BCHW = tokenizer.decode(state.ids_BL.unflatten(1, grid).cpu())
+    missing = torch.ones(-count % ACROSS, *image_BCHW.shape[1:])
+    rows = torch.cat([image_BCHW, missing]).split(ACROSS)
+    return torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2)
