@@ -116,6 +116,12 @@ def test_a_recipe_trains_one_kind_of_model(captioned: Path) -> None:
         text_recipe(captioned, "transformer.width=16")
 
 
+def test_a_model_of_classes_has_one_size(recipes: Path) -> None:
+    recipe = override(load_toml(recipes / "masked.toml"), ["views.buckets=[[8, 8], [8, 16]]"])
+    with pytest.raises(ValueError, match=r"several buckets are for \[meissonic\]"):
+        parse(MaskedTraining, recipe, "masked.toml")
+
+
 def test_several_shapes_are_trained_in_turn(captioned: Path, out: Path) -> None:
     Image.new("RGB", (16, 8), "green").save(captioned / "wide.png")
     (captioned / "wide.txt").write_text("green wide")

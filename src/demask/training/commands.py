@@ -103,6 +103,8 @@ class MaskedTraining:
     def __post_init__(self) -> None:
         if (self.transformer is None) == (self.meissonic is None):
             raise ValueError("one of the tables [transformer] and [meissonic] says what to train")
+        if self.transformer is not None and len(self.views.buckets) > 1:
+            raise ValueError("several buckets are for [meissonic]; a model of classes has one size")
 
     def task(self, tokens: TokenCache, held_out: TokenCache, tokenizer: Tokenizer) -> Task:
         """What is trained."""
