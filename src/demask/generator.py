@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
+from typing import Any, cast
 
 import torch
 from PIL import Image
@@ -16,9 +17,10 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor, nn
 
 from demask import rng
+from demask.companions import Companions
 from demask.conditioning import Conditioner, Subject, Wish
-from demask.guidance.classifier_free import ClassifierFree
-from demask.sampling.decode import decode, last
+from demask.guidance import GUIDANCES, Means, Smoothed, parse_guidance
+from demask.sampling.decode import Sampler, decode, last
 from demask.sampling.edit import Canvas, blank
 from demask.settings import Settings
 from demask.types import Condition, DecodeState, Grid, Predict, Tokenizer, Transformer
@@ -76,6 +78,7 @@ class Generator:
         conditioner: what is asked for -> condition.
         settings: the defaults.
         low_memory: guidance makes two passes of half the size.
+        companions: networks beside the transformer that some settings need.
     """
 
     name: str
@@ -84,6 +87,7 @@ class Generator:
     conditioner: Conditioner
     settings: Settings = field(default_factory=Settings)
     low_memory: bool = False
+    companions: Companions = field(default_factory=Companions)
 
     @cached_property
     def device(self) -> torch.device:
@@ -188,7 +192,7 @@ class Generator:
     ) -> Iterator[Job]:
         """Split a wish into batches, after checking all of it."""
         chosen = self.settings.updated(**settings)
-        _ = chosen.sampler, chosen.scale
+        _ = self.sampler(chosen), self.guided(chosen)
         self.conditioner.check(chosen)
         grid = self.grid_of(chosen)
         self.check_steps(chosen.steps, grid)
@@ -263,11 +267,30 @@ class Generator:
 
     def guided(self, settings: Settings) -> Predict:
         """The transformer under the settings' guidance."""
-        predict = self.transformer.predict
+        predict, scale = self.transformer.predict, settings.scale
+        GUIDANCES[settings.guidance_method.partition(":")[0]]
         if settings.guidance == 1:
             return predict
-        together = not self.low_memory
-        return ClassifierFree(predict, self.reference(settings), settings.scale, together)
+        means = Means(
+            unconditional=lambda: self.reference(settings),
+            smoothed=self.smoothed,
+            weaker=lambda: cast(Transformer, self.companions.get("weaker")).predict,
+            together=not self.low_memory,
+        )
+        return parse_guidance(settings.guidance_method, predict, scale, means)
+
+    def smoothed(self) -> Smoothed:
+        """The second pass of the self-guidance module."""
+        module: Any = self.companions.get("self_guidance")
+        return partial(module.smoothed, self.transformer)
+
+    def sampler(self, settings: Settings) -> Sampler:
+        """What the decode loop needs, with the network that its order asks for."""
+        sampler = settings.sampler
+        kind = sampler.order.companion
+        if kind is None:
+            return sampler
+        return replace(sampler, order=sampler.order.beside(self.companions.get(kind)))
 
     def job_condition(self, job: Job) -> Condition:
         """What the transformer reads for a batch."""
@@ -283,7 +306,7 @@ class Generator:
         generators = rng.image_generators(job.seeds)
         predict = self.guided(job.settings)
         condition = self.job_condition(job)
-        return decode(predict, condition, canvas, generators, job.settings.sampler)
+        return decode(predict, condition, canvas, generators, self.sampler(job.settings))
 
     @torch.inference_mode()
     def pixels(self, ids_BL: Tensor, grid: Grid) -> Tensor:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from demask.acceleration.packing import pack
-from demask.checkpoint.load import CheckpointError, is_hub_id
+from demask.checkpoint.load import CheckpointError, is_hub_id, load_model
+from demask.checkpoint.lora import apply_loras, base_fingerprint
 from demask.checkpoint.pipeline import Parts, is_public, load_ours, load_public
+from demask.companions import Companions, check_companion, find_companions
 from demask.conditioning import Classes, Conditioner, Prompts
 from demask.generator import Generator
 from demask.registry import Table, unknown
@@ -74,6 +77,7 @@ def load(
     dtype: torch.dtype | None = None,
     *,
     loras: Sequence[str] = (),
+    companions: Sequence[str] = (),
     variant: str | None = None,
     low_memory: bool = False,
 ) -> Generator:
@@ -87,6 +91,8 @@ def load(
         device: ``cpu``, ``cuda``, ...; by default a GPU where there is one.
         dtype: of the weights; by default float32.
         loras: folders of LoRA adapters, each with ``:weight`` behind it if that is not 1.
+        companions: networks beside the model (a self-guidance module, a Token-Critic, a weaker
+            transformer), before those in its folder.
         variant: of a public layout's files, such as ``fp16``.
         low_memory: guidance makes two passes of half the size, and weights are not packed.
 
@@ -97,8 +103,6 @@ def load(
     parts = load_parts(model, tokenizer, device, dtype, variant)
     check_pair(parts.transformer, parts.tokenizer)
     if loras:
-        from demask.checkpoint.lora import apply_loras
-
         apply_loras(parts.transformer, parts.text.model if parts.text else None, loras)
     if not low_memory:
         pack(parts.transformer)
@@ -110,7 +114,34 @@ def load(
         conditioner(model, parts),
         settings,
         low_memory,
+        beside(model, parts.transformer, companions, packed=not low_memory),
     )
+
+
+def beside(model: str, transformer: nn.Module, named: Sequence[str], *, packed: bool) -> Companions:
+    """The networks in a model's folder, and those named one by one.
+
+    Raises:
+        ValueError: one that was named cannot be read, or is no companion.
+    """
+    weights = next(transformer.parameters())
+    fingerprint = cache(lambda: base_fingerprint(transformer))
+
+    def read(kind: str, path: Path) -> nn.Module:
+        network = load_model(path, dtype=weights.dtype, device=weights.device)
+        check_companion(path, network, transformer, fingerprint)
+        if packed:
+            pack(network)
+        return network
+
+    place = place_of(model)
+    folder = place.parent if place.is_file() else place
+    return Companions(model, find_companions(folder, named), read)
+
+
+def place_of(model: str) -> Path:
+    """The folder or file of a model, which need not be there."""
+    return WEIGHTS / model if model in PRESETS else Path(model)
 
 
 def load_parts(
@@ -125,7 +156,7 @@ def load_parts(
     Raises:
         ValueError: nothing of that name, or a part is missing or broken.
     """
-    place = WEIGHTS / model if model in PRESETS else Path(model)
+    place = place_of(model)
     if not place.exists() and not is_hub_id(model):
         raise ValueError(unknown("model", model, PRESETS) + "; or a path or a hub id owner/name")
     if tokenizer is None and is_public(model, place):

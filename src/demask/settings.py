@@ -28,8 +28,9 @@ class Settings:
         temperature: the softmax temperature.
         top_k: draw only from the k most likely codes; 0 = from all.
         top_p: draw only from the most likely codes that hold this much probability.
-        guidance: the scale of classifier-free guidance; 1 = off.
+        guidance: the scale of guidance; 1 = off.
         guidance_schedule: how the scale changes over the steps.
+        guidance_method: what is guided away from, such as ``classifier_free``, ``self_guidance``.
         corrections: names of corrections, applied in turn.
         negative: what guidance moves away from, for a model of prompts.
         width: of the picture in pixels; None = the model's own.
@@ -47,6 +48,7 @@ class Settings:
     top_p: float = 1.0
     guidance: float = 1.0
     guidance_schedule: str = "constant"
+    guidance_method: str = "classifier_free"
     corrections: tuple[str, ...] = field(default=())
     negative: str = ""
     width: int | None = None

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from demask.guidance import GUIDANCES, ClassifierFree, Constant
+from demask.guidance import GUIDANCES, ClassifierFree, Constant, SelfGuidance
 from demask.sampling.edit import Canvas, keep
 from demask.types import Condition, Predict, Prediction, Step
 
@@ -74,14 +74,19 @@ Guide = Callable[[str, Predict, float], Predict]
 
 
 @pytest.fixture(scope="session")
-def guide() -> Guide:
+def guide(toy: Toy) -> Guide:
     """``guide(name, predict, scale)``: a row of the table around the toy model.
 
     A new guidance gets a line here, and with it all laws.
     """
     nothing = Condition({"class_ids": torch.tensor([CLASSES])})
+
+    def smoothed(features: Tensor, condition: Condition, step: Step) -> Tensor:
+        return (features.mean(1, keepdim=True)[..., None] * toy.head_DV).sum(-2).expand(-1, 16, -1)
+
     make: dict[str, Callable[[Predict, float], Predict]] = {
         "classifier_free": lambda predict, s: ClassifierFree(predict, nothing, Constant(s)),
     }
+    make["self_guidance"] = lambda predict, s: SelfGuidance(predict, Constant(s), smoothed)
     assert make.keys() == GUIDANCES.keys()
     return lambda name, predict, scale: make[name](predict, scale)

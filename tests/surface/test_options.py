@@ -11,10 +11,10 @@ from demask.cli import demask
 from demask.cli.options import SETTINGS
 from demask.settings import Settings
 
-MODEL = "--model --tokenizer --device --dtype --lora --low-memory"
+MODEL = "--model --tokenizer --device --dtype --lora --companion --low-memory"
 SAMPLING = (
     "--steps --schedule --order --noise --noise-decay --temperature --top-k --top-p"
-    " --guidance --guidance-schedule --correction --negative --width --height --micro"
+    " --guidance --guidance-schedule --guidance-method --correction --negative --width --height --micro"
 )
 RUN = "--recipe --data --held-out --out --set --init --strict"
 

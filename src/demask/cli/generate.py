@@ -11,12 +11,12 @@ from demask.cli.command import Command
 from demask.cli.options import (
     CLASS,
     COUNT,
-    MODEL,
     SETTINGS,
+    ModelChoice,
     add,
-    load_generator,
     one_or_each,
     wishes,
+    with_model,
 )
 
 PROMPTS = [
@@ -49,7 +49,9 @@ OUTPUT = [
 
 @click.command(cls=Command)
 @click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
-@add(PROMPTS, [CLASS], COUNT, OUTPUT, MODEL, SETTINGS)
+@add(PROMPTS, [CLASS], COUNT, OUTPUT)
+@with_model
+@add(SETTINGS)
 def generate(
     prompts: tuple[str, ...],
     file: Path | None,
@@ -60,12 +62,7 @@ def generate(
     out: Path,
     kind: str | None,
     trace: bool,
-    model: str,
-    tokenizer: str | None,
-    device: str | None,
-    dtype: str | None,
-    loras: tuple[str, ...],
-    low_memory: bool,
+    choice: ModelChoice,
     **settings: Any,
 ) -> None:
     """Paint pictures of prompts, or of classes.
@@ -76,7 +73,7 @@ def generate(
     kind = kind or ("npz" if out.suffix == ".npz" else "png")
     check_output(out, kind, trace)
     texts = [*prompts, *(read_lines(file) if file else ())]
-    generator = load_generator(model, tokenizer, device, dtype, loras, low_memory)
+    generator = choice.load()
     conditions = wishes(texts, classes, generator)
     seed = one_or_each(seeds)
     count = len(generator.seeds(seed, len(generator.wishes(conditions)), num_images))

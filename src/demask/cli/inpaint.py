@@ -12,13 +12,13 @@ from demask.cli.edited import IMAGE, open_picture, write_versions
 from demask.cli.options import (
     COUNT,
     FOLDER,
-    MODEL,
     NEW_PART,
     SETTINGS,
+    ModelChoice,
     add,
-    load_generator,
     one_or_each,
     wishes,
+    with_model,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ AREA = [
 
 
 @click.command(cls=Command)
-@add(IMAGE, AREA, NEW_PART, COUNT, FOLDER, MODEL, SETTINGS)
+@add(IMAGE, AREA, NEW_PART, COUNT, FOLDER)
+@with_model
+@add(SETTINGS)
 def inpaint(
     image: Path,
     mask: Path | None,
@@ -55,12 +57,7 @@ def inpaint(
     num_images: int | None,
     seeds: tuple[int, ...],
     out: Path,
-    model: str,
-    tokenizer: str | None,
-    device: str | None,
-    dtype: str | None,
-    loras: tuple[str, ...],
-    low_memory: bool,
+    choice: ModelChoice,
     **settings: Any,
 ) -> None:
     """Repaint a part of a picture: the white of a mask, a box, or a random part."""
@@ -70,7 +67,7 @@ def inpaint(
         raise ValueError("--feather is for --mask and --box: --strength leaves no edge")
     picture = open_picture(image)
     area = None if strength is not None else open_area(mask, box, picture.size)
-    generator = load_generator(model, tokenizer, device, dtype, loras, low_memory)
+    generator = choice.load()
     conditions = wishes(prompts, classes, generator)
     seed = one_or_each(seeds)
     count = len(generator.seeds(seed, len(conditions or [None]), num_images))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from demask.cli.command import Group
-from demask.cli.options import FOLDER, add, load_generator
+from demask.cli.options import FOLDER, add
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -41,13 +41,13 @@ def show_model(name: str, tokenizer: str | None) -> None:
     """A model's sizes, license, score and default settings."""
     from rich.markup import escape
 
-    from demask.presets import PRESETS
+    from demask.presets import PRESETS, load
 
     rows: list[tuple[str, str]] = []
     if name in PRESETS:
         preset = PRESETS[name]
         rows = [("paints", preset.about), ("license", preset.license), ("score", preset.score)]
-    rows += facts(load_generator(name, tokenizer, "cpu", None))
+    rows += facts(load(name, tokenizer, "cpu"))
     show(table((escape(name), ""), rows))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,6 +41,13 @@ MODEL = [
         cls=Several,
         metavar="PATH[:WEIGHT]...",
         help="Folders of LoRA adapters, as 'demask train lora' writes them.",
+    ),
+    click.option(
+        "--companion",
+        "companions",
+        cls=Several,
+        metavar="PATH...",
+        help="Networks beside the model: a self-guidance module, a Token-Critic, a weaker model.",
     ),
     click.option("--low-memory", is_flag=True, help="Slower, in about half the memory."),
 ]
@@ -93,8 +102,11 @@ SETTINGS = [
     click.option("--temperature", type=float, help="Softmax temperature."),
     click.option("--top-k", type=int, help="Draw only from the K most likely codes; 0: all."),
     click.option("--top-p", type=float, help="Draw only from codes that hold this probability."),
-    click.option("--guidance", type=float, help="Scale of classifier-free guidance; 1: off."),
+    click.option("--guidance", type=float, help="Scale of guidance; 1: off."),
     click.option("--guidance-schedule", metavar="NAME", help="How it changes over the steps."),
+    click.option(
+        "--guidance-method", metavar="NAME", help="classifier_free, self_guidance, ...; see docs."
+    ),
     click.option(
         "--correction",
         "corrections",
@@ -124,6 +136,51 @@ FOLDER = [
 ]
 
 
+@dataclass(frozen=True)
+class ModelChoice:
+    """What the options of `MODEL` say."""
+
+    model: str
+    tokenizer: str | None
+    device: str | None
+    dtype: str | None
+    loras: tuple[str, ...]
+    companions: tuple[str, ...]
+    low_memory: bool
+
+    def load(self) -> Generator:
+        """The generator that they name.
+
+        Raises:
+            ValueError: no such model or device, or a broken checkpoint.
+        """
+        import torch
+
+        from demask.presets import load
+
+        check_device(self.device)
+        return load(
+            self.model,
+            self.tokenizer,
+            self.device,
+            getattr(torch, self.dtype) if self.dtype else None,
+            loras=self.loras,
+            companions=self.companions,
+            low_memory=self.low_memory,
+        )
+
+
+def with_model(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `MODEL`, and hand them over as one ``choice``."""
+    names = [f.name for f in fields(ModelChoice)]
+
+    @functools.wraps(command)
+    def chosen(**options: Any) -> None:
+        command(choice=ModelChoice(**{name: options.pop(name) for name in names}), **options)
+
+    return add(MODEL)(chosen)
+
+
 def add(*groups: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
     """Give a command several groups of options, in this order."""
 
@@ -133,28 +190,6 @@ def add(*groups: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
         return function
 
     return decorate
-
-
-def load_generator(
-    model: str,
-    tokenizer: str | None,
-    device: str | None,
-    dtype: str | None,
-    loras: Sequence[str] = (),
-    low_memory: bool = False,
-) -> Generator:
-    """The generator that the options of `MODEL` name.
-
-    Raises:
-        ValueError: no such model or device, or a broken checkpoint.
-    """
-    import torch
-
-    from demask.presets import load
-
-    check_device(device)
-    weights = getattr(torch, dtype) if dtype else None
-    return load(model, tokenizer, device, weights, loras=loras, low_memory=low_memory)
 
 
 def check_device(name: str | None) -> None:

@@ -12,13 +12,13 @@ from demask.cli.edited import IMAGE, open_picture, write_versions
 from demask.cli.options import (
     COUNT,
     FOLDER,
-    MODEL,
     NEW_PART,
     SETTINGS,
+    ModelChoice,
     add,
-    load_generator,
     one_or_each,
     wishes,
+    with_model,
 )
 
 MARGINS = [
@@ -33,7 +33,9 @@ MARGINS = [
 
 
 @click.command(cls=Command)
-@add(IMAGE, MARGINS, NEW_PART, COUNT, FOLDER, MODEL, SETTINGS)
+@add(IMAGE, MARGINS, NEW_PART, COUNT, FOLDER)
+@with_model
+@add(SETTINGS)
 def outpaint(
     image: Path,
     left: int,
@@ -45,19 +47,14 @@ def outpaint(
     num_images: int | None,
     seeds: tuple[int, ...],
     out: Path,
-    model: str,
-    tokenizer: str | None,
-    device: str | None,
-    dtype: str | None,
-    loras: tuple[str, ...],
-    low_memory: bool,
+    choice: ModelChoice,
     **settings: Any,
 ) -> None:
     """Paint what lies around a picture."""
     if not any((left, right, top, bottom)):
         raise ValueError("name where to paint: --left, --right, --top or --bottom PIXELS")
     picture = open_picture(image)
-    generator = load_generator(model, tokenizer, device, dtype, loras, low_memory)
+    generator = choice.load()
     conditions = wishes(prompts, classes, generator)
     seed = one_or_each(seeds)
     count = len(generator.seeds(seed, len(conditions or [None]), num_images))

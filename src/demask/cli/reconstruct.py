@@ -12,7 +12,7 @@ import click
 
 from demask.cli.command import Command
 from demask.cli.edited import open_picture
-from demask.cli.options import DEFAULT_MODEL, FOLDER, add, check_device, load_generator
+from demask.cli.options import DEFAULT_MODEL, FOLDER, add, check_device
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -65,13 +65,14 @@ def load_tokenizer(model: str, tokenizer: str | None, device: str | None) -> Tok
     Raises:
         ValueError: no such model or device, a broken checkpoint, or one of another network.
     """
-    if tokenizer is None:
-        return load_generator(model, None, device, None).tokenizer
     import torch
 
     from demask.checkpoint.load import load_model
+    from demask.presets import load
 
     check_device(device)
+    if tokenizer is None:
+        return load(model, device=device).tokenizer
     network = load_model(tokenizer, dtype=torch.float32, device=device or "cpu").eval()
     if not hasattr(network, "encode"):
         raise ValueError(f"{tokenizer} holds a {type(network).__name__}, which is no tokenizer")

@@ -1,21 +1,50 @@
 """Guidances: each wraps a `Predict` and is one, ``reference + s * (conditional - reference)``."""
 
-from collections.abc import Callable
-
 from demask.guidance.classifier_free import ClassifierFree
+from demask.guidance.guidance import Guidance, Means, Smoothed
 from demask.guidance.scale import SCALES, Constant, Interval, PowerCosine, Ramp, Scale
-from demask.registry import Table
+from demask.guidance.self_guidance import SelfGuidance
+from demask.registry import Table, build
 from demask.types import Predict
 
-GUIDANCES: Table[Callable[..., Predict]] = Table("guidance", {"classifier_free": ClassifierFree})
+GUIDANCES: Table[type[Guidance]] = Table(
+    "guidance",
+    {
+        "classifier_free": ClassifierFree,
+        "self_guidance": SelfGuidance,
+    },
+)
+
+
+def parse_guidance(text: str, predict: Predict, scale: Scale, means: Means) -> Guidance:
+    """The guidance that a person names, such as ``self_guidance``, around a model.
+
+    Args:
+        text: a row of `GUIDANCES`, with options after a colon.
+        predict: the model.
+        scale: how strongly, in each step.
+        means: what the model offers beside its prediction.
+
+    Raises:
+        ValueError: an unknown name or option, or the model lacks what the guidance needs.
+    """
+    given = GUIDANCES[text.partition(":")[0]].given(means)
+    guidance: Guidance = build(GUIDANCES, text, predict=predict, scale=scale, **given)  # type: ignore[arg-type]
+    return guidance
+
 
 __all__ = [
     "GUIDANCES",
     "SCALES",
     "ClassifierFree",
     "Constant",
+    "Guidance",
     "Interval",
+    "Means",
     "PowerCosine",
     "Ramp",
     "Scale",
+    "SelfGuidance",
+    "Smoothed",
+    "parse_guidance",
 ]

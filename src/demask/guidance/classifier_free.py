@@ -6,16 +6,18 @@ Shape legend: B batch, L tokens, V codebook.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from demask.guidance.guidance import Guidance, Means
 from demask.guidance.scale import Scale
 from demask.types import Condition, Predict, Prediction, Step
 
 
 @dataclass(frozen=True)
-class ClassifierFree:
+class ClassifierFree(Guidance):
     """l_u + s (l_c - l_u) on the logits (arXiv 2207.12598; on tokens, Muse, arXiv 2301.00704).
 
     A `Predict` around a `Predict`. Both halves are one batch; a step at scale 1 makes the
@@ -35,20 +37,13 @@ class ClassifierFree:
     together: bool = True
 
     def __call__(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
-        scale = self.scale(step)
-        if scale == 1:
-            return self.predict(ids_BL, condition, step)
-        nothing = self.reference(len(ids_BL))
-        if scale == 0:
-            return self.predict(ids_BL, nothing, step)
-        conditional, reference_BLV = self.passes(ids_BL, condition, nothing, step)
-        guided_BLV = reference_BLV + scale * (conditional.logits_BLV - reference_BLV)
-        return Prediction(guided_BLV, conditional.features)
+        if self.scale(step) == 0:
+            return self.predict(ids_BL, self.reference(len(ids_BL)), step)
+        return super().__call__(ids_BL, condition, step)
 
-    def passes(
-        self, ids_BL: Tensor, condition: Condition, nothing: Condition, step: Step
-    ) -> tuple[Prediction, Tensor]:
+    def passes(self, ids_BL: Tensor, condition: Condition, step: Step) -> tuple[Prediction, Tensor]:
         """The conditional prediction, and the reference's logits (B, L, V)."""
+        nothing = self.reference(len(ids_BL))
         if not self.together:
             conditional = self.predict(ids_BL, condition, step)
             return conditional, self.predict(ids_BL, nothing, step).logits_BLV
@@ -73,6 +68,11 @@ class ClassifierFree:
         if count == batch:
             return self.unconditional
         return self.unconditional.take(torch.zeros(batch, dtype=torch.long))
+
+    @classmethod
+    def given(cls, means: Means) -> dict[str, Any]:
+        """The condition that stands for none."""
+        return {"unconditional": means.unconditional(), "together": means.together}
 
 
 def twice(step: Step) -> Step:

@@ -63,7 +63,7 @@ class Painter:
         open_BL = ~state.given_BL if order.revises else hidden_BL
         count_B = (open_BL.sum(-1) - self.hidden_BT[:, step.index]).clamp_min(0)
         step = replace(step, mask_ratio_B=hidden_BL.double().mean(-1))
-        look = Look(step, ids_BL, open_BL, count_B, self.generators)
+        look = Look(step, ids_BL, open_BL, count_B, self.generators, self.condition)
         if order.looks_at == "positions":
             look = replace(look, open_BL=order(look))
         before = replace(state, step=replace(step, rows_BL=look.open_BL))

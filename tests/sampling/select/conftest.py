@@ -7,7 +7,7 @@ import torch
 
 from demask import rng
 from demask.sampling.select import Look
-from demask.types import Step
+from demask.types import Condition, Step
 
 MakeLook = Callable[..., Look]
 
@@ -33,6 +33,7 @@ def make_look() -> MakeLook:
             torch.ones(batch, tokens).bool() if open_BL is None else open_BL,
             torch.tensor(count_B),
             rng.image_generators(seeds or list(range(batch))),
+            Condition({"class_ids": torch.arange(batch)}),
             p_BLV.log(),
         )
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from demask import rng
-from demask.types import Step
+from demask.types import Condition, Step
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Look:
         open_BL: the positions that may be decided now.
         count_B: how many of them the schedule wants decided in each picture.
         generators: one a picture, for an order that draws noise.
+        condition: what each picture should show.
         logits_BLV: the prediction, unless the order looks at positions alone.
     """
 
@@ -34,6 +35,7 @@ class Look:
     open_BL: Tensor
     count_B: Tensor
     generators: rng.Generators
+    condition: Condition
     logits_BLV: Tensor | None = None
 
     @property
@@ -73,12 +75,14 @@ class Order(ABC):
             ``prediction``, or the ``draw``.
         revises: it may hide decided tokens again; then every token that the user did not give
             is open at each step.
+        companion: the kind of network beside the model that it needs, or None.
         unbiased: with one token a step at temperature 1 it samples the model's joint
             distribution, since what it chooses does not depend on what was drawn.
     """
 
     looks_at: ClassVar[Literal["positions", "prediction", "draw"]]
     revises: ClassVar[bool] = False
+    companion: ClassVar[str | None] = None
     unbiased: ClassVar[bool]
 
     @abstractmethod
@@ -88,3 +92,7 @@ class Order(ABC):
     def sharpen(self, logits_RV: Tensor) -> Tensor:
         """The distribution to draw from, where the order prescribes one."""
         return logits_RV
+
+    def beside(self, network: nn.Module) -> Order:
+        """This order with the network that ``companion`` names."""
+        raise AssertionError(f"{type(self).__name__} asks for no network")

@@ -1,0 +1,75 @@
+"""What all guidances share: away from a reference, by the scale of the step.
+
+Shape legend: B batch, L tokens, V codebook, D width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from demask.guidance.scale import Scale
+from demask.types import Condition, Predict, Prediction, Step
+
+Smoothed = Callable[[Tensor, Condition, Step], Tensor]
+"""``(features, condition, step) -> logits_BLV``: self-guidance's second pass."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a guidance may take its reference from.
+
+    All are calls, so that a model is asked only for what the chosen guidance needs; each raises a
+    ValueError where the model has no such thing.
+
+    Attributes:
+        unconditional: the condition that stands for none, or a negative prompt.
+        smoothed: the second pass of the model's self-guidance module.
+        weaker: a weaker model of the same tokens.
+        together: two passes may be made as one batch; False halves the memory.
+    """
+
+    unconditional: Callable[[], Condition]
+    smoothed: Callable[[], Smoothed]
+    weaker: Callable[[], Predict]
+    together: bool = True
+
+
+class Guidance(ABC):
+    """A `Predict` around a `Predict`: reference + s * (conditional - reference) on the logits.
+
+    A frozen dataclass in a file of its own and a row of the table. A step at scale 1 asks the
+    model alone, and costs no reference.
+
+    Attributes:
+        predict: the model.
+        scale: s in each step.
+    """
+
+    predict: Predict
+    scale: Scale
+
+    def __call__(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
+        scale = self.scale(step)
+        if scale == 1:
+            return self.predict(ids_BL, condition, step)
+        conditional, reference_BLV = self.passes(ids_BL, condition, step)
+        guided_BLV = reference_BLV + scale * (conditional.logits_BLV - reference_BLV)
+        return Prediction(guided_BLV, conditional.features)
+
+    @abstractmethod
+    def passes(self, ids_BL: Tensor, condition: Condition, step: Step) -> tuple[Prediction, Tensor]:
+        """The conditional prediction, and the reference's logits (B, L, V)."""
+
+    @classmethod
+    @abstractmethod
+    def given(cls, means: Means) -> dict[str, Any]:
+        """The arguments that come from the model, beside ``predict`` and ``scale``.
+
+        Raises:
+            ValueError: the model lacks what this guidance needs.
+        """
