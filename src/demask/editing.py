@@ -59,7 +59,7 @@ def fill_frame(generator: Generator, pixels_CYX: Tensor, settings: dict[str, Any
         ValueError: an unknown setting, or a width or height that the model cannot paint.
     """
     step = generator.multiple
-    size = generator.pixels_of(generator.grid_of(generator.settings.updated(**settings)))
+    size = generator.pixels_of(generator.grid_of(generator.chosen(**settings)))
     for dimension, least in zip((-2, -1), size, strict=True):
         length = pixels_CYX.shape[dimension]
         wanted = max(least, math.ceil(length / step) * step)

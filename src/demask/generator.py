@@ -20,6 +20,7 @@ from demask import rng
 from demask.companions import Companions
 from demask.conditioning import Conditioner, Subject, Wish
 from demask.guidance import GUIDANCES, Means, Smoothed, parse_guidance
+from demask.preset_file import PresetFile
 from demask.sampling.decode import Sampler, decode, last
 from demask.sampling.edit import Canvas, blank
 from demask.settings import Settings
@@ -79,6 +80,7 @@ class Generator:
         settings: the defaults.
         low_memory: guidance makes two passes of half the size.
         companions: networks beside the transformer that some settings need.
+        presets: settings with a name, for ``preset="steps8"``.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Generator:
     settings: Settings = field(default_factory=Settings)
     low_memory: bool = False
     companions: Companions = field(default_factory=Companions)
+    presets: PresetFile = field(default_factory=lambda: PresetFile({}))
 
     @cached_property
     def device(self) -> torch.device:
@@ -150,7 +153,8 @@ class Generator:
             num_images: how many pictures; by default one a condition, or one a seed.
             seed: of the first picture; or one for each.
             batch_size: pictures painted together, which changes none of them.
-            settings: any of `Settings`, where the model's default is not wanted.
+            settings: any of `Settings`, where the model's default is not wanted; ``preset`` names
+                others to start from.
 
         Raises:
             ValueError: an unknown class or setting, a number out of range, or a size that the
@@ -182,6 +186,16 @@ class Generator:
         for job in self.jobs(conditions, num_images, seed, batch_size, **settings):
             yield from self.decode(job, self.blank(job))
 
+    def chosen(self, **settings: Any) -> Settings:
+        """The model's settings, or those that ``preset`` names, with some changed.
+
+        Raises:
+            ValueError: an unknown preset or setting.
+        """
+        preset = settings.pop("preset", None)
+        start = self.settings if preset is None else self.presets[preset].settings
+        return start.updated(**settings)
+
     def jobs(
         self,
         conditions: Wish | Sequence[Wish] = None,
@@ -191,7 +205,7 @@ class Generator:
         **settings: object,
     ) -> Iterator[Job]:
         """Split a wish into batches, after checking all of it."""
-        chosen = self.settings.updated(**settings)
+        chosen = self.chosen(**settings)
         _ = self.sampler(chosen), self.guided(chosen)
         self.conditioner.check(chosen)
         grid = self.grid_of(chosen)

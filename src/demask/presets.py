@@ -17,6 +17,7 @@ from demask.checkpoint.pipeline import Parts, is_public, load_ours, load_public
 from demask.companions import Companions, check_companion, find_companions
 from demask.conditioning import Classes, Conditioner, Prompts
 from demask.generator import Generator
+from demask.preset_file import FILE, PresetFile, read_presets
 from demask.registry import Table, unknown
 from demask.settings import Settings
 from demask.types import Tokenizer, Transformer
@@ -32,7 +33,7 @@ class Preset:
         about: one line for ``demask models list``.
         license: of the weights.
         score: the measured number, with the settings that it was measured at.
-        settings: the defaults.
+        settings: the defaults, unless its ``presets.toml`` names others.
     """
 
     about: str
@@ -106,7 +107,7 @@ def load(
         apply_loras(parts.transformer, parts.text.model if parts.text else None, loras)
     if not low_memory:
         pack(parts.transformer)
-    settings = PRESETS[model].settings if model in PRESETS else usual_settings(parts)
+    settings, named = settings_of(model, parts)
     return Generator(
         model,
         parts.tokenizer,  # type: ignore[arg-type]
@@ -115,6 +116,7 @@ def load(
         settings,
         low_memory,
         beside(model, parts.transformer, companions, packed=not low_memory),
+        named,
     )
 
 
@@ -134,14 +136,30 @@ def beside(model: str, transformer: nn.Module, named: Sequence[str], *, packed: 
             pack(network)
         return network
 
-    place = place_of(model)
-    folder = place.parent if place.is_file() else place
-    return Companions(model, find_companions(folder, named), read)
+    return Companions(model, find_companions(folder_of(model), named), read)
 
 
 def place_of(model: str) -> Path:
     """The folder or file of a model, which need not be there."""
     return WEIGHTS / model if model in PRESETS else Path(model)
+
+
+def folder_of(model: str) -> Path:
+    """Where a model's files lie, and its companions and presets beside them."""
+    place = place_of(model)
+    return place.parent if place.is_file() else place
+
+
+def settings_of(model: str, parts: Parts) -> tuple[Settings, PresetFile]:
+    """How to sample a model unless something else is asked for, and its named settings.
+
+    Raises:
+        ValueError: its ``presets.toml`` cannot be read.
+    """
+    named = read_presets(folder_of(model) / FILE)
+    if named.default is not None:
+        return named[named.default].settings, named
+    return PRESETS[model].settings if model in PRESETS else usual_settings(parts), named
 
 
 def load_parts(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+import torch
+
 from demask.guidance.scale import Scale, parse_scale
 from demask.registry import unknown
 from demask.sampling.correction import parse_correction
@@ -13,6 +15,7 @@ from demask.sampling.filter import Filter
 from demask.sampling.schedule import parse_schedule
 from demask.sampling.select import parse_order
 from demask.sampling.temperature import Temperature
+from demask.types import Step
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Settings:
         noise: the choice temperature of orders that have one (MaskGIT's tau); None = their own.
         noise_decay: its decay over the steps; None = ``linear``.
         temperature: the softmax temperature.
+        temperature_decay: its decay over the steps.
         top_k: draw only from the k most likely codes; 0 = from all.
         top_p: draw only from the most likely codes that hold this much probability.
         guidance: the scale of guidance; 1 = off.
@@ -44,6 +48,7 @@ class Settings:
     noise: float | None = None
     noise_decay: str | None = None
     temperature: float = 1.0
+    temperature_decay: str = "constant"
     top_k: int = 0
     top_p: float = 1.0
     guidance: float = 1.0
@@ -79,16 +84,32 @@ class Settings:
         noise = (
             None if self.noise is None else Temperature(self.noise, self.noise_decay or "linear")
         )
+        temperature = Temperature(self.temperature, self.temperature_decay)
+        for listed in (noise, temperature):
+            if listed is not None and self.steps > 0:
+                listed.at(self.first)
         return Sampler(
             steps=self.steps,
             schedule=parse_schedule(self.schedule),
             order=parse_order(self.order, noise),
-            temperature=Temperature(self.temperature),
+            temperature=temperature,
             filter=Filter(self.top_k, self.top_p),
             corrections=tuple(parse_correction(name) for name in self.corrections),
         )
 
     @property
     def scale(self) -> Scale:
-        """The guidance scale over the steps."""
-        return parse_scale(self.guidance_schedule, self.guidance)
+        """The guidance scale over the steps.
+
+        Raises:
+            ValueError: an unknown schedule, or one for another number of steps.
+        """
+        scale = parse_scale(self.guidance_schedule, self.guidance)
+        if self.steps > 0:
+            scale(self.first)
+        return scale
+
+    @property
+    def first(self) -> Step:
+        """The first step: whatever is listed step by step can tell there how many it is for."""
+        return Step(0, self.steps, (1, 1), torch.ones(1))

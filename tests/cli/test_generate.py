@@ -12,6 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from demask.preset_file import Named, PresetFile, write_presets
+from demask.settings import Settings
+from tiny import save_tiny
+
 Refused = Callable[..., str]
 
 
@@ -136,3 +140,16 @@ def test_a_full_disk_leaves_nothing(
     line = refused("generate", "--model", model, "--steps", 1, "--out", tmp_path / out)
     assert line == "Error: No space left on device\n"
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_preset_names_the_settings(run: Callable, refused: Callable, tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "model")
+    presets = PresetFile({"steps4": Named(Settings(steps=4, temperature=0.5))})
+    write_presets(folder / "presets.toml", presets)
+    words = ("generate", "--model", folder, "--class", "cat", "--preset")
+    line = refused(*words, "steps5")
+    assert "unknown preset 'steps5'; did you mean 'steps4'? Valid: steps4" in line
+    assert run(*words, "steps4", "--top-k", "3", "--out", tmp_path / "out").exit_code == 0
+    with Image.open(tmp_path / "out" / "000000.png") as image:
+        settings = json.loads(image.text["settings"])
+    assert (settings["steps"], settings["temperature"], settings["top_k"]) == (4, 0.5, 3)

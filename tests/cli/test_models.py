@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+from demask.preset_file import Named, PresetFile, write_presets
 from demask.presets import PRESETS
-from tiny import tiny_transformer
+from demask.settings import Settings
+from tiny import save_tiny, tiny_transformer
 
 
 def test_the_list_names_every_model(run: Callable) -> None:
@@ -30,3 +33,12 @@ def test_show_counts_parameters_and_names_settings(run: Callable, model: str) ->
 
 def test_show_refuses_an_unknown_model(refused: Callable) -> None:
     assert "unknown model 'x'" in refused("models", "show", "x")
+
+
+def test_show_lists_the_presets(run: Callable, tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path)
+    named = Named(Settings(steps=4), ("frechet 12.3, extractor 'tiny', 1,000 pictures",))
+    write_presets(folder / "presets.toml", PresetFile({"steps4": named}, "steps4"))
+    shown = " ".join(run("models", "show", folder).stdout.split())
+    assert "preset steps4 (default) 4 steps" in shown
+    assert "frechet 12.3" in shown

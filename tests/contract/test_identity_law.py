@@ -26,7 +26,7 @@ def test_guidance_at_scale_one(name, guide, toy, canvas, condition) -> None:
         assert not torch.equal(stronger.logits_BLV, plain.logits_BLV)
 
 
-@pytest.mark.parametrize("name", SCALES)
+@pytest.mark.parametrize("name", [*SCALES, "listed:0,.5,1,2,3,2,1,-1,0"])
 def test_every_scale_schedule_is_off_at_one(name) -> None:
     scale = parse_scale(name, 1.0)
     assert all(scale(Step(k, 9, (2, 2), torch.ones(1))) == 1.0 for k in range(9))

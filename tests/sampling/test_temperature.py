@@ -18,6 +18,10 @@ def values(temperature: Temperature, steps: int) -> list[float]:
         ("linear", [6, 4, 2, 0]),
         ("cumulative", [6, 3, 0.75, 0]),
         ("endpoints", [8, 16 / 3, 8 / 3, 0]),
+        ("power:2", [4.5, 2, 0.5, 0]),
+        ("line:0.25", [8, 6, 4, 2]),
+        ("line:1.75", [8, 10, 12, 14]),
+        ("listed:1,0.5,0,2", [8, 4, 0, 16]),
     ],
 )
 def test_decays(decay: str, expected: list[float]) -> None:
@@ -39,3 +43,26 @@ def test_bad_values_are_errors(value: float | tuple[float, ...]) -> None:
 def test_an_unknown_decay_names_the_valid_ones() -> None:
     with pytest.raises(ValueError, match="did you mean 'linear'.*cumulative"):
         Temperature(1.0, "linar")
+
+
+@pytest.mark.parametrize(
+    ("decay", "message"),
+    [
+        ("linear:2", "unknown temperature decay 'linear:2'"),
+        ("power", "write power:2, line:0.5 or listed:1,0.5"),
+        ("power:1,2", "write power:2"),
+        ("power:0", "power of a temperature decay is positive, not 0"),
+        ("line:-1", "ends at 0 or above, not at -1"),
+        ("listed:", "write power:2"),
+        ("listed:1,-1", "numbers of at least 0"),
+        ("listed:1,nan", "numbers of at least 0"),
+    ],
+)
+def test_a_decay_that_is_none_says_what_is_valid(decay: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Temperature(1.0, decay)
+
+
+def test_listed_factors_are_for_their_number_of_steps() -> None:
+    with pytest.raises(ValueError, match="2 temperature factors were given for 3 steps"):
+        values(Temperature(1.0, "listed:1,0.5"), 3)

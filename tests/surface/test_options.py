@@ -13,7 +13,7 @@ from demask.settings import Settings
 
 MODEL = "--model --tokenizer --device --dtype --lora --companion --low-memory"
 SAMPLING = (
-    "--steps --schedule --order --noise --noise-decay --temperature --top-k --top-p"
+    "--preset --steps --schedule --order --noise --noise-decay --temperature --temperature-decay --top-k --top-p"
     " --guidance --guidance-schedule --guidance-method --correction --negative --width --height --micro"
 )
 RUN = "--recipe --data --held-out --out --set --init --strict"

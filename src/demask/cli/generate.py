@@ -11,6 +11,7 @@ from demask.cli.command import Command
 from demask.cli.options import (
     CLASS,
     COUNT,
+    PRESET,
     SETTINGS,
     ModelChoice,
     add,
@@ -51,7 +52,7 @@ OUTPUT = [
 @click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
 @add(PROMPTS, [CLASS], COUNT, OUTPUT)
 @with_model
-@add(SETTINGS)
+@add(PRESET, SETTINGS)
 def generate(
     prompts: tuple[str, ...],
     file: Path | None,

@@ -13,6 +13,7 @@ from demask.cli.options import (
     COUNT,
     FOLDER,
     NEW_PART,
+    PRESET,
     SETTINGS,
     ModelChoice,
     add,
@@ -45,7 +46,7 @@ AREA = [
 @click.command(cls=Command)
 @add(IMAGE, AREA, NEW_PART, COUNT, FOLDER)
 @with_model
-@add(SETTINGS)
+@add(PRESET, SETTINGS)
 def inpaint(
     image: Path,
     mask: Path | None,

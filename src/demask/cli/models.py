@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,7 +81,17 @@ def facts(generator: Generator) -> list[tuple[str, str]]:
         ("tokenizer", f"{type(tokenizer).__name__}, {count_parameters(tokenizer)}"),
         reads(generator),
         *((name.replace("_", " "), text(value)) for name, value in settings.items()),
+        *named(generator),
     ]
+
+
+def named(generator: Generator) -> Iterator[tuple[str, str]]:
+    """The model's presets and what was measured with each, as rows."""
+    presets = generator.presets
+    for name, preset in presets.named.items():
+        settings = f"{preset.settings.steps} steps, guidance {preset.settings.guidance:g}"
+        mark = " (default)" if name == presets.default else ""
+        yield f"preset {name}{mark}", "; ".join([settings, *preset.scores])
 
 
 def reads(generator: Generator) -> tuple[str, str]:

@@ -100,6 +100,7 @@ SETTINGS = [
     click.option("--noise", type=float, help="Choice temperature of the order."),
     click.option("--noise-decay", metavar="NAME", help="Its decay, such as linear, cumulative."),
     click.option("--temperature", type=float, help="Softmax temperature."),
+    click.option("--temperature-decay", metavar="NAME", help="Its decay, such as line:0.5."),
     click.option("--top-k", type=int, help="Draw only from the K most likely codes; 0: all."),
     click.option("--top-p", type=float, help="Draw only from codes that hold this probability."),
     click.option("--guidance", type=float, help="Scale of guidance; 1: off."),
@@ -123,6 +124,12 @@ SETTINGS = [
         metavar="NAME=VALUE,...",
         help="Micro-conditions: width, height, crop_top, crop_left, score.",
     ),
+]
+
+PRESET = [
+    click.option(
+        "--preset", metavar="NAME", help="Named settings of the model; see 'demask models show'."
+    )
 ]
 
 FOLDER = [

@@ -13,6 +13,7 @@ from demask.cli.options import (
     COUNT,
     FOLDER,
     NEW_PART,
+    PRESET,
     SETTINGS,
     ModelChoice,
     add,
@@ -35,7 +36,7 @@ MARGINS = [
 @click.command(cls=Command)
 @add(IMAGE, MARGINS, NEW_PART, COUNT, FOLDER)
 @with_model
-@add(SETTINGS)
+@add(PRESET, SETTINGS)
 def outpaint(
     image: Path,
     left: int,

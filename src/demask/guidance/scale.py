@@ -78,6 +78,29 @@ class Interval:
         return self.value if self.start < step.progress <= self.stop else 1.0
 
 
+@dataclass(frozen=True)
+class Listed:
+    """1 + (s - 1) f_k: one factor for each step, as a search finds them (AutoNAT, CVPR 2024).
+
+    Raises:
+        ValueError: a factor that is no finite number, or, in use, another number of steps.
+    """
+
+    value: float
+    factors: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(factor) for factor in self.factors):
+            raise ValueError(f"guidance factors are finite numbers, not {list(self.factors)}")
+
+    def __call__(self, step: Step) -> float:
+        if len(self.factors) != step.steps:
+            raise ValueError(
+                f"{len(self.factors)} guidance factors were given for {step.steps} steps"
+            )
+        return 1 + (self.value - 1) * self.factors[step.index]
+
+
 SCALES: Table[Callable[..., Scale]] = Table(
     "guidance scale",
     {
@@ -90,13 +113,21 @@ SCALES: Table[Callable[..., Scale]] = Table(
 
 
 def parse_scale(text: str, value: float) -> Scale:
-    """The scale that a person names, such as ``ramp`` or ``interval:start=0.2,stop=0.9``.
+    """The scale that a person names: ``ramp``, ``interval:start=0.2``, ``listed:0,0.5,1``.
 
     Args:
-        text: a row of `SCALES`, with options after a colon.
+        text: a row of `SCALES`, with options after a colon; or factors, one for each step.
         value: the full scale; 1 is off.
 
     Raises:
-        ValueError: an unknown name or option.
+        ValueError: an unknown name or option, or a factor that is no number.
     """
+    name, _, numbers = text.partition(":")
+    if name == "listed":
+        try:
+            return Listed(value, tuple(float(number) for number in numbers.split(",")))
+        except ValueError:
+            raise ValueError(
+                f"cannot read the guidance scale '{text}'; write listed:0,0.5,1"
+            ) from None
     return build(SCALES, text, value=value)

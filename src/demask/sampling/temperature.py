@@ -10,8 +10,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from demask.registry import Table
+from demask.registry import Table, UnknownNameError, unknown
 from demask.types import Step
+
+Decay = Callable[[Step], float]
 
 
 def constant(step: Step) -> float:
@@ -37,10 +39,100 @@ def endpoints(step: Step) -> float:
     return 1 - step.index / max(step.steps - 1, 1)
 
 
-DECAYS: Table[Callable[[Step], float]] = Table(
+DECAYS: Table[Decay] = Table(
     "temperature decay",
     {"constant": constant, "linear": linear, "cumulative": cumulative, "endpoints": endpoints},
 )
+
+
+@dataclass(frozen=True)
+class Fade:
+    """(1 - r)^p: linear at p = 1, late above, early below.
+
+    Raises:
+        ValueError: p is not a positive number.
+    """
+
+    power: float
+
+    def __post_init__(self) -> None:
+        if not (self.power > 0 and math.isfinite(self.power)):
+            raise ValueError(f"the power of a temperature decay is positive, not {self.power}")
+
+    def __call__(self, step: Step) -> float:
+        return float((1 - step.progress) ** self.power)
+
+
+@dataclass(frozen=True)
+class Line:
+    """From 1 at the first step in a straight line to ``end`` at the last, which may be above 1.
+
+    Raises:
+        ValueError: the end is no finite number of at least 0.
+    """
+
+    end: float
+
+    def __post_init__(self) -> None:
+        if not (self.end >= 0 and math.isfinite(self.end)):
+            raise ValueError(f"a temperature decay ends at 0 or above, not at {self.end}")
+
+    def __call__(self, step: Step) -> float:
+        return 1 + (self.end - 1) * step.index / max(step.steps - 1, 1)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One factor for each step, as a search finds them (AutoNAT, CVPR 2024).
+
+    Raises:
+        ValueError: a factor that is negative, or, in use, another number of steps.
+    """
+
+    factors: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not all(f >= 0 and math.isfinite(f) for f in self.factors):
+            raise ValueError(f"listed factors are numbers of at least 0, not {list(self.factors)}")
+
+    def __call__(self, step: Step) -> float:
+        return of_step(self.factors, step, "temperature factors")
+
+
+def of_step(values: tuple[float, ...], step: Step, what: str) -> float:
+    """The value of a step, where there is one for each.
+
+    Raises:
+        ValueError: there are more or fewer.
+    """
+    if len(values) != step.steps:
+        raise ValueError(f"{len(values)} {what} were given for {step.steps} steps")
+    return values[step.index]
+
+
+def parse_decay(text: str) -> Decay:
+    """The decay that a person names: a row of `DECAYS`, ``power:2``, ``line:0.5``, ``listed:1,.5``.
+
+    Raises:
+        ValueError: an unknown name, or numbers that make no decay.
+    """
+    name, colon, numbers = text.partition(":")
+    if not colon and name in DECAYS:
+        return DECAYS[name]
+    if name not in ("power", "line", "listed"):
+        valid = [*DECAYS, "power:P", "line:END", "listed:F1,F2,..."]
+        raise UnknownNameError(unknown(DECAYS.kind, text, valid))
+    try:
+        values = tuple(float(number) for number in numbers.split(","))
+    except ValueError:
+        values = ()
+    if name == "listed" and values:
+        return Listed(values)
+    if name != "listed" and len(values) == 1:
+        return Fade(values[0]) if name == "power" else Line(values[0])
+    raise ValueError(
+        f"cannot read the temperature decay '{text}'; write power:2, line:0.5 or listed:1,0.5"
+    )
 
 
 @dataclass(frozen=True)
@@ -49,7 +141,7 @@ class Temperature:
 
     Attributes:
         value: the temperature before decay, or a tuple with one value for each step.
-        decay: a row of `DECAYS`; ignored where ``value`` is a tuple.
+        decay: see `parse_decay`; ignored where ``value`` is a tuple.
 
     Raises:
         ValueError: a negative value or an unknown decay.
@@ -62,12 +154,10 @@ class Temperature:
         values = self.value if isinstance(self.value, tuple) else (self.value,)
         if not all(v >= 0 and math.isfinite(v) for v in values):
             raise ValueError(f"a temperature is a finite number of at least 0, not {self.value}")
-        DECAYS[self.decay]
+        parse_decay(self.decay)
 
     def at(self, step: Step) -> float:
         """The temperature of one step."""
         if not isinstance(self.value, tuple):
-            return self.value * DECAYS[self.decay](step)
-        if len(self.value) != step.steps:
-            raise ValueError(f"{len(self.value)} temperatures were given for {step.steps} steps")
-        return self.value[step.index]
+            return self.value * parse_decay(self.decay)(step)
+        return of_step(self.value, step, "temperatures")

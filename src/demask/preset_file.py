@@ -1,0 +1,165 @@
+"""Named settings of a model, measured: the file ``presets.toml`` beside its weights.
+
+default = "steps12"
+
+[steps12]
+scores = ["frechet 12.3 (12.0 to 12.6), extractor cifar10_a, 5,000 pictures of seeds 0 to 4999"]
+
+[steps12.settings]
+steps = 12
+temperature = 0.9
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from demask.checkpoint.save import write_atomically
+from demask.registry import UnknownNameError, unknown
+from demask.settings import Settings
+
+FILE = "presets.toml"
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class Named:
+    """Settings under a name.
+
+    Attributes:
+        settings: all of them; what a file leaves out is as in `Settings`.
+        scores: what was measured with them, each with its extractor and number of pictures.
+    """
+
+    settings: Settings
+    scores: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PresetFile:
+    """The named settings of one model.
+
+    Attributes:
+        named: in the order of the file.
+        default: the one to use where none is named; None = the model's own settings.
+
+    Raises:
+        ValueError: the default is none of them.
+    """
+
+    named: Mapping[str, Named]
+    default: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.default is not None:
+            self[self.default]
+
+    def __getitem__(self, name: str) -> Named:
+        """The settings of a name.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if not self.named:
+            raise UnknownNameError(f"unknown preset '{name}': this model has none")
+        if name not in self.named:
+            raise UnknownNameError(unknown("preset", name, self.named))
+        return self.named[name]
+
+    def with_named(self, name: str, named: Named, *, default: bool = False) -> PresetFile:
+        """The file with one more name, or another meaning of one.
+
+        Raises:
+            ValueError: a name that TOML would have to quote.
+        """
+        if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
+            raise ValueError(f"a preset's name is of letters, digits, - and _, not '{name}'")
+        if name == DEFAULT:
+            raise ValueError(f"'{DEFAULT}' says which preset is the default, and names none")
+        return PresetFile({**self.named, name: named}, name if default else self.default)
+
+
+def read_presets(path: Path) -> PresetFile:
+    """Read a ``presets.toml``; none at all is a file without presets.
+
+    Raises:
+        ValueError: it is no TOML, or a setting is unknown or of another type.
+    """
+    if not path.is_file():
+        return PresetFile({})
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not TOML: {error}") from error
+    default = tables.pop(DEFAULT, None)
+    try:
+        return PresetFile({n: read_named(n, table) for n, table in tables.items()}, default)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def read_named(name: str, table: Any) -> Named:
+    """One table of the file.
+
+    Raises:
+        ValueError: an unknown key or setting, or a value of another type.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    if not isinstance(table, dict) or not isinstance(table.get("settings", {}), dict):
+        raise ValueError(f"[{name}] must be a table with a table of settings inside")
+    for key in table:
+        if key not in ("settings", "scores"):
+            raise ValueError(f"{name}: {unknown('key', key, ['settings', 'scores'])}")
+    given = table.get("settings", {})
+    Settings().updated(**given)
+    try:
+        # JSON, since only there does pydantic take a list for a tuple and yet no "1" for 1
+        settings = TypeAdapter(Settings).validate_json(json.dumps(given), strict=True)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        where = ".".join(map(str, wrong["loc"]))
+        raise ValueError(f"{name}.settings.{where}: {wrong['msg']}") from error
+    _ = settings.sampler, settings.scale
+    return Named(settings, tuple(str(score) for score in table.get("scores", ())))
+
+
+def write_presets(path: Path, presets: PresetFile) -> None:
+    """Write a ``presets.toml``: only what differs from `Settings`, since a name should last.
+
+    Raises:
+        OSError: the disk is full or the place may not be written; the old file stays.
+    """
+    lines = [
+        "# Settings that were measured: demask generate --preset NAME. Written by demask tune."
+    ]
+    if presets.default is not None:
+        lines.append(f"{DEFAULT} = {json.dumps(presets.default)}")
+    for name, named in presets.named.items():
+        lines += ["", f"[{name}]"]
+        lines += ["scores = [", *(f"    {toml(score)}," for score in named.scores), "]"]
+        lines += ["", f"[{name}.settings]"]
+        lines += [f"{key} = {toml(value)}" for key, value in changed(named.settings).items()]
+    text = "\n".join(lines) + "\n"
+    write_atomically(path, lambda temporary: _write(temporary, text))
+
+
+def changed(settings: Settings) -> dict[str, Any]:
+    """The settings that are not those of `Settings`, and always the number of steps."""
+    usual = asdict(Settings())
+    own = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    return {n: v for n, v in own.items() if v is not None and (v != usual[n] or n == "steps")}
+
+
+def toml(value: Any) -> str:
+    """A string, number or tuple of strings as TOML, which writes them as JSON does."""
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
