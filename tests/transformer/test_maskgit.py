@@ -88,7 +88,7 @@ def test_heads_must_divide_the_width() -> None:
 def test_trace_ends_with_the_features() -> None:
     net = model()
     tokens_BS = net.tokens(*batch(net))
-    states = net.trace(tokens_BS)
+    states = list(net.states(tokens_BS))
     assert len(states) == TINY.depth + 1
     assert torch.equal(states[0], net.embed(tokens_BS))
     assert torch.equal(states[-1], net.features(tokens_BS))
@@ -111,7 +111,7 @@ def test_trace_gives_each_block_its_own_extra_values() -> None:
     net = model()
     tokens_BS = net.tokens(*batch(net))
     extras = list(torch.randn(TINY.depth, 2, 7, 8, dtype=torch.float64))
-    states = net.trace(tokens_BS, extras)
+    states = list(net.states(tokens_BS, extras))
     for index, block in enumerate(net.blocks):
         torch.testing.assert_close(states[index + 1], block(states[index], extras[index]))
 

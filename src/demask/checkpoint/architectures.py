@@ -16,6 +16,7 @@ from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
 from demask.tokenizer.vq_model import VQModel, VQModelConfig
 from demask.tokenizer.vqgan import VQGAN, VQGANConfig
 from demask.transformer.clip_text import ClipText, ClipTextConfig
+from demask.transformer.feature_selection import FeatureSelection, FeatureSelectionConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
@@ -35,14 +36,16 @@ class Architecture:
         class_names: the public ``config.json``'s ``_class_name`` that mean this network.
         from_public: that ``config.json`` as our configuration; None where there is no public one.
         elsewhere: prefixes of keys in a public file that belong to another network.
+        within: prefixes of the only keys in a public file that belong to this one; by default all.
     """
 
-    part: Literal["tokenizer", "transformer", "text_encoder"]
+    part: Literal["tokenizer", "transformer", "text_encoder", "self_guidance"]
     module: Callable[[Any], nn.Module]
     config: type[Any]
     class_names: tuple[str, ...] = ()
     from_public: Callable[[Mapping[str, Any]], Any] | None = None
     elsewhere: tuple[str, ...] = ()
+    within: tuple[str, ...] = ("",)
 
 
 def config_from_json(config: type[Any], values: Mapping[str, Any]) -> Any:
@@ -118,6 +121,15 @@ def maskgit_from_public(public: Mapping[str, Any]) -> MaskGITConfig:
         max_position_embeddings=config.sequence,
     )
     return config
+
+
+def feature_selection_from_public(public: Mapping[str, Any]) -> FeatureSelectionConfig:
+    """The ``config.json`` of the self-guidance authors' transformer, which holds both networks."""
+    _require(public, use_toast=True, use_blank_second=True)
+    sizes = maskgit_from_public(public)
+    return FeatureSelectionConfig(
+        sizes.width, sizes.depth, sizes.num_classes, public.get("tg_factor", 16)
+    )
 
 
 def vqgan_from_public(public: Mapping[str, Any]) -> VQGANConfig:
@@ -196,6 +208,13 @@ ARCHITECTURES: Table[Architecture] = Table(
             ("text_model.embeddings.position_ids",),
         ),
         "conv_tokenizer": Architecture("tokenizer", ConvTokenizer, ConvTokenizerConfig),
+        "feature_selection": Architecture(
+            "self_guidance",
+            FeatureSelection,
+            FeatureSelectionConfig,
+            from_public=feature_selection_from_public,
+            within=FEATURE_SELECTION,
+        ),
     },
 )
 

@@ -70,7 +70,7 @@ def load_model(
         name, config = identify(description, architecture)
         row = ARCHITECTURES[name]
         if "architecture" not in description:
-            tensors = split(tensors, row.elsewhere)[0]
+            tensors = split(split(tensors, row.elsewhere)[0], row.within)[1]
         return build(row, config, tensors).to(device)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None

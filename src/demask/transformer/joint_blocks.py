@@ -78,6 +78,23 @@ def attend(q_BNHK: Tensor, k_BNHK: Tensor, v_BNHK: Tensor, rotary: Tensor) -> Te
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
+def with_extra(v_BNHK: Tensor, to_v: nn.Module, extra_value_BND: Tensor | None) -> Tensor:
+    """Values of the sequence, with those of a second input of its image part added.
+
+    That is how self-guidance sends what it selected back into a layer (arXiv 2410.13136).
+
+    Args:
+        v_BNHK: text first, then image.
+        to_v: the value projection of the image.
+        extra_value_BND: as long as the image part; or None, which changes nothing.
+    """
+    if extra_value_BND is None:
+        return v_BNHK
+    added_BNHK = to_v(extra_value_BND).unflatten(-1, v_BNHK.shape[2:])
+    texts = v_BNHK.shape[1] - added_BNHK.shape[1]
+    return torch.cat([v_BNHK[:, :texts], v_BNHK[:, texts:] + added_BNHK], dim=1)
+
+
 class HeadNorm(nn.RMSNorm):
     """RMS norm of each head's channels (queries and keys)."""
 
@@ -182,13 +199,20 @@ class JointAttention(nn.Module):
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
         self.to_add_out = nn.Linear(width, width)
 
-    def forward(self, text_BTD: Tensor, image_BND: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor]:
-        """What text and image take up."""
+    def forward(
+        self,
+        text_BTD: Tensor,
+        image_BND: Tensor,
+        rotary: Tensor,
+        extra_value_BND: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """What text and image take up; see `with_extra` for ``extra_value_BND``."""
         text = [f(text_BTD).unflatten(-1, (self.heads, -1)) for f in self._text]
         image = [f(image_BND).unflatten(-1, (self.heads, -1)) for f in self._image]
         q = torch.cat([self.norm_added_q(text[0]), self.norm_q(image[0])], dim=1)
         k = torch.cat([self.norm_added_k(text[1]), self.norm_k(image[1])], dim=1)
         v = torch.cat([text[2], image[2]], dim=1)
+        v = with_extra(v, self.to_v, extra_value_BND)
         mixed_BND = attend(q, k, v, rotary)
         texts = text_BTD.shape[1]
         return self.to_add_out(mixed_BND[:, :texts]), self.to_out[0](mixed_BND[:, texts:])
@@ -214,13 +238,24 @@ class MultiModalBlock(nn.Module):
         self.ff_context = FeedForward(sizes.width)
 
     def forward(
-        self, text_BTD: Tensor, image_BND: Tensor, vector_BD: Tensor, rotary: Tensor
+        self,
+        text_BTD: Tensor,
+        image_BND: Tensor,
+        vector_BD: Tensor,
+        rotary: Tensor,
+        extra_value_BND: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Text and image, same shapes in and out; ``vector_BD`` is the activated condition."""
+        """Text and image, same shapes in and out; ``vector_BD`` is the activated condition.
+
+        ``extra_value_BND`` is a second input for the image's values; see `with_extra`.
+        """
         shift_t, scale_t, gate_t, *mlp_t = self.norm1_context(vector_BD)
         shift_i, scale_i, gate_i, *mlp_i = self.norm1(vector_BD)
         taken_BTD, taken_BND = self.attn(
-            modulate(text_BTD, shift_t, scale_t), modulate(image_BND, shift_i, scale_i), rotary
+            modulate(text_BTD, shift_t, scale_t),
+            modulate(image_BND, shift_i, scale_i),
+            rotary,
+            extra_value_BND,
         )
         text_BTD = self.think(join(text_BTD, gate_t, taken_BTD), self.ff_context, mlp_t)
         return text_BTD, self.think(join(image_BND, gate_i, taken_BND), self.ff, mlp_i)
@@ -244,11 +279,14 @@ class SelfAttention(nn.Module):
         self.norm_q = HeadNorm(sizes.head_width)
         self.norm_k = HeadNorm(sizes.head_width)
 
-    def forward(self, x_BND: Tensor, rotary: Tensor) -> Tensor:
-        """Same shape in and out."""
+    def forward(
+        self, x_BND: Tensor, rotary: Tensor, extra_value_BND: Tensor | None = None
+    ) -> Tensor:
+        """Same shape in and out; see `with_extra` for ``extra_value_BND``."""
         q, k, v = (
             f(x_BND).unflatten(-1, (self.heads, -1)) for f in (self.to_q, self.to_k, self.to_v)
         )
+        v = with_extra(v, self.to_v, extra_value_BND)
         return attend(self.norm_q(q), self.norm_k(k), v, rotary)
 
 
@@ -263,12 +301,21 @@ class SingleBlock(nn.Module):
         self.proj_mlp = nn.Linear(width, 4 * width)
         self.proj_out = nn.Linear(5 * width, width)
 
-    def forward(self, x_BND: Tensor, vector_BD: Tensor, rotary: Tensor) -> Tensor:
-        """Same shape in and out; ``vector_BD`` is the activated condition."""
+    def forward(
+        self,
+        x_BND: Tensor,
+        vector_BD: Tensor,
+        rotary: Tensor,
+        extra_value_BND: Tensor | None = None,
+    ) -> Tensor:
+        """Same shape in and out; ``vector_BD`` is the activated condition.
+
+        ``extra_value_BND`` is a second input for the image's values; see `with_extra`.
+        """
         shift_B1D, scale_B1D, gate_B1D = self.norm(vector_BD)
         seen_BND = modulate(x_BND, shift_B1D, scale_B1D)
         thought = tanh_gelu(self.proj_mlp(seen_BND))
-        taken = self.attn(seen_BND, rotary)
+        taken = self.attn(seen_BND, rotary, extra_value_BND)
         return join(x_BND, gate_B1D, self.project(taken, thought))
 
     def project(self, taken_BND: Tensor, thought_BNM: Tensor) -> Tensor:

@@ -9,13 +9,14 @@ H heads, C channels of a head, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demask.transformer.feature_selection import FeatureSelectionConfig
 from demask.types import Condition, Grid, Prediction, Step
 
 
@@ -197,12 +198,12 @@ class Head(nn.Module):
         self.mlm_ln = nn.LayerNorm(config.width, config.norm_eps)
         self.to_logits = OutputMatrix(config)
 
-    def forward(self, x_BLD: Tensor, words_VD: Tensor) -> Tensor:
-        """Logits (B, L, K); ``words_VD`` is the word embedding, used where it is tied."""
+    def forward(self, x_BLD: Tensor, words_VD: Tensor, vocabulary: bool = False) -> Tensor:
+        """Logits (B, L, K), or (B, L, V); ``words_VD`` is the word embedding, where it is tied."""
         weight_VD = words_VD if self.to_logits.weight is None else self.to_logits.weight
         x_BLD = self.mlm_ln(F.gelu(self.mlm_dense(x_BLD)))
-        bias_V = self.to_logits.bias
-        return F.linear(x_BLD, weight_VD[: self.codebook_size], bias_V[: self.codebook_size])
+        rows = None if vocabulary else self.codebook_size
+        return F.linear(x_BLD, weight_VD[:rows], self.to_logits.bias[:rows])
 
 
 class MaskGIT(nn.Module):
@@ -248,31 +249,30 @@ class MaskGIT(nn.Module):
             )
         return torch.cat([class_ids_B[:, None] + self.codebook_size, ids_BL], dim=1)
 
-    def trace(
+    def states(
         self, tokens_BS: Tensor, extra_values: Sequence[Tensor] | None = None
-    ) -> list[Tensor]:
-        """Every block's input, then the last block's output: depth + 1 tensors (B, S, D).
+    ) -> Iterator[Tensor]:
+        """The first block's input, then every block's output: depth + 1 tensors (B, S, D).
 
         Args:
             tokens_BS: any ids of the vocabulary, the class position included.
             extra_values: one second value input (B, S, D) a block; see `Block.keys_values`.
         """
-        states = [self.embed(tokens_BS)]
+        x_BSD = self.embed(tokens_BS)
+        yield x_BSD
         for index, block in enumerate(self.transformer_layers):
-            extra_BSD = None if extra_values is None else extra_values[index]
-            states.append(block(states[-1], extra_BSD))
-        return states
+            x_BSD = block(x_BSD, None if extra_values is None else extra_values[index])
+            yield x_BSD
 
     def features(self, tokens_BS: Tensor) -> Tensor:
         """The last hidden states (B, S, D), class position included."""
-        x_BSD = self.embed(tokens_BS)
-        for block in self.transformer_layers:
-            x_BSD = block(x_BSD)
-        return x_BSD
+        for state_BSD in self.states(tokens_BS):
+            last_BSD = state_BSD
+        return last_BSD
 
     def logits(self, features_BSD: Tensor) -> Tensor:
         """The head at the image positions, over the codebook: (B, L, K)."""
-        return self.mlm_layer(features_BSD[:, 1:], self.embed.word_embeddings.weight)
+        return self.read_out(features_BSD, self.grid)
 
     def forward(self, ids_BL: Tensor, class_ids_B: Tensor) -> Tensor:
         """Logits (B, L, K)."""
@@ -282,3 +282,23 @@ class MaskGIT(nn.Module):
         """A `Predict`; the condition holds ``class_ids`` (B) in [0, num_classes)."""
         features_BSD = self.features(self.tokens(ids_BL, condition["class_ids"]))
         return Prediction(self.logits(features_BSD), features_BSD)
+
+    def feature_selection(self) -> FeatureSelectionConfig:
+        """The sizes of a self-guidance module beside it."""
+        config = self.config
+        return FeatureSelectionConfig(config.width, config.depth, config.num_classes)
+
+    def second_pass(
+        self, extra_values: Sequence[Tensor], condition: Condition, step: Step, blank: bool
+    ) -> Iterator[Tensor]:
+        """Self-guidance's smoothed pass (arXiv 2410.13136); see `feature_selection.Base`."""
+        class_ids_B = condition["class_ids"]
+        ids_BL = class_ids_B.new_full((len(class_ids_B), self.config.sequence - 1), self.mask_id)
+        tokens_BS = self.tokens(ids_BL, class_ids_B)
+        seen_BS = torch.full_like(tokens_BS, self.mask_id) if blank else tokens_BS
+        return self.states(seen_BS, extra_values)
+
+    def read_out(self, features_BSD: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
+        """The head at the image positions: (B, L, K), or (B, L, V) of the whole vocabulary."""
+        words_VD = self.embed.word_embeddings.weight
+        return self.mlm_layer(features_BSD[:, 1:], words_VD, vocabulary)

@@ -10,12 +10,14 @@ E text width, P pooled width.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demask.transformer.feature_selection import FeatureSelectionConfig
 from demask.transformer.joint_blocks import (
     Modulated,
     MultiModalBlock,
@@ -246,21 +248,42 @@ class Meissonic(nn.Module):
         Raises:
             ValueError: a grid that feature compression cannot halve.
         """
+        for state_BND in self.states(ids_BL, condition, time_B, grid):
+            last_BND = state_BND
+        return last_BND
+
+    def states(
+        self,
+        ids_BL: Tensor,
+        condition: Condition,
+        time_B: Tensor,
+        grid: Grid,
+        extra_values: Sequence[Tensor] | None = None,
+    ) -> Iterator[Tensor]:
+        """The image tokens before the first block and after every one (B, N - T, D).
+
+        ``extra_values`` are second inputs, of that shape, of the blocks' values.
+        """
         check_even(grid, self.config.compress)
+        blocks = self.config.blocks + self.config.single_blocks
+        given: Sequence[Tensor | None] = extra_values or [None] * blocks
+        extras = iter(given)
         x_BND, tokens = self.embed(ids_BL), grid
         if self.config.compress:
             x_BND, tokens = self.down_block["downsample"](x_BND, grid), (grid[0] // 2, grid[1] // 2)
         image_BND = self.project_to_hidden(self.project_to_hidden_norm(x_BND))
+        yield image_BND
         text_BTD, pooled_BD = self.context(condition)
         vector_BD = F.silu(self.time_text_embed(time_B, pooled_BD))
         texts = text_BTD.shape[1]
         rotary = rotary_axes(texts, tokens, self.config.axes, ids_BL)
         for block in self.transformer_blocks:
-            text_BTD, image_BND = block(text_BTD, image_BND, vector_BD, rotary)
+            text_BTD, image_BND = block(text_BTD, image_BND, vector_BD, rotary, next(extras))
+            yield image_BND
         x_BND = torch.cat([text_BTD, image_BND], dim=1)
         for block in self.single_transformer_blocks:
-            x_BND = block(x_BND, vector_BD, rotary)
-        return x_BND[:, texts:]
+            x_BND = block(x_BND, vector_BD, rotary, next(extras))
+            yield x_BND[:, texts:]
 
     def logits(self, features_BND: Tensor, grid: Grid) -> Tensor:
         """Hidden states of the image tokens -> logits of the ids (B, L, V)."""
@@ -285,10 +308,47 @@ class Meissonic(nn.Module):
 
     def predict(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
         """A `Predict`; see `forward` for what the condition holds."""
-        if self.config.time == "mask_ratio":
-            time_B = step.mask_ratio_B.to(ids_BL.device)
-        else:
-            left = step.steps - 1 - step.index
-            time_B = torch.full((len(ids_BL),), left, device=ids_BL.device)
-        features_BND = self.features(ids_BL, condition, time_B, step.grid)
+        features_BND = self.features(ids_BL, condition, self.time(step, ids_BL), step.grid)
         return Prediction(self.logits(features_BND, step.grid), features_BND)
+
+    def time(self, step: Step, like_BL: Tensor) -> Tensor:
+        """What the time embedding is told (B), on the device of ``like_BL``."""
+        if self.config.time == "mask_ratio":
+            return step.mask_ratio_B.to(like_BL.device)
+        left = step.steps - 1 - step.index
+        return torch.full((len(like_BL),), left, device=like_BL.device)
+
+    def feature_selection(self) -> FeatureSelectionConfig:
+        """The sizes of a self-guidance module beside it.
+
+        Its second pass is told the same text: the model has seen no vector that means none.
+        """
+        config = self.config
+        return FeatureSelectionConfig(
+            config.width,
+            config.blocks + config.single_blocks,
+            num_classes=0,
+            pooled_width=config.pooled_width,
+            blank_condition=False,
+            norm=True,
+        )
+
+    def second_pass(
+        self, extra_values: Sequence[Tensor], condition: Condition, step: Step, blank: bool
+    ) -> Iterator[Tensor]:
+        """Self-guidance's smoothed pass (arXiv 2410.13136); see `feature_selection.Base`.
+
+        What was selected goes into the image's values, in both kinds of blocks. A blank condition
+        is a text of zeros.
+        """
+        hidden = (len(condition), step.grid[0] * step.grid[1])
+        device = self.embed.embeddings.weight.device
+        ids_BL = torch.full(hidden, self.mask_id, device=device)
+        if blank:
+            zeros = {n: torch.zeros_like(condition[n]) for n in ("states", "pooled")}
+            condition = Condition({**condition.tensors, **zeros})
+        return self.states(ids_BL, condition, self.time(step, ids_BL), step.grid, extra_values)
+
+    def read_out(self, features_BND: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
+        """The head: logits (B, L, V); it knows no other ids than codes."""
+        return self.logits(features_BND, grid)

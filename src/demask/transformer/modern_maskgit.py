@@ -9,12 +9,14 @@ Shape legend: B batch, L tokens, V codebook, D width.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demask.transformer.feature_selection import FeatureSelectionConfig
 from demask.transformer.layers import Attention, GatedMLP, rotary_2d
 from demask.types import Condition, Grid, Prediction, Step
 
@@ -119,14 +121,31 @@ class ModernMaskGIT(nn.Module):
 
     def features(self, ids_BL: Tensor, class_ids_B: Tensor, grid: Grid) -> Tensor:
         """The last hidden states (B, L, D)."""
+        for state_BLD in self.states(ids_BL, class_ids_B, grid):
+            last_BLD = state_BLD
+        return last_BLD
+
+    def states(
+        self,
+        ids_BL: Tensor,
+        class_ids_B: Tensor,
+        grid: Grid,
+        extra_values: Sequence[Tensor] | None = None,
+    ) -> Iterator[Tensor]:
+        """The first block's input, then every block's output (B, L, D).
+
+        ``extra_values`` are second inputs (B, L, D) of the blocks' values.
+        """
         x_BLD = self.embed(ids_BL)
         shared_B6D = self.modulate(F.silu(self.embed_class(class_ids_B)))
         shared_B6D = shared_B6D.unflatten(-1, (6, -1))
         head_width = self.config.width // self.config.heads
         rotary = rotary_2d(grid, head_width, ids_BL.device)
-        for block in self.blocks:
-            x_BLD = block(x_BLD, shared_B6D, rotary)
-        return x_BLD
+        yield x_BLD
+        for index, block in enumerate(self.blocks):
+            extra_BLD = None if extra_values is None else extra_values[index]
+            x_BLD = block(x_BLD, shared_B6D, rotary, extra_BLD)
+            yield x_BLD
 
     def predict(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
         """A `Predict`; the condition holds ``class_ids`` (B), ``null_class`` for no class."""
@@ -137,3 +156,25 @@ class ModernMaskGIT(nn.Module):
         """The condition of one picture of any class, as class dropout trained it."""
         device = self.embed.weight.device
         return Condition({"class_ids": torch.tensor([self.null_class], device=device)})
+
+    def feature_selection(self) -> FeatureSelectionConfig:
+        """The sizes of a self-guidance module beside it; it has a class "any" too."""
+        config = self.config
+        return FeatureSelectionConfig(config.width, config.depth, config.num_classes + 1, norm=True)
+
+    def second_pass(
+        self, extra_values: Sequence[Tensor], condition: Condition, step: Step, blank: bool
+    ) -> Iterator[Tensor]:
+        """Self-guidance's smoothed pass (arXiv 2410.13136); see `feature_selection.Base`.
+
+        Where the published network hides its class token, this one is told "any class".
+        """
+        class_ids_B = condition["class_ids"]
+        hidden = (len(class_ids_B), step.grid[0] * step.grid[1])
+        ids_BL = class_ids_B.new_full(hidden, self.mask_id)
+        told_B = torch.full_like(class_ids_B, self.null_class) if blank else class_ids_B
+        return self.states(ids_BL, told_B, step.grid, extra_values)
+
+    def read_out(self, features_BLD: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
+        """The head: logits (B, L, V)."""
+        return self.head(self.norm(features_BLD))

@@ -16,6 +16,7 @@ from torch import Tensor
 from demask.checkpoint.architectures import FEATURE_SELECTION
 from demask.checkpoint.convert import convert, jax_maskgit, unlockmgm
 from demask.checkpoint.load import load_model, split
+from demask.checkpoint.lora import base_fingerprint
 from demask.checkpoint.read import CheckpointError, read_tensors
 from demask.checkpoint.save import save_model
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
@@ -51,7 +52,7 @@ def edited(path: Path, out: Path, edit: Any) -> Path:
 
 def test_the_authors_directory_is_split_in_two(authors: Path, tmp_path: Path) -> None:
     paths = convert(authors, tmp_path / "new" / "out")
-    assert [p.name for p in paths] == ["transformer.safetensors", "feature_selection.safetensors"]
+    assert [p.name for p in paths] == ["transformer.safetensors", "self_guidance.safetensors"]
     base, selection = split(read_tensors(authors)[0], FEATURE_SELECTION)
     assert same(read_tensors(paths[0])[0], base)
     tensors, description = read_tensors(paths[1])
@@ -61,6 +62,7 @@ def test_the_authors_directory_is_split_in_two(authors: Path, tmp_path: Path) ->
     assert description["config"]["width"] == width
 
     model, loaded = load_model(authors), load_model(paths[0])
+    assert description["base"] == base_fingerprint(loaded) == base_fingerprint(model)
     assert isinstance(model, MaskGIT)
     assert loaded.config == model.config
     ids = torch.full((1, model.config.sequence - 1), model.mask_id), torch.tensor([1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 
 from demask.checkpoint.architectures import ARCHITECTURES
@@ -18,11 +18,13 @@ class Converted:
         architecture: its name.
         config: its configuration, a dataclass or a plain mapping.
         tensors: its tensors under our keys.
+        more: further entries of the metadata.
     """
 
     architecture: str
     config: Any
     tensors: Tensors
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def file_name(self) -> str:
@@ -35,4 +37,4 @@ class Converted:
     def description(self) -> Mapping[str, Any]:
         """The metadata of the file."""
         plain = asdict(self.config) if is_dataclass(self.config) else dict(self.config)  # type: ignore[arg-type]
-        return {"architecture": self.architecture, "config": plain}
+        return {"architecture": self.architecture, "config": plain, **self.more}

@@ -7,52 +7,31 @@ prefixes and written apart.
 
 from __future__ import annotations
 
-from typing import Any
-
-from demask.checkpoint.architectures import FEATURE_SELECTION, maskgit_from_public
+from demask.checkpoint.architectures import (
+    ARCHITECTURES,
+    FEATURE_SELECTION,
+    feature_selection_from_public,
+    maskgit_from_public,
+)
 from demask.checkpoint.convert.converted import Converted
-from demask.checkpoint.load import compare, split
+from demask.checkpoint.load import build, split
+from demask.checkpoint.lora import base_fingerprint
 from demask.checkpoint.read import Description, Tensors
-from demask.transformer.maskgit import MaskGITConfig
 
 CLASS_NAME = "MaskGitTransformerTOAST"
 
 
 def networks(tensors: Tensors, public: Description) -> list[Converted]:
-    """Split the base from the feature selection.
+    """Split the base from the feature selection, which then says whose it is.
 
     Raises:
-        CheckpointError: the feature selection's tensors do not fit the base's sizes.
+        CheckpointError: the tensors do not fit the sizes.
     """
-    config = maskgit_from_public(public)
     base, selection = split(tensors, FEATURE_SELECTION)
-    sizes: dict[str, Any] = {
-        "width": config.width,
-        "depth": config.depth,
-        "num_classes": config.num_classes,
-        "factors": public.get("tg_factor", 16),
-    }
-    compare(feature_selection_shapes(config, sizes["factors"]), selection)
+    config, sizes = maskgit_from_public(public), feature_selection_from_public(public)
+    build(ARCHITECTURES["feature_selection"], sizes, selection)
+    made_for = base_fingerprint(build(ARCHITECTURES["maskgit"], config, base))
     return [
         Converted("maskgit", config, base),
-        Converted("feature_selection", sizes, selection),
+        Converted("feature_selection", sizes, selection, {"base": made_for}),
     ]
-
-
-def feature_selection_shapes(config: MaskGITConfig, factors: int) -> dict[str, tuple[int, ...]]:
-    """Every key of the feature selection of a base, and its shape."""
-    width = config.width
-    shapes: dict[str, tuple[int, ...]] = {
-        "top_down_transform": (width, width),
-        "cls_anchor_gen.mlp_p.weight": (1, factors * width),
-        "cls_anchor_gen.mlp_c.weight": (config.num_classes, factors * width),
-        "cls_anchor_gen.mlp_f.weight": (1, factors),
-        "cls_anchor_gen.mlp_t.weight": (width, width),
-        "cls_anchor_gen.mlp_t.bias": (width,),
-        "cls_anchor_gen.layer_norm.weight": (width,),
-        "cls_anchor_gen.layer_norm.bias": (width,),
-    }
-    for index in range(config.depth):
-        for name in ("linear", "linear2"):
-            shapes[f"decoders.{index}.{name}.weight"] = (width, width)
-    return shapes
