@@ -109,24 +109,35 @@ def read_named(name: str, table: Any) -> Named:
     Raises:
         ValueError: an unknown key or setting, or a value of another type.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     if not isinstance(table, dict) or not isinstance(table.get("settings", {}), dict):
         raise ValueError(f"[{name}] must be a table with a table of settings inside")
     for key in table:
         if key not in ("settings", "scores"):
             raise ValueError(f"{name}: {unknown('key', key, ['settings', 'scores'])}")
-    given = table.get("settings", {})
-    Settings().updated(**given)
+    try:
+        settings = settings_from(table.get("settings", {}))
+        _ = settings.sampler, settings.scale
+    except ValueError as error:
+        raise ValueError(f"{name}.settings: {error}") from error
+    return Named(settings, tuple(str(score) for score in table.get("scores", ())))
+
+
+def settings_from(values: Mapping[str, Any]) -> Settings:
+    """Settings as a file writes them; the others are as in `Settings`.
+
+    Raises:
+        ValueError: an unknown setting, or a value of another type.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    Settings().updated(**values)
     try:
         # JSON, since only there does pydantic take a list for a tuple and yet no "1" for 1
-        settings = TypeAdapter(Settings).validate_json(json.dumps(given), strict=True)
+        return TypeAdapter(Settings).validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         wrong = error.errors(include_url=False)[0]
         where = ".".join(map(str, wrong["loc"]))
-        raise ValueError(f"{name}.settings.{where}: {wrong['msg']}") from error
-    _ = settings.sampler, settings.scale
-    return Named(settings, tuple(str(score) for score in table.get("scores", ())))
+        raise ValueError(f"{where} = {json.dumps(wrong['input'])}: {wrong['msg']}") from error
 
 
 def write_presets(path: Path, presets: PresetFile) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from demask.config import load_toml, parse
+from demask.sweeps.recipe import SweepRecipe
 from demask.training import commands
 from demask.training.commands import MaskedTraining
 from demask.training.train_text import MeissonicRecipe
@@ -21,6 +22,7 @@ KINDS = {
     "transformer": "MaskedTraining",
     "meissonic": "MaskedTraining",
     "lora": "LoraTraining",
+    "self_guidance": "SelfGuidanceTraining",
 }
 STAGES = [ROOT / "meissonic" / f"stage{n}.toml" for n in (1, 2, 3, 4)]
 PIXELS = 16
@@ -34,6 +36,9 @@ def name(recipe: Path) -> str:
 @pytest.mark.parametrize("recipe", RECIPES, ids=name)
 def test_it_parses(recipe: Path) -> None:
     tables = load_toml(recipe)
+    if recipe.parent.name == "sweeps":
+        assert parse(SweepRecipe, tables, recipe)
+        return
     (kind,) = tables.keys() & KINDS.keys()
     assert parse(getattr(commands, KINDS[kind]), tables, recipe)
 

@@ -1,0 +1,144 @@
+"""`demask sweep`: paint under many settings, measure each, and draw what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from demask.cli.command import Command, Several
+from demask.cli.options import ModelChoice, add, with_model
+
+if TYPE_CHECKING:
+    from demask.generator import Generator
+    from demask.sweeps.bench import Bench
+    from demask.sweeps.recipe import Measuring, SweepRecipe
+
+RECIPE = [
+    click.option(
+        "--recipe",
+        type=click.Path(path_type=Path),
+        required=True,
+        help="What to compare: a file, such as recipes/sweeps/cifar10_methods.toml.",
+    ),
+    click.option(
+        "--set",
+        "overrides",
+        cls=Several,
+        metavar="KEY=VALUE...",
+        help="Change keys of the recipe, such as measure.count=100.",
+    ),
+    click.option(
+        "--only", cls=Several, metavar="METHOD...", help="Some methods of the recipe; default: all."
+    ),
+]
+
+MEASURE = [
+    click.option(
+        "--reference", metavar="PATH", help="Real pictures: a folder, parquet or npz. Needed."
+    ),
+    click.option(
+        "--extractor",
+        "extractors",
+        cls=Several,
+        metavar="NAME...",
+        help="What the pictures are seen with; default: as the recipe or 'evaluate' has it.",
+    ),
+]
+
+OUT = [
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        required=True,
+        help="The folder of the results; the same command again does what is missing there.",
+    ),
+    click.option(
+        "--plot-only", is_flag=True, help="Draw what was measured so far; measure nothing."
+    ),
+]
+
+
+@click.command(cls=Command)
+@add(RECIPE, MEASURE, OUT)
+@with_model
+def sweep(
+    recipe: Path,
+    overrides: tuple[str, ...],
+    only: tuple[str, ...],
+    reference: str | None,
+    extractors: tuple[str, ...],
+    out: Path,
+    plot_only: bool,
+    choice: ModelChoice,
+) -> None:
+    """Compare ways to sample a model: tables and pictures of quality, diversity and time.
+
+    Each row of the recipe is measured once; an interrupted sweep goes on where it stopped.
+    """
+    plan = read_recipe(recipe, overrides).only(only)
+    if not plot_only:
+        from demask.cli.sweep_progress import shown
+        from demask.sweeps.sweep import sweep as run
+
+        bench, generator = open_bench(choice, plan.measure, reference, extractors, out)
+        with shown() as progress:
+            run(bench, plan, generator.presets, progress)
+    for path in draw(out):
+        click.echo(path)
+
+
+def draw(out: Path) -> list[Path]:
+    """The pictures of a sweep's results, and its table."""
+    from demask.sweeps.plot import draw_all
+    from demask.sweeps.sweep import TABLE, read_results
+
+    return [out / TABLE, *draw_all(read_results(out), out)]
+
+
+def read_recipe(path: Path, overrides: tuple[str, ...]) -> SweepRecipe:
+    """What a recipe file says, with what the command line changes.
+
+    Raises:
+        ValueError: the file or a change cannot be used.
+    """
+    from demask.config import load_toml, override, parse
+    from demask.sweeps.recipe import SweepRecipe
+
+    return parse(SweepRecipe, override(load_toml(path), overrides), path)
+
+
+def open_bench(
+    choice: ModelChoice,
+    measure: Measuring,
+    reference: str | None,
+    extractors: tuple[str, ...],
+    out: Path,
+) -> tuple[Bench, Generator]:
+    """A bench for the model that the options name, and the model without a row's companions.
+
+    Raises:
+        ValueError: no reference, or a model, extractor or reference that cannot be opened.
+    """
+    from demask.sweeps.bench import Bench, command_line
+    from demask.sweeps.rulers import open_rulers
+
+    if reference is None:
+        raise ValueError("name the real pictures to compare with: --reference PATH")
+
+    def load(companions: tuple[str, ...]) -> Generator:
+        return replace(choice, companions=(*choice.companions, *companions)).load()
+
+    generator = load(())
+    rulers = open_rulers(
+        extractors or measure.extractors,
+        reference,
+        generator,
+        measure.metrics,
+        measure.resamples,
+    )
+    bench = Bench(load, rulers, out, measure.batch_size, command_line())
+    bench.generators[()] = generator
+    return bench, generator

@@ -1,0 +1,52 @@
+"""How a sweep goes on: a bar for a person at a terminal, a line a row in either case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from demask.sweeps.recipe import Row
+    from demask.sweeps.result import Result
+    from demask.sweeps.sweep import Progress
+
+
+@contextmanager
+def shown() -> Iterator[Progress]:
+    """A progress to hand to `demask.sweeps.sweep.sweep`, on stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Display
+
+    from demask.sweeps.sweep import Progress
+
+    console = Console(stderr=True, highlight=False)
+    display = Display(
+        TextColumn("row {task.fields[number]} of {task.fields[rows]}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} of {task.total:.0f} pictures"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    task = display.add_task("row", total=1, number=0, rows=0)
+
+    def start(row: Row, number: int, rows: int) -> None:
+        display.reset(task, total=row.count, number=number, rows=rows)
+
+    def end(result: Result) -> None:
+        display.console.print(line(result), markup=False, soft_wrap=True)
+
+    with display:
+        yield Progress(start, lambda done: display.update(task, completed=done), end)
+
+
+def line(result: Result) -> str:
+    """A result in one line."""
+    from demask.sweeps.table import number
+
+    values = [f"{v.metric} {number(v)} [{v.extractor}]" for v in result.values]
+    cost = f"{result.forwards:.1f} forwards"
+    return "; ".join([result.row.label, f"{result.row.count:,} pictures", cost, *values])

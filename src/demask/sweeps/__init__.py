@@ -1,0 +1,1 @@
+"""Sweeps: paint under many settings, measure each, write it down, draw it, search on it."""

@@ -1,0 +1,225 @@
+"""Draw a sweep: quality against diversity, against each number that it varies, and against cost.
+
+The one place that knows matplotlib.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from demask.checkpoint.save import write_atomically
+from demask.sweeps.curves import (
+    Curve,
+    Point,
+    against,
+    against_cost,
+    first_of,
+    points_of,
+    trade_off,
+    varied,
+)
+from demask.sweeps.result import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+QUALITY = ("frechet", "kid", "precision")
+NAMES = {
+    "frechet": "Fréchet distance",
+    "kid": "KID",
+    "precision": "precision",
+    "recall": "recall",
+    "guidance": "guidance scale",
+    "temperature": "softmax temperature",
+    "noise": "choice temperature",
+}
+LOWER = " (lower is better)"
+PANEL = (5.2, 3.9)  # inches
+DPI = 110
+MOST_NOTES = 40
+
+X = Callable[[Point], float | None]
+
+
+def draw_all(results: Sequence[Result], folder: Path) -> list[Path]:
+    """Draw what a sweep measured, as PNG files; those that there are numbers for.
+
+    Args:
+        results: of a sweep; its final rows have pictures of their own.
+        folder: where to write.
+    """
+    paths = []
+    for start, final in (("", False), ("final_", True)):
+        chosen = [result for result in results if result.row.final is final]
+        for name, figure in figures(chosen):
+            paths.append(folder / f"{start}{name}.png")
+            save(figure, paths[-1])
+    return paths
+
+
+def figures(results: Sequence[Result]) -> list[tuple[str, Figure]]:
+    """The pictures of some results that were measured alike, with their names."""
+    quality = first_of(QUALITY, results)
+    if quality is None:
+        return []
+    points, found = points_of(results), []
+    extractors = list(dict.fromkeys(e for result in results for e in result.extractors))
+    if first_of(["recall"], results):
+        found.append(("quality_diversity", quality_diversity(points, extractors, quality)))
+    metrics = [m for m in (*QUALITY, "recall") if first_of([m], results)]
+    found += [
+        (f"by_{name}", by_number(points, extractors, metrics, name, quality))
+        for name in varied(points)
+    ]
+    if len({p.results[0].row.settings.steps for p in points}) > 1 or len(points) > 1:
+        found.append(("cost", by_cost(points, extractors, quality)))
+    return found
+
+
+def quality_diversity(points: Sequence[Point], extractors: Sequence[str], quality: str) -> Figure:
+    """Quality, and precision where it was measured, against recall."""
+    columns = [m for m in dict.fromkeys((quality, "precision")) if has(points, m)]
+    figure, grid = panels(len(extractors), len(columns))
+    for row, extractor in zip(grid, extractors, strict=True):
+        for axes, metric in zip(row, columns, strict=True):
+            recall = partial(Point.mean, metric="recall", extractor=extractor)
+            for number, curve in enumerate(trade_off(points, quality)):
+                line(axes, curve, number, recall, metric, extractor)
+            describe(axes, "recall (diversity)", metric, extractor)
+    return finish(figure, grid, points, "Quality against diversity")
+
+
+def by_number(
+    points: Sequence[Point],
+    extractors: Sequence[str],
+    metrics: Sequence[str],
+    name: str,
+    quality: str,
+) -> Figure:
+    """Every metric against one number."""
+    figure, grid = panels(len(extractors), len(metrics))
+    for row, extractor in zip(grid, extractors, strict=True):
+        for axes, metric in zip(row, metrics, strict=True):
+            for number, curve in enumerate(against(points, name, quality)):
+                line(axes, curve, number, lambda p: p.number(name), metric, extractor)
+            describe(axes, title(name), metric, extractor)
+    head = f"By {title(name)}: the best of all else at each point"
+    return finish(figure, grid, points, head)
+
+
+def by_cost(points: Sequence[Point], extractors: Sequence[str], quality: str) -> Figure:
+    """Quality against seconds and against forwards."""
+    axis: list[tuple[str, X]] = [
+        ("milliseconds a picture", lambda p: 1000 * p.seconds),
+        ("forwards a picture", lambda p: p.forwards),
+    ]
+    figure, grid = panels(len(extractors), len(axis))
+    for row, extractor in zip(grid, extractors, strict=True):
+        for axes, (name, x) in zip(row, axis, strict=True):
+            for number, curve in enumerate(against_cost(points, quality)):
+                line(axes, curve, number, x, quality, extractor)
+            describe(axes, name, quality, extractor)
+    return finish(figure, grid, points, "Quality against cost")
+
+
+def has(points: Sequence[Point], metric: str) -> bool:
+    """Whether a metric was measured."""
+    return any(metric in result.metrics for point in points for result in point.results)
+
+
+def panels(rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of some panels, drawn without a screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    size = (PANEL[0] * columns, PANEL[1] * rows + 0.8)
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid: Any = figure.subplots(rows, columns, squeeze=False)
+    return figure, [list(row) for row in grid]
+
+
+def line(axes: Axes, curve: Curve, number: int, x: X, metric: str, extractor: str) -> None:
+    """Draw one method: its points, their intervals, and what sets them apart."""
+    rows = [
+        (
+            at,
+            value,
+            point.mean(metric, extractor, "low"),
+            point.mean(metric, extractor, "high"),
+            note,
+        )
+        for point, note in zip(curve.points, curve.notes, strict=True)
+        if (at := x(point)) is not None and (value := point.mean(metric, extractor)) is not None
+    ]
+    if not rows:
+        return
+    across, up = [row[0] for row in rows], [row[1] for row in rows]
+    down = [max(0.0, value - (low or value)) for _, value, low, _, _ in rows]
+    over = [max(0.0, (high or value) - value) for _, value, _, high, _ in rows]
+    marker = "osD^vPX*"[number % 8]
+    axes.errorbar(
+        across,
+        up,
+        yerr=[down, over],
+        label=curve.label,
+        color=f"C{number % 10}",
+        marker=marker,
+        markersize=5,
+        linewidth=1.4,
+        elinewidth=0.8,
+        capsize=2,
+    )
+    if len(rows) <= MOST_NOTES:
+        for at, value, _, _, note in rows:
+            axes.annotate(note, (at, value), (4, 4), textcoords="offset points", fontsize=7)
+
+
+def describe(axes: Axes, across: str, metric: str, extractor: str) -> None:
+    """Say what a panel's axes are, and with which eyes it was measured."""
+    better = LOWER if metric in ("frechet", "kid") else " (higher is better)"
+    axes.set_xlabel(across)
+    axes.set_ylabel(title(metric) + better)
+    axes.set_title(f"seen with {extractor}", fontsize=9)
+    axes.grid(alpha=0.25)
+
+
+def finish(figure: Figure, grid: list[list[Axes]], points: Sequence[Point], head: str) -> Figure:
+    """One legend below all panels, and how many pictures a point stands on."""
+    handles: dict[str, Any] = {}
+    for row in grid:
+        for axes in row:
+            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+                handles.setdefault(label, handle)
+    counts = sorted({result.row.count for point in points for result in point.results})
+    seeds = max(len(point.results) for point in points)
+    often = f", mean of {seeds} sets of seeds" if seeds > 1 else ""
+    each = " or ".join(f"{count:,}" for count in counts)
+    figure.suptitle(
+        f"{head}\n{each} pictures a point{often}; bars: 95 % by resampling", fontsize=10
+    )
+    if handles:
+        columns = min(4, len(handles))
+        figure.legend(
+            list(handles.values()),
+            list(handles),
+            loc="outside lower center",
+            ncols=columns,
+            fontsize=8,
+            frameon=False,
+        )
+    return figure
+
+
+def title(name: str) -> str:
+    """What an axis is called."""
+    return NAMES.get(name, name.replace("_", " "))
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG."""
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png"))

@@ -1,0 +1,202 @@
+"""What a sweep compares, as a recipe file says it, and the rows that come of it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from demask.preset_file import PresetFile, settings_from
+from demask.registry import unknown
+from demask.settings import Settings
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How each row is measured.
+
+    Attributes:
+        count: pictures of a row; classes are spread evenly over them.
+        seeds: the first seed of a row's pictures, which count on from there; each is measured on
+            its own. The same for every row, so that rows differ by their settings alone.
+        extractors: what the pictures are seen with.
+        metrics: what is measured; () = all that need no more than samples and reference.
+        resamples: for the confidence intervals; 0 = none.
+        batch_size: pictures painted together.
+    """
+
+    count: int = 1000
+    seeds: tuple[int, ...] = (0,)
+    extractors: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    resamples: int = 100
+    batch_size: int = 100
+
+    def __post_init__(self) -> None:
+        if self.count < 2:
+            raise ValueError(f"count is at least 2 pictures, not {self.count}")
+        if not self.seeds:
+            raise ValueError("seeds is a list of at least one first seed")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One line of the pictures: settings, and a grid of values to try for some of them.
+
+    Attributes:
+        name: what the line is called; several methods of one name make one line.
+        settings: after those that all methods share; ``preset`` names others to start from.
+        grid: setting -> values; every combination is a row.
+        companions: networks beside the model, before those in its folder.
+        facts: numbers that belong to the method and are no settings, such as how long a module was
+            fine-tuned; a picture may have them as its axis.
+        final: it takes part in the final table.
+    """
+
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    companions: tuple[str, ...] = ()
+    facts: dict[str, float] = field(default_factory=dict)
+    final: bool = True
+
+    def __post_init__(self) -> None:
+        if empty := [key for key, values in self.grid.items() if not values]:
+            raise ValueError(f"the grid of '{self.name}' has no values for {', '.join(empty)}")
+
+
+@dataclass(frozen=True)
+class Final:
+    """The best row of each method, measured again on other seeds: no winner by luck.
+
+    Attributes:
+        count: pictures.
+        seeds: first seeds, away from those of the search.
+        by: the metric that the best row has the best of.
+    """
+
+    count: int = 5000
+    seeds: tuple[int, ...] = (1_000_000,)
+    by: str = "frechet"
+
+
+@dataclass(frozen=True)
+class SweepRecipe:
+    """A whole recipe file of ``demask sweep``.
+
+    Attributes:
+        methods: the lines.
+        measure: how.
+        settings: those that all methods share; what is not named is as in `Settings`.
+        final: how the final table is made; None = none.
+    """
+
+    methods: tuple[Method, ...]
+    measure: Measuring = field(default_factory=Measuring)
+    settings: dict[str, Any] = field(default_factory=dict)
+    final: Final | None = None
+
+    def __post_init__(self) -> None:
+        if not self.methods:
+            raise ValueError("a sweep needs at least one of [[methods]]")
+        self.rows(None)
+
+    def rows(self, presets: PresetFile | None) -> list[Row]:
+        """All combinations.
+
+        Args:
+            presets: the model's; None takes any preset for the plain settings, to check the rest.
+
+        Raises:
+            ValueError: an unknown setting or preset, or a value that it does not take.
+        """
+        return [
+            row
+            for method in self.methods
+            for values in itertools.product(*method.grid.values())
+            for row in self.rows_of(method, dict(zip(method.grid, values, strict=True)), presets)
+        ]
+
+    def rows_of(
+        self, method: Method, point: Mapping[str, Any], presets: PresetFile | None
+    ) -> list[Row]:
+        """One point of a method's grid, under each seed."""
+        given = {**self.settings, **method.settings, **point}
+        try:
+            settings = chosen(given, presets)
+        except ValueError as error:
+            raise ValueError(f"method '{method.name}': {error}") from error
+        row = Row(
+            method.name,
+            settings,
+            method.companions,
+            {**method.facts, **{k: v for k, v in point.items() if isinstance(v, int | float)}},
+            tuple(point),
+            self.measure.count,
+            self.measure.seeds[0],
+            takes_part=method.final,
+        )
+        return [replace(row, seed=seed) for seed in self.measure.seeds]
+
+    def only(self, names: tuple[str, ...]) -> SweepRecipe:
+        """The recipe with some of its methods.
+
+        Raises:
+            ValueError: a name that no method has.
+        """
+        known = list(dict.fromkeys(method.name for method in self.methods))
+        for name in names:
+            if name not in known:
+                raise ValueError(unknown("method of the recipe", name, known))
+        if not names:
+            return self
+        return replace(self, methods=tuple(m for m in self.methods if m.name in names))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement to make.
+
+    Attributes:
+        method: the line that it belongs to.
+        settings: how to sample.
+        companions: networks beside the model.
+        facts: numbers that may be an axis.
+        varied: the settings that the grid varies.
+        count: pictures.
+        seed: of the first picture.
+        takes_part: in the final table.
+        final: it is of the final table.
+    """
+
+    method: str
+    settings: Settings
+    companions: tuple[str, ...] = ()
+    facts: Mapping[str, float] = field(default_factory=dict)
+    varied: tuple[str, ...] = ()
+    count: int = 1000
+    seed: int = 0
+    takes_part: bool = True
+    final: bool = False
+
+    @property
+    def label(self) -> str:
+        """The method with what sets this row of it apart."""
+        values = [f"{name} {getattr(self.settings, name)}" for name in self.varied]
+        return ", ".join([self.method, *values])
+
+
+def chosen(given: Mapping[str, Any], presets: PresetFile | None) -> Settings:
+    """Settings from a recipe's values, after those of the preset that they name.
+
+    Raises:
+        ValueError: an unknown preset or setting, or a value of another type.
+    """
+    values = dict(given)
+    name = values.pop("preset", None)
+    start = Settings() if name is None or presets is None else presets[name].settings
+    settings = settings_from({**vars(start), **values})
+    if name is None or presets is not None:
+        _ = settings.sampler, settings.scale
+    return settings

@@ -1,0 +1,107 @@
+"""What was measured of one row, as it lies on the disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from demask.checkpoint.save import write_atomically
+from demask.settings import Settings
+from demask.sweeps.recipe import Row
+
+
+@dataclass(frozen=True)
+class Value:
+    """One metric under one extractor.
+
+    Attributes:
+        metric: its name.
+        extractor: what the pictures were seen with.
+        value: the number, ...
+        low: ... and its 95 % interval by resampling; equal to it where there was none.
+        high: see ``low``.
+    """
+
+    metric: str
+    extractor: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row, and what came of it.
+
+    Attributes:
+        row: what was measured.
+        values: every metric under every extractor.
+        forwards: passes over a picture's tokens, for each picture.
+        seconds: by the clock, for each picture, without measuring.
+        cpu_seconds: of all cores.
+        facts: of how and where: fingerprints, commit, command, date.
+    """
+
+    row: Row
+    values: tuple[Value, ...]
+    forwards: float
+    seconds: float
+    cpu_seconds: float
+    facts: Mapping[str, Any]
+
+    def value(self, metric: str, extractor: str) -> Value | None:
+        """One number, or None where it was not measured."""
+        found = [v for v in self.values if (v.metric, v.extractor) == (metric, extractor)]
+        return found[0] if found else None
+
+    @property
+    def extractors(self) -> list[str]:
+        """Those that saw the pictures, in turn."""
+        return list(dict.fromkeys(value.extractor for value in self.values))
+
+    @property
+    def metrics(self) -> list[str]:
+        """Those that were measured, in turn."""
+        return list(dict.fromkeys(value.metric for value in self.values))
+
+
+def write_result(path: Path, result: Result) -> None:
+    """Write a result as JSON, all of it or nothing."""
+    text = json.dumps(asdict(result), indent=1, ensure_ascii=False) + "\n"
+    write_atomically(path, lambda temporary: write_text(temporary, text))
+
+
+def read_result(path: Path, row: Row | None = None) -> Result:
+    """Read a result.
+
+    Args:
+        path: of the JSON file.
+        row: what it is called now: a row's name and place in a recipe may change.
+
+    Raises:
+        ValueError: the file holds none.
+    """
+    try:
+        return result_from(json.loads(path.read_text(encoding="utf-8")), row)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no result; delete it to measure again") from error
+
+
+def result_from(tables: dict[str, Any], row: Row | None = None) -> Result:
+    """A result from what JSON holds."""
+    written = dict(tables["row"])
+    settings = Settings(**{**written["settings"], "corrections": ()}).updated(
+        corrections=tuple(written["settings"]["corrections"])
+    )
+    lists = {name: tuple(written[name]) for name in ("companions", "varied")}
+    stored = Row(**{**written, **lists, "settings": settings})
+    values = tuple(Value(**value) for value in tables["values"])
+    return replace(Result(**{**tables, "row": stored, "values": values}), row=row or stored)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file."""
+    path.write_text(text, encoding="utf-8")

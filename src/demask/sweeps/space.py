@@ -1,0 +1,198 @@
+"""What a search may change of some settings, as a few numbers: curves first, then single steps.
+
+Shape legend: T steps.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Protocol
+
+import torch
+
+from demask.registry import unknown
+from demask.sampling.select import ORDERS
+from demask.settings import Settings
+from demask.types import Step
+
+PARTS = ("schedule", "noise", "temperature", "guidance")
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One number of a search.
+
+    Attributes:
+        low: the least, ...
+        high: ... and the most that is tried.
+        start: where to begin.
+        log: steps are factors.
+    """
+
+    low: float
+    high: float
+    start: float
+    log: bool = True
+
+
+class Space(Protocol):
+    """Some settings as numbers."""
+
+    @property
+    def dimensions(self) -> dict[str, Dimension]:
+        """The numbers, by name."""
+        ...
+
+    def settings(self, point: Mapping[str, float]) -> Settings:
+        """The settings that some numbers stand for."""
+        ...
+
+
+def searchable(start: Settings, wanted: Sequence[str] = ()) -> tuple[str, ...]:
+    """The parts of the settings that can be searched, or those of them that are wanted.
+
+    The choice temperature belongs to some orders alone, and a scale of 1 is no guidance.
+
+    Raises:
+        ValueError: a part that there is not.
+    """
+    order = ORDERS[start.order.partition(":")[0]]
+    there = {"noise": "noise" in inspect.signature(order).parameters}
+    there["guidance"] = start.guidance != 1
+    parts = tuple(part for part in PARTS if there.get(part, True))
+    for part in wanted:
+        if part not in parts:
+            raise ValueError(unknown(f"part to search of order '{start.order}'", part, parts))
+    return tuple(wanted) or parts
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Few numbers for all steps: a power for the mask schedule, a height and a bend for the rest.
+
+    Attributes:
+        start: what is searched around; parts that are not searched stay as they are there.
+        parts: of `PARTS`.
+    """
+
+    start: Settings
+    parts: tuple[str, ...]
+
+    @property
+    def dimensions(self) -> dict[str, Dimension]:
+        """Numbers by name; they begin near the start's own curves, not at them."""
+        start, found = self.start, dict[str, Dimension]()
+        if "schedule" in self.parts:
+            found["schedule_power"] = around(number(start.schedule, "power", 2.0), 0.4, 6.0)
+        if "noise" in self.parts:
+            found["noise"] = around(4.5 if start.noise is None else start.noise, 0.3, 40.0)
+            found["noise_power"] = around(number(start.noise_decay, "power", 1.0), 0.25, 4.0)
+        if "temperature" in self.parts:
+            found["temperature"] = around(start.temperature, 0.5, 2.5)
+            end = number(start.temperature_decay, "line", 1.0)
+            found["temperature_end"] = around(end, 0.25, 2.0)
+        if "guidance" in self.parts:
+            found["guidance_extra"] = around(start.guidance - 1, 0.05, max(6.0, start.guidance))
+            found["guidance_power"] = around(1.0, 0.1, 4.0)
+        return found
+
+    def settings(self, point: Mapping[str, float]) -> Settings:
+        """The settings of a point."""
+        x = {name: round(value, 4) for name, value in point.items()}
+        changes: dict[str, object] = {}
+        if "schedule" in self.parts:
+            changes["schedule"] = f"power:{x['schedule_power']:g}"
+        if "noise" in self.parts:
+            changes |= {"noise": x["noise"], "noise_decay": f"power:{x['noise_power']:g}"}
+        if "temperature" in self.parts:
+            end = f"line:{x['temperature_end']:g}"
+            changes |= {"temperature": x["temperature"], "temperature_decay": end}
+        if "guidance" in self.parts:
+            power = f"power_cosine:power={x['guidance_power']:g}"
+            changes |= {"guidance": 1 + x["guidance_extra"], "guidance_schedule": power}
+        return self.start.updated(**changes)
+
+
+def around(start: float, low: float, high: float) -> Dimension:
+    """A dimension that begins at a number, or at the end of the range that is next to it."""
+    return Dimension(low, high, min(max(start, low), high))
+
+
+def number(text: str | None, name: str, otherwise: float) -> float:
+    """The number of ``name:number``; another where the text says something else."""
+    kind, _, written = (text or "").partition(":")
+    return float(written) if kind == name else otherwise
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A number for each step: how far it is from the start's.
+
+    Ratios move by their log-odds, temperatures by factors, guidance by what is added.
+
+    Attributes:
+        start: what is searched around.
+        parts: of `PARTS`.
+    """
+
+    start: Settings
+    parts: tuple[str, ...]
+
+    @property
+    def dimensions(self) -> dict[str, Dimension]:
+        """One for each step and part; the last step leaves nothing hidden, and chooses nothing."""
+        last = self.start.steps - 1
+        counts = {"schedule": last, "noise": last, "temperature": last + 1, "guidance": last + 1}
+        move = Dimension(-2.0, 2.0, 0.0, log=False)
+        return {f"{part}_{k}": move for part in self.parts for k in range(counts[part])}
+
+    def settings(self, point: Mapping[str, float]) -> Settings:
+        """The settings of a point, step by step."""
+        steps, changes = self.start.steps, dict[str, object]()
+        own = values_of(self.start)
+        moved = {
+            part: [(own[part][k], point.get(f"{part}_{k}", 0.0)) for k in range(steps)]
+            for part in self.parts
+        }
+        if "schedule" in moved:
+            odds = [logit(ratio) + move for ratio, move in moved["schedule"][:-1]]
+            ratios = accumulate((1 / (1 + math.exp(-z)) for z in odds), min)
+            changes["schedule"] = f"ratios:{listing([*ratios, 0.0])}"
+        if "noise" in moved:
+            factors = [value * math.exp(move) for value, move in moved["noise"]]
+            changes |= {"noise": 1.0, "noise_decay": f"listed:{listing(factors)}"}
+        if "temperature" in moved:
+            factors = [value * math.exp(move / 4) for value, move in moved["temperature"]]
+            changes |= {"temperature": 1.0, "temperature_decay": f"listed:{listing(factors)}"}
+        if "guidance" in moved:
+            factors = [value - 1 + move for value, move in moved["guidance"]]
+            changes |= {"guidance": 2.0, "guidance_schedule": f"listed:{listing(factors)}"}
+        return self.start.updated(**changes)
+
+
+def values_of(settings: Settings) -> dict[str, list[float]]:
+    """The numbers of every step: hidden ratios, choice and softmax temperatures, guidance."""
+    sampler, scale = settings.sampler, settings.scale
+    steps = [Step(k, settings.steps, (1, 1), torch.ones(1)) for k in range(settings.steps)]
+    noise = getattr(sampler.order, "noise", None)
+    return {
+        "schedule": [sampler.schedule(step.progress) for step in steps],
+        "noise": [0.0 if noise is None else noise.at(step) for step in steps],
+        "temperature": [sampler.temperature.at(step) for step in steps],
+        "guidance": [scale(step) for step in steps],
+    }
+
+
+def logit(ratio: float) -> float:
+    """The log-odds of a hidden ratio, which is neither 0 nor 1 for long."""
+    kept = min(max(ratio, 0.002), 0.998)
+    return math.log(kept / (1 - kept))
+
+
+def listing(values: Sequence[float]) -> str:
+    """Numbers with commas, as settings write them."""
+    return ",".join(f"{value:.4f}".rstrip("0").rstrip(".") for value in values)

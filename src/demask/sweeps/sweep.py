@@ -1,0 +1,136 @@
+"""Measure the rows of a recipe, each once; then the best of each method on other seeds."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import fmean
+
+from demask.checkpoint.save import write_atomically
+from demask.preset_file import PresetFile
+from demask.settings import Settings
+from demask.sweeps.bench import Bench
+from demask.sweeps.recipe import Final, Row, SweepRecipe
+from demask.sweeps.result import Result, result_from, write_text
+from demask.sweeps.table import table
+
+RESULTS, TABLE = "results.json", "table.md"
+
+HIGHER_IS_BETTER = frozenset(
+    {"inception_score", "precision", "recall", "density", "coverage", "accuracy", "clip_score"}
+)
+"""All other metrics are distances."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Who is told how a sweep goes on; each by default is told nothing."""
+
+    start: Callable[[Row, int, int], None] = lambda row, number, rows: None
+    pictures: Callable[[int], None] = lambda done: None
+    end: Callable[[Result], None] = lambda result: None
+
+
+def sweep(
+    bench: Bench, recipe: SweepRecipe, presets: PresetFile, progress: Progress | None = None
+) -> list[Result]:
+    """Measure what is missing, and write the table and all results after each row.
+
+    Args:
+        bench: where; what lies there already is not measured again.
+        recipe: what.
+        presets: those that the recipe may name.
+        progress: who is told.
+
+    Raises:
+        ValueError: settings that the model cannot paint under, found before any row is painted; or
+            too few pictures for a metric.
+    """
+    rows = recipe.rows(presets)
+    for row in rows:
+        bench.path(row)
+    results = run(bench, rows, [], progress or Progress())
+    if recipe.final is not None:
+        finals = final_rows(results, recipe.final)
+        results = run(bench, finals, results, progress or Progress())
+    return results
+
+
+def run(
+    bench: Bench, rows: Sequence[Row], before: list[Result], progress: Progress
+) -> list[Result]:
+    """The results so far and those of some rows more."""
+    results = list(before)
+    for number, row in enumerate(rows, start=1):
+        progress.start(row, number, len(rows))
+        results.append(bench.measured(row, progress.pictures))
+        progress.end(results[-1])
+        write_results(bench.folder, results)
+    return results
+
+
+def final_rows(results: Iterable[Result], final: Final) -> list[Row]:
+    """The best point of each method, under the final's seeds and number of pictures."""
+    methods: dict[str, list[Result]] = {}
+    for result in results:
+        if result.row.takes_part:
+            methods.setdefault(result.row.method, []).append(result)
+    return [
+        replace(best_point(found, final.by).row, count=final.count, seed=seed, final=True)
+        for found in methods.values()
+        for seed in final.seeds
+    ]
+
+
+def best_point(results: Sequence[Result], metric: str) -> Result:
+    """A result of the point that is best over its seeds."""
+    points: dict[tuple[Settings, tuple[str, ...]], list[Result]] = {}
+    for result in results:
+        points.setdefault((result.row.settings, result.row.companions), []).append(result)
+    return min(points.values(), key=lambda point: fmean(loss(r, metric) for r in point))[0]
+
+
+def loss(result: Result, metric: str) -> float:
+    """How bad a result is: the mean over extractors of the metric's logarithm, or of its negative.
+
+    A logarithm, so that no extractor counts more because its numbers are larger.
+
+    Raises:
+        ValueError: the metric was not measured.
+    """
+    values = [value.value for value in result.values if value.metric == metric]
+    if not values:
+        raise ValueError(
+            f"the metric '{metric}' was not measured; valid: {', '.join(result.metrics)}"
+        )
+    if metric in HIGHER_IS_BETTER:
+        return -fmean(values)
+    if min(values) <= 0:  # an unbiased distance may be below 0
+        return fmean(values)
+    return fmean(math.log(value) for value in values)
+
+
+def write_results(folder: Path, results: Sequence[Result]) -> None:
+    """Write ``results.json`` and ``table.md``."""
+    text = json.dumps([asdict(result) for result in results], ensure_ascii=False)
+    write_atomically(folder / RESULTS, lambda temporary: write_text(temporary, text))
+    lines = table(results)
+    write_atomically(folder / TABLE, lambda temporary: write_text(temporary, lines))
+
+
+def read_results(folder: Path) -> list[Result]:
+    """What `write_results` wrote.
+
+    Raises:
+        ValueError: there is no such file, or it is broken.
+    """
+    path = folder / RESULTS
+    try:
+        return [result_from(tables) for tables in json.loads(path.read_text(encoding="utf-8"))]
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no results of a sweep") from error

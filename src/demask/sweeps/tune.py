@@ -1,0 +1,236 @@
+"""Search the schedules of a number of steps on a metric (as AutoNAT does, CVPR 2024).
+
+Curves of a few numbers first, then, if wanted, every step by itself. All candidates are painted
+with the same seeds, so that they differ by their settings alone; the best few are measured again
+with others, since the best of many on one set of seeds is partly luck.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from demask.data.pictures import fingerprint
+from demask.preset_file import Named, settings_from
+from demask.settings import Settings
+from demask.sweeps.bench import Bench
+from demask.sweeps.recipe import Row
+from demask.sweeps.result import Result
+from demask.sweeps.search import Search, Tried
+from demask.sweeps.space import Curves, Space, Steps, searchable
+from demask.sweeps.sweep import Progress, loss
+from demask.sweeps.table import number
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How to search.
+
+    Attributes:
+        budget: evaluations of curves, the start among them.
+        refine: evaluations after those, step by step around the best curves.
+        count: pictures of an evaluation.
+        seed: of its first picture, and of the search's own chance.
+        metric: what to improve, over all extractors.
+        parts: what to search; () = all that the settings have.
+        finalists: how many of the best to measure again, beside the start.
+        final_count: of how many pictures.
+        final_seed: of the first of those.
+    """
+
+    budget: int = 24
+    refine: int = 0
+    count: int = 1000
+    seed: int = 0
+    metric: str = "frechet"
+    parts: tuple[str, ...] = ()
+    finalists: int = 3
+    final_count: int = 2000
+    final_seed: int = 2_000_000
+
+    def __post_init__(self) -> None:
+        for name in ("budget", "finalists"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"the {name} is at least 1, not {getattr(self, name)}")
+        if self.refine < 0:
+            raise ValueError(f"refine is 0 or more evaluations, not {self.refine}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One evaluation of a search, as a line of its log.
+
+    Attributes:
+        stage: ``start``, ``curves``, or ``steps`` around some settings.
+        point: its numbers.
+        loss: how bad it was.
+        settings: what was painted with.
+    """
+
+    stage: str
+    point: Mapping[str, float]
+    loss: float
+    settings: Settings
+
+    def line(self) -> str:
+        """The entry as JSON."""
+        return json.dumps(asdict(self)) + "\n"
+
+    @classmethod
+    def read(cls, line: str) -> Entry:
+        """What `line` wrote."""
+        tables: dict[str, Any] = json.loads(line)
+        return cls(**{**tables, "settings": settings_from(tables["settings"])})
+
+
+@dataclass(frozen=True)
+class Log:
+    """The evaluations of one search, which outlive an interruption.
+
+    Attributes:
+        path: a file with a line for each.
+        entries: those so far.
+    """
+
+    path: Path
+    entries: list[Entry]
+
+    @classmethod
+    def open(cls, path: Path) -> Log:
+        """Read a log; a line that an interruption cut off is left out.
+
+        Raises:
+            ValueError: another line is none of a log.
+        """
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:
+            path.write_text(whole, encoding="utf-8")
+        try:
+            return cls(path, [Entry.read(line) for line in whole.splitlines()])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} holds no log of a search; delete it") from error
+
+    def add(self, entry: Entry) -> None:
+        """Write one more."""
+        self.entries.append(entry)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(entry.line())
+
+    def of(self, stage: str) -> list[Entry]:
+        """The evaluations of a stage."""
+        return [entry for entry in self.entries if entry.stage == stage]
+
+    def best(self, *stages: str) -> Entry:
+        """The best evaluation of some stages."""
+        return min((e for e in self.entries if e.stage in stages), key=lambda e: e.loss)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search found.
+
+    Attributes:
+        best: the winner among the finalists, measured with the final seeds.
+        finalists: all of those, from the best on.
+        start: the settings that the search began with, measured alike.
+        log: every evaluation.
+    """
+
+    best: Result
+    finalists: list[Result]
+    start: Result
+    log: list[Entry]
+
+    def named(self) -> Named:
+        """The winner, to be saved under a name."""
+        return Named(self.best.row.settings, scores(self.best))
+
+
+def tune(bench: Bench, start: Settings, tuning: Tuning, progress: Progress | None = None) -> Tuned:
+    """Search around some settings; the same call again goes on where it stopped.
+
+    Args:
+        bench: where candidates are measured; its folder keeps the log and the results.
+        start: the settings that the search begins with, of the wanted number of steps.
+        tuning: how.
+        progress: who is told.
+
+    Raises:
+        ValueError: nothing to search, a metric that is not measured, or settings that the model
+            cannot paint under.
+    """
+    told = progress or Progress()
+    parts = searchable(start, tuning.parts)
+    first = bench.path(Row("start", start, count=tuning.count, seed=tuning.seed))
+    search = fingerprint(first.stem, tuning.metric, *parts)
+    log = Log.open(bench.folder / f"search-{search}.jsonl")
+    if not log.of("start"):
+        evaluate(bench, Entry("start", {}, 0.0, start), tuning, told, log)
+    explore(bench, "curves", Curves(start, parts), tuning.budget - 1, tuning, told, log)
+    if tuning.refine:
+        around = log.best("start", "curves").settings
+        stage = f"steps around {fingerprint(*asdict(around).items())}"
+        explore(bench, stage, Steps(around, parts), tuning.refine, tuning, told, log)
+    return decide(bench, start, tuning, told, log)
+
+
+def explore(
+    bench: Bench,
+    stage: str,
+    space: Space,
+    evaluations: int,
+    tuning: Tuning,
+    progress: Progress,
+    log: Log,
+) -> None:
+    """Make the evaluations of one stage that the log does not hold."""
+    tried = [Tried(entry.point, entry.loss) for entry in log.of(stage)]
+    if len(tried) >= evaluations:
+        return
+    search = Search(space.dimensions, tuning.seed, tried)
+    for _ in range(evaluations - len(tried)):
+        point = search.ask()
+        candidate = Entry(stage, point, 0.0, space.settings(point))
+        search.tell(evaluate(bench, candidate, tuning, progress, log).loss)
+
+
+def evaluate(bench: Bench, entry: Entry, tuning: Tuning, progress: Progress, log: Log) -> Entry:
+    """Measure a candidate, and write it to the log."""
+    row = Row(entry.stage, entry.settings, count=tuning.count, seed=tuning.seed)
+    progress.start(row, len(log.entries) + 1, tuning.budget + tuning.refine)
+    result = bench.measured(row, progress.pictures)
+    done = replace(entry, loss=loss(result, tuning.metric))
+    log.add(done)
+    progress.end(result)
+    return done
+
+
+def decide(bench: Bench, start: Settings, tuning: Tuning, progress: Progress, log: Log) -> Tuned:
+    """Measure the best few and the start with other seeds."""
+    ranked = dict.fromkeys(e.settings for e in sorted(log.entries, key=lambda e: e.loss))
+    ranked.pop(start, None)
+    chosen = [start, *list(ranked)[: tuning.finalists]]
+    results = []
+    for order, settings in enumerate(chosen, start=1):
+        row = Row("final", settings, count=tuning.final_count, seed=tuning.final_seed, final=True)
+        progress.start(row, order, len(chosen))
+        results.append(bench.measured(row, progress.pictures))
+        progress.end(results[-1])
+    ordered = sorted(results, key=lambda result: loss(result, tuning.metric))
+    return Tuned(ordered[0], ordered, results[0], log.entries)
+
+
+def scores(result: Result) -> tuple[str, ...]:
+    """What was measured, in words that say with what."""
+    row = result.row
+    pictures = f"{row.count:,} pictures of seeds {row.seed} to {row.seed + row.count - 1}"
+    cost = f"{result.forwards:.1f} forwards and {1000 * result.seconds:.1f} ms a picture"
+    measured = [
+        f"{v.metric} {number(v)}, extractor {v.extractor}, {pictures}" for v in result.values
+    ]
+    return (*measured, cost)
