@@ -5,16 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from demask.checkpoint.save import save_model
 from demask.checkpoint.text_encoder import save_text_encoder
 from demask.conditioning import Classes, Prompts
 from demask.generator import Generator
+from demask.sampling.select import ORDERS, Order
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
 from demask.transformer.clip_text import ClipText, ClipTextConfig
 from demask.transformer.condition import TextEncoder, learn_words
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
+from demask.types import Condition, Step
 
 CLASS_NAMES = ("dog", "cat", "ship")
 
@@ -107,3 +110,22 @@ def save_tiny_text(folder: Path) -> Path:
     save_model(folder / "transformer.safetensors", tiny_meissonic(), "meissonic")
     save_text_encoder(folder / "text_encoder", tiny_text_encoder())
     return folder
+
+
+class ToyCritic(nn.Module):
+    """A Token-Critic made of arithmetic: every token is judged by all others."""
+
+    def score(self, ids_BL: Tensor, condition: Condition, step: Step) -> Tensor:
+        position_L = torch.arange(ids_BL.shape[1], dtype=torch.float64)
+        context_B1 = torch.sin(ids_BL.double() + position_L).sum(-1, keepdim=True)
+        return 3 * torch.cos(1.3 * ids_BL + context_B1 + 0.7 * position_L)
+
+
+COMPANIONS = {"token_critic": ToyCritic}
+"""A toy for each kind of network that an order may need."""
+
+
+def order_of(name: str) -> Order:
+    """A row of the table, with a toy for the network that it needs."""
+    order = ORDERS[name]()
+    return order if order.companion is None else order.beside(COMPANIONS[order.companion]())

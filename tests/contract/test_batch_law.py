@@ -14,12 +14,13 @@ from demask.sampling.filter import Filter
 from demask.sampling.schedule import SCHEDULES
 from demask.sampling.select import ORDERS, Entropy, Halton
 from demask.types import Condition, Predict
+from tiny import order_of
 
 SEEDS = [21, 22, 23, 24, 25]
 BATCHES = [[0], [1], [2], [3], [4], [4, 3, 2, 1, 0], [2, 0], [1, 3, 4]]
 SAMPLERS = {
     **{f"schedule {n}": Sampler(steps=6, schedule=SCHEDULES[n]) for n in SCHEDULES},
-    **{f"order {n}": Sampler(steps=6, order=ORDERS[n]()) for n in ORDERS},
+    **{f"order {n}": Sampler(steps=6, order=order_of(n)) for n in ORDERS},
     **{f"correction {n}": Sampler(steps=6, corrections=(CORRECTIONS[n](),)) for n in CORRECTIONS},
     "halton without roll": Sampler(steps=6, order=Halton(roll=False)),
     "bounded entropy": Sampler(steps=6, order=Entropy(bound=2.0)),

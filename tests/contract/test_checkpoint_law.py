@@ -15,9 +15,11 @@ from demask.tokenizer.conv_tokenizer import ConvTokenizerConfig
 from demask.tokenizer.vq_model import VQModelConfig
 from demask.tokenizer.vqgan import VQGANConfig
 from demask.transformer.clip_text import ClipText, ClipTextConfig
+from demask.transformer.feature_selection import FeatureSelection, FeatureSelectionConfig
 from demask.transformer.maskgit import MaskGITConfig
 from demask.transformer.meissonic import MeissonicConfig
 from demask.transformer.modern_maskgit import ModernMaskGITConfig
+from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
 from demask.types import Condition, Step
 
 MEISSONIC = MeissonicConfig(
@@ -44,6 +46,8 @@ TINY = {
     "meissonic": MEISSONIC,
     "clip_text": ClipTextConfig(9, 8, 4, width=8, mlp_width=8, layers=2, heads=2, pooled_width=4),
     "conv_tokenizer": ConvTokenizerConfig((3, 4), (16,), (1,), (1,), 16),
+    "token_critic": TokenCriticConfig(codebook_size=8, **SIZES),
+    "feature_selection": FeatureSelectionConfig(width=8, depth=2, num_classes=3, factors=2),
 }
 
 
@@ -61,8 +65,13 @@ def answers(module: nn.Module) -> tuple[Tensor, ...]:
         )
         step = Step(0, 4, (2, 2), torch.tensor([0.5]))
         return (module.predict(ids_BL, condition, step).logits_BLV,)
+    if isinstance(module, TokenCritic):
+        return (module(torch.tensor([[1, 5, 3, 0]]), torch.tensor([1])),)
     if isinstance(module, ClipText):
         return module(torch.tensor([[7, 3, 8, 8]]))
+    if isinstance(module, FeatureSelection):
+        features_BSD = torch.rand(1, 5, 8, generator=torch.Generator().manual_seed(0))
+        return tuple(module.select(features_BSD, Condition({"class_ids": torch.tensor([2])})))
     image_BCHW = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     ids_BHW = module.encode(image_BCHW)
     return ids_BHW, module.decode(ids_BHW)

@@ -15,11 +15,12 @@ from demask.sampling.decode import Sampler, decode
 from demask.sampling.schedule import SCHEDULES
 from demask.sampling.select import ORDERS
 from demask.types import Prediction
+from tiny import order_of
 
 SEEDS = [1, 2, 3, 4, 5]
 SAMPLERS = {
     **{f"schedule {n}": Sampler(steps=6, schedule=SCHEDULES[n]) for n in SCHEDULES},
-    **{f"order {n}": Sampler(steps=6, order=ORDERS[n]()) for n in ORDERS},
+    **{f"order {n}": Sampler(steps=6, order=order_of(n)) for n in ORDERS},
     **{f"correction {n}": Sampler(steps=6, corrections=(CORRECTIONS[n](),)) for n in CORRECTIONS},
     "all corrections": Sampler(steps=6, corrections=tuple(CORRECTIONS[n]() for n in CORRECTIONS)),
 }

@@ -25,6 +25,7 @@ from demask.sampling.schedule import SCHEDULES
 from demask.sampling.select import ORDERS
 from demask.sampling.temperature import DECAYS, Temperature
 from demask.types import Condition, Prediction, Step
+from tiny import order_of
 
 FILE = Path(__file__).parent / "ids.json"
 GRID, CODES = (3, 4), 7
@@ -32,7 +33,7 @@ MASK = CODES
 
 SAMPLERS = {
     **{f"schedule {name}": Sampler(5, schedule=row) for name, row in SCHEDULES.items()},
-    **{f"order {name}": Sampler(5, order=row()) for name, row in ORDERS.items()},
+    **{f"order {name}": Sampler(5, order=order_of(name)) for name in ORDERS},
     **{f"decay {name}": Sampler(5, temperature=Temperature(1.5, name)) for name in DECAYS},
     **{f"correction {name}": Sampler(5, corrections=(row(),)) for name, row in CORRECTIONS.items()},
     "filter": Sampler(5, filter=Filter(top_k=4, top_p=0.8)),

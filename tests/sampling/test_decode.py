@@ -17,6 +17,7 @@ from demask.sampling.schedule import linear
 from demask.sampling.select import ORDERS, Confidence, Entropy, Halton, Look, Order
 from demask.sampling.temperature import Temperature
 from demask.types import Condition, DecodeState, Prediction, Step
+from tiny import order_of
 
 GRID = (4, 4)
 CODES = 8
@@ -49,7 +50,7 @@ def hidden(states: list[DecodeState]) -> list[list[int]]:
 
 @pytest.mark.parametrize("name", ORDERS)
 def test_every_step_hides_what_the_schedule_says(name: str) -> None:
-    states = paint(Sampler(steps=4, schedule=linear, order=ORDERS[name]()))
+    states = paint(Sampler(steps=4, schedule=linear, order=order_of(name)))
     assert hidden(states) == [[12] * 3, [8] * 3, [4] * 3, [0] * 3]
     assert [state.step.index for state in states] == [0, 1, 2, 3]
     assert states[-1].ids_BL.max() < CODES

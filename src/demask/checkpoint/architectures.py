@@ -20,6 +20,7 @@ from demask.transformer.feature_selection import FeatureSelection, FeatureSelect
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
+from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
 
 FEATURE_SELECTION = ("cls_anchor_gen.", "decoders.", "top_down_transform")
 """Prefixes of the keys of self-guidance's feature selection, which shares a file with its base."""
@@ -39,7 +40,7 @@ class Architecture:
         within: prefixes of the only keys in a public file that belong to this one; by default all.
     """
 
-    part: Literal["tokenizer", "transformer", "text_encoder", "self_guidance"]
+    part: Literal["tokenizer", "transformer", "text_encoder", "self_guidance", "token_critic"]
     module: Callable[[Any], nn.Module]
     config: type[Any]
     class_names: tuple[str, ...] = ()
@@ -215,6 +216,7 @@ ARCHITECTURES: Table[Architecture] = Table(
             from_public=feature_selection_from_public,
             within=FEATURE_SELECTION,
         ),
+        "token_critic": Architecture("token_critic", TokenCritic, TokenCriticConfig),
     },
 )
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from demask import rng
 from demask.sampling.decode import Sampler, decode, last
 from demask.sampling.edit import blank
+from demask.sampling.select import Confidence, Order
 from demask.types import Condition, Grid, Tokenizer, Transformer
 
 STEPS = 12
@@ -18,13 +19,17 @@ ACROSS = 8
 
 
 def painted(
-    transformer: Transformer, condition: Condition, grid: Grid, tokenizer: Tokenizer
+    transformer: Transformer,
+    condition: Condition,
+    grid: Grid,
+    tokenizer: Tokenizer,
+    order: Order | None = None,
 ) -> Tensor:
     """One picture of each condition, seeds 0 and up, eight in a row: (C, H, W) in [0, 1]."""
     count = len(condition)
     device = next(iter(condition.tensors.values())).device
     canvas = blank(count, grid, transformer.mask_id, device)
-    sampler = Sampler(min(STEPS, canvas.ids_BL.shape[1]))
+    sampler = Sampler(min(STEPS, canvas.ids_BL.shape[1]), order=order or Confidence())
     generators = rng.image_generators(range(count))
     state = last(decode(transformer.predict, condition, canvas, generators, sampler))
     image_BCHW = tokenizer.decode(state.ids_BL.unflatten(1, grid).cpu())

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from demask.registry import Table, build
 from demask.sampling.select.choose_then_sample import ChooseThenSample
 from demask.sampling.select.confidence import Confidence
+from demask.sampling.select.critic import Critic
 from demask.sampling.select.entropy import Entropy
 from demask.sampling.select.halton import Halton
 from demask.sampling.select.margin import Margin
@@ -25,6 +26,7 @@ ORDERS: Table[Callable[..., Order]] = Table(
         "entropy": Entropy,
         "random": Random,
         "choose_then_sample": ChooseThenSample,
+        "critic": Critic,
     },
 )
 
@@ -40,7 +42,10 @@ def parse_order(text: str, noise: Temperature | None = None) -> Order:
         ValueError: an unknown name or option.
     """
     parameters = inspect.signature(ORDERS[text.partition(":")[0]]).parameters
-    given = {} if noise is None or "noise" not in parameters else {"noise": noise}
+    # a person names no network: it comes from the model
+    given: dict[str, object] = {"score": None} if "score" in parameters else {}
+    if noise is not None and "noise" in parameters:
+        given["noise"] = noise
     return build(ORDERS, text, **given)
 
 
@@ -48,6 +53,7 @@ __all__ = [
     "ORDERS",
     "ChooseThenSample",
     "Confidence",
+    "Critic",
     "Entropy",
     "Halton",
     "Look",

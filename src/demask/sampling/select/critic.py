@@ -1,0 +1,45 @@
+"""Token-Critic's order: keep what a second network takes for real, whenever it was drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from demask.sampling.select.order import Look, Order
+from demask.sampling.temperature import Temperature
+from demask.types import Condition, Step
+
+Score = Callable[[Tensor, Condition, Step], Tensor]
+"""``(ids_BL, condition, step) -> score_BL``: how real each token of a whole picture looks."""
+
+
+@dataclass(frozen=True)
+class Critic(Order):
+    """Score = log-odds that a token is real + tau_k * Gumbel (arXiv 2209.04439, section 3.2).
+
+    Every token competes in every step, the decided ones too: those that look wrong among what was
+    drawn since are hidden again. A step costs a forward of the critic beside the model's.
+
+    Attributes:
+        noise: tau_k; it loosens the choice early on, so that pictures differ.
+        score: the critic; it comes from the model's companion.
+    """
+
+    noise: Temperature = field(default_factory=lambda: Temperature(1.0, "linear"))
+    score: Score | None = None
+    looks_at: ClassVar[Literal["draw"]] = "draw"
+    revises: ClassVar[bool] = True
+    companion: ClassVar[str] = "token_critic"
+    unbiased: ClassVar[bool] = False
+
+    def __call__(self, look: Look) -> Tensor:
+        assert self.score is not None, "the generator gives this order its critic"
+        score_BL = self.score(look.ids_BL, look.condition, look.step)
+        return look.top(score_BL, self.noise.at(look.step))
+
+    def beside(self, network: nn.Module) -> Critic:
+        critic: Any = network
+        return replace(self, score=critic.score)

@@ -1,0 +1,238 @@
+"""Train a Token-Critic beside a frozen model (arXiv 2209.04439, section 3.1).
+
+Real pictures' tokens are hidden in part, and the model fills them in, all at once. The critic
+learns which of the tokens are the model's: in decoding those that it would catch are drawn again.
+
+Shape legend: B batch, L tokens, C channels, H W rows and columns, R hidden tokens of the batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from demask import rng
+from demask.checkpoint.lora import base_fingerprint
+from demask.checkpoint.save import save_model
+from demask.data.tokens import TokenCache
+from demask.sampling.select import Critic
+from demask.training.loop import Run, describe
+from demask.training.masking import Masking, hide
+from demask.training.optim import Optim
+from demask.training.samples import painted
+from demask.training.task import Batch, Phase, Task
+from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
+from demask.types import Condition, Step, Tokenizer, Transformer
+
+HELD_OUT = 1000
+"""Pictures that are measured on."""
+
+
+@dataclass(frozen=True)
+class TokenCriticOptim(Optim):
+    """`Optim`, for some hundred steps of a small network."""
+
+    optimizer: str = "muon"
+    warmup: int = 50
+    decay_fraction: float = 0.5
+
+
+@dataclass(frozen=True)
+class TokenCriticRun(Run):
+    """`Run`, for a small network."""
+
+    steps: int = 800
+    ema_decay: float = 0.99
+    save_every: int = 100
+    validate_every: int = 200
+
+
+@dataclass(frozen=True)
+class TokenCriticRecipe:
+    """What to train, and how.
+
+    Attributes:
+        width: of the critic.
+        depth: its blocks.
+        heads: its attention heads.
+        mlp_width: hidden channels of its MLPs.
+        dropout: on its residual branches.
+        from_base: start from the model's embeddings and first blocks, as far as the sizes fit.
+        ratio: how much is hidden, a row of `MASK_RATIOS`.
+        temperature: at which the model fills in; that of the decoding to come.
+        class_dropout: how often the class is "any"; never where the model has not learned that.
+        optim: the optimiser.
+    """
+
+    width: int = 128
+    depth: int = 4
+    heads: int = 4
+    mlp_width: int = 256
+    dropout: float = 0.0
+    from_base: bool = True
+    ratio: str = "cosine"
+    temperature: float = 1.0
+    class_dropout: float = 0.1
+    optim: TokenCriticOptim = field(default_factory=TokenCriticOptim)
+
+    def __post_init__(self) -> None:
+        self.masking  # noqa: B018  an unknown ratio is refused at once
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be above 0, not {self.temperature}")
+
+    @property
+    def masking(self) -> Masking:
+        """What is hidden; visible tokens stay right, since the critic is to trust them."""
+        return Masking(self.ratio, corruption=0.0)
+
+
+class TokenCriticTask(Task):
+    """Trains a `TokenCritic` beside a model of classes.
+
+    Args:
+        recipe: what to train.
+        base: the model; it is frozen.
+        tokens: the pictures' tokens.
+        held_out: other pictures' tokens, to measure on.
+        tokenizer: paints the samples.
+
+    Raises:
+        ValueError: the pictures are not of the model's classes.
+    """
+
+    main = "token_critic"
+
+    def __init__(
+        self,
+        recipe: TokenCriticRecipe,
+        base: nn.Module,
+        tokens: TokenCache,
+        held_out: TokenCache,
+        tokenizer: Tokenizer,
+    ) -> None:
+        self.recipe, self.tokens, self.held_out = recipe, tokens, held_out
+        self.tokenizer, self.frozen = tokenizer, base.eval().requires_grad_(False)
+        self.examples, self.fingerprint = len(tokens), base_fingerprint(base)
+        classes: int = cast(Any, base).config.num_classes
+        if len(tokens.class_names) != classes:
+            raise ValueError(
+                f"the pictures have {len(tokens.class_names)} classes, the model has {classes}"
+            )
+        config = TokenCriticConfig(
+            codebook_size=self.base.codebook_size,
+            num_classes=classes,
+            grid=tokens.grid,
+            width=recipe.width,
+            depth=recipe.depth,
+            heads=recipe.heads,
+            mlp_width=recipe.mlp_width,
+            dropout=recipe.dropout,
+        )
+        critic = TokenCritic(config)
+        if recipe.from_base:
+            critic.take_over(base)
+        self.modules: dict[str, nn.Module] = {self.main: critic}
+        self.phases = {"judge": Phase(self.main, recipe.optim)}
+
+    @property
+    def base(self) -> Transformer:
+        """The frozen model, by what it offers."""
+        return cast(Transformer, self.frozen)
+
+    def identity(self) -> str:
+        """The recipe, the model and the token cache."""
+        return describe(
+            task="token_critic",
+            recipe=asdict(self.recipe),
+            base=self.fingerprint,
+            tokens=self.tokens.fingerprint,
+        )
+
+    def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
+        """Ids (B, L) of one view of each picture, some hidden, and class ids (B), some "any"."""
+        view_B = torch.randint(self.tokens.views, indices.shape, generator=generator)
+        ids_BL, class_ids_B = self.tokens.read(indices, view_B)
+        dropped_B = torch.rand(class_ids_B.shape, generator=generator) < self.recipe.class_dropout
+        if (null := getattr(self.frozen, "null_class", None)) is not None:
+            class_ids_B = torch.where(dropped_B, null, class_ids_B)
+        return {"class_ids": class_ids_B, **self.hidden(ids_BL, generator)}
+
+    def hidden(self, ids_BL: Tensor, generator: torch.Generator) -> Batch:
+        """A half-hidden picture, and where it is."""
+        codes, mask_id = self.base.codebook_size, self.base.mask_id
+        masked = hide(ids_BL, self.recipe.masking, codes, mask_id, generator)
+        return {"input_BL": masked.input_BL, "hidden_BL": masked.hidden_BL}
+
+    @torch.no_grad()
+    def filled(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """The ids with the model's guesses in the hidden places, drawn independently."""
+        input_BL, hidden_BL = batch["input_BL"], batch["hidden_BL"]
+        self.frozen.to(input_BL.device)
+        step = Step(0, 1, self.tokens.grid, hidden_BL.double().mean(-1))
+        condition = Condition({"class_ids": batch["class_ids"]})
+        logits_BLV = self.base.predict(input_BL, condition, step).logits_BLV
+        logits_RV = logits_BLV[hidden_BL].float() / self.recipe.temperature
+        uniform_R = torch.rand(len(logits_RV), generator=generator, dtype=torch.float64)
+        filled_BL = input_BL.clone()
+        filled_BL[hidden_BL] = rng.categorical(logits_RV, uniform_R.to(input_BL.device))
+        return filled_BL
+
+    def loss(
+        self, phase: str, batch: Batch, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Binary cross-entropy of real against filled in, over all tokens."""
+        filled_BL = self.filled(batch, generator)
+        real_BL = self.modules[self.main](filled_BL, batch["class_ids"]).float()
+        truth_BL = ~batch["hidden_BL"]
+        loss = F.binary_cross_entropy_with_logits(real_BL, truth_BL.to(real_BL.dtype))
+        right = ((real_BL > 0) == truth_BL).double().mean()
+        return loss, {"loss": loss, "accuracy": right}
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Binary cross-entropy and accuracy on held-out pictures.
+
+        ``ranking`` is how often, within a picture, a real token scores above a filled-in one:
+        that alone counts in decoding.
+        """
+        assert isinstance(model, TokenCritic)
+        device = next(model.parameters()).device
+        index_B = torch.linspace(0, len(self.held_out) - 1, min(HELD_OUT, len(self.held_out)))
+        generator = torch.Generator().manual_seed(0)
+        sums = torch.zeros(4, dtype=torch.float64)
+        for part_B in index_B.long().split(100):
+            ids_BL, class_ids_B = self.held_out.read(part_B, torch.zeros_like(part_B))
+            batch = {"class_ids": class_ids_B, **self.hidden(ids_BL, generator)}
+            batch = {name: tensor.to(device) for name, tensor in batch.items()}
+            real_BL = model(self.filled(batch, generator), batch["class_ids"]).double().cpu()
+            truth_BL = ~batch["hidden_BL"].cpu()
+            loss = F.binary_cross_entropy_with_logits(real_BL, truth_BL.double(), reduction="sum")
+            right = ((real_BL > 0) == truth_BL).sum()
+            sums[:2] += torch.stack([loss, right.double()]) / truth_BL.shape[1]
+            above_BLL = real_BL[:, :, None] > real_BL[:, None]
+            pairs_BLL = truth_BL[:, :, None] & ~truth_BL[:, None]
+            sums[2:] += torch.stack([(above_BLL & pairs_BLL).sum(), pairs_BLL.sum()])
+        loss, right, above, pairs = sums.tolist()
+        count = len(index_B)
+        scores = {"cross_entropy": loss / count, "accuracy": right / count}
+        return {**scores, "ranking": above / max(pairs, 1)}
+
+    def sample(self, model: nn.Module) -> Tensor:
+        """Eight pictures of each of the first classes, a row each, painted with the critic."""
+        assert isinstance(model, TokenCritic)
+        device = next(model.parameters()).device
+        classes = torch.arange(min(10, model.config.num_classes)).repeat_interleave(8)
+        condition = Condition({"class_ids": classes.to(device)})
+        order = Critic().beside(model)
+        self.frozen.to(device)
+        return painted(self.base, condition, self.tokens.grid, self.tokenizer, order)
+
+    def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
+        """Write the critic alone in half precision, with what it was made for."""
+        save_model(
+            path, model, "token_critic", torch.float16, base=self.fingerprint, training=facts
+        )
