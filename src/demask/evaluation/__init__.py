@@ -1,0 +1,1 @@
+"""Measuring pictures: features of a fixed network, and numbers made of them."""

@@ -1,0 +1,42 @@
+"""Numbers from the logits of an extractor's classes.
+
+Shape legend: K classes, M choices of samples, N samples.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def class_score(logits_NK: Tensor, kept_MN: Tensor) -> Tensor:
+    """How sure each picture's class is, and how varied they are together: 1 to K.
+
+    "Improved Techniques for Training GANs" (arXiv 1606.03498), section 4: the exponential of the
+    mean divergence of a picture's classes from those of all. It is called Inception Score where
+    Inception v3 made the logits. All pictures are one split.
+
+    Args:
+        logits_NK: of the samples.
+        kept_MN: which samples each choice takes.
+
+    Returns:
+        Scores (M), float64.
+    """
+    log_p_NK = logits_NK.double().log_softmax(-1)
+    p_NK = log_p_NK.exp()
+    negative_entropy_N = (p_NK * log_p_NK).sum(-1)
+    kept_MN = kept_MN.double()
+    share_MN = kept_MN / kept_MN.sum(1, keepdim=True)
+    mean_MK = share_MN @ p_NK
+    return torch.exp(share_MN @ negative_entropy_N - torch.xlogy(mean_MK, mean_MK).sum(-1))
+
+
+def class_accuracy(logits_NK: Tensor, labels_N: Tensor, kept_MN: Tensor) -> Tensor:
+    """How many of the samples show the class that they were meant to show, 0 to 1, (M)."""
+    return mean_of((logits_NK.argmax(-1) == labels_N).double(), kept_MN)
+
+
+def mean_of(value_N: Tensor, kept_MN: Tensor) -> Tensor:
+    """The mean over each choice of samples, (M), float64."""
+    return kept_MN.double() @ value_N.double() / kept_MN.sum(1)

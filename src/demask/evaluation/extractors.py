@@ -1,0 +1,133 @@
+"""What turns pictures into features to measure: the networks, by name.
+
+Shape legend: B batch, C channels, D width of the features, H W rows and columns, K classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from demask.evaluation.networks import load_classifier
+from demask.registry import Table, unknown
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
+
+
+class Extractor(Protocol):
+    """Pictures -> features, and the logits of its classes where it has some.
+
+    Attributes:
+        name: what its numbers are labelled with.
+        fingerprint: changes with everything that changes the features: weights, resizing.
+        size: side of the square pictures that the network sees; others are resized to it.
+        class_names: what the logits mean; empty where that is not known.
+    """
+
+    name: str
+    fingerprint: str
+    size: int
+    class_names: tuple[str, ...]
+
+    def __call__(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Pictures in [0, 1], of any size -> features (B, D), logits (B, K) or None."""
+        ...
+
+
+class ClassifierExtractor:
+    """A network that ``demask train classifier`` wrote.
+
+    Args:
+        name: see `Extractor`.
+        path: its file.
+        device: where it runs.
+
+    Raises:
+        ValueError: no such file, or no such network in it.
+    """
+
+    def __init__(self, name: str, path: Path, device: str = "cpu") -> None:
+        loaded = load_classifier(path)
+        self.name, self.size, self.class_names = name, loaded.size, loaded.class_names
+        self.fingerprint = fingerprint(name, self.size, files=[path])
+        self.device = torch.device(device)
+        self.network = loaded.network.to(self.device)
+
+    @torch.inference_mode()
+    def __call__(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Extractor`."""
+        features_BD, logits_BK = self.network(resized(image_BCHW.to(self.device), self.size))
+        return features_BD.float().cpu(), logits_BK.float().cpu()
+
+
+def resized(image_BCHW: Tensor, size: int) -> Tensor:
+    """Squares of ``size`` pixels a side, bilinear; averaged where that is smaller."""
+    if image_BCHW.shape[-2:] == (size, size):
+        return image_BCHW
+    return F.interpolate(image_BCHW, (size, size), mode="bilinear", antialias=True)
+
+
+def fingerprint(*facts: object, files: Iterable[Path]) -> str:
+    """A short name for facts and the bytes of files; any others have another."""
+    digest = hashlib.blake2b(repr(facts).encode(), digest_size=8)
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def cifar10_conv(weights: str = "", *, device: str = "cpu") -> Extractor:
+    """The shipped convolutional network; ``weights`` names another file of its kind."""
+    return shipped("cifar10_conv", weights, device)
+
+
+def cifar10_patches(weights: str = "", *, device: str = "cpu") -> Extractor:
+    """The shipped mixer of patches; ``weights`` names another file of its kind."""
+    return shipped("cifar10_patches", weights, device)
+
+
+def shipped(name: str, weights: str, device: str) -> Extractor:
+    """A network that ships with Demask, or another in its place, which is labelled so."""
+    path = Path(weights).expanduser() if weights else WEIGHTS / name / "classifier.safetensors"
+    label = f"{name}:{path.parent.name}" if weights else name
+    return ClassifierExtractor(label, path, device)
+
+
+EXTRACTORS: Table[Callable[..., Extractor]] = Table(
+    "extractor",
+    {
+        "cifar10_conv": cifar10_conv,
+        "cifar10_patches": cifar10_patches,
+    },
+)
+
+
+def load_extractor(text: str, device: str = "cpu") -> Extractor:
+    """The extractor that a person names: ``cifar10_conv``, ``inception:weights=PATH``, ...
+
+    Args:
+        text: a row of `EXTRACTORS`, with its option behind a colon.
+        device: where it runs.
+
+    Raises:
+        ValueError: an unknown name or option, or a file that is missing or broken.
+    """
+    name, _, written = text.partition(":")
+    row = EXTRACTORS[name]
+    options = {n: p for n, p in inspect.signature(row).parameters.items() if n != "device"}
+    option, equals, value = written.partition("=")  # a path may hold whatever it likes
+    if written and option not in options:
+        raise ValueError(unknown(f"option of the extractor '{name}'", option, options))
+    if written and not (equals and value):
+        raise ValueError(f"cannot read '{text}'; write {name}:{option}=PATH")
+    for needed, parameter in options.items():
+        if parameter.default is parameter.empty and needed != option:
+            raise ValueError(f"the extractor '{name}' needs a path: write {name}:{needed}=PATH")
+    return row(**({option: value} if written else {}), device=device)

@@ -1,0 +1,51 @@
+"""The Fréchet distance of two sets of features, as if each were Gaussian.
+
+"GANs Trained by a Two Time-Scale Update Rule" (arXiv 1706.08500), equation 6: it is called FID
+where Inception v3 made the features.
+
+Shape legend: D width of the features, M choices of samples, N samples, R reference pictures.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def frechet(sample_ND: Tensor, reference_RD: Tensor, kept_MN: Tensor) -> Tensor:
+    """``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))`` of each choice of samples.
+
+    The trace of the root is that of ``(C2^(1/2) C1 C2^(1/2))^(1/2)``: symmetric, so that its
+    eigenvalues are real, and the root of the reference's covariance is taken once for all.
+
+    Args:
+        sample_ND: features of the samples.
+        reference_RD: of the reference.
+        kept_MN: which samples each choice takes.
+
+    Returns:
+        Distances (M), float64.
+    """
+    mean_D, covariance_DD = moments(reference_RD.double())
+    root_DD = symmetric_root(covariance_DD)
+    distances = []
+    for kept_N in kept_MN:
+        sample_mean_D, sample_covariance_DD = moments(sample_ND[kept_N].double())
+        between_D = torch.linalg.eigvalsh(root_DD @ sample_covariance_DD @ root_DD)
+        apart = (sample_mean_D - mean_D).square().sum()
+        spread = covariance_DD.trace() + sample_covariance_DD.trace()
+        distances.append(apart + spread - 2 * between_D.clamp_min(0).sqrt().sum())
+    return torch.stack(distances).clamp_min(0)
+
+
+def moments(features_ND: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (D), and covariance (D, D) with the divisor N - 1."""
+    mean_D = features_ND.mean(0)
+    centred_ND = features_ND - mean_D
+    return mean_D, centred_ND.T @ centred_ND / (len(features_ND) - 1)
+
+
+def symmetric_root(matrix_DD: Tensor) -> Tensor:
+    """The square root of a positive semi-definite matrix."""
+    values_D, vectors_DD = torch.linalg.eigh(matrix_DD)
+    return (vectors_DD * values_D.clamp_min(0).sqrt()) @ vectors_DD.T

@@ -1,0 +1,263 @@
+"""The numbers that features are made into, each with an interval.
+
+Shape legend: D width of the features, K classes, M choices of samples, N samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from demask import rng
+from demask.evaluation.class_scores import class_accuracy, class_score, mean_of
+from demask.evaluation.features import Features
+from demask.evaluation.frechet import frechet
+from demask.evaluation.kernel_distance import kernel_distance
+from demask.evaluation.neighbours import (
+    DENSITY_K,
+    PRECISION_K,
+    coverage,
+    density,
+    precision,
+    recall,
+)
+from demask.registry import Table
+
+RESAMPLES = 30
+NORMAL_95 = 1.96
+"""Standard deviations around the mean that hold 95 % of a normal distribution."""
+
+Compute = Callable[[Features, Features, Tensor], Tensor]
+"""Samples, reference and choices of samples (M, N) -> a value for each choice (M)."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a number is made, and what it needs.
+
+    Attributes:
+        title: what it is called ...
+        inception: ... and where Inception v3 made the features.
+        compute: makes it.
+        least: how many pictures it needs on either side, from the width of the features.
+        best: ``lowest`` or ``highest``.
+        needs: the fields of the samples' `Features` that must be there.
+        compares: whether it looks at the reference.
+    """
+
+    title: str
+    inception: str
+    compute: Compute
+    least: Callable[[int], int]
+    best: str
+    needs: tuple[str, ...] = ()
+    compares: bool = True
+
+
+@dataclass(frozen=True)
+class Score:
+    """A measured number.
+
+    Attributes:
+        name: what it is and whose features it is made of, such as "recall, cifar10_conv".
+        value: over all samples.
+        low: the lower end of a 95 % interval; None where no interval was asked for.
+        high: its upper end.
+        metric: its row in `METRICS`.
+        extractor: whose features it is made of.
+        best: ``lowest`` or ``highest``.
+    """
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    metric: str
+    extractor: str
+    best: str
+
+
+def clip_score(samples: Features, kept_MN: Tensor) -> Tensor:
+    """100 times the cosine of picture and words, at least 0, (M).
+
+    "CLIPScore" (arXiv 2104.08718), equation 1, with the factor that is usual for painters.
+    """
+    assert samples.texts_ND is not None
+    cosine_N = F.cosine_similarity(samples.features_ND, samples.texts_ND, dim=-1)
+    return mean_of(100 * cosine_N.clamp_min(0), kept_MN)
+
+
+def of_features(compute: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Compute:
+    """A number that is made of features alone."""
+    return lambda samples, reference, kept_MN: compute(
+        samples.features_ND, reference.features_ND, kept_MN
+    )
+
+
+METRICS: Table[Metric] = Table(
+    "metric",
+    {
+        "frechet": Metric(
+            "Fréchet distance", "FID", of_features(frechet), lambda width: width + 1, "lowest"
+        ),
+        "kid": Metric(
+            "kernel distance", "KID", of_features(kernel_distance), lambda _: 4, "lowest"
+        ),
+        "class_score": Metric(
+            "class score",
+            "Inception Score",
+            lambda s, _, kept_MN: class_score(s.logits_NK, kept_MN),  # type: ignore[arg-type]
+            lambda _: 2,
+            "highest",
+            ("logits_NK",),
+            compares=False,
+        ),
+        "precision": Metric(
+            "precision", "precision", of_features(precision), lambda _: PRECISION_K + 1, "highest"
+        ),
+        "recall": Metric(
+            "recall", "recall", of_features(recall), lambda _: 2 * (PRECISION_K + 1), "highest"
+        ),
+        "density": Metric(
+            "density", "density", of_features(density), lambda _: DENSITY_K + 1, "highest"
+        ),
+        "coverage": Metric(
+            "coverage", "coverage", of_features(coverage), lambda _: DENSITY_K + 1, "highest"
+        ),
+        "class_accuracy": Metric(
+            "class accuracy",
+            "class accuracy",
+            lambda s, _, kept_MN: class_accuracy(s.logits_NK, s.labels_N, kept_MN),  # type: ignore[arg-type]
+            lambda _: 2,
+            "highest",
+            ("logits_NK", "class_names", "labels_N"),
+            compares=False,
+        ),
+        "clip_score": Metric(
+            "CLIP score",
+            "CLIP score",
+            lambda s, _, kept_MN: clip_score(s, kept_MN),
+            lambda _: 2,
+            "highest",
+            ("texts_ND",),
+            compares=False,
+        ),
+    },
+)
+
+WHAT_IS_MISSING = {
+    "logits_NK": "the extractor {extractor} has no classes",
+    "class_names": "the extractor {extractor} does not name its classes",
+    "labels_N": "nothing says which class each picture was meant to show",
+    "texts_ND": "needs pictures of known words and an extractor that reads words, such as clip",
+}
+
+
+def measure(
+    samples: Features,
+    reference: Features,
+    metrics: Sequence[str] | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> list[Score]:
+    """Compare samples with a reference, both seen by the same extractor.
+
+    The interval says how much a number would move with other samples of the same kind: it is
+    ``value +- 1.96 s``, where s is the standard deviation over ``resamples`` random halves of the
+    samples. Halves drawn without replacement spread as much around the whole as the whole does
+    around the truth (the delete-half jackknife: Shao and Wu, "A General Theory for Jackknife
+    Variance Estimation", 1989), and hold no picture twice, which would disturb nearest neighbours
+    and unbiased sums as a bootstrap does. The reference is taken as it is. What an interval does
+    not hold is the Fréchet distance's bias, which falls with the number of samples: compare such
+    distances at equal numbers only.
+
+    Args:
+        samples: the pictures to judge.
+        reference: real pictures.
+        metrics: rows of `METRICS`; by default all that these features allow.
+        seed: of the halves.
+        resamples: how many halves; 0 for no intervals.
+
+    Raises:
+        ValueError: an unknown metric, features of two extractors, or too few pictures or too
+            little known of them for a metric.
+    """
+    if samples.fingerprint != reference.fingerprint:
+        raise ValueError(
+            f"samples seen by {samples.extractor} cannot be compared with a reference seen by "
+            f"{reference.extractor}, or by another version of it"
+        )
+    if resamples < 0 or resamples == 1:
+        raise ValueError(f"resamples must be 0, or at least 2, not {resamples}")
+    names = possible(samples) if metrics is None else list(metrics)
+    for name in names:
+        check(name, samples, reference)
+    kept_MN = choices(len(samples), seed, resamples)
+    return [score(name, samples, reference, kept_MN) for name in names]
+
+
+def possible(samples: Features) -> list[str]:
+    """The metrics that these features allow."""
+    return [name for name, metric in METRICS.items() if not missing(metric, samples)]
+
+
+def missing(metric: Metric, samples: Features) -> list[str]:
+    """What a metric needs and the features lack."""
+    fields = {name: getattr(samples, name) for name in metric.needs}
+    return [name for name, field in fields.items() if field is None or len(field) == 0]
+
+
+def check(name: str, samples: Features, reference: Features) -> None:
+    """Raise a ValueError where a metric is unknown or cannot be made of these features."""
+    metric = METRICS[name]
+    if absent := missing(metric, samples):
+        reason = WHAT_IS_MISSING[absent[0]].format(extractor=samples.extractor)
+        raise ValueError(f"no {name}: {reason}")
+    if name == "class_accuracy":
+        assert samples.labels_N is not None
+        last = int(samples.labels_N.max())
+        if last >= len(samples.class_names) or int(samples.labels_N.min()) < 0:
+            raise ValueError(
+                f"no {name}: class {last} is none of the {len(samples.class_names)} that "
+                f"{samples.extractor} knows"
+            )
+    least = metric.least(samples.features_ND.shape[1])
+    sides = {"samples": samples, "reference pictures": reference}
+    for what, features in sides.items():
+        if len(features) < least and (metric.compares or features is samples):
+            raise ValueError(
+                f"{len(features)} {what} are too few for {name} of {samples.extractor}: "
+                f"at least {least} are needed"
+            )
+
+
+def choices(count: int, seed: int, resamples: int) -> Tensor:
+    """All samples, then random halves of them, (1 + resamples, count)."""
+    generator = torch.Generator().manual_seed(rng.derive(seed, "halves of the samples"))
+    kept_MN = torch.ones(1 + resamples, count, dtype=torch.bool)
+    for half_N in kept_MN[1:]:
+        half_N[torch.randperm(count, generator=generator)[(count + 1) // 2 :]] = False
+    return kept_MN
+
+
+def score(name: str, samples: Features, reference: Features, kept_MN: Tensor) -> Score:
+    """One number and its interval."""
+    metric = METRICS[name]
+    values_M = metric.compute(samples, reference, kept_MN)
+    value, half_width = float(values_M[0]), None
+    if len(values_M) > 1:
+        half_width = NORMAL_95 * float(values_M[1:].std())
+    by_inception = samples.extractor.partition(":")[0] == "inception"
+    return Score(
+        f"{metric.inception if by_inception else metric.title}, {samples.extractor}",
+        value,
+        None if half_width is None else value - half_width,
+        None if half_width is None else value + half_width,
+        name,
+        samples.extractor,
+        metric.best,
+    )

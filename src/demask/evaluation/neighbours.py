@@ -1,0 +1,98 @@
+"""Numbers from nearest neighbours: are samples where the reference is, and the other way round?
+
+Precision and recall: "Improved Precision and Recall Metric for Assessing Generative Models" (arXiv
+1904.06991), section 3. Density and coverage: "Reliable Fidelity and Diversity Metrics for
+Generative Models" (arXiv 2002.09797), section 3.
+
+Shape legend: B block, D width of the features, M choices of samples, N samples, R reference
+pictures, T nearest ones that are remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from demask.evaluation.class_scores import mean_of
+
+BLOCK = 1024
+"""Rows of a matrix of distances that are in memory at a time."""
+PRECISION_K, DENSITY_K = 3, 5
+"""The neighbour whose distance is a ball's radius, in the two papers."""
+REMEMBERED = 32
+"""Nearest ones of a sample that are looked through for those that a choice kept."""
+
+
+def precision(sample_ND: Tensor, reference_RD: Tensor, kept_MN: Tensor) -> Tensor:
+    """How many samples lie in a ball of the reference, (M)."""
+    return mean_of((balls_around(sample_ND, reference_RD, PRECISION_K) > 0).double(), kept_MN)
+
+
+def density(sample_ND: Tensor, reference_RD: Tensor, kept_MN: Tensor) -> Tensor:
+    """In how many balls of the reference a sample lies, over k: 1 where both are the same, (M)."""
+    return mean_of(balls_around(sample_ND, reference_RD, DENSITY_K) / DENSITY_K, kept_MN)
+
+
+def recall(sample_ND: Tensor, reference_RD: Tensor, kept_MN: Tensor) -> Tensor:
+    """How many reference pictures lie in a ball of the kept samples, (M).
+
+    A sample's ball reaches to its third nearest of the *kept* ones.
+    """
+    radius_MN = kept_radii(sample_ND, kept_MN, PRECISION_K)
+    inside_M = torch.zeros(len(kept_MN), dtype=torch.float64)
+    for _, distance_BN in distances(reference_RD, sample_ND):
+        for choice, radius_N in enumerate(radius_MN):
+            inside_M[choice] += (distance_BN < radius_N).any(1).sum()
+    return inside_M / len(reference_RD)
+
+
+def coverage(sample_ND: Tensor, reference_RD: Tensor, kept_MN: Tensor) -> Tensor:
+    """How many balls of the reference hold a kept sample, (M)."""
+    radius_R = nearest(reference_RD, DENSITY_K)[0][:, -1]
+    kept_NM = kept_MN.to(sample_ND.dtype).T.contiguous()
+    covered_M = torch.zeros(len(kept_MN), dtype=torch.float64)
+    for start, distance_BN in distances(reference_RD, sample_ND):
+        inside_BN = distance_BN < radius_R[start : start + BLOCK, None]
+        covered_M += (inside_BN.to(sample_ND.dtype) @ kept_NM > 0).double().sum(0)
+    return covered_M / len(reference_RD)
+
+
+def balls_around(sample_ND: Tensor, reference_RD: Tensor, k: int) -> Tensor:
+    """In how many balls of the reference each sample lies, (N), float64."""
+    radius_R = nearest(reference_RD, k)[0][:, -1]
+    counts = [
+        (distance_BR < radius_R).sum(1).double()
+        for _, distance_BR in distances(sample_ND, reference_RD)
+    ]
+    return torch.cat(counts)
+
+
+def kept_radii(sample_ND: Tensor, kept_MN: Tensor, k: int) -> Tensor:
+    """The distance of each sample's k-th nearest kept one, (M, N); -1 for what is not kept."""
+    distance_NT, index_NT = nearest(sample_ND, min(REMEMBERED, len(sample_ND) - 1))
+    radii = []
+    for kept_N in kept_MN:
+        before_NT = kept_N[index_NT].cumsum(1) < k
+        position_N = before_NT.sum(1).clamp_max(distance_NT.shape[1] - 1)
+        radius_N = distance_NT.gather(1, position_N[:, None])[:, 0]
+        radii.append(torch.where(kept_N, radius_N, -1.0))
+    return torch.stack(radii)
+
+
+def nearest(features_ND: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k nearest others of each: distances and indices (N, k), nearest first."""
+    found_distances, found = [], []
+    for start, distance_BN in distances(features_ND, features_ND):
+        distance_BN.diagonal(start).fill_(torch.inf)
+        distance_Bk, index_Bk = distance_BN.topk(k, largest=False)
+        found_distances.append(distance_Bk)
+        found.append(index_Bk)
+    return torch.cat(found_distances), torch.cat(found)
+
+
+def distances(x_ND: Tensor, y_RD: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """The Euclidean distances of some of x to all of y, (B, R), and where these begin in x."""
+    for start in range(0, len(x_ND), BLOCK):
+        yield start, torch.cdist(x_ND[start : start + BLOCK], y_RD)

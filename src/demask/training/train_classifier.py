@@ -1,0 +1,215 @@
+"""Train a small classifier, whose features and classes then measure painted pictures.
+
+Shape legend: B batch, C channels, H W rows and columns, K classes, N pictures.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from demask.checkpoint.save import save_model
+from demask.data.pictures import Pictures
+from demask.data.transforms import cover, to_pixels
+from demask.evaluation.networks import NETWORKS
+from demask.evaluation.patch_mixer import PatchMixerConfig
+from demask.evaluation.small_conv import SmallConvConfig
+from demask.training.loop import describe
+from demask.training.optim import Optim
+from demask.training.task import Batch, Phase, Task
+
+SETTLED_ON = 5_000
+"""How many training pictures the batch norms of an averaged network are measured on anew."""
+
+
+@dataclass(frozen=True)
+class ClassifierRecipe:
+    """What to train on what.
+
+    Attributes:
+        small_conv: the sizes of a `SmallConv`, or ...
+        patch_mixer: ... of a `PatchMixer`; exactly one is given.
+        size: side of the square pictures, in pixels.
+        flip: mirror half of them.
+        shift: move them by up to this many pixels.
+        cutout: side of the square that is blanked out, in pixels; 0 = none.
+        label_smoothing: of the cross-entropy.
+        optim: the optimiser.
+    """
+
+    small_conv: SmallConvConfig | None = None
+    patch_mixer: PatchMixerConfig | None = None
+    size: int = 32
+    flip: bool = True
+    shift: int = 2
+    cutout: int = 0
+    label_smoothing: float = 0.1
+    optim: Optim = field(default_factory=Optim)
+
+    def __post_init__(self) -> None:
+        if (self.small_conv is None) == (self.patch_mixer is None):
+            raise ValueError(
+                "one of the tables [classifier.small_conv] and [classifier.patch_mixer] says "
+                "what to train"
+            )
+        if self.cutout > self.size:
+            raise ValueError(f"a cutout of {self.cutout} pixels is larger than the picture")
+        if not 0 <= self.shift < self.size:
+            raise ValueError(f"shift must be within 0 and {self.size - 1}, not {self.shift}")
+
+    @property
+    def architecture(self) -> str:
+        """The row of `NETWORKS`."""
+        return "small_conv" if self.small_conv else "patch_mixer"
+
+
+class ClassifierTask(Task):
+    """Trains a network of `NETWORKS`. All pictures are held in memory, a byte a number.
+
+    Args:
+        recipe: what to train.
+        pictures: what to train on.
+        held_out: other pictures, to measure on.
+
+    Raises:
+        ValueError: the network's number of classes or size is not the data's.
+    """
+
+    main = "classifier"
+
+    def __init__(self, recipe: ClassifierRecipe, pictures: Pictures, held_out: Pictures) -> None:
+        self.recipe, self.class_names = recipe, list(pictures.class_names)
+        self.examples = len(pictures)
+        self.pictures_fingerprint = pictures.fingerprint
+        config = recipe.small_conv or recipe.patch_mixer
+        assert config is not None
+        if config.num_classes != len(self.class_names):
+            raise ValueError(
+                f"the network tells {config.num_classes} classes apart, the pictures have "
+                f"{len(self.class_names)}"
+            )
+        if getattr(config, "size", recipe.size) != recipe.size:
+            raise ValueError(
+                f"the network's pictures have {config.size} pixels a side, not {recipe.size}"
+            )  # type: ignore[union-attr]
+        self.pixels_NCHW, self.label_N = in_memory(pictures, recipe.size)
+        self.held_out = in_memory(held_out, recipe.size)
+        network = NETWORKS[recipe.architecture][0](config)
+        self.modules: dict[str, nn.Module] = {
+            "classifier": network.to(memory_format=torch.channels_last)
+        }
+        self.phases = {"classify": Phase("classifier", recipe.optim)}
+
+    def identity(self) -> str:
+        """The recipe and the pictures."""
+        return describe(
+            task="classifier", recipe=asdict(self.recipe), pictures=self.pictures_fingerprint
+        )
+
+    def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
+        """Pictures (B, 3, H, W) in [0, 1], augmented, and their classes (B)."""
+        image_BCHW = augmented(self.pixels_NCHW[indices], self.recipe, generator)
+        return {"image_BCHW": image_BCHW, "label_B": self.label_N[indices]}
+
+    def loss(
+        self, phase: str, batch: Batch, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Smoothed cross-entropy."""
+        logits_BK = self.modules["classifier"](batch["image_BCHW"])[1].float()
+        label_B = batch["label_B"]
+        loss = F.cross_entropy(logits_BK, label_B, label_smoothing=self.recipe.label_smoothing)
+        return loss, {"loss": loss, "accuracy": (logits_BK.argmax(-1) == label_B).float().mean()}
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Accuracy and cross-entropy on the held-out pictures."""
+        self.settle(model)
+        pixels_NCHW, label_N = self.held_out
+        device = next(model.parameters()).device
+        logits_NK = torch.cat(
+            [model(part.to(device).float() / 255)[1].cpu() for part in pixels_NCHW.split(500)]
+        )
+        return {
+            "accuracy": float((logits_NK.argmax(-1) == label_N).float().mean()),
+            "cross_entropy": float(F.cross_entropy(logits_NK, label_N)),
+        }
+
+    def settle(self, model: nn.Module) -> None:
+        """Measure what batch norms keep anew: it belonged to the weights before averaging."""
+        norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+        if not norms:
+            return
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain mean over the batches
+        device = next(model.parameters()).device
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            model.train()
+            for part in torch.arange(min(SETTLED_ON, self.examples)).split(250):
+                model(self.load(part, generator)["image_BCHW"].to(device))
+            model.eval()
+
+    def sample(self, model: nn.Module) -> Tensor:
+        """Held-out pictures that the network is wrong about, eight in a row."""
+        pixels_NCHW, label_N = self.held_out[0][:500], self.held_out[1][:500]
+        device = next(model.parameters()).device
+        wrong_N = model(pixels_NCHW.to(device).float() / 255)[1].cpu().argmax(-1) != label_N
+        order = torch.argsort(~wrong_N, stable=True)[:32]
+        image_BCHW = pixels_NCHW[order].float() / 255
+        rows = [torch.cat(list(row), dim=-1) for row in image_BCHW.split(8)]
+        return torch.cat([row for row in rows if row.shape[-1] == rows[0].shape[-1]], dim=-2)
+
+    def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
+        """Write the classifier in half precision, with its class names."""
+        self.settle(model)
+        more = {"class_names": self.class_names, "size": self.recipe.size, "training": facts}
+        save_model(path, model, self.recipe.architecture, torch.float16, **more)
+
+
+def in_memory(pictures: Pictures, size: int) -> tuple[Tensor, Tensor]:
+    """All pictures, uint8 (N, 3, size, size), and their classes (N)."""
+
+    def read(index: int) -> tuple[Tensor, int]:
+        picture = pictures[index]
+        pixels_HWC = to_pixels(cover(picture.image.convert("RGB"), size, size))
+        return torch.from_numpy(pixels_HWC).permute(2, 0, 1), picture.label
+
+    with ThreadPoolExecutor(2) as readers:
+        read_all = list(readers.map(read, range(len(pictures))))
+    pixels_NCHW = torch.stack([pixels for pixels, _ in read_all])
+    return pixels_NCHW, torch.tensor([label for _, label in read_all])
+
+
+def augmented(pixels_BCHW: Tensor, recipe: ClassifierRecipe, generator: torch.Generator) -> Tensor:
+    """Pictures uint8 -> in [0, 1], mirrored, moved and with a hole, each in its own way."""
+    count, _, height, width = pixels_BCHW.shape
+    image_BCHW = pixels_BCHW.float() / 255
+    mirrored_B, down_B, right_B, top_B, left_B = torch.rand(5, count, generator=generator)
+    if recipe.flip:
+        image_BCHW = torch.where(
+            (mirrored_B < 0.5)[:, None, None, None], image_BCHW.flip(-1), image_BCHW
+        )
+    if recipe.shift:
+        moves = 2 * recipe.shift + 1
+        padded_BCHW = F.pad(image_BCHW, (recipe.shift,) * 4, mode="reflect")
+        rows_BH = (down_B * moves).long()[:, None] + torch.arange(height)
+        columns_BW = (right_B * moves).long()[:, None] + torch.arange(width)
+        picture_B = torch.arange(count)
+        image_BHWC = padded_BCHW.permute(0, 2, 3, 1)[
+            picture_B[:, None, None], rows_BH[:, :, None], columns_BW[:, None]
+        ]
+        image_BCHW = image_BHWC.permute(0, 3, 1, 2)
+    if recipe.cutout:
+        side = recipe.cutout
+        row_BH = torch.arange(height) - (top_B * (height + side)).long()[:, None] + side
+        column_BW = torch.arange(width) - (left_B * (width + side)).long()[:, None] + side
+        hole_BHW = ((row_BH >= 0) & (row_BH < side))[:, :, None] & (
+            (column_BW >= 0) & (column_BW < side)
+        )[:, None]
+        image_BCHW = image_BCHW.masked_fill(hole_BHW[:, None], 0.5)
+    return image_BCHW
