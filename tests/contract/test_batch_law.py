@@ -7,7 +7,7 @@ import torch
 
 from demask import rng
 from demask.guidance import GUIDANCES
-from demask.sampling.correction import CORRECTIONS
+from demask.sampling.correction import CORRECTIONS, Informed, Remask
 from demask.sampling.decode import Sampler, decode
 from demask.sampling.edit import Canvas
 from demask.sampling.filter import Filter
@@ -24,6 +24,9 @@ SAMPLERS = {
     **{f"correction {n}": Sampler(steps=6, corrections=(CORRECTIONS[n](),)) for n in CORRECTIONS},
     "halton without roll": Sampler(steps=6, order=Halton(roll=False)),
     "bounded entropy": Sampler(steps=6, order=Entropy(bound=2.0)),
+    "rescaled remasking": Sampler(steps=6, corrections=(Remask(0.9, rescale=True),)),
+    "doubtful remasking": Sampler(steps=6, corrections=(Remask(0.9, doubtful=True),)),
+    "informed of its own step": Sampler(steps=6, corrections=(Informed(0.5, ride=True),)),
     "filtered": Sampler(steps=6, filter=Filter(top_k=4, top_p=0.9)),
 }
 

@@ -10,7 +10,7 @@ import torch
 
 from demask import rng
 from demask.guidance import GUIDANCES
-from demask.sampling.correction import CORRECTIONS
+from demask.sampling.correction import CORRECTIONS, Informed, Remask
 from demask.sampling.decode import Sampler, decode
 from demask.sampling.schedule import SCHEDULES
 from demask.sampling.select import ORDERS
@@ -22,6 +22,8 @@ SAMPLERS = {
     **{f"schedule {n}": Sampler(steps=6, schedule=SCHEDULES[n]) for n in SCHEDULES},
     **{f"order {n}": Sampler(steps=6, order=order_of(n)) for n in ORDERS},
     **{f"correction {n}": Sampler(steps=6, corrections=(CORRECTIONS[n](),)) for n in CORRECTIONS},
+    "doubtful remasking": Sampler(steps=6, corrections=(Remask(0.9, doubtful=True),)),
+    "informed of its own step": Sampler(steps=6, corrections=(Informed(0.5, ride=True),)),
     "all corrections": Sampler(steps=6, corrections=tuple(CORRECTIONS[n]() for n in CORRECTIONS)),
 }
 

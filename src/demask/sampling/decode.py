@@ -66,7 +66,10 @@ class Painter:
         look = Look(step, ids_BL, open_BL, count_B, self.generators, self.condition)
         if order.looks_at == "positions":
             look = replace(look, open_BL=order(look))
-        before = replace(state, step=replace(step, rows_BL=look.open_BL))
+        rows_BL = look.open_BL
+        if any(correction.reads_decided for correction in self.sampler.corrections):
+            rows_BL = rows_BL | ~(hidden_BL | state.given_BL)
+        before = replace(state, step=replace(step, rows_BL=rows_BL))
         logits_BLV = self.predict(ids_BL, self.condition, before.step).logits_BLV
         for correction in self.sampler.corrections:
             logits_BLV = correction.adjust(logits_BLV, before, self)

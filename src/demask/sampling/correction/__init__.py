@@ -4,10 +4,17 @@ from collections.abc import Callable
 
 from demask.registry import Table, build
 from demask.sampling.correction.correction import Correction
+from demask.sampling.correction.informed import Informed
 from demask.sampling.correction.noise_regularization import NoiseRegularization
+from demask.sampling.correction.remask import Remask
 
 CORRECTIONS: Table[Callable[..., Correction]] = Table(
-    "correction", {"noise_regularization": NoiseRegularization}
+    "correction",
+    {
+        "noise_regularization": NoiseRegularization,
+        "remask": Remask,
+        "informed": Informed,
+    },
 )
 
 
@@ -20,4 +27,11 @@ def parse_correction(text: str) -> Correction:
     return build(CORRECTIONS, text)
 
 
-__all__ = ["CORRECTIONS", "Correction", "NoiseRegularization", "parse_correction"]
+__all__ = [
+    "CORRECTIONS",
+    "Correction",
+    "Informed",
+    "NoiseRegularization",
+    "Remask",
+    "parse_correction",
+]

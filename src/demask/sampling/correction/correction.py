@@ -20,6 +20,11 @@ class Correction:
 
     revises: ClassVar[bool] = False
 
+    @property
+    def reads_decided(self) -> bool:
+        """Whether it reads a step's prediction at tokens that were decided before."""
+        return False
+
     def adjust(self, logits_BLV: Tensor, state: DecodeState, painter: Painter) -> Tensor:
         """The distribution to sample from.
 

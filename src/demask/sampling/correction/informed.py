@@ -1,0 +1,93 @@
+"""The informed corrector: the decided tokens that look least likely are drawn anew.
+
+Shape legend: B batch, L tokens, V codebook, R rows (decided tokens of all pictures).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from demask import rng
+from demask.sampling.correction.correction import Correction
+from demask.sampling.select.order import Look
+from demask.types import DecodeState
+
+if TYPE_CHECKING:
+    from demask.sampling.decode import Painter
+
+
+@dataclass(frozen=True)
+class Informed(Correction):
+    """After a step, predict every decided token anew and redraw those of the lowest score.
+
+    arXiv 2407.21243, section 3: the k decided tokens of the lowest log p_i(z_i) - tau * Gumbel are
+    drawn together from the same prediction. It asks for a model that means something at visible
+    positions, as ours learn to (the recipes' ``corruption``).
+
+    Attributes:
+        strength: k as a fraction of the decided tokens; 0 is off, 1 redraws all.
+        tau: how much chance decides which are redrawn.
+        start: only from this part of the loop on, 0 to 1.
+        ride: take the prediction of the step's own forward, which costs nothing: it has seen
+            neither what the step decided nor what it drew anew, and only older tokens are judged.
+
+    Raises:
+        ValueError: a number out of range.
+    """
+
+    strength: float = 0.1
+    tau: float = 1.0
+    start: float = 0.0
+    ride: bool = False
+    revises: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"the strength is from 0 (off) to 1, not {self.strength}")
+        if not self.tau >= 0:
+            raise ValueError(f"tau is 0 or more, not {self.tau}")
+        if not 0 <= self.start <= 1:
+            raise ValueError(f"the start is from 0 to 1, not {self.start}")
+
+    @property
+    def reads_decided(self) -> bool:
+        return self.ride and self.strength > 0
+
+    def revise(self, state: DecodeState, painter: Painter) -> DecodeState:
+        if not self.strength or state.step.progress <= self.start:
+            return state
+        judged_BL = ~state.hidden_BL & ~state.given_BL
+        if self.ride:
+            judged_BL &= ~state.decided_BL
+        count_B = (self.strength * judged_BL.sum(-1)).round().long()
+        # drawn whether or not it is used: a picture's chance is its own
+        gumbel_BL = rng.gumbel(painter.generators, judged_BL.shape[1]).to(judged_BL.device)
+        if not count_B.any():
+            rng.uniform(painter.generators, judged_BL.shape[1])
+            return state
+        look = Look(
+            state.step,
+            state.ids_BL,
+            judged_BL,
+            count_B,
+            painter.generators,
+            painter.condition,
+            state.logits_BLV if self.ride else self.predicted(state, painter, judged_BL),
+        )
+        drawn_R = look.ids_BL[judged_BL][:, None]
+        log_p_R = look.logits_RV.log_softmax(-1).gather(-1, drawn_R)[:, 0]
+        doubt_BL = self.tau * gumbel_BL - look.spread(log_p_R.double(), 0)
+        anew_BL = look.top(doubt_BL)
+        drawn_BL = painter.draw(replace(look, open_BL=anew_BL))
+        return replace(state, ids_BL=torch.where(anew_BL, drawn_BL, state.ids_BL))
+
+    @staticmethod
+    def predicted(state: DecodeState, painter: Painter, judged_BL: Tensor) -> Tensor:
+        """One more forward, on the tokens as they are now: logits (B, L, V)."""
+        ratio_B = state.hidden_BL.double().mean(-1)
+        step = replace(state.step, mask_ratio_B=ratio_B, rows_BL=judged_BL)
+        return painter.predict(state.ids_BL, painter.condition, step).logits_BLV
