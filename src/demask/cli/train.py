@@ -13,9 +13,24 @@ from demask.cli.command import Group, Several
 from demask.cli.options import add
 
 if TYPE_CHECKING:
-    from demask.training.commands import LoraTraining, MaskedTraining, TokenizerTraining
+    from demask.training.commands import (
+        ClassifierTraining,
+        LoraTraining,
+        MaskedTraining,
+        SelfGuidanceTraining,
+        TokenCriticTraining,
+        TokenizerTraining,
+    )
 
-R = TypeVar("R", "LoraTraining", "MaskedTraining", "TokenizerTraining")
+R = TypeVar(
+    "R",
+    "ClassifierTraining",
+    "LoraTraining",
+    "MaskedTraining",
+    "SelfGuidanceTraining",
+    "TokenCriticTraining",
+    "TokenizerTraining",
+)
 
 DATA = click.option(
     "--data", metavar="PATH", help="Pictures: a folder, parquet, web shards or hf:owner/name."
@@ -33,6 +48,10 @@ STRICT = click.option(
     "--strict", is_flag=True, help="An unreadable picture is an error, not skipped."
 )
 
+INIT = click.option(
+    "--init", metavar="PATH", help="A checkpoint to start from, to fine-tune it; or a hub id."
+)
+
 RUN = [
     click.option(
         "--recipe", type=click.Path(path_type=Path), required=True, help="What to train: a file."
@@ -47,9 +66,7 @@ RUN = [
         help="The model's folder; default: runs/, then the name of the recipe's folder.",
     ),
     CHANGES,
-    click.option(
-        "--init", metavar="PATH", help="A checkpoint to start from, to fine-tune it; or a hub id."
-    ),
+    INIT,
     STRICT,
 ]
 
@@ -74,6 +91,31 @@ LORA = [
         type=click.Path(path_type=Path, file_okay=False),
         required=True,
         help="The adapters' folder, for --lora.",
+    ),
+    CHANGES,
+    STRICT,
+]
+
+SELF_GUIDANCE = [
+    click.option(
+        "--model",
+        metavar="NAME|PATH",
+        required=True,
+        help="The model beside which it learns: a shipped one, a folder or a hub id.",
+    ),
+    click.option(
+        "--recipe",
+        type=click.Path(path_type=Path),
+        help="How to train: a file; default: what suits a small model.",
+    ),
+    DATA,
+    click.option(
+        "--held-out", metavar="PATH", help="Others to measure on; default: a part of --data."
+    ),
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="The new network's folder; default: runs/, then the model's name.",
     ),
     CHANGES,
     STRICT,
@@ -151,6 +193,62 @@ def lora(
     click.echo(train_lora(training, model, out, strict).parent)
 
 
+@train.command()
+@add([option for option in RUN if option is not INIT])
+def classifier(
+    recipe: Path,
+    data: str | None,
+    held_out: str | None,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    strict: bool,
+) -> None:
+    """Train a small network that 'demask evaluate' measures with."""
+    from demask.training.commands import ClassifierTraining, train_classifier
+
+    start_log()
+    training = read_recipe(ClassifierTraining, recipe, overrides, data, held_out)
+    click.echo(train_classifier(training, out or Path("runs") / recipe.stem, strict))
+
+
+@train.command("self-guidance")
+@add(SELF_GUIDANCE)
+def self_guidance(
+    model: str,
+    recipe: Path | None,
+    data: str | None,
+    held_out: str | None,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    strict: bool,
+) -> None:
+    """Train the module that lets a model guide itself."""
+    from demask.training.commands import SelfGuidanceTraining, train_self_guidance
+
+    start_log()
+    training = read_recipe(SelfGuidanceTraining, recipe, overrides, data, held_out)
+    click.echo(train_self_guidance(training, model, out or folder_of(model), strict))
+
+
+@train.command("token-critic")
+@add(SELF_GUIDANCE)
+def token_critic(
+    model: str,
+    recipe: Path | None,
+    data: str | None,
+    held_out: str | None,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    strict: bool,
+) -> None:
+    """Train a second network that tells real tokens from a model's guesses."""
+    from demask.training.commands import TokenCriticTraining, train_token_critic
+
+    start_log()
+    training = read_recipe(TokenCriticTraining, recipe, overrides, data, held_out)
+    click.echo(train_token_critic(training, model, out or folder_of(model), strict))
+
+
 def read_recipe(
     kind: type[R],
     recipe: Path | None,
@@ -175,6 +273,12 @@ def read_recipe(
 def run_folder(recipe: Path) -> Path:
     """Where a run goes that was given no folder: the recipes of one model share it."""
     return Path("runs") / recipe.resolve().parent.name
+
+
+def folder_of(model: str) -> Path:
+    """Where a network beside a model goes that was given no folder."""
+    place = Path(model).resolve()
+    return Path("runs") / (place.parent if place.is_file() else place).name
 
 
 def start_log() -> None:

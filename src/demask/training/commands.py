@@ -23,9 +23,21 @@ from demask.presets import load_parts
 from demask.training.loop import Run, Trainer, main_process_first
 from demask.training.start import start_from, with_its_words
 from demask.training.task import Task
+from demask.training.train_classifier import ClassifierRecipe, ClassifierTask
 from demask.training.train_lora import LoraRecipe, LoraRun, LoraTask, LoraViews
 from demask.training.train_masked import MaskedRecipe, MaskedTask
+from demask.training.train_self_guidance import (
+    PromptSelfGuidanceTask,
+    SelfGuidanceRecipe,
+    SelfGuidanceRun,
+    SelfGuidanceTask,
+)
 from demask.training.train_text import MeissonicRecipe, TextTask
+from demask.training.train_token_critic import (
+    TokenCriticRecipe,
+    TokenCriticRun,
+    TokenCriticTask,
+)
 from demask.training.train_tokenizer import TokenizerRecipe, TokenizerTask
 from demask.transformer.meissonic import Meissonic
 from demask.types import Tokenizer
@@ -131,6 +143,49 @@ class LoraTraining:
     data: Source = field(default_factory=Source)
 
 
+@dataclass(frozen=True)
+class ClassifierTraining:
+    """A recipe file for `train_classifier`."""
+
+    classifier: ClassifierRecipe
+    run: Run
+    data: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True)
+class SelfGuidanceTraining:
+    """A recipe file for `train_self_guidance`; all of it may be left out.
+
+    Attributes:
+        self_guidance: what to learn, and how.
+        views: how the pictures are tokenised.
+        run: how long to train.
+        data: where the pictures come from; where they don't name their classes, the model does.
+    """
+
+    self_guidance: SelfGuidanceRecipe = field(default_factory=SelfGuidanceRecipe)
+    views: LoraViews = field(default_factory=LoraViews)
+    run: SelfGuidanceRun = field(default_factory=SelfGuidanceRun)
+    data: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True)
+class TokenCriticTraining:
+    """A recipe file for `train_token_critic`; all of it may be left out.
+
+    Attributes:
+        token_critic: what to train, and how.
+        views: how the pictures are tokenised.
+        run: how long to train.
+        data: where the pictures come from; where they don't name their classes, the model does.
+    """
+
+    token_critic: TokenCriticRecipe = field(default_factory=TokenCriticRecipe)
+    views: LoraViews = field(default_factory=LoraViews)
+    run: TokenCriticRun = field(default_factory=TokenCriticRun)
+    data: Source = field(default_factory=Source)
+
+
 def train_tokenizer(
     recipe: TokenizerTraining, out: Path, strict: bool = False, init: str | None = None
 ) -> Path:
@@ -223,6 +278,90 @@ def train_lora(recipe: LoraTraining, model: str, out: Path, strict: bool = False
     torch.manual_seed(recipe.run.seed)
     base = Path(model).resolve().name if Path(model).exists() else model
     task = LoraTask(recipe.lora, base, transformer, text, tokens, measured, pixels.cpu())
+    return Trainer(task, recipe.run, out).fit()
+
+
+def train_classifier(recipe: ClassifierTraining, out: Path, strict: bool = False) -> Path:
+    """Train a classifier to measure with, or go on where it stopped; return its file.
+
+    Args:
+        recipe: what to train.
+        out: its folder.
+        strict: an unreadable picture is an error.
+
+    Raises:
+        ValueError: data that cannot be read or has other classes, or a folder that holds another
+            run.
+    """
+    pictures, held_out = recipe.data.open(strict)
+    torch.manual_seed(recipe.run.seed)
+    return Trainer(ClassifierTask(recipe.classifier, pictures, held_out), recipe.run, out).fit()
+
+
+def train_self_guidance(
+    recipe: SelfGuidanceTraining, model: str, out: Path, strict: bool = False
+) -> Path:
+    """Train self-guidance's module beside a model, or go on; return its file.
+
+    Args:
+        recipe: how to train.
+        model: a shipped model, a folder that training wrote, a transformer with a tokenizer beside
+            it, or a folder or hub id in Meissonic's layout.
+        out: the folder of the module.
+        strict: an unreadable picture is an error.
+
+    Raises:
+        ValueError: no such model; data that cannot be read, or has other classes or no captions; or
+            a folder that holds another run.
+    """
+    parts = load_parts(model)
+    names = recipe.data.class_names or parts.class_names
+    pictures, held_out = replace(recipe.data, class_names=names).open(strict)
+    transformer, pixels = cast(Any, parts.transformer), cast(Any, parts.tokenizer)
+    views = recipe.views.of(transformer, pixels)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with main_process_first():
+        tokens = cached(pixels.to(device), pictures, views, out, "training")
+        measured = cached(pixels, held_out, replace(views, count=1), out, "held-out")
+    torch.manual_seed(recipe.run.seed)
+    data = tokens, measured, pixels.cpu()
+    task: Task
+    if parts.text is not None:
+        task = PromptSelfGuidanceTask(recipe.self_guidance, transformer, parts.text, *data)
+    else:
+        task = SelfGuidanceTask(recipe.self_guidance, transformer, *data)
+    return Trainer(task, recipe.run, out).fit()
+
+
+def train_token_critic(
+    recipe: TokenCriticTraining, model: str, out: Path, strict: bool = False
+) -> Path:
+    """Train a Token-Critic beside a model of classes, or go on; return its file.
+
+    Args:
+        recipe: how to train.
+        model: a shipped model, a folder that training wrote, or a transformer with a tokenizer
+            beside it.
+        out: the folder of the critic.
+        strict: an unreadable picture is an error.
+
+    Raises:
+        ValueError: no such model, or one of prompts; data that cannot be read or has other classes;
+            or a folder that holds another run.
+    """
+    parts = load_parts(model)
+    if parts.text is not None:
+        raise ValueError(f"{model} reads prompts; a Token-Critic is for a model of classes")
+    names = recipe.data.class_names or parts.class_names
+    pictures, held_out = replace(recipe.data, class_names=names).open(strict)
+    transformer, pixels = cast(Any, parts.transformer), cast(Any, parts.tokenizer)
+    views = recipe.views.of(transformer, pixels)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with main_process_first():
+        tokens = cached(pixels.to(device), pictures, views, out, "training")
+        measured = cached(pixels, held_out, replace(views, count=1), out, "held-out")
+    torch.manual_seed(recipe.run.seed)
+    task = TokenCriticTask(recipe.token_critic, transformer, tokens, measured, pixels.cpu())
     return Trainer(task, recipe.run, out).fit()
 
 

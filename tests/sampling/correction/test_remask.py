@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -57,7 +59,7 @@ def test_the_schedule_is_kept_and_the_model_is_asked_about_what_is_hidden_again(
     states = paint(Remask(0.25), model=model)
     assert model.hidden[0] == 16
     assert model.hidden[1:] == hidden(states)[:-1]
-    for before, after in zip(states, states[1:], strict=False):
+    for before, after in pairwise(states):
         assert not (after.decided_BL & ~before.hidden_BL).any()
     assert not states[-1].hidden_BL.any()
 
