@@ -75,13 +75,18 @@ class PresetFile:
         """The file with one more name, or another meaning of one.
 
         Raises:
-            ValueError: a name that TOML would have to quote.
+            ValueError: see `check_name`.
         """
-        if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
-            raise ValueError(f"a preset's name is of letters, digits, - and _, not '{name}'")
-        if name == DEFAULT:
-            raise ValueError(f"'{DEFAULT}' says which preset is the default, and names none")
+        check_name(name)
         return PresetFile({**self.named, name: named}, name if default else self.default)
+
+
+def check_name(name: str) -> None:
+    """Raise a ValueError for a preset's name that TOML would have to quote."""
+    if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
+        raise ValueError(f"a preset's name is of letters, digits, - and _, not '{name}'")
+    if name == DEFAULT:
+        raise ValueError(f"'{DEFAULT}' says which preset is the default, and names none")
 
 
 def read_presets(path: Path) -> PresetFile:

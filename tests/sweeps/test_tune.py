@@ -79,7 +79,7 @@ def test_the_search_finds_a_valley(count: int) -> None:
         return sum((value - 2) ** 2 for value in point.values()) / count
 
     search, tried = Search(dimensions, seed=0), []
-    for _ in range(18):
+    for _ in range(10):
         point = search.ask()
         tried.append(Tried(point, height(point)))
         search.tell(tried[-1].loss)

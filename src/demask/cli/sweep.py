@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from demask.cli.command import Command, Several
+from demask.cli.evaluate import SHIPPED
 from demask.cli.options import ModelChoice, add, with_model
 
 if TYPE_CHECKING:
@@ -122,23 +123,26 @@ def open_bench(
     Raises:
         ValueError: no reference, or a model, extractor or reference that cannot be opened.
     """
+    from demask.cli.measured import see_reference
+    from demask.evaluation.extractors import load_extractor
+    from demask.evaluation.metrics import METRICS
     from demask.sweeps.bench import Bench, command_line
-    from demask.sweeps.rulers import open_rulers
+    from demask.sweeps.rulers import rulers
 
     if reference is None:
         raise ValueError("name the real pictures to compare with: --reference PATH")
+    for metric in measure.metrics:
+        METRICS[metric]
 
     def load(companions: tuple[str, ...]) -> Generator:
         return replace(choice, companions=(*choice.companions, *companions)).load()
 
     generator = load(())
-    rulers = open_rulers(
-        extractors or measure.extractors,
-        reference,
-        generator,
-        measure.metrics,
-        measure.resamples,
-    )
-    bench = Bench(load, rulers, out, measure.batch_size, command_line())
+    names = extractors or measure.extractors or SHIPPED
+    networks = [load_extractor(name, str(generator.device)) for name in names]
+    classes = tuple(generator.class_names)
+    seen, facts = see_reference(reference, generator.size, classes, networks, None)
+    eyes = rulers(networks, seen, facts["data"], classes, measure.metrics, measure.resamples)
+    bench = Bench(load, eyes, out, measure.batch_size, command_line())
     bench.generators[()] = generator
     return bench, generator

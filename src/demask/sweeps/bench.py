@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,8 +37,11 @@ class Ruler(Protocol):
         fingerprint: of everything that a number depends on beside the pictures.
     """
 
-    name: str
-    fingerprint: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str: ...
 
     def look(self, pixels_BHWC: Tensor, labels_B: Tensor) -> Any:
         """Some pictures' features, which are all that is kept of them."""
@@ -184,6 +188,7 @@ def paint(generator: Generator, job: Job) -> Tensor:
     return generator.pixels(state.ids_BL, state.step.grid)
 
 
+@cache
 def commit() -> str:
     """The commit of the program, or nothing where it is not a working copy."""
     words = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]

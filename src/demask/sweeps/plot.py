@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from demask.checkpoint.save import write_atomically
+from demask.evaluation.metrics import METRICS
 from demask.sweeps.curves import (
     Curve,
     Point,
@@ -29,15 +30,10 @@ if TYPE_CHECKING:
 
 QUALITY = ("frechet", "kid", "precision")
 NAMES = {
-    "frechet": "Fréchet distance",
-    "kid": "KID",
-    "precision": "precision",
-    "recall": "recall",
     "guidance": "guidance scale",
     "temperature": "softmax temperature",
     "noise": "choice temperature",
 }
-LOWER = " (lower is better)"
 PANEL = (5.2, 3.9)  # inches
 DPI = 110
 MOST_NOTES = 40
@@ -181,11 +177,14 @@ def line(axes: Axes, curve: Curve, number: int, x: X, metric: str, extractor: st
 
 def describe(axes: Axes, across: str, metric: str, extractor: str) -> None:
     """Say what a panel's axes are, and with which eyes it was measured."""
-    better = LOWER if metric in ("frechet", "kid") else " (higher is better)"
+    better = {"lowest": "lower is better", "highest": "higher is better"}[METRICS[metric].best]
+    inception = extractor.partition(":")[0] == "inception"
+    name = METRICS[metric].inception if inception else METRICS[metric].title
     axes.set_xlabel(across)
-    axes.set_ylabel(title(metric) + better)
+    axes.set_ylabel(f"{name} ({better})")
     axes.set_title(f"seen with {extractor}", fontsize=9)
     axes.grid(alpha=0.25)
+    axes.margins(0.12)
 
 
 def finish(figure: Figure, grid: list[list[Axes]], points: Sequence[Point], head: str) -> Figure:
@@ -197,11 +196,9 @@ def finish(figure: Figure, grid: list[list[Axes]], points: Sequence[Point], head
                 handles.setdefault(label, handle)
     counts = sorted({result.row.count for point in points for result in point.results})
     seeds = max(len(point.results) for point in points)
-    often = f", mean of {seeds} sets of seeds" if seeds > 1 else ""
+    often = f", mean of up to {seeds} sets of seeds" if seeds > 1 else ""
     each = " or ".join(f"{count:,}" for count in counts)
-    figure.suptitle(
-        f"{head}\n{each} pictures a point{often}; bars: 95 % by resampling", fontsize=10
-    )
+    figure.suptitle(f"{head}\n{each} pictures a point{often}; bars: 95 % intervals", fontsize=10)
     if handles:
         columns = min(4, len(handles))
         figure.legend(

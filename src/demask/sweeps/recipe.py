@@ -30,7 +30,7 @@ class Measuring:
     seeds: tuple[int, ...] = (0,)
     extractors: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
-    resamples: int = 100
+    resamples: int = 30
     batch_size: int = 100
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from demask.checkpoint.save import write_atomically
+from demask.evaluation.metrics import METRICS
 from demask.preset_file import PresetFile
 from demask.settings import Settings
 from demask.sweeps.bench import Bench
@@ -18,11 +19,6 @@ from demask.sweeps.result import Result, result_from, write_text
 from demask.sweeps.table import table
 
 RESULTS, TABLE = "results.json", "table.md"
-
-HIGHER_IS_BETTER = frozenset(
-    {"inception_score", "precision", "recall", "density", "coverage", "accuracy", "clip_score"}
-)
-"""All other metrics are distances."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,7 @@ def loss(result: Result, metric: str) -> float:
         raise ValueError(
             f"the metric '{metric}' was not measured; valid: {', '.join(result.metrics)}"
         )
-    if metric in HIGHER_IS_BETTER:
+    if METRICS[metric].best == "highest":
         return -fmean(values)
     if min(values) <= 0:  # an unbiased distance may be below 0
         return fmean(values)

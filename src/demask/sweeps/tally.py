@@ -10,8 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
-CALLS = ("predict", "smoothed", "score")
-"""The methods by which the loop asks a network: each pass over a picture's tokens is a forward."""
+CALLS = ("predict", "attended", "smoothed", "score")
+"""The methods by which the loop asks a network: each pass over a picture's tokens is a forward.
+What one of them asks of another counts once."""
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Tally:
     forwards: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    _inside: bool = False
 
     @contextmanager
     def timing(self) -> Iterator[None]:
@@ -60,9 +62,15 @@ class Tally:
 
     def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*arguments: Any, **keywords: Any) -> Any:
+            if self._inside:
+                return call(*arguments, **keywords)
             given = [*arguments, *keywords.values()]
             tensors = [value for value in given if isinstance(value, Tensor)]
             self.forwards += len(tensors[0])
-            return call(*arguments, **keywords)
+            self._inside = True
+            try:
+                return call(*arguments, **keywords)
+            finally:
+                self._inside = False
 
         return counted

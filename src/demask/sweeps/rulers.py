@@ -1,0 +1,127 @@
+"""Extractors with the reference that they have seen: what a sweep measures with.
+
+Shape legend: B batch, C channels, D width of the features, K classes, H W rows and columns of
+pixels, N pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from demask.data.pictures import fingerprint
+from demask.evaluation.extractors import Extractor
+from demask.evaluation.features import Features, extract
+from demask.evaluation.metrics import METRICS, measure
+from demask.sweeps.result import Value
+
+
+@dataclass(frozen=True)
+class FeatureRuler:
+    """Measures with the features of one extractor; see `demask.sweeps.bench.Ruler`.
+
+    Attributes:
+        extractor: sees the pictures.
+        reference: what it saw in the real ones.
+        fingerprint: of all that a number depends on beside the pictures.
+        metrics: what to measure; () = all that the features allow.
+        resamples: for the intervals.
+        classes: for each class of the model, the number that the extractor knows it by; None
+            where they are not the same classes.
+    """
+
+    extractor: Extractor
+    reference: Features
+    fingerprint: str
+    metrics: tuple[str, ...]
+    resamples: int
+    classes: tuple[int, ...] | None
+
+    @property
+    def name(self) -> str:
+        """The extractor's."""
+        return self.extractor.name
+
+    def look(self, pixels_BHWC: Tensor, labels_B: Tensor) -> Features:
+        """The features of some pictures."""
+        known = None if self.classes is None else torch.tensor(self.classes)[labels_B]
+        return extract([(pixels_BHWC, known)], self.extractor)
+
+    def measure(self, seen: Sequence[Any]) -> list[Value]:
+        """The metrics of all pictures seen."""
+        samples = join(seen)
+        scores = measure(samples, self.reference, self.metrics or None, resamples=self.resamples)
+        return [
+            Value(
+                score.metric,
+                self.name,
+                score.value,
+                score.value if score.low is None else score.low,
+                score.value if score.high is None else score.high,
+            )
+            for score in scores
+        ]
+
+
+def join(parts: Sequence[Features]) -> Features:
+    """The features of several batches as one."""
+
+    def joined(name: str) -> Tensor | None:
+        found = [getattr(part, name) for part in parts]
+        return None if any(tensor is None for tensor in found) else torch.cat(found)
+
+    features_ND = joined("features_ND")
+    assert features_ND is not None
+    return replace(
+        parts[0],
+        features_ND=features_ND,
+        logits_NK=joined("logits_NK"),
+        labels_N=joined("labels_N"),
+    )
+
+
+def same_classes(model: Sequence[str], extractor: Sequence[str]) -> tuple[int, ...] | None:
+    """The extractor's number of each class of the model; None unless it knows all of them."""
+    if not model or not set(model) <= set(extractor):
+        return None
+    return tuple(list(extractor).index(name) for name in model)
+
+
+def rulers(
+    extractors: Sequence[Extractor],
+    references: Sequence[Features],
+    data: str,
+    class_names: Sequence[str],
+    metrics: tuple[str, ...] = (),
+    resamples: int = 30,
+) -> list[FeatureRuler]:
+    """A ruler for each extractor.
+
+    Args:
+        extractors: see the pictures.
+        references: what each saw in the real ones.
+        data: names exactly those.
+        class_names: of the model.
+        metrics: what to measure; () = all that the features allow.
+        resamples: for the intervals; 0 = none.
+
+    Raises:
+        ValueError: an unknown metric.
+    """
+    for metric in metrics:
+        METRICS[metric]
+    return [
+        FeatureRuler(
+            extractor,
+            reference,
+            fingerprint(extractor.fingerprint, data, metrics, resamples),
+            metrics,
+            resamples,
+            same_classes(class_names, extractor.class_names),
+        )
+        for extractor, reference in zip(extractors, references, strict=True)
+    ]
