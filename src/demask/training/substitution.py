@@ -1,26 +1,35 @@
 """Wrong tokens that look right: what self-guidance learns to smooth away (arXiv 2410.13136, 3.3).
 
-Shape legend: B batch, L tokens, V codebook, R replaced tokens of the whole batch.
+Shape legend: B batch, L tokens, V codebook, C classes, R replaced tokens of the whole batch.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from demask import rng
 from demask.registry import Table
 from demask.training.masking import cosine_ratio
+from demask.transformer.feature_selection import Base
+from demask.types import Condition, Grid, Step
+
+USUAL_STEPS = 64
+"""Of a decode, for models that are told which step it is."""
+MOST_KNOWN = 2**28
+"""So many logits at most are kept of fully hidden grids: half a gigabyte."""
 
 SUBSTITUTIONS: Table[Callable[[Tensor], Tensor]] = Table(
     "substitution",
     {
         "model": lambda logits_RV: logits_RV,
         "uniform": torch.zeros_like,
-        "authors": lambda logits_RV: logits_RV.softmax(-1),  # a softmax of which is drawn from
+        "authors": lambda logits_RV: logits_RV.softmax(-1),  # whose softmax is drawn from
     },
 )
 """From the model's logits on a fully hidden grid to those that replacements are drawn from."""
@@ -52,3 +61,74 @@ def others(logits_RV: Tensor, true_R: Tensor, generator: torch.Generator) -> Ten
     without_RV = logits_RV.double().scatter(-1, true_R[:, None], -math.inf)
     uniform_R = torch.rand(len(true_R), generator=generator, dtype=torch.float64)
     return rng.categorical(without_RV, uniform_R.to(logits_RV.device))
+
+
+def step_of(hidden_BL: Tensor, grid: Grid) -> Step:
+    """Where a cosine decode stands that has hidden so much, on average over the batch."""
+    ratio_B = hidden_BL.double().mean(-1)
+    progress = math.acos(min(float(ratio_B.mean()), 1.0)) * 2 / math.pi
+    return Step(min(int(progress * USUAL_STEPS), USUAL_STEPS - 1), USUAL_STEPS, grid, ratio_B)
+
+
+@dataclass
+class Corruption:
+    """Pictures half hidden and partly wrong.
+
+    Attributes:
+        network: the frozen model.
+        substitution: a row of `SUBSTITUTIONS`.
+        replaced: the fraction of the visible tokens that is replaced.
+        known_CLV: what the model says of a fully hidden grid of each class, once it was asked.
+    """
+
+    network: nn.Module
+    substitution: str
+    replaced: float
+    known_CLV: Tensor | None = field(default=None, init=False)
+
+    @property
+    def base(self) -> Base:
+        """The frozen model, by what it offers."""
+        return cast(Base, self.network)
+
+    def __call__(
+        self, true_BL: Tensor, condition: Condition, grid: Grid, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Ids to see, and where they are wrong (B, L).
+
+        Args:
+            true_BL: the true ids, on the device of the model.
+            condition: what the pictures show.
+            grid: rows and columns of the ids.
+            generator: on the CPU.
+        """
+        count, tokens = true_BL.shape
+        kind_BL = choose(count, tokens, self.replaced, generator).to(true_BL.device)
+        replaced_BL = kind_BL == 1
+        seen_BL = torch.where(kind_BL == 0, self.base.mask_id, true_BL)
+        if self.substitution == "uniform":
+            said_RV = torch.zeros(int(replaced_BL.sum()), self.base.codebook_size)
+            said_RV = said_RV.to(true_BL.device)
+        else:
+            said_RV = self.prior(condition, grid, true_BL.device)[replaced_BL]
+        logits_RV = SUBSTITUTIONS[self.substitution](said_RV)
+        seen_BL[replaced_BL] = others(logits_RV, true_BL[replaced_BL], generator)
+        return seen_BL, replaced_BL
+
+    @torch.no_grad()
+    def prior(self, condition: Condition, grid: Grid, device: torch.device) -> Tensor:
+        """What the model says of fully hidden grids (B, L, V); kept where that is little memory."""
+        classes, tokens = self.base.feature_selection().num_classes, grid[0] * grid[1]
+        if not 0 < classes * tokens * self.base.codebook_size <= MOST_KNOWN:
+            return self.of_hidden(condition, grid, device)
+        if self.known_CLV is None:
+            parts = torch.arange(classes, device=device).split(64)
+            every = [Condition({"class_ids": part}) for part in parts]
+            self.known_CLV = torch.cat([self.of_hidden(c, grid, device).half() for c in every])
+        return self.known_CLV[condition["class_ids"]].float()
+
+    def of_hidden(self, condition: Condition, grid: Grid, device: torch.device) -> Tensor:
+        """What the model says of fully hidden grids (B, L, V)."""
+        size = (len(condition), grid[0] * grid[1])
+        ids_BL = torch.full(size, self.base.mask_id, device=device)
+        return self.base.predict(ids_BL, condition, step_of(ids_BL >= 0, grid)).logits_BLV

@@ -34,8 +34,8 @@ class FeatureSelectionConfig:
         pooled_width: P, of the pooled text of a base of prompts; 0 for a base of classes.
         blank_condition: the second pass is told no class either, as published; else it is told
             what the first one was.
-        norm: bring the last hidden states to one size first; for bases whose residual stream has
-            no norm at its end.
+        norm: bring hidden states to one size before they are used; for bases whose residual stream
+            is not normalised.
     """
 
     width: int = 768
@@ -136,6 +136,13 @@ class FeatureSelection(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
         nn.init.zeros_(self.cls_anchor_gen.mlp_t.bias)
         nn.init.eye_(self.top_down_transform)
+        for decoder in self.decoders:
+            assert isinstance(decoder, Decoder)
+            nn.init.eye_(decoder.linear.weight)
+
+    def sized(self, x_BSD: Tensor) -> Tensor:
+        """Hidden states of one size, where the base gives them any."""
+        return F.rms_norm(x_BSD, x_BSD.shape[-1:], eps=1e-6) if self.config.norm else x_BSD
 
     def select(self, features_BSD: Tensor, condition: Condition) -> list[Tensor]:
         """The second input of each layer's values (B, S, D), first layer first.
@@ -144,8 +151,7 @@ class FeatureSelection(nn.Module):
             features_BSD: the last hidden states of the ordinary pass.
             condition: what the pictures show.
         """
-        if self.config.norm:
-            features_BSD = F.rms_norm(features_BSD, features_BSD.shape[-1:], eps=1e-6)
+        features_BSD = self.sized(features_BSD)
         anchor_B1D = self.cls_anchor_gen(condition)[:, None]
         likeness_BS = F.cosine_similarity(features_BSD, anchor_B1D, dim=-1)
         x_BSD = (features_BSD * likeness_BS.clamp(0, 1)[..., None]) @ self.top_down_transform
@@ -191,8 +197,9 @@ class FeatureSelection(nn.Module):
             features_BSD = base.predict(ids_BL, condition, step).features
         assert features_BSD is not None
         states = list(self.second_pass(base, features_BSD, condition, step))
+        fixed = [self.sized(state_BSD.detach()) for state_BSD in states]
         errors = [
-            F.mse_loss(decoder.linear(states[d + 1].detach()), states[d].detach())  # type: ignore[operator]
+            F.mse_loss(decoder.linear(fixed[d + 1]), fixed[d])  # type: ignore[operator]
             for d, decoder in enumerate(self.decoders)
         ]
         logits_BLV = base.read_out(states[-1], step.grid, vocabulary=True)

@@ -1,0 +1,93 @@
+"""How good a second pass is: held-out scores, and pictures painted in one step.
+
+Shape legend: B batch, L tokens, V codebook, C channels, H W rows and columns.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from demask.training.substitution import Corruption, step_of
+from demask.transformer.feature_selection import Base, FeatureSelection
+from demask.types import Condition, Grid, Tokenizer
+
+HIDDEN = 0.9
+"""Of a picture that is painted in one step."""
+PUBLISHED = 2.0
+"""The scale that the paper guides with."""
+
+
+def two_passes(
+    base: Base, module: FeatureSelection, ids_BL: Tensor, condition: Condition, grid: Grid
+) -> dict[str, Tensor]:
+    """Logits (B, L, V) of the model, of its second pass, and of self-guidance."""
+    step = step_of(ids_BL == base.mask_id, grid)
+    plain = base.predict(ids_BL, condition, step)
+    assert plain.features is not None
+    smoothed_BLV = module.smoothed(base, plain.features, condition, step)
+    guided_BLV = smoothed_BLV + PUBLISHED * (plain.logits_BLV - smoothed_BLV)
+    return {"plain": plain.logits_BLV, "smoothed": smoothed_BLV, "guided": guided_BLV}
+
+
+@torch.no_grad()
+def held_out_scores(
+    corruption: Corruption,
+    module: FeatureSelection,
+    ids_BL: Tensor,
+    condition: Condition,
+    grid: Grid,
+    batch_size: int = 100,
+) -> dict[str, float]:
+    """Cross-entropy in nats a token, without label smoothing.
+
+    Args:
+        corruption: of the model that the module is trained beside.
+        module: the second pass.
+        ids_BL: the true ids.
+        condition: what the pictures show.
+        grid: rows and columns of the ids.
+        batch_size: pictures at a time.
+
+    Returns:
+        ``replaced``: of the second pass at wrong tokens, which is what is trained. At hidden ones:
+        ``hidden_plain`` of the model, ``hidden_smoothed`` of the second pass, ``hidden_guided`` of
+        both together.
+    """
+    generator = torch.Generator().manual_seed(0)
+    losses: dict[str, list[Tensor]] = {}
+    for part in torch.arange(len(ids_BL), device=ids_BL.device).split(batch_size):
+        true_BL, told = ids_BL[part], condition.take(part)
+        seen_BL, replaced_BL = corruption(true_BL, told, grid, generator)
+        hidden_BL = seen_BL == corruption.base.mask_id
+        for name, logits_BLV in two_passes(corruption.base, module, seen_BL, told, grid).items():
+            loss_BL = F.cross_entropy(logits_BLV.float().transpose(1, 2), true_BL, reduction="none")
+            losses.setdefault(f"hidden_{name}", []).append(loss_BL[hidden_BL])
+            if name == "smoothed":
+                losses.setdefault("replaced", []).append(loss_BL[replaced_BL])
+    return {name: float(torch.cat(rows).mean()) for name, rows in sorted(losses.items())}
+
+
+@torch.no_grad()
+def one_step_pictures(
+    base: Base,
+    module: FeatureSelection,
+    ids_BL: Tensor,
+    condition: Condition,
+    grid: Grid,
+    tokenizer: Tokenizer,
+) -> Tensor:
+    """Pictures with most of their tokens hidden (seed 0), each then the likeliest code: (C, H, W).
+
+    Rows: the true tokens, the model alone, its second pass alone, and self-guided; a column each.
+    """
+    order_BL = torch.rand(ids_BL.shape, generator=torch.Generator().manual_seed(0)).argsort(-1)
+    hidden_BL = (order_BL < math.ceil(HIDDEN * ids_BL.shape[1])).to(ids_BL.device)
+    seen_BL = torch.where(hidden_BL, base.mask_id, ids_BL)
+    passes = two_passes(base, module, seen_BL, condition, grid).values()
+    rows = [ids_BL, *(torch.where(hidden_BL, l_BLV.argmax(-1), ids_BL) for l_BLV in passes)]
+    pictures = [tokenizer.decode(row_BL.unflatten(1, grid).cpu()) for row_BL in rows]
+    return torch.cat([torch.cat(list(row), dim=-1) for row in pictures], dim=-2)
