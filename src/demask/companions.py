@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 from torch import nn
 
@@ -104,12 +105,12 @@ def check_companion(
         ValueError: it does not belong to the model.
     """
     if hasattr(network, "predict"):
-        known = [(n.codebook_size, n.mask_id) for n in (network, transformer)]
-        if known[0] != known[1]:
-            raise CheckpointError(
-                f"{path}: knows {known[0][0]} codes and the mask {known[0][1]}, "
-                f"the model {known[1][0]} and {known[1][1]}: they do not belong together"
-            )
+        for theirs, ours in zip(*(what_it_knows(n) for n in (network, transformer)), strict=True):
+            if theirs != ours:
+                own = ours.partition(" ")[2]
+                raise CheckpointError(
+                    f"{path}: {theirs}, the model {own}: they do not belong together"
+                )
         return
     made_for = read_metadata(path).get("base")
     if made_for is not None and made_for != fingerprint():
@@ -117,3 +118,12 @@ def check_companion(
             f"{path}: was trained beside another model ({made_for}), not this one "
             f"({fingerprint()}): its numbers mean nothing here"
         )
+
+
+def what_it_knows(transformer: nn.Module) -> tuple[str, ...]:
+    """What two transformers must share to look at the same tokens, in words."""
+    network = cast(Any, transformer)
+    codes = f"knows {network.codebook_size} codes and the mask {network.mask_id}"
+    if hasattr(network, "context"):
+        return "reads prompts", codes
+    return "reads classes", codes, f"knows {network.config.num_classes} classes"

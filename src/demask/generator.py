@@ -24,6 +24,7 @@ from demask.preset_file import PresetFile
 from demask.sampling.decode import Sampler, decode, last
 from demask.sampling.edit import Canvas, blank
 from demask.settings import Settings
+from demask.tokenizer.blur import Latents, blurred
 from demask.types import Condition, DecodeState, Grid, Predict, Tokenizer, Transformer
 
 
@@ -289,6 +290,8 @@ class Generator:
             unconditional=lambda: self.reference(settings),
             smoothed=self.smoothed,
             weaker=lambda: cast(Transformer, self.companions.get("weaker")).predict,
+            blurred=lambda: partial(blurred, cast(Latents, self.tokenizer)),
+            attended=lambda: getattr(self.transformer, "attended", None),
             together=not self.low_memory,
         )
         return parse_guidance(settings.guidance_method, predict, scale, means)

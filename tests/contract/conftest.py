@@ -12,9 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from demask.guidance import GUIDANCES, ClassifierFree, Constant, SelfGuidance
+from demask.guidance import (
+    GUIDANCES,
+    AutoGuidance,
+    ClassifierFree,
+    Constant,
+    SelfGuidance,
+    Spatial,
+)
 from demask.sampling.edit import Canvas, keep
-from demask.types import Condition, Predict, Prediction, Step
+from demask.types import Condition, Grid, Predict, Prediction, Step
 
 GRID = (4, 4)
 CODES = 6
@@ -84,9 +91,18 @@ def guide(toy: Toy) -> Guide:
     def smoothed(features: Tensor, condition: Condition, step: Step) -> Tensor:
         return (features.mean(1, keepdim=True)[..., None] * toy.head_DV).sum(-2).expand(-1, 16, -1)
 
+    def weaker(ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
+        prediction = toy(ids_BL, condition, step)
+        return Prediction(prediction.logits_BLV.roll(1, -1) / 2)
+
+    def blurred(ids_BL: Tensor, grid: Grid, sigma: float) -> Tensor:
+        return torch.where(ids_BL < CODES, (ids_BL + ids_BL.roll(1, -1)) % CODES, ids_BL)
+
     make: dict[str, Callable[[Predict, float], Predict]] = {
         "classifier_free": lambda predict, s: ClassifierFree(predict, nothing, Constant(s)),
     }
     make["self_guidance"] = lambda predict, s: SelfGuidance(predict, Constant(s), smoothed)
+    make["spatial"] = lambda predict, s: Spatial(predict, Constant(s), blurred)
+    make["autoguidance"] = lambda predict, s: AutoGuidance(predict, Constant(s), weaker)
     assert make.keys() == GUIDANCES.keys()
     return lambda name, predict, scale: make[name](predict, scale)

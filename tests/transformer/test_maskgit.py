@@ -151,3 +151,18 @@ def test_starts_small() -> None:
     assert float(net.transformer_layers[0].attention.query.bias.abs().max()) == 0
     assert net.mlm_layer.to_logits.weight is not None
     assert float(net.mlm_layer.to_logits.weight.abs().max()) <= 0.04
+
+
+def test_attention_is_told_beside_the_same_prediction() -> None:
+    net = model()
+    ids_BL, class_ids_B = batch(net)
+    condition, step = Condition({"class_ids": class_ids_B}), Step(0, 1, net.grid, torch.ones(2))
+    told, attention_BL = net.attended(ids_BL, condition, step)
+    assert torch.equal(told.logits_BLV, net.predict(ids_BL, condition, step).logits_BLV)
+    *_, before_BSD, _ = net.states(net.tokens(ids_BL, class_ids_B))
+    attention = net.blocks[-1].attention
+    q, k = (attention.split(f(before_BSD)) for f in (attention.query, attention.key))
+    each = torch.eye(7, dtype=q.dtype).expand(2, 2, 7, 7)
+    weight_BHSS = torch.nn.functional.scaled_dot_product_attention(q, k, each)
+    expected_BL = weight_BHSS.mean((1, 2))[:, 1:]  # the class token is no part of the picture
+    torch.testing.assert_close(attention_BL, expected_BL / expected_BL.mean(-1, keepdim=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from demask.transformer.layers import Attention, rotary_2d, rotate
+from demask.transformer.layers import Attention, received, rotary_2d, rotate
 from demask.transformer.modern_maskgit import ModernMaskGITConfig
 from demask.types import Condition, Step
 from tiny import tiny_transformer
@@ -88,3 +88,37 @@ def test_extra_values_change_values_alone() -> None:
 def test_a_width_that_heads_do_not_divide_is_refused() -> None:
     with pytest.raises(ValueError, match="width 30"):
         ModernMaskGITConfig(codebook_size=4, num_classes=1, width=30, heads=4)
+
+
+@torch.no_grad()
+def test_attention_is_told_beside_the_same_prediction() -> None:
+    model = tiny_transformer()
+    ids_BL = torch.randint(0, 16, (2, 16), generator=torch.Generator().manual_seed(0))
+    condition = Condition({"class_ids": torch.tensor([0, 3])})
+    looked = Step(0, 4, (4, 4), torch.ones(2))
+    told, attention_BL = model.attended(ids_BL, condition, looked)
+    plain = model.predict(ids_BL, condition, looked)
+    assert torch.equal(told.logits_BLV, plain.logits_BLV)
+    assert torch.equal(told.features, plain.features)
+    torch.testing.assert_close(attention_BL.mean(-1), torch.ones(2))
+    assert attention_BL.std() > 0.01
+
+
+def test_received_attention_is_the_column_sum_of_the_attention() -> None:
+    query_BHNK, key_BHNK = torch.randn(2, 3, 2, 5, 4, generator=torch.Generator().manual_seed(0))
+    each_BHNN = torch.eye(5).expand(3, 2, 5, 5)
+    weight_BHNN = torch.nn.functional.scaled_dot_product_attention(query_BHNK, key_BHNK, each_BHNN)
+    expected_BN = weight_BHNN.mean(1).sum(1)
+    torch.testing.assert_close(received(query_BHNK, key_BHNK), expected_BN)
+
+
+@torch.no_grad()
+def test_the_attention_is_that_of_the_last_block() -> None:
+    """Of the layer's own inputs, caught where the last block attends."""
+    model, seen = tiny_transformer(), []
+    layer = model.blocks[-1].attention
+    layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+    ids_BL = torch.randint(0, 16, (2, 16), generator=torch.Generator().manual_seed(1))
+    told = Condition({"class_ids": torch.tensor([1, 2])})
+    attention_BL = model.attended(ids_BL, told, step((4, 4)))[1]
+    assert torch.equal(attention_BL, layer.received(*seen[0][:2]))

@@ -1,9 +1,11 @@
 """Guidances: each wraps a `Predict` and is one, ``reference + s * (conditional - reference)``."""
 
+from demask.guidance.autoguidance import AutoGuidance
 from demask.guidance.classifier_free import ClassifierFree
-from demask.guidance.guidance import Guidance, Means, Smoothed
+from demask.guidance.guidance import Attended, Blurred, Guidance, Means, Smoothed
 from demask.guidance.scale import SCALES, Constant, Interval, PowerCosine, Ramp, Scale
 from demask.guidance.self_guidance import SelfGuidance
+from demask.guidance.spatial import Spatial
 from demask.registry import Table, build
 from demask.types import Predict
 
@@ -12,6 +14,8 @@ GUIDANCES: Table[type[Guidance]] = Table(
     {
         "classifier_free": ClassifierFree,
         "self_guidance": SelfGuidance,
+        "spatial": Spatial,
+        "autoguidance": AutoGuidance,
     },
 )
 
@@ -36,6 +40,9 @@ def parse_guidance(text: str, predict: Predict, scale: Scale, means: Means) -> G
 __all__ = [
     "GUIDANCES",
     "SCALES",
+    "Attended",
+    "AutoGuidance",
+    "Blurred",
     "ClassifierFree",
     "Constant",
     "Guidance",
@@ -46,5 +53,6 @@ __all__ = [
     "Scale",
     "SelfGuidance",
     "Smoothed",
+    "Spatial",
     "parse_guidance",
 ]

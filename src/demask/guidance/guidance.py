@@ -13,10 +13,21 @@ from typing import Any
 from torch import Tensor
 
 from demask.guidance.scale import Scale
-from demask.types import Condition, Predict, Prediction, Step
+from demask.types import Condition, Grid, Predict, Prediction, Step
 
 Smoothed = Callable[[Tensor, Condition, Step], Tensor]
 """``(features, condition, step) -> logits_BLV``: self-guidance's second pass."""
+
+Blurred = Callable[[Tensor, Grid, float], Tensor]
+"""``(ids_BL, grid, sigma) -> ids_BL``: the visible tokens of a blurred picture."""
+
+Attended = Callable[[Tensor, Condition, Step], tuple[Prediction, Tensor]]
+"""A `Predict` that also says how much attention each token received (B, L), 1 on average."""
+
+
+def no_blur() -> Blurred:
+    """Raise a ValueError: there is no tokenizer."""
+    raise ValueError("there is no tokenizer whose tokens could be blurred")
 
 
 @dataclass(frozen=True)
@@ -30,12 +41,16 @@ class Means:
         unconditional: the condition that stands for none, or a negative prompt.
         smoothed: the second pass of the model's self-guidance module.
         weaker: a weaker model of the same tokens.
+        blurred: blurs tokens.
+        attended: the model's prediction with its attention; None where it does not tell.
         together: two passes may be made as one batch; False halves the memory.
     """
 
     unconditional: Callable[[], Condition]
     smoothed: Callable[[], Smoothed]
     weaker: Callable[[], Predict]
+    blurred: Callable[[], Blurred] = no_blur
+    attended: Callable[[], Attended | None] = lambda: None
     together: bool = True
 
 

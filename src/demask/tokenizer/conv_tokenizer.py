@@ -114,6 +114,14 @@ class ConvTokenizer(nn.Module):
         values_BCHW = self.quantizer.values(ids_BHW).to(next(self.parameters()).dtype)
         return ((self.decoder(values_BCHW) + 1) / 2).clamp(0, 1)
 
+    def latents(self, ids_BHW: Tensor) -> Tensor:
+        """Ids -> the quantised latents (B, C, H, W) that they stand for."""
+        return self.quantizer.values(ids_BHW)
+
+    def nearest(self, latents_BCHW: Tensor) -> Tensor:
+        """Latents like those of `latents` -> the nearest ids (B, H, W)."""
+        return self.quantizer.nearest(latents_BCHW)
+
     @property
     def last_layer(self) -> Tensor:
         """The weight whose gradients balance an adversarial loss (arXiv 2012.09841, eq. 7)."""

@@ -48,6 +48,13 @@ class FiniteScalarQuantizer(nn.Module):
         digits_BCHW = self.bound(latent_BCHW).round().long() + (self.levels // 2)[:, None, None]
         return (digits_BCHW * self.strides[:, None, None]).sum(1)
 
+    def nearest(self, values_BCHW: Tensor) -> Tensor:
+        """Values in [-1, 1], whole or in between -> the ids (B, H, W) of the nearest levels."""
+        levels_C11, half_C11 = self.levels[:, None, None], (self.levels // 2)[:, None, None]
+        digits_BCHW = (values_BCHW * half_C11).round().long() + half_C11
+        digits_BCHW = digits_BCHW.clamp_min(0).minimum(levels_C11 - 1)
+        return (digits_BCHW * self.strides[:, None, None]).sum(1)
+
     def values(self, ids_BHW: Tensor) -> Tensor:
         """Ids (B, H, W) -> the quantised latents (B, C, H, W) that they stand for."""
         levels_C11, strides_C11 = self.levels[:, None, None], self.strides[:, None, None]

@@ -247,3 +247,11 @@ class VQModel(nn.Module):
         """Ids (B, H, W) -> pictures (B, 3, h, w) in [0, 1]."""
         codes_BDHW = self.quantize.values(ids_BHW).to(self.dtype)
         return self.decoder(self.post_quant_conv(codes_BDHW)).clamp(0, 1)
+
+    def latents(self, ids_BHW: Tensor) -> Tensor:
+        """Ids -> the codes (B, D, H, W) that they stand for."""
+        return self.quantize.values(ids_BHW)
+
+    def nearest(self, latents_BDHW: Tensor) -> Tensor:
+        """Latents like those of `latents` -> the nearest ids (B, H, W)."""
+        return self.quantize.ids(latents_BDHW.to(self.quantize.embedding.weight))

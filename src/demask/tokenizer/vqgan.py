@@ -132,3 +132,11 @@ class VQGAN(nn.Module):
     def decode(self, ids_BHW: Tensor) -> Tensor:
         """Ids (B, H, W) -> pictures (B, 3, h, w) in [0, 1]."""
         return self.decoder(self.quantize.values(ids_BHW)).clamp(0, 1)
+
+    def latents(self, ids_BHW: Tensor) -> Tensor:
+        """Ids -> the codes (B, D, H, W) that they stand for."""
+        return self.quantize.values(ids_BHW)
+
+    def nearest(self, latents_BDHW: Tensor) -> Tensor:
+        """Latents like those of `latents` -> the nearest ids (B, H, W)."""
+        return self.quantize.ids(latents_BDHW.to(self.quantize.embedding.weight))

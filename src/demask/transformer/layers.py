@@ -53,10 +53,27 @@ class Attention(nn.Module):
         q, k, v = self.qkv(x_BND).chunk(3, dim=-1)
         if extra_value_BND is not None:
             v = v + F.linear(extra_value_BND, self.qkv.weight.chunk(3)[2])
-        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
-        q, k = rotate(self.query_norm(q), rotary), rotate(self.key_norm(k), rotary)
+        q, k = self.placed(q, k, rotary)
+        v = v.unflatten(-1, (self.heads, -1)).transpose(1, 2)
         mixed = F.scaled_dot_product_attention(q, k, v)
         return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def placed(self, query_BND: Tensor, key_BND: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor]:
+        """The heads of queries and keys (B, H, N, K), normalised and turned."""
+        q, k = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (query_BND, key_BND))
+        return rotate(self.query_norm(q), rotary), rotate(self.key_norm(k), rotary)
+
+    def received(self, x_BND: Tensor, rotary: Tensor) -> Tensor:
+        """See `received`: (B, N)."""
+        query_BND, key_BND, _ = self.qkv(x_BND).chunk(3, dim=-1)
+        return received(*self.placed(query_BND, key_BND, rotary))
+
+
+def received(query_BHNK: Tensor, key_BHNK: Tensor) -> Tensor:
+    """How much attention each token gets from all, over the heads: (B, N), 1 on average."""
+    scale = query_BHNK.shape[-1] ** -0.5
+    weight_BHNN = (query_BHNK @ key_BHNK.transpose(-1, -2) * scale).softmax(-1)
+    return weight_BHNN.mean(1).sum(1)
 
 
 class GatedMLP(nn.Module):

@@ -9,6 +9,7 @@ H heads, C channels of a head, V vocabulary.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask.transformer.feature_selection import FeatureSelectionConfig
+from demask.transformer.layers import received
 from demask.types import Condition, Grid, Prediction, Step
 
 
@@ -282,6 +284,19 @@ class MaskGIT(nn.Module):
         """A `Predict`; the condition holds ``class_ids`` (B) in [0, num_classes)."""
         features_BSD = self.features(self.tokens(ids_BL, condition["class_ids"]))
         return Prediction(self.logits(features_BSD), features_BSD)
+
+    def attended(
+        self, ids_BL: Tensor, condition: Condition, step: Step
+    ) -> tuple[Prediction, Tensor]:
+        """As `predict`; and the attention that tokens receive in the last block (B, L), mean 1."""
+        tokens_BS = self.tokens(ids_BL, condition["class_ids"])
+        before_BSD, last_BSD = deque(self.states(tokens_BS), maxlen=2)
+        attention = self.blocks[-1].attention
+        query_BHSC, key_BHSC = (
+            attention.split(layer(before_BSD)) for layer in (attention.query, attention.key)
+        )
+        seen_BL = received(query_BHSC, key_BHSC)[:, 1:]
+        return Prediction(self.logits(last_BSD), last_BSD), seen_BL / seen_BL.mean(-1, keepdim=True)
 
     def feature_selection(self) -> FeatureSelectionConfig:
         """The sizes of a self-guidance module beside it."""

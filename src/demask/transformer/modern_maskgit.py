@@ -9,6 +9,7 @@ Shape legend: B batch, L tokens, V codebook, D width.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -79,6 +80,11 @@ class Block(nn.Module):
         thought_BLD = self.mlp(self.mlp_norm(x_BLD) * (1 + scale_m) + shift_m)
         return x_BLD + gate_m * F.dropout(thought_BLD, self.dropout, self.training)
 
+    def received(self, x_BLD: Tensor, shared_B6D: Tensor, rotary: Tensor) -> Tensor:
+        """How much attention each token gets (B, L), 1 on average."""
+        shift_a, scale_a = (shared_B6D + self.modulation)[:, :2, None].unbind(1)
+        return self.attention.received(self.attention_norm(x_BLD) * (1 + scale_a) + shift_a, rotary)
+
 
 class ModernMaskGIT(nn.Module):
     """Half-hidden ids + class -> logits; see `ModernMaskGITConfig`."""
@@ -137,20 +143,38 @@ class ModernMaskGIT(nn.Module):
         ``extra_values`` are second inputs (B, L, D) of the blocks' values.
         """
         x_BLD = self.embed(ids_BL)
-        shared_B6D = self.modulate(F.silu(self.embed_class(class_ids_B)))
-        shared_B6D = shared_B6D.unflatten(-1, (6, -1))
-        head_width = self.config.width // self.config.heads
-        rotary = rotary_2d(grid, head_width, ids_BL.device)
+        shared_B6D, rotary = self.surroundings(class_ids_B, grid)
         yield x_BLD
         for index, block in enumerate(self.blocks):
             extra_BLD = None if extra_values is None else extra_values[index]
             x_BLD = block(x_BLD, shared_B6D, rotary, extra_BLD)
             yield x_BLD
 
+    def surroundings(self, class_ids_B: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+        """What every block is told: the class (B, 6, D), and the rotary positions."""
+        shared_B6D = self.modulate(F.silu(self.embed_class(class_ids_B))).unflatten(-1, (6, -1))
+        head_width = self.config.width // self.config.heads
+        return shared_B6D, rotary_2d(grid, head_width, class_ids_B.device)
+
     def predict(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
         """A `Predict`; the condition holds ``class_ids`` (B), ``null_class`` for no class."""
         features_BLD = self.features(ids_BL, condition["class_ids"], step.grid)
         return Prediction(self.head(self.norm(features_BLD)), features_BLD)
+
+    def attended(
+        self, ids_BL: Tensor, condition: Condition, step: Step
+    ) -> tuple[Prediction, Tensor]:
+        """As `predict`; and how much attention each token gets in the last block.
+
+        Returns:
+            The prediction, and the attention that tokens receive (B, L), 1 on average.
+        """
+        class_ids_B = condition["class_ids"]
+        before_BLD, last_BLD = deque(self.states(ids_BL, class_ids_B, step.grid), maxlen=2)
+        block = self.blocks[-1]
+        assert isinstance(block, Block)
+        attention_BL = block.received(before_BLD, *self.surroundings(class_ids_B, step.grid))
+        return Prediction(self.head(self.norm(last_BLD)), last_BLD), attention_BL
 
     def unconditional(self) -> Condition:
         """The condition of one picture of any class, as class dropout trained it."""

@@ -1,0 +1,43 @@
+"""Autoguidance: away from what a weaker model of the same tokens would paint.
+
+Shape legend: B batch, L tokens, V codebook.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from demask.guidance.guidance import Guidance, Means
+from demask.guidance.scale import Scale
+from demask.types import Condition, Predict, Prediction, Step
+
+
+@dataclass(frozen=True)
+class AutoGuidance(Guidance):
+    """l_w + s (l - l_w), where l_w is a worse model's prediction (arXiv 2406.02507, section 3).
+
+    Both are told the same, so variety is not traded for the condition: what changes is what the
+    better model knows better.
+
+    Attributes:
+        predict: the model.
+        scale: s in each step.
+        weaker: an earlier checkpoint, or a smaller model.
+    """
+
+    predict: Predict
+    scale: Scale
+    weaker: Predict
+
+    def passes(self, ids_BL: Tensor, condition: Condition, step: Step) -> tuple[Prediction, Tensor]:
+        """The model's prediction, and the weaker one's."""
+        conditional = self.predict(ids_BL, condition, step)
+        return conditional, self.weaker(ids_BL, condition, step).logits_BLV
+
+    @classmethod
+    def given(cls, means: Means) -> dict[str, Any]:
+        """The weaker model."""
+        return {"weaker": means.weaker()}

@@ -1,0 +1,73 @@
+"""Spatial guidance: away from what the model would paint on from a blurred picture.
+
+Shape legend: B batch, L tokens, V codebook.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from demask.guidance.guidance import Attended, Blurred, Guidance, Means
+from demask.guidance.scale import Scale
+from demask.types import Condition, Predict, Prediction, Step
+
+
+@dataclass(frozen=True)
+class Spatial(Guidance):
+    """l_b + s (l - l_b), where l_b is the model's prediction on blurred tokens.
+
+    Self-attention guidance (SAG, arXiv 2210.00939, section 4.2) on tokens: the visible ones are
+    blurred as latents and quantised again, where the model attends to them most. The paper counts
+    l_b + (1 + w) (l - l_b): s = 1 + w.
+
+    A picture whose tokens are all hidden, or all stay what they are, is its own reference; a batch
+    of such pictures costs no second pass.
+
+    Attributes:
+        predict: the model.
+        scale: s in each step.
+        blurred: blurs tokens.
+        attended: the model's prediction and what it attends to; None blurs everywhere.
+        sigma: of the Gaussian, in tokens.
+        threshold: blur where the received attention is above so many times its mean (the paper's
+            psi); None blurs everywhere.
+
+    Raises:
+        ValueError: sigma is not positive.
+    """
+
+    predict: Predict
+    scale: Scale
+    blurred: Blurred
+    attended: Attended | None = None
+    sigma: float = 1.0
+    threshold: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.sigma > 0:
+            raise ValueError(f"sigma is above 0, not {self.sigma}")
+
+    def passes(self, ids_BL: Tensor, condition: Condition, step: Step) -> tuple[Prediction, Tensor]:
+        """The model's prediction, and that on blurred tokens."""
+        blurred_BL = self.blurred(ids_BL, step.grid, self.sigma)
+        if self.attended is None or self.threshold is None:
+            conditional = self.predict(ids_BL, condition, step)
+        else:
+            conditional, attention_BL = self.attended(ids_BL, condition, step)
+            blurred_BL = torch.where(attention_BL > self.threshold, blurred_BL, ids_BL)
+        changed_B = (blurred_BL != ids_BL).any(-1)
+        if not changed_B.any():
+            return conditional, conditional.logits_BLV
+        reference_BLV = self.predict(blurred_BL, condition, step).logits_BLV
+        # its own reference whoever its batch mates are
+        changed_B11 = changed_B[:, None, None]
+        return conditional, torch.where(changed_B11, reference_BLV, conditional.logits_BLV)
+
+    @classmethod
+    def given(cls, means: Means) -> dict[str, Any]:
+        """The tokenizer's blur, and the model's attention if it tells."""
+        return {"blurred": means.blurred(), "attended": means.attended()}
