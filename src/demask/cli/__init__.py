@@ -7,12 +7,15 @@ import click
 from demask import __version__
 from demask.cli.command import Group
 from demask.cli.convert import convert
+from demask.cli.evaluate import evaluate
 from demask.cli.generate import generate
 from demask.cli.inpaint import inpaint
 from demask.cli.models import models
 from demask.cli.outpaint import outpaint
 from demask.cli.reconstruct import reconstruct
+from demask.cli.sweep import sweep
 from demask.cli.train import train
+from demask.cli.tune import tune
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -23,7 +26,12 @@ def demask() -> None:
     """Masked generative transformers: paint pictures, repaint parts of them, train your own."""
 
 
-for command in (generate, inpaint, outpaint, reconstruct, models, train, convert):
+COMMANDS = (
+    *(generate, inpaint, outpaint, reconstruct),
+    *(evaluate, sweep, tune),
+    *(models, train, convert),
+)
+for command in COMMANDS:
     demask.add_command(command)
 
 

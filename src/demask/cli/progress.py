@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,13 +16,13 @@ T = TypeVar("T")
 class Bar:
     """Counts pictures; a batch on its way counts by the part of its steps that is done."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, doing: str = "painting") -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         console = Console(stderr=True)
         self.display = Progress(
-            TextColumn("painting"),
+            TextColumn(doing),
             BarColumn(),
             TextColumn("{task.completed:.0f} of {task.total:.0f} pictures"),
             TimeRemainingColumn(),
@@ -30,7 +30,7 @@ class Bar:
             disable=not console.is_terminal,
             transient=True,
         )
-        self.task = self.display.add_task("painting", total=total)
+        self.task = self.display.add_task(doing, total=total)
         self.done = 0
         self.shown = 0.0
 
@@ -57,3 +57,11 @@ def painting(total: int) -> Iterator[Bar]:
     bar = Bar(total)
     with bar.display:
         yield bar
+
+
+@contextmanager
+def counting(doing: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar for something else that is done to pictures; call it with how many are done."""
+    bar = Bar(total, doing)
+    with bar.display:
+        yield bar.show

@@ -100,11 +100,27 @@ def shipped(name: str, weights: str, device: str) -> Extractor:
     return ClassifierExtractor(label, path, device)
 
 
+def inception(weights: str, *, device: str = "cpu") -> Extractor:
+    """Inception v3 from the public file ``pt_inception-2015-12-05-6726825d.pth``."""
+    from demask.evaluation.inception import Inception
+
+    return Inception(Path(weights).expanduser(), device)
+
+
+def clip(folder: str, *, device: str = "cpu") -> Extractor:
+    """CLIP from a folder in the layout of Hugging Face."""
+    from demask.evaluation.clip import Clip
+
+    return Clip(Path(folder).expanduser(), device)
+
+
 EXTRACTORS: Table[Callable[..., Extractor]] = Table(
     "extractor",
     {
         "cifar10_conv": cifar10_conv,
         "cifar10_patches": cifar10_patches,
+        "inception": inception,
+        "clip": clip,
     },
 )
 

@@ -5,6 +5,7 @@ Shape legend: D width of the features, K classes, M choices of samples, N sample
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ from demask.evaluation.neighbours import (
 from demask.registry import Table
 
 RESAMPLES = 30
+POSITIVE, SHARE = (0.0, math.inf), (0.0, 1.0)
 NORMAL_95 = 1.96
 """Standard deviations around the mean that hold 95 % of a normal distribution."""
 
@@ -47,6 +49,7 @@ class Metric:
         best: ``lowest`` or ``highest``.
         needs: the fields of the samples' `Features` that must be there.
         compares: whether it looks at the reference.
+        limits: what no interval goes beyond.
     """
 
     title: str
@@ -56,6 +59,7 @@ class Metric:
     best: str
     needs: tuple[str, ...] = ()
     compares: bool = True
+    limits: tuple[float, float] = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,12 @@ METRICS: Table[Metric] = Table(
     "metric",
     {
         "frechet": Metric(
-            "Fréchet distance", "FID", of_features(frechet), lambda width: width + 1, "lowest"
+            "Fréchet distance",
+            "FID",
+            of_features(frechet),
+            lambda width: width + 1,
+            "lowest",
+            limits=POSITIVE,
         ),
         "kid": Metric(
             "kernel distance", "KID", of_features(kernel_distance), lambda _: 4, "lowest"
@@ -117,16 +126,31 @@ METRICS: Table[Metric] = Table(
             compares=False,
         ),
         "precision": Metric(
-            "precision", "precision", of_features(precision), lambda _: PRECISION_K + 1, "highest"
+            "precision",
+            "precision",
+            of_features(precision),
+            lambda _: PRECISION_K + 1,
+            "highest",
+            limits=SHARE,
         ),
         "recall": Metric(
-            "recall", "recall", of_features(recall), lambda _: 2 * (PRECISION_K + 1), "highest"
+            "recall",
+            "recall",
+            of_features(recall),
+            lambda _: 2 * (PRECISION_K + 1),
+            "highest",
+            limits=SHARE,
         ),
         "density": Metric(
             "density", "density", of_features(density), lambda _: DENSITY_K + 1, "highest"
         ),
         "coverage": Metric(
-            "coverage", "coverage", of_features(coverage), lambda _: DENSITY_K + 1, "highest"
+            "coverage",
+            "coverage",
+            of_features(coverage),
+            lambda _: DENSITY_K + 1,
+            "highest",
+            limits=SHARE,
         ),
         "class_accuracy": Metric(
             "class accuracy",
@@ -136,6 +160,7 @@ METRICS: Table[Metric] = Table(
             "highest",
             ("logits_NK", "class_names", "labels_N"),
             compares=False,
+            limits=SHARE,
         ),
         "clip_score": Metric(
             "CLIP score",
@@ -248,15 +273,17 @@ def score(name: str, samples: Features, reference: Features, kept_MN: Tensor) ->
     """One number and its interval."""
     metric = METRICS[name]
     values_M = metric.compute(samples, reference, kept_MN)
-    value, half_width = float(values_M[0]), None
+    value, low, high = float(values_M[0]), None, None
     if len(values_M) > 1:
         half_width = NORMAL_95 * float(values_M[1:].std())
+        low = max(value - half_width, metric.limits[0])
+        high = min(value + half_width, metric.limits[1])
     by_inception = samples.extractor.partition(":")[0] == "inception"
     return Score(
         f"{metric.inception if by_inception else metric.title}, {samples.extractor}",
         value,
-        None if half_width is None else value - half_width,
-        None if half_width is None else value + half_width,
+        low,
+        high,
         name,
         samples.extractor,
         metric.best,

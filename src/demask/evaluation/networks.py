@@ -62,7 +62,7 @@ def load_classifier(path: Path) -> Classifier:
 def _built(
     path: Path, described: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
 ) -> Classifier:
-    name = described.get("architecture")
+    name = str(described.get("architecture"))
     if name not in NETWORKS:
         raise ValueError(f"{path}: holds no measuring network; valid: {', '.join(NETWORKS)}")
     module, config = NETWORKS[name]

@@ -57,6 +57,10 @@ class ClassifierRecipe:
                 "one of the tables [classifier.small_conv] and [classifier.patch_mixer] says "
                 "what to train"
             )
+        if self.patch_mixer and self.patch_mixer.size != self.size:
+            raise ValueError(
+                f"patch_mixer is for {self.patch_mixer.size} pixels a side, size is {self.size}"
+            )
         if self.cutout > self.size:
             raise ValueError(f"a cutout of {self.cutout} pixels is larger than the picture")
         if not 0 <= self.shift < self.size:
@@ -77,7 +81,7 @@ class ClassifierTask(Task):
         held_out: other pictures, to measure on.
 
     Raises:
-        ValueError: the network's number of classes or size is not the data's.
+        ValueError: the network tells another number of classes apart.
     """
 
     main = "classifier"
@@ -93,16 +97,11 @@ class ClassifierTask(Task):
                 f"the network tells {config.num_classes} classes apart, the pictures have "
                 f"{len(self.class_names)}"
             )
-        if getattr(config, "size", recipe.size) != recipe.size:
-            raise ValueError(
-                f"the network's pictures have {config.size} pixels a side, not {recipe.size}"
-            )  # type: ignore[union-attr]
         self.pixels_NCHW, self.label_N = in_memory(pictures, recipe.size)
         self.held_out = in_memory(held_out, recipe.size)
         network = NETWORKS[recipe.architecture][0](config)
-        self.modules: dict[str, nn.Module] = {
-            "classifier": network.to(memory_format=torch.channels_last)
-        }
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.modules: dict[str, nn.Module] = {"classifier": network}
         self.phases = {"classify": Phase("classifier", recipe.optim)}
 
     def identity(self) -> str:

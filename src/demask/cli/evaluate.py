@@ -1,0 +1,218 @@
+"""`demask evaluate`: measure pictures against real ones."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from demask.cli.command import Command, Several
+from demask.cli.options import (
+    CLASS,
+    PRESET,
+    SETTINGS,
+    ModelChoice,
+    add,
+    check_device,
+    with_model,
+)
+from demask.cli.progress import counting
+
+if TYPE_CHECKING:
+    from demask.cli.measured import Samples
+    from demask.evaluation.extractors import Extractor
+    from demask.evaluation.metrics import Score
+
+SHIPPED = ("cifar10_conv", "cifar10_patches")
+
+PICTURES = [
+    click.option(
+        "--samples",
+        type=click.Path(path_type=Path),
+        help="The pictures to measure: an .npz file or a folder. Or let --model paint them.",
+    ),
+    click.option(
+        "--reference", metavar="PATH", required=True, help="Real ones: a folder, parquet or .npz."
+    ),
+]
+
+MEASURE = [
+    click.option(
+        "--extractor",
+        "extractors",
+        cls=Several,
+        metavar="NAME...",
+        default=SHIPPED,
+        show_default=" ".join(SHIPPED),
+        help="Whose features; also inception:weights=PATH and clip:folder=PATH.",
+    ),
+    click.option(
+        "--metric",
+        "metrics",
+        cls=Several,
+        metavar="NAME...",
+        help="frechet, kid, precision, ...; default: all that can be measured.",
+    ),
+    click.option(
+        "--resamples",
+        type=int,
+        default=30,
+        show_default=True,
+        help="Random halves for the intervals; 0: none.",
+    ),
+    click.option(
+        "--out", type=click.Path(path_type=Path, dir_okay=False), help="Also a report: a JSON file."
+    ),
+    click.option(
+        "--cache",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Where a reference's features are kept; default: ~/.cache/demask.",
+    ),
+]
+
+PAINT = [
+    click.option(
+        "-n",
+        "--num-images",
+        type=int,
+        metavar="N",
+        default=1000,
+        show_default=True,
+        help="How many the model paints.",
+    ),
+    click.option(
+        "--prompt",
+        "prompts",
+        cls=Several,
+        metavar="TEXT...",
+        help="What a model of prompts paints, in turn.",
+    ),
+    CLASS,
+    click.option("--batch-size", type=int, default=64, show_default=True, help="Painted together."),
+    click.option(
+        "--seed",
+        type=int,
+        default=0,
+        show_default=True,
+        help="Of the first picture painted, the next ones count on; and of the halves.",
+    ),
+]
+
+
+@click.command(cls=Command)
+@add(PICTURES, MEASURE, PAINT)
+@with_model
+@add(PRESET, SETTINGS)
+def evaluate(
+    samples: Path | None,
+    reference: str,
+    extractors: tuple[str, ...],
+    metrics: tuple[str, ...],
+    resamples: int,
+    out: Path | None,
+    cache: Path | None,
+    num_images: int,
+    prompts: tuple[str, ...],
+    classes: tuple[str, ...],
+    batch_size: int,
+    seed: int,
+    choice: ModelChoice,
+    **settings: Any,
+) -> None:
+    """Measure pictures, or a model's, against real ones.
+
+    Fréchet and kernel distance, precision, recall, density, coverage, class score and accuracy,
+    each with a 95 % interval and the name of the network whose features it is made of.
+    """
+    from demask.cli.measured import painted_samples, read_samples, see_reference, with_meaning
+    from demask.evaluation.extractors import load_extractor
+    from demask.evaluation.features import extract_all
+    from demask.evaluation.metrics import METRICS, measure
+
+    context = click.get_current_context()
+    check_one_source(context, samples)
+    check_device(choice.device)
+    for name in metrics:
+        METRICS[name]
+    networks = [load_extractor(name, choice.device or "cpu") for name in extractors]
+    if samples:
+        given = read_samples(samples)
+    else:
+        wanted = (prompts, classes, num_images, seed, batch_size)
+        given = painted_samples(choice, *wanted, settings)
+    with counting("looking at samples", given.count) as progress:
+        seen = extract_all(given.batches(), networks, progress)
+    seen = [with_meaning(f, n, given) for f, n in zip(seen, networks, strict=True)]
+    real, facts = see_reference(reference, seen[0].size, given.class_names, networks, cache)
+    scores = [
+        score
+        for mine, theirs in zip(seen, real, strict=True)
+        for score in measure(mine, theirs, metrics or None, seed, resamples)
+    ]
+    show(scores, given.count, facts["count"])
+    if out:
+        write_report(out, context, given, facts, networks, scores)
+
+
+def check_one_source(context: click.Context, samples: Path | None) -> None:
+    """Raise a ValueError unless there are samples or a model, and not both."""
+    painted = context.get_parameter_source("model") is not ParameterSource.DEFAULT
+    if painted and samples:
+        raise ValueError("--samples and --model both name pictures to measure; leave one out")
+    if not painted and not samples:
+        raise ValueError("no pictures to measure: name them with --samples, or a --model")
+
+
+def show(scores: list[Score], samples: int, reference: int) -> None:
+    """A table on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{samples} pictures against {reference} real ones", title_justify="left")
+    table.add_column("measured")
+    for title in ("value", "95 % interval"):
+        table.add_column(title, justify="right")
+    table.add_column("best")
+    for score in scores:
+        interval = "" if score.low is None else f"{score.low:.4g} to {score.high:.4g}"
+        table.add_row(score.name, f"{score.value:.4g}", interval, score.best)
+    Console().print(table)
+
+
+def write_report(
+    path: Path,
+    context: click.Context,
+    samples: Samples,
+    reference: dict[str, Any],
+    extractors: list[Extractor],
+    scores: list[Score],
+) -> None:
+    """A JSON file with the numbers and everything that is needed to measure them again."""
+    from demask import __version__
+    from demask.checkpoint.save import write_atomically
+
+    measuring = {"metrics", "resamples", "seed"}
+    options = {
+        name: value
+        for name, value in context.params.items()
+        if name in measuring
+        or context.get_parameter_source(name) not in (ParameterSource.DEFAULT, None)
+    }
+    report = {
+        "demask": __version__,
+        "options": options,
+        "samples": {"count": samples.count, **samples.facts},
+        "reference": reference,
+        "extractors": [{"name": e.name, "fingerprint": e.fingerprint} for e in extractors],
+        "scores": [asdict(score) for score in scores],
+    }
+    text = json.dumps(report, indent=2, default=str, ensure_ascii=False) + "\n"
+    write_atomically(path, lambda temporary: _write_text(temporary, text))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
