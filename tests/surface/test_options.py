@@ -36,6 +36,10 @@ COMMANDS = {
     "train masked": f"{RUN} --tokenizer",
     "train lora": "--model --recipe --data --held-out --out --set --strict",
     "convert": "source --kind --out",
+    "sweep": f"--recipe --set --only --reference --extractor --out --plot-only {MODEL}",
+    "tune": "--reference --extractor --budget --refine --search --metric --count --final-count"
+    " --finalists --seed --batch-size --save --default --presets --out"
+    f" {MODEL} {SAMPLING}",
 }
 
 
