@@ -33,7 +33,12 @@ from demask.sampling.select import ORDERS
 from demask.sampling.temperature import DECAYS
 from demask.settings import Settings
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
-from demask.training.commands import LoraTraining, MaskedTraining, TokenizerTraining
+from demask.training.commands import (
+    LoraTraining,
+    MaskedTraining,
+    SelfGuidanceTraining,
+    TokenizerTraining,
+)
 from demask.transformer.condition import micro_conditions
 from demask.transformer.modern_maskgit import ModernMaskGIT
 from tiny import tiny_meissonic, tiny_text_encoder, tiny_tokenizer, tiny_transformer
@@ -146,7 +151,12 @@ def test_the_commands_parse(words: list[str]) -> None:
         assert not given.get("prompts")
         assert not chosen.negative
     if "recipe" in given:
-        kinds = {"tokenizer": TokenizerTraining, "masked": MaskedTraining, "lora": LoraTraining}
+        kinds = {
+            "tokenizer": TokenizerTraining,
+            "masked": MaskedTraining,
+            "lora": LoraTraining,
+            "self-guidance": SelfGuidanceTraining,
+        }
         file = given["recipe"] and ROOT / given["recipe"]
         kind = kinds[context.info_name]
         recipe = read_recipe(kind, file, given["overrides"], given["data"], given["held_out"])
