@@ -23,6 +23,7 @@ KINDS = {
     "meissonic": "MaskedTraining",
     "lora": "LoraTraining",
     "self_guidance": "SelfGuidanceTraining",
+    "token_critic": "TokenCriticTraining",
 }
 STAGES = [ROOT / "meissonic" / f"stage{n}.toml" for n in (1, 2, 3, 4)]
 PIXELS = 16
