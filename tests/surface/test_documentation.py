@@ -23,6 +23,7 @@ from PIL import Image
 import demask
 from demask.cli import demask as program
 from demask.cli.train import read_recipe
+from demask.companions import Companions
 from demask.conditioning import Classes, Prompts
 from demask.generator import Generator
 from demask.guidance import GUIDANCES, SCALES
@@ -34,13 +35,16 @@ from demask.sampling.temperature import DECAYS
 from demask.settings import Settings
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
 from demask.training.commands import (
+    ClassifierTraining,
     LoraTraining,
     MaskedTraining,
     SelfGuidanceTraining,
+    TokenCriticTraining,
     TokenizerTraining,
 )
 from demask.transformer.condition import micro_conditions
 from demask.transformer.modern_maskgit import ModernMaskGIT
+from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
 from tiny import tiny_meissonic, tiny_text_encoder, tiny_tokenizer, tiny_transformer
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +59,14 @@ TABLES = (ORDERS, SCHEDULES, DECAYS, CORRECTIONS, SCALES, GUIDANCES)
 CLASS_MODELS = {"cifar10", "weights/maskgit-256"}
 TEXT_MODELS = {"emoji", "runs/words", "runs/meissonic/stage2", "weights/Meissonic"} | {
     "MeissonFlow/Meissonic"
+}
+TRAININGS = {
+    "tokenizer": TokenizerTraining,
+    "masked": MaskedTraining,
+    "lora": LoraTraining,
+    "classifier": ClassifierTraining,
+    "self-guidance": SelfGuidanceTraining,
+    "token-critic": TokenCriticTraining,
 }
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -92,13 +104,19 @@ def parsed(words: list[str]) -> click.Context:
 
 @pytest.fixture(scope="module")
 def ten_classes() -> Generator:
-    """The tiny model with the classes and the grid of the shipped one."""
+    """The tiny model with the classes and the grid of the shipped one, and networks beside it."""
     torch.manual_seed(2)
     config = replace(tiny_transformer().config, num_classes=len(CIFAR10), grid=(8, 8))
-    transformer = ModernMaskGIT(config).eval()
-    torch.nn.init.normal_(transformer.head.weight, std=0.5)
+    transformer, weaker = ModernMaskGIT(config).eval(), ModernMaskGIT(config).eval()
+    for model in (transformer, weaker):
+        torch.nn.init.normal_(model.head.weight, std=0.5)
+    critic = TokenCritic(TokenCriticConfig(15, len(CIFAR10), width=16, depth=1, heads=2)).eval()
     return Generator(
-        "cifar10", tiny_tokenizer(), transformer, Classes("cifar10", transformer, CIFAR10)
+        "cifar10",
+        tiny_tokenizer(),
+        transformer,
+        Classes("cifar10", transformer, CIFAR10),
+        companions=Companions(loaded={"weaker": weaker, "token_critic": critic}),
     )
 
 
@@ -151,14 +169,8 @@ def test_the_commands_parse(words: list[str]) -> None:
         assert not given.get("prompts")
         assert not chosen.negative
     if "recipe" in given:
-        kinds = {
-            "tokenizer": TokenizerTraining,
-            "masked": MaskedTraining,
-            "lora": LoraTraining,
-            "self-guidance": SelfGuidanceTraining,
-        }
         file = given["recipe"] and ROOT / given["recipe"]
-        kind = kinds[context.info_name]
+        kind = TRAININGS[context.info_name]
         recipe = read_recipe(kind, file, given["overrides"], given["data"], given["held_out"])
         assert recipe.data.pictures == given["data"]
 
