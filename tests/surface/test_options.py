@@ -13,10 +13,12 @@ from demask.settings import Settings
 
 MODEL = "--model --tokenizer --device --dtype --lora --companion --low-memory"
 SAMPLING = (
-    "--preset --steps --schedule --order --noise --noise-decay --temperature --temperature-decay --top-k --top-p"
-    " --guidance --guidance-schedule --guidance-method --correction --negative --width --height --micro"
+    "--preset --steps --schedule --order --noise --noise-decay --temperature --temperature-decay"
+    " --top-k --top-p --guidance --guidance-schedule --guidance-method --correction --negative"
+    " --width --height --micro"
 )
 RUN = "--recipe --data --held-out --out --set --init --strict"
+BESIDE = "--model --recipe --data --held-out --out --set --strict"
 
 COMMANDS = {
     "": "--version",
@@ -34,7 +36,10 @@ COMMANDS = {
     "train": "",
     "train tokenizer": RUN,
     "train masked": f"{RUN} --tokenizer",
-    "train lora": "--model --recipe --data --held-out --out --set --strict",
+    "train lora": BESIDE,
+    "train classifier": "--recipe --data --held-out --out --set --strict",
+    "train self-guidance": BESIDE,
+    "train token-critic": BESIDE,
     "convert": "source --kind --out",
     "sweep": f"--recipe --set --only --reference --extractor --out --plot-only {MODEL}",
     "tune": "--reference --extractor --budget --refine --search --metric --count --final-count"

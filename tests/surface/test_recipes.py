@@ -24,6 +24,7 @@ KINDS = {
     "lora": "LoraTraining",
     "self_guidance": "SelfGuidanceTraining",
     "token_critic": "TokenCriticTraining",
+    "classifier": "ClassifierTraining",
 }
 STAGES = [ROOT / "meissonic" / f"stage{n}.toml" for n in (1, 2, 3, 4)]
 PIXELS = 16
