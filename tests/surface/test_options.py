@@ -41,6 +41,10 @@ COMMANDS = {
     "train self-guidance": BESIDE,
     "train token-critic": BESIDE,
     "convert": "source --kind --out",
+    "figure": "",
+    "figure seeds": f"--variant --prompt --class -n --num-images --seed --out {MODEL}",
+    "figure one-step": "--data -n --num-images --first --hidden --guidance --method --seed --out"
+    f" {MODEL}",
     "sweep": f"--recipe --set --only --reference --extractor --out --plot-only {MODEL}",
     "tune": "--reference --extractor --budget --refine --search --metric --count --final-count"
     " --finalists --seed --batch-size --save --default --presets --out"

@@ -8,6 +8,7 @@ from demask import __version__
 from demask.cli.command import Group
 from demask.cli.convert import convert
 from demask.cli.evaluate import evaluate
+from demask.cli.figure import figure
 from demask.cli.generate import generate
 from demask.cli.inpaint import inpaint
 from demask.cli.models import models
@@ -28,7 +29,7 @@ def demask() -> None:
 
 COMMANDS = (
     *(generate, inpaint, outpaint, reconstruct),
-    *(evaluate, sweep, tune),
+    *(evaluate, sweep, tune, figure),
     *(models, train, convert),
 )
 for command in COMMANDS:

@@ -52,6 +52,11 @@ class Point:
         return fmean(result.seconds for result in self.results)
 
     @property
+    def cpu_seconds(self) -> float:
+        """Of all cores, for each picture; does not mind what else the machine does."""
+        return fmean(result.cpu_seconds for result in self.results)
+
+    @property
     def forwards(self) -> float:
         """For each picture."""
         return fmean(result.forwards for result in self.results)

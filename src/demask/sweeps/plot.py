@@ -108,11 +108,14 @@ def by_number(
 
 
 def by_cost(points: Sequence[Point], extractors: Sequence[str], quality: str) -> Figure:
-    """Quality against seconds and against forwards."""
+    """Quality against seconds, by the clock and of all cores, and against forwards."""
     axis: list[tuple[str, X]] = [
         ("milliseconds a picture", lambda p: 1000 * p.seconds),
+        ("CPU milliseconds a picture", lambda p: 1000 * p.cpu_seconds),
         ("forwards a picture", lambda p: p.forwards),
     ]
+    if any(r.facts.get("device", "cpu") != "cpu" for p in points for r in p.results):
+        del axis[1]
     figure, grid = panels(len(extractors), len(axis))
     for row, extractor in zip(grid, extractors, strict=True):
         for axes, (name, x) in zip(row, axis, strict=True):

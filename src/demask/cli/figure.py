@@ -1,0 +1,161 @@
+"""`demask figure`: pictures that show what a setting or a guidance does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from demask.cli.command import Command, Group, Several
+from demask.cli.options import CLASS, COUNT, ModelChoice, add, one_or_each, wishes, with_model
+
+if TYPE_CHECKING:
+    from demask.conditioning import Wish
+    from demask.data.pictures import Picture, Pictures
+    from demask.sweeps.gallery import Variant
+
+FILE = [
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path, dir_okay=False),
+        required=True,
+        help="The PNG to write.",
+    )
+]
+
+VARIANTS = [
+    click.option(
+        "--variant",
+        "variants",
+        cls=Several,
+        metavar="'NAME: SETTING=VALUE ...'...",
+        required=True,
+        help="A row each, such as 'twice as strong: guidance=4 steps=8'; or 'NAME: preset=NAME'.",
+    ),
+    click.option(
+        "--prompt", "prompts", cls=Several, metavar="TEXT...", help="Of a model of prompts."
+    ),
+    CLASS,
+]
+
+HIDE = [
+    click.option("--data", metavar="PATH", required=True, help="Pictures: a folder, parquet, ..."),
+    click.option("-n", "--num-images", type=int, default=8, show_default=True, help="How many."),
+    click.option("--first", type=int, default=0, show_default=True, help="Where to begin in them."),
+    click.option("--hidden", type=float, default=0.9, show_default=True, help="Tokens to hide."),
+    click.option("--guidance", type=float, default=2.0, show_default=True, help="The scale."),
+    click.option(
+        "--method",
+        "methods",
+        cls=Several,
+        metavar="NAME...",
+        default=("spatial", "self_guidance"),
+        show_default="spatial self_guidance",
+        help="Guidances to compare.",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of what is hidden."),
+]
+
+
+@click.group(cls=Group)
+def figure() -> None:
+    """Pictures that show what a setting or a guidance does."""
+
+
+@figure.command("seeds", cls=Command)
+@add(VARIANTS, COUNT, FILE)
+@with_model
+def seeds_figure(
+    variants: tuple[str, ...],
+    prompts: tuple[str, ...],
+    classes: tuple[str, ...],
+    num_images: int | None,
+    seeds: tuple[int, ...],
+    out: Path,
+    choice: ModelChoice,
+) -> None:
+    """The same seeds under several settings, a row each."""
+    rows = [read_variant(text) for text in variants]
+    generator = choice.load()
+    conditions = wishes(prompts, classes, generator)
+
+    from demask.bulk.folder import write_png
+    from demask.sweeps.gallery import same_seeds
+
+    write_png(out, same_seeds(generator, rows, conditions, num_images, one_or_each(seeds)))
+    click.echo(out)
+
+
+@figure.command("one-step", cls=Command)
+@add(HIDE, FILE)
+@with_model
+def one_step_figure(
+    data: str,
+    num_images: int,
+    first: int,
+    hidden: float,
+    guidance: float,
+    methods: tuple[str, ...],
+    seed: int,
+    out: Path,
+    choice: ModelChoice,
+) -> None:
+    """Pictures of which most tokens are hidden, guessed in one step."""
+    if num_images < 1:
+        raise ValueError(f"-n is at least 1, not {num_images}")
+    generator = choice.load()
+
+    from demask.bulk.folder import write_png
+    from demask.data import open_pictures
+    from demask.sweeps.gallery import one_step
+
+    pictures = open_pictures(data, class_names=generator.class_names or None)
+    chosen = in_turn(pictures, first, num_images)
+    told: list[Wish] = [
+        picture.label if generator.class_names else next(iter(picture.captions), None)
+        for picture in chosen
+    ]
+    images = [picture.image for picture in chosen]
+    write_png(out, one_step(generator, images, told, methods, guidance, hidden, seed))
+    click.echo(out)
+
+
+def in_turn(pictures: Pictures, first: int, count: int) -> list[Picture]:
+    """Some pictures, of each class in turn as far as there are any.
+
+    Raises:
+        ValueError: there is no picture where they should begin.
+    """
+    if not 0 <= first < len(pictures):
+        raise ValueError(f"--first is from 0 to {len(pictures) - 1}, not {first}")
+    found: list[Picture] = []
+    rest: list[Picture] = []
+    classes = max(len(pictures.class_names), 1)
+    for index in range(first, len(pictures)):
+        picture = pictures[index]
+        (found if picture.label == len(found) % classes else rest).append(picture)
+        if len(found) == count:
+            return found
+    return [*found, *rest][:count]
+
+
+def read_variant(text: str) -> Variant:
+    """A row from ``NAME: setting=value setting=value``; the settings may be missing.
+
+    Raises:
+        ValueError: no name, or a word that is no ``setting=value``.
+    """
+    from demask.config.parse import read_value
+    from demask.sweeps.gallery import Variant
+
+    name, _, written = text.partition(":")
+    if not name.strip():
+        raise ValueError(f"'{text}' should look like NAME: setting=value setting=value")
+    settings: dict[str, Any] = {}
+    for word in written.split():
+        setting, equals, value = word.partition("=")
+        if not equals:
+            raise ValueError(f"'{word}' in '{text}' should look like setting=value")
+        settings[setting] = read_value(value)
+    return Variant(name.strip(), settings)
