@@ -22,6 +22,7 @@ from PIL import Image
 
 import demask
 from demask.cli import demask as program
+from demask.cli.sweep import read_recipe as read_sweep
 from demask.cli.train import read_recipe
 from demask.companions import Companions
 from demask.conditioning import Classes, Prompts
@@ -53,7 +54,8 @@ METHODS = {page.stem for page in PAGES if page.parent.name == "methods"} - {"REA
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 NAMED = re.compile(
-    r"--(order|schedule|noise-decay|correction|guidance-schedule)[ =]([a-z][^\s`|)]*)"
+    r"--(order|schedule|(?:noise|temperature)-decay|correction|guidance-schedule)"
+    r"[ =]([a-z][^\s`|)]*)"
 )
 TABLES = (ORDERS, SCHEDULES, DECAYS, CORRECTIONS, SCALES, GUIDANCES)
 CLASS_MODELS = {"cifar10", "weights/maskgit-256"}
@@ -168,7 +170,9 @@ def test_the_commands_parse(words: list[str]) -> None:
     elif given.get("model") in CLASS_MODELS:
         assert not given.get("prompts")
         assert not chosen.negative
-    if "recipe" in given:
+    if context.info_name == "sweep":
+        assert read_sweep(ROOT / given["recipe"], given["overrides"]).only(given["only"])
+    elif "recipe" in given:
         file = given["recipe"] and ROOT / given["recipe"]
         kind = TRAININGS[context.info_name]
         recipe = read_recipe(kind, file, given["overrides"], given["data"], given["held_out"])
@@ -195,7 +199,9 @@ def test_the_variants_exist(page: Path) -> None:
         if option == "correction":
             chosen = Settings(corrections=(value,))
         else:
-            chosen = replace(Settings(noise=1.0), **{option.replace("-", "_"): value})
+            steps = value.count(",") + 1 if value.startswith("listed:") else 12
+            chosen = Settings(steps=steps, noise=1.0)
+            chosen = replace(chosen, **{option.replace("-", "_"): value})
         assert chosen.sampler
         assert chosen.scale
 
