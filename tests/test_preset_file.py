@@ -58,7 +58,7 @@ def test_names_are_words(name: str) -> None:
         ("default = 'a'", "unknown preset 'a': this model has none"),
         ("default = 'fst'\n[fast.settings]\nsteps = 4", "did you mean 'fast'"),
         ("[a.settings]\nstps = 4", "unknown setting 'stps'; did you mean 'steps'"),
-        ("[a.settings]\nsteps = '4'", "a.settings: steps = \"4\": "),
+        ("[a.settings]\nsteps = '4'", 'a.settings: steps = "4": '),
         ("[a.settings]\nsteps = 4\nnoise = 1\nnoise_decay = 'listed:1,1'", "for 4 steps"),
         ("[a]\nsetings = {}", "did you mean 'settings'"),
         ("a = 4", "must be a table"),

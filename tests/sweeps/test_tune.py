@@ -85,6 +85,7 @@ def test_the_search_finds_a_valley(count: int) -> None:
         search.tell(tried[-1].loss)
     assert tried[0].point == dict.fromkeys(dimensions, 5.0)
     assert min(t.loss for t in tried) < 0.75 * tried[0].loss
+    assert all(0.1 <= value <= 10 for t in tried for value in t.point.values())
     resumed = Search(dimensions, seed=0, tried=tried)
     assert resumed.ask() not in [t.point for t in tried]
 

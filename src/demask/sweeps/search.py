@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 FEW = 12  # dimensions in which a Gaussian process learns from tens of evaluations
+SPREAD = 0.15  # of the first points, as a part of each range
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class Tried:
 class Search:
     """Minimises something that is slow to evaluate and noisy.
 
-    Few numbers by a Gaussian process (expected improvement, after a handful of random points), many
-    by CMA-ES around the start.
+    Few numbers by a Gaussian process (expected improvement, after a handful of points around the
+    start: most of the ranges is bad, and evaluations are dear), many by CMA-ES around the start.
 
     Args:
         dimensions: the numbers.
@@ -41,7 +43,7 @@ class Search:
     ) -> None:
         import optuna
 
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.dimensions = dimensions
         self.ranges: dict[str, BaseDistribution] = {
             name: optuna.distributions.FloatDistribution(d.low, d.high, log=d.log)
@@ -55,8 +57,8 @@ class Search:
                     params=dict(one.point), distributions=self.ranges, value=one.loss
                 )
             )
-        if not tried:
-            self.study.enqueue_trial({name: d.start for name, d in dimensions.items()})
+        for point in openings(dimensions, seed)[len(tried) :]:
+            self.study.enqueue_trial(point)
         self._asked: Any = None
 
     def ask(self) -> dict[str, float]:
@@ -71,12 +73,35 @@ class Search:
         self.study.tell(self._asked, loss)
 
 
+def openings(dimensions: Mapping[str, Dimension], seed: int) -> list[dict[str, float]]:
+    """The first points to try: the start, and for a Gaussian process some around it."""
+    chance = random.Random(seed)
+    middle = {name: d.start for name, d in dimensions.items()}
+    if len(dimensions) > FEW:
+        return [middle]
+    around = [
+        {name: moved(d, chance.gauss(0, SPREAD)) for name, d in dimensions.items()}
+        for _ in range(len(dimensions) + 1)
+    ]
+    return [middle, *around]
+
+
+def moved(dimension: Dimension, by: float) -> float:
+    """The start, moved by a part of the range and kept inside it."""
+    low, high, start = dimension.low, dimension.high, dimension.start
+    if dimension.log:
+        start *= (high / low) ** by
+    else:
+        start += by * (high - low)
+    return min(max(start, low), high)
+
+
 def sampler(dimensions: Mapping[str, Dimension], seed: int) -> BaseSampler:
     """What suits the number of dimensions."""
     from optuna.samplers import CmaEsSampler, GPSampler
 
     if len(dimensions) <= FEW:
-        return GPSampler(seed=seed, n_startup_trials=len(dimensions) + 1)
+        return GPSampler(seed=seed, n_startup_trials=len(openings(dimensions, seed)))
     middle = {name: d.start for name, d in dimensions.items()}
     return CmaEsSampler(x0=middle, sigma0=0.3, seed=seed, n_startup_trials=1)
 

@@ -87,17 +87,17 @@ class Curves:
         """Numbers by name; they begin near the start's own curves, not at them."""
         start, found = self.start, dict[str, Dimension]()
         if "schedule" in self.parts:
-            found["schedule_power"] = around(number(start.schedule, "power", 2.0), 0.4, 6.0)
+            found["schedule_power"] = around(number(start.schedule, "power", 2.0), 0.7, 4.0)
         if "noise" in self.parts:
-            found["noise"] = around(4.5 if start.noise is None else start.noise, 0.3, 40.0)
-            found["noise_power"] = around(number(start.noise_decay, "power", 1.0), 0.25, 4.0)
+            found["noise"] = around(4.5 if start.noise is None else start.noise, 0.5, 30.0)
+            found["noise_power"] = around(number(start.noise_decay, "power", 1.0), 0.3, 3.0)
         if "temperature" in self.parts:
-            found["temperature"] = around(start.temperature, 0.5, 2.5)
+            found["temperature"] = around(start.temperature, 0.6, 1.8)
             end = number(start.temperature_decay, "line", 1.0)
-            found["temperature_end"] = around(end, 0.25, 2.0)
+            found["temperature_end"] = around(end, 0.4, 1.7)
         if "guidance" in self.parts:
-            found["guidance_extra"] = around(start.guidance - 1, 0.05, max(6.0, start.guidance))
-            found["guidance_power"] = around(1.0, 0.1, 4.0)
+            found["guidance_extra"] = around(start.guidance - 1, 0.1, max(5.0, 2 * start.guidance))
+            found["guidance_power"] = around(1.0, 0.15, 4.0)
         return found
 
     def settings(self, point: Mapping[str, float]) -> Settings:
