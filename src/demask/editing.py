@@ -240,7 +240,7 @@ def paint(
     ids_BHW = canvas.ids_BL.unflatten(1, canvas.grid).clone()
     given_BHW = canvas.given_BL.unflatten(1, canvas.grid).clone()
     predict, condition = generator.guided(job.settings), generator.job_condition(job)
-    sampler = job.settings.sampler
+    sampler = generator.sampler(job.settings)
     for rows, columns in windows(canvas.grid, job.grid):
         window = ids_BHW[:, rows, columns]
         part = edit.keep(window, given_BHW[:, rows, columns], canvas.mask_id)
