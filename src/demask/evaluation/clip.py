@@ -8,7 +8,8 @@ Shape legend: B batch, C channels, D width of the features, H W rows and columns
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from demask.evaluation.extractors import fingerprint
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 WEIGHTS = ("*.safetensors", "*.bin")
+BATCH = 250
+"""How many texts are read together."""
 
 
 class Clip:
@@ -37,16 +40,7 @@ class Clip:
     class_names: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
-        if not (folder / "config.json").is_file():
-            raise ValueError(f"{folder}: no CLIP, which is a folder with a config.json")
-        from transformers import CLIPModel, CLIPTokenizer
-
-        try:
-            self.model: Any = CLIPModel.from_pretrained(folder, local_files_only=True).eval()
-            self.tokenizer: Any = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-        except Exception as error:  # transformers raises what it likes
-            reason = (" ".join(str(error).split()) or type(error).__name__)[:160]
-            raise ValueError(f"{folder}: holds no CLIP that can be read ({reason})") from None
+        self.model, self.tokenizer = read(folder)
         self.device = torch.device(device)
         self.model.to(self.device)
         self.size: int = self.model.config.vision_config.image_size
@@ -68,20 +62,66 @@ class Clip:
     @torch.inference_mode()
     def texts(self, words: Sequence[str]) -> Tensor:
         """Features of words, (T, D); what is longer than the model reads is cut."""
-        known = dict.fromkeys(words)
-        read = self.tokenizer(list(known), padding=True, truncation=True, return_tensors="pt")
-        ids = {name: read[name].to(self.device) for name in ("input_ids", "attention_mask")}
-        pooled = self.model.text_model(**ids).pooler_output
-        text_TD = self.model.text_projection(pooled).float().cpu()
+        known = list(dict.fromkeys(words))
+        parts = [known[start : start + BATCH] for start in range(0, len(known), BATCH)]
+        text_TD = torch.cat([self.read_texts(part) for part in parts])
         row = {word: position for position, word in enumerate(known)}
         return text_TD[[row[word] for word in words]]
+
+    def read_texts(self, words: list[str]) -> Tensor:
+        """Features of words that are read together, (T, D)."""
+        length = self.model.config.text_config.max_position_embeddings
+        options = {"padding": True, "truncation": True, "max_length": length}
+        ids = self.tokenizer(words, return_tensors="pt", **options).to(self.device)
+        seen = self.model.text_model(ids["input_ids"], ids["attention_mask"])
+        return self.model.text_projection(seen.pooler_output).float().cpu()
+
+
+def read(folder: Path) -> tuple[Any, Any]:
+    """The model, in float32 whatever it is stored in, and the tokenizer of a folder.
+
+    Raises:
+        ValueError: no such folder, or no whole CLIP in it.
+    """
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder}: no CLIP, which is a folder with a config.json")
+    from transformers import CLIPModel, CLIPTokenizer
+
+    options = {"local_files_only": True}
+    try:
+        with silence():
+            model, found = CLIPModel.from_pretrained(folder, output_loading_info=True, **options)
+            tokenizer = CLIPTokenizer.from_pretrained(folder, **options)
+    except Exception as error:  # transformers raises what it likes
+        reason = (" ".join(str(error).split()) or type(error).__name__)[:160]
+        raise ValueError(f"{folder}: holds no CLIP that can be read ({reason})") from None
+    if missing := sorted(found["missing_keys"]):  # transformers would leave them random
+        count = f"{len(missing)} tensors, such as {missing[0]}"
+        raise ValueError(f"{folder}: holds no CLIP of pictures and words; it lacks {count}")
+    return model.float().eval(), tokenizer
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Transformers shows no bars and no warnings within."""
+    from transformers.utils import logging
+
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def centred(image_BCHW: Tensor, size: int) -> Tensor:
     """The shorter side resampled to ``size`` (bicubic), and the middle square of that."""
     height, width = image_BCHW.shape[-2:]
-    scale = size / min(height, width)
-    tall, wide = max(size, round(height * scale)), max(size, round(width * scale))
+    shorter = min(height, width)
+    tall, wide = height * size // shorter, width * size // shorter  # rounded down, as CLIP's are
     if (tall, wide) != (height, width):
         image_BCHW = F.interpolate(image_BCHW, (tall, wide), mode="bicubic", antialias=True)
     top, left = (tall - size) // 2, (wide - size) // 2
