@@ -12,6 +12,7 @@ from demask.preset_file import Named, PresetFile
 from demask.settings import Settings
 from demask.sweeps.bench import Bench
 from demask.sweeps.recipe import SweepRecipe
+from demask.sweeps.result import Value
 from demask.sweeps.sweep import Progress, best_point, loss, read_results, sweep
 
 RECIPE = {
@@ -62,6 +63,9 @@ def test_a_method_may_start_at_a_preset() -> None:
         ({"measure": {"count": 1}}, "at least 2 pictures"),
         ({"measure": {"seeds": []}}, "at least one first seed"),
         ({"measure": {"cuont": 1}}, "did you mean 'count'"),
+        ({"measure": {"metrics": ["fid"]}}, "unknown metric 'fid'"),
+        ({"final": {"by": "fid"}}, "unknown metric 'fid'"),
+        ({"measure": {"metrics": ["kid"]}}, "unknown metric of the final 'frechet'. Valid: kid"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(change: dict, message: str) -> None:
@@ -154,6 +158,17 @@ def test_of_some_metrics_more_is_better(bench: Bench) -> None:
     assert best.values[1].value == max(r.values[1].value for r in results)
     with pytest.raises(ValueError, match="'kid' was not measured; valid: frechet, recall"):
         best_point(results, "kid")
+
+
+def test_an_unbiased_distance_below_0_is_better_than_one_above(bench: Bench) -> None:
+    (found, *_) = sweep(bench, recipe(final=None, measure={"count": 9}), PresetFile({}))
+    numbers = [-0.002, 0.0, 0.001, 0.5]
+    results = [replace(found, values=(Value("kid", "a", v, v, v),)) for v in numbers]
+    losses = [loss(result, "kid") for result in results]
+    assert losses == sorted(losses)
+    assert len(set(losses)) == 4
+    nought = replace(found, values=(Value("frechet", "a", 0.0, 0.0, 0.0),))
+    assert loss(nought, "frechet") < loss(found, "frechet")
 
 
 def test_forwards_are_counted(bench: Bench) -> None:

@@ -130,7 +130,11 @@ def test_what_was_found_can_be_saved(bench: Bench, tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"budget": 0}, "budget is at least 1"), ({"refine": -1}, "refine is 0 or more")],
+    [
+        ({"budget": 0}, "budget is at least 1"),
+        ({"refine": -1}, "refine is 0 or more"),
+        ({"metric": "fid"}, "unknown metric 'fid'"),
+    ],
 )
 def test_a_budget_is_checked(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from demask.evaluation.metrics import METRICS
 from demask.preset_file import PresetFile, settings_from
 from demask.registry import unknown
 from demask.settings import Settings
@@ -38,6 +39,8 @@ class Measuring:
             raise ValueError(f"count is at least 2 pictures, not {self.count}")
         if not self.seeds:
             raise ValueError("seeds is a list of at least one first seed")
+        for metric in self.metrics:
+            METRICS[metric]
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,11 @@ class SweepRecipe:
     def __post_init__(self) -> None:
         if not self.methods:
             raise ValueError("a sweep needs at least one of [[methods]]")
+        if self.final is not None:
+            METRICS[self.final.by]
+            measured = self.measure.metrics
+            if measured and self.final.by not in measured:
+                raise ValueError(unknown("metric of the final", self.final.by, measured))
         self.rows(None)
 
     def rows(self, presets: PresetFile | None) -> list[Row]:

@@ -19,6 +19,7 @@ from demask.sweeps.result import Result, result_from, write_text
 from demask.sweeps.table import table
 
 RESULTS, TABLE = "results.json", "table.md"
+LEAST = 1e-9  # what stands for a distance of 0, which has no logarithm
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def best_point(results: Sequence[Result], metric: str) -> Result:
 def loss(result: Result, metric: str) -> float:
     """How bad a result is: the mean over extractors of the metric's logarithm, or of its negative.
 
-    A logarithm, so that no extractor counts more because its numbers are larger.
+    A logarithm, so that no extractor counts more because its numbers are larger. A metric that may
+    be below 0, as unbiased distances are, is taken as it is: all results are on one scale.
 
     Raises:
         ValueError: the metric was not measured.
@@ -104,9 +106,9 @@ def loss(result: Result, metric: str) -> float:
         )
     if METRICS[metric].best == "highest":
         return -fmean(values)
-    if min(values) <= 0:  # an unbiased distance may be below 0
+    if METRICS[metric].limits[0] < 0:
         return fmean(values)
-    return fmean(math.log(value) for value in values)
+    return fmean(math.log(max(value, LEAST)) for value in values)
 
 
 def write_results(folder: Path, results: Sequence[Result]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from demask.data.pictures import fingerprint
+from demask.evaluation.metrics import METRICS
 from demask.preset_file import Named, settings_from
 from demask.settings import Settings
 from demask.sweeps.bench import Bench
@@ -52,6 +53,7 @@ class Tuning:
     final_seed: int = 2_000_000
 
     def __post_init__(self) -> None:
+        METRICS[self.metric]
         for name in ("budget", "finalists"):
             if getattr(self, name) < 1:
                 raise ValueError(f"the {name} is at least 1, not {getattr(self, name)}")
