@@ -62,6 +62,10 @@ def test_names_are_words(name: str) -> None:
         ("[a.settings]\nsteps = 4\nnoise = 1\nnoise_decay = 'listed:1,1'", "for 4 steps"),
         ("[a]\nsetings = {}", "did you mean 'settings'"),
         ("a = 4", "must be a table"),
+        ("default = 4\n[a.settings]\nsteps = 4", "default is the name of a preset, not 4"),
+        ("[a]\nscores = 'frechet 3'", "a: scores is a list of texts, not frechet 3"),
+        ("[a]\nscores = [3]", "a: scores is a list of texts"),
+        ("[a.settings]\nsteps = 2020-01-01", 'a.settings: steps = "2020-01-01": '),
     ],
 )
 def test_a_broken_file_is_one_line(text: str, message: str, tmp_path: Path) -> None:

@@ -103,6 +103,8 @@ def read_presets(path: Path) -> PresetFile:
         raise ValueError(f"{path} is not TOML: {error}") from error
     default = tables.pop(DEFAULT, None)
     try:
+        if not isinstance(default, str | None):
+            raise ValueError(f"{DEFAULT} is the name of a preset, not {default}")
         return PresetFile({n: read_named(n, table) for n, table in tables.items()}, default)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -119,12 +121,15 @@ def read_named(name: str, table: Any) -> Named:
     for key in table:
         if key not in ("settings", "scores"):
             raise ValueError(f"{name}: {unknown('key', key, ['settings', 'scores'])}")
+    scores = table.get("scores", [])
+    if not isinstance(scores, list) or not all(isinstance(score, str) for score in scores):
+        raise ValueError(f"{name}: scores is a list of texts, not {scores}")
     try:
         settings = settings_from(table.get("settings", {}))
         _ = settings.sampler, settings.scale
     except ValueError as error:
         raise ValueError(f"{name}.settings: {error}") from error
-    return Named(settings, tuple(str(score) for score in table.get("scores", ())))
+    return Named(settings, tuple(scores))
 
 
 def settings_from(values: Mapping[str, Any]) -> Settings:
@@ -138,7 +143,7 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
     Settings().updated(**values)
     try:
         # JSON, since only there does pydantic take a list for a tuple and yet no "1" for 1
-        return TypeAdapter(Settings).validate_json(json.dumps(values), strict=True)
+        return TypeAdapter(Settings).validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         wrong = error.errors(include_url=False)[0]
         where = ".".join(map(str, wrong["loc"]))
