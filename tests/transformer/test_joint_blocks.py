@@ -8,15 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from demask.transformer.joint_attention import Sizes, rotary_axes, rotate
 from demask.transformer.joint_blocks import (
     Modulated,
     MultiModalBlock,
     SingleBlock,
-    Sizes,
     finite,
     modulate,
-    rotary_axes,
-    rotate,
 )
 
 TEXTS, GRID, AXES = 3, (3, 5), (2, 4, 6)

@@ -2,112 +2,25 @@
 
 Attributes carry the names of the public state dict.
 
-Shape legend: B batch, N sequence (text first, then image), T text, D width, H heads, K channels of
-a head.
+Shape legend: B batch, N sequence (text first, then image), T text, D width, M width of an MLP,
+R rows (the tokens of all pictures).
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from demask.types import Grid
+from demask.transformer.joint_attention import JointAttention, SelfAttention, Sizes
 
-THETA = 10_000.0
 FEW_ROWS = 1024
 """Up to so many tokens, joining two inputs in memory costs next to nothing."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Width and heads of a block."""
-
-    width: int
-    heads: int
-
-    @property
-    def head_width(self) -> int:
-        """K."""
-        return self.width // self.heads
-
-
-def rotary_axes(texts: int, grid: Grid, axes: tuple[int, int, int], like: Tensor) -> Tensor:
-    """Cosines and sines (2, N, K / 2) of positions on three axes, on the device of ``like``.
-
-    Text stands at (0, 0, 0), the image token of row r and column c at (0, r, c), whatever the
-    picture's size.
-    """
-    row, column = torch.meshgrid(
-        *(torch.arange(n, device=like.device) for n in grid), indexing="ij"
-    )
-    place_N3 = torch.stack([torch.zeros_like(row), row, column], dim=-1).flatten(0, 1)
-    place_N3 = torch.cat([place_N3.new_zeros(texts, 3), place_N3]).float()
-    angles = []
-    for axis, channels in enumerate(axes):
-        even = torch.arange(0, channels, 2, device=like.device)
-        angles.append(place_N3[:, axis, None] * THETA ** (-even / channels))
-    angle_NK = torch.cat(angles, dim=-1)
-    return torch.stack([angle_NK.cos(), angle_NK.sin()])
-
-
-def rotate(x_BNHK: Tensor, rotary: Tensor) -> Tensor:
-    """Turn channels 2k and 2k + 1 together by the angle of their position."""
-    pairs, (cos, sin) = x_BNHK.unflatten(-1, (-1, 2)), rotary[:, :, None]
-    if torch.is_grad_enabled():
-        even, odd = pairs.unbind(-1)
-        cos, sin = cos.to(even.dtype), sin.to(even.dtype)
-        return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
-    # as complex numbers it is a single pass over the memory
-    whole = pairs if pairs.dtype == torch.float64 else pairs.float()
-    turned = torch.view_as_real(torch.view_as_complex(whole) * torch.complex(cos, sin))
-    return turned.flatten(-2).to(x_BNHK.dtype)
 
 
 def finite(x: Tensor) -> Tensor:
     """In half precision, residual streams are cut to the finite range."""
     return x.clamp(-65504, 65504) if x.dtype == torch.float16 else x
-
-
-def attend(q_BNHK: Tensor, k_BNHK: Tensor, v_BNHK: Tensor, rotary: Tensor) -> Tensor:
-    """Attention with rotary positions, (B, N, D)."""
-    q, k = rotate(q_BNHK, rotary), rotate(k_BNHK, rotary)
-    q, k, v = (x_BNHK.transpose(1, 2) for x_BNHK in (q, k, v_BNHK))
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-
-
-def with_extra(v_BNHK: Tensor, to_v: nn.Module, extra_value_BND: Tensor | None) -> Tensor:
-    """Values of the sequence, with those of a second input of its image part added.
-
-    That is how self-guidance sends what it selected back into a layer (arXiv 2410.13136).
-
-    Args:
-        v_BNHK: text first, then image.
-        to_v: the value projection of the image.
-        extra_value_BND: as long as the image part; or None, which changes nothing.
-    """
-    if extra_value_BND is None:
-        return v_BNHK
-    added_BNHK = to_v(extra_value_BND).unflatten(-1, v_BNHK.shape[2:])
-    texts = v_BNHK.shape[1] - added_BNHK.shape[1]
-    return torch.cat([v_BNHK[:, :texts], v_BNHK[:, texts:] + added_BNHK], dim=1)
-
-
-class HeadNorm(nn.RMSNorm):
-    """RMS norm of each head's channels (queries and keys)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__(width, eps=1e-6)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Same shape in and out; in three passes over the data where torch would make five."""
-        if torch.is_grad_enabled() or x.dtype not in (torch.float32, torch.float64):
-            return super().forward(x)
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        inverse = length.square_().div_(x.shape[-1]).add_(1e-6).rsqrt_()
-        return (x * inverse).mul_(self.weight)
 
 
 class Modulated(nn.Module):
@@ -174,58 +87,6 @@ class FeedForward(nn.Module):
         return self.net[2](self.net[0](x_BND))
 
 
-class JointAttention(nn.Module):
-    """Both streams have weights of their own and attend to the whole sequence."""
-
-    to_q: nn.Module
-    to_k: nn.Module
-    to_v: nn.Module
-    add_q_proj: nn.Module
-    add_k_proj: nn.Module
-    add_v_proj: nn.Module
-    norm_q: nn.Module
-    norm_k: nn.Module
-    norm_added_q: nn.Module
-    norm_added_k: nn.Module
-
-    def __init__(self, sizes: Sizes) -> None:
-        super().__init__()
-        width, head = sizes.width, sizes.head_width
-        self.heads = sizes.heads
-        for name in ("to_q", "to_k", "to_v", "add_q_proj", "add_k_proj", "add_v_proj"):
-            setattr(self, name, nn.Linear(width, width))
-        for name in ("norm_q", "norm_k", "norm_added_q", "norm_added_k"):
-            setattr(self, name, HeadNorm(head))
-        self.to_out = nn.ModuleList([nn.Linear(width, width)])
-        self.to_add_out = nn.Linear(width, width)
-
-    def forward(
-        self,
-        text_BTD: Tensor,
-        image_BND: Tensor,
-        rotary: Tensor,
-        extra_value_BND: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """What text and image take up; see `with_extra` for ``extra_value_BND``."""
-        text = [f(text_BTD).unflatten(-1, (self.heads, -1)) for f in self._text]
-        image = [f(image_BND).unflatten(-1, (self.heads, -1)) for f in self._image]
-        q = torch.cat([self.norm_added_q(text[0]), self.norm_q(image[0])], dim=1)
-        k = torch.cat([self.norm_added_k(text[1]), self.norm_k(image[1])], dim=1)
-        v = torch.cat([text[2], image[2]], dim=1)
-        v = with_extra(v, self.to_v, extra_value_BND)
-        mixed_BND = attend(q, k, v, rotary)
-        texts = text_BTD.shape[1]
-        return self.to_add_out(mixed_BND[:, :texts]), self.to_out[0](mixed_BND[:, texts:])
-
-    @property
-    def _text(self) -> tuple[nn.Module, nn.Module, nn.Module]:
-        return self.add_q_proj, self.add_k_proj, self.add_v_proj
-
-    @property
-    def _image(self) -> tuple[nn.Module, nn.Module, nn.Module]:
-        return self.to_q, self.to_k, self.to_v
-
-
 class MultiModalBlock(nn.Module):
     """Joint attention, then an MLP on each stream."""
 
@@ -265,29 +126,6 @@ class MultiModalBlock(nn.Module):
         """The MLP's branch."""
         shift_B1D, scale_B1D, gate_B1D = modulation
         return join(x_BND, gate_B1D, mlp(modulate(x_BND, shift_B1D, scale_B1D)))
-
-
-class SelfAttention(nn.Module):
-    """Attention of the single blocks; their output projection is shared with the MLP."""
-
-    def __init__(self, sizes: Sizes) -> None:
-        super().__init__()
-        self.heads = sizes.heads
-        self.to_q = nn.Linear(sizes.width, sizes.width)
-        self.to_k = nn.Linear(sizes.width, sizes.width)
-        self.to_v = nn.Linear(sizes.width, sizes.width)
-        self.norm_q = HeadNorm(sizes.head_width)
-        self.norm_k = HeadNorm(sizes.head_width)
-
-    def forward(
-        self, x_BND: Tensor, rotary: Tensor, extra_value_BND: Tensor | None = None
-    ) -> Tensor:
-        """Same shape in and out; see `with_extra` for ``extra_value_BND``."""
-        q, k, v = (
-            f(x_BND).unflatten(-1, (self.heads, -1)) for f in (self.to_q, self.to_k, self.to_v)
-        )
-        v = with_extra(v, self.to_v, extra_value_BND)
-        return attend(self.norm_q(q), self.norm_k(k), v, rotary)
 
 
 class SingleBlock(nn.Module):

@@ -18,17 +18,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask.transformer.feature_selection import FeatureSelectionConfig
-from demask.transformer.joint_blocks import (
-    Modulated,
-    MultiModalBlock,
-    SingleBlock,
-    Sizes,
-    finite,
-    rotary_axes,
+from demask.transformer.joint_attention import Sizes, rotary_axes
+from demask.transformer.joint_blocks import Modulated, MultiModalBlock, SingleBlock, finite
+from demask.transformer.meissonic_layers import (
+    MLP,
+    SINUSOID,
+    Downsample,
+    Embed,
+    Head,
+    TimeTextEmbedding,
+    Upsample,
+    sinusoid,
 )
 from demask.types import Condition, Grid, Prediction, Step
 
-SINUSOID = 256
 MICRO = 5
 """Micro-conditions: width, height, crop top, crop left, preference score (section 2.3)."""
 
@@ -89,103 +92,6 @@ def check_even(grid: Grid, compress: bool) -> None:
         raise ValueError(f"a grid of {grid[0]}x{grid[1]} ids: feature compression needs even sides")
 
 
-def sinusoid(values: Tensor) -> Tensor:
-    """Numbers (...) -> (..., 256): cosines first, then sines, from 1 to 1/10,000 radians."""
-    half = SINUSOID // 2
-    speed = torch.exp(-math.log(10_000) * torch.arange(half, device=values.device) / half)
-    angle = values.float()[..., None] * speed
-    return torch.cat([angle.cos(), angle.sin()], dim=-1)
-
-
-class MLP(nn.Module):
-    """Linear, SiLU, linear."""
-
-    def __init__(self, width_in: int, width: int, bias: bool = True) -> None:
-        super().__init__()
-        self.linear_1 = nn.Linear(width_in, width, bias)
-        self.linear_2 = nn.Linear(width, width, bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., width_in) -> (..., width)."""
-        return self.linear_2(F.silu(self.linear_1(x)))
-
-
-class TimeTextEmbedding(nn.Module):
-    """Time and pooled condition, each through an MLP, added."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.timestep_embedder = MLP(SINUSOID, width)
-        self.text_embedder = MLP(width, width)
-
-    def forward(self, time_B: Tensor, pooled_BD: Tensor) -> Tensor:
-        """(B, D)."""
-        wave = sinusoid(1000 * time_B).to(pooled_BD.dtype)
-        return self.timestep_embedder(wave) + self.text_embedder(pooled_BD)
-
-
-class Embed(nn.Module):
-    """Ids -> vectors."""
-
-    def __init__(self, config: MeissonicConfig) -> None:
-        super().__init__()
-        embed_width = config.embed_width or config.width
-        self.embeddings = nn.Embedding(config.vocabulary, embed_width)
-        self.layer_norm = nn.RMSNorm(embed_width, eps=1e-6)
-        self.conv = nn.Conv2d(embed_width, config.width, 1, bias=False)
-
-    def forward(self, ids_BL: Tensor) -> Tensor:
-        """(B, L, D)."""
-        x_BLD = self.layer_norm(self.embeddings(ids_BL))
-        return F.linear(x_BLD, self.conv.weight[:, :, 0, 0])
-
-
-class Downsample(nn.Module):
-    """Feature compression: 2x2 ids become a token (section 2.2)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.RMSNorm(width, eps=1e-6)
-        self.conv = nn.Conv2d(width, width, 2, stride=2, bias=False)
-
-    def forward(self, x_BLD: Tensor, grid: Grid) -> Tensor:
-        """(B, L, D) -> (B, L / 4, D): the strided convolution as a matrix product."""
-        cells = self.norm(x_BLD).unflatten(1, (grid[0] // 2, 2, grid[1] // 2, 2))
-        patch_BNX = cells.transpose(2, 3).flatten(3).flatten(1, 2)
-        return F.linear(patch_BNX, self.conv.weight.permute(0, 2, 3, 1).flatten(1))
-
-
-class Upsample(nn.Module):
-    """Feature compression's way back: a token becomes 2x2 ids."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.RMSNorm(width, eps=1e-6)
-        self.conv = nn.ConvTranspose2d(width, width, 2, stride=2, bias=False)
-
-    def forward(self, x_BND: Tensor, grid: Grid) -> Tensor:
-        """(B, L / 4, D) -> (B, L, D): the transposed convolution as a matrix product."""
-        weight = self.conv.weight.permute(2, 3, 1, 0).flatten(0, 2)
-        patch_BNX = F.linear(self.norm(x_BND), weight)
-        cells = patch_BNX.unflatten(1, (grid[0] // 2, grid[1] // 2)).unflatten(3, (2, 2, -1))
-        return cells.transpose(2, 3).flatten(1, 4)
-
-
-class Head(nn.Module):
-    """Vectors -> logits over the codebook."""
-
-    def __init__(self, config: MeissonicConfig) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(config.width, config.width, 1, bias=False)
-        self.layer_norm = nn.RMSNorm(config.width, eps=1e-6)
-        self.conv2 = nn.Conv2d(config.width, config.codebook_size, 1, bias=False)
-
-    def forward(self, x_BLD: Tensor) -> Tensor:
-        """(B, L, V); its 1x1 convolutions are matrix products over the tokens."""
-        x_BLD = F.linear(x_BLD, self.conv1.weight[:, :, 0, 0])
-        return F.linear(self.layer_norm(x_BLD), self.conv2.weight[:, :, 0, 0])
-
-
 class Meissonic(nn.Module):
     """Half-hidden ids + text -> logits; see `MeissonicConfig`."""
 
@@ -196,7 +102,7 @@ class Meissonic(nn.Module):
         self.codebook_size, self.mask_id = config.codebook_size, config.vocabulary - 1
         self.grid = config.grid
         self.resizable, self.grid_multiple = True, 2 if config.compress else 1
-        self.embed = Embed(config)
+        self.embed = Embed(config.vocabulary, config.embed_width or width, width)
         self.time_text_embed = TimeTextEmbedding(width)
         micro_width = SINUSOID * MICRO
         self.cond_embed = MLP(config.pooled_width + micro_width, width, bias=False)
@@ -216,7 +122,7 @@ class Meissonic(nn.Module):
         if config.compress:
             self.down_block = nn.ModuleDict({"downsample": Downsample(width)})
             self.up_block = nn.ModuleDict({"upsample": Upsample(width)})
-        self.mlm_layer = Head(config)
+        self.mlm_layer = Head(width, config.codebook_size)
         self.reset()
 
     def reset(self) -> None:
