@@ -17,9 +17,9 @@ import demask
 from demask.cli import demask as program
 from demask.config import load_toml, override, parse
 from demask.data.transforms import to_tensor
+from demask.data.views import ModelViews
 from demask.generator import Generator
 from demask.training.commands import LoraTraining, train_lora
-from demask.training.train_lora import LoraViews
 from demask.types import Step
 from tiny import save_tiny, save_tiny_text, tiny_meissonic, tiny_tokenizer
 
@@ -172,10 +172,10 @@ def test_mistakes_are_one_line(model: str, concepts: Path, pictures: Path, tmp_p
 
 def test_pictures_are_cut_to_the_size_of_the_model() -> None:
     transformer, tokenizer = tiny_meissonic(), tiny_tokenizer()
-    assert LoraViews().of(transformer, tokenizer).sizes == ((16, 16),)
-    assert LoraViews(size=8).of(transformer, tokenizer).sizes == ((8, 8),)
+    assert ModelViews().of(transformer, tokenizer).sizes == ((16, 16),)
+    assert ModelViews(size=8).of(transformer, tokenizer).sizes == ((8, 8),)
     transformer.grid = (4, 2)
-    assert LoraViews(count=3).of(transformer, tokenizer).sizes == ((16, 8),)
+    assert ModelViews(count=3).of(transformer, tokenizer).sizes == ((16, 8),)
 
 
 def test_the_recipe_file_holds_the_defaults() -> None:

@@ -15,10 +15,10 @@ import demask
 from demask.checkpoint.load import read_metadata
 from demask.checkpoint.lora import base_fingerprint
 from demask.data.tokens import load_tokens
+from demask.data.views import ModelViews
 from demask.presets import load_parts
 from demask.training.commands import Source as Data
 from demask.training.commands import TokenCriticTraining, train_token_critic
-from demask.training.train_lora import LoraViews
 from demask.training.train_token_critic import (
     TokenCriticOptim,
     TokenCriticRecipe,
@@ -55,7 +55,7 @@ def pictures(tmp_path: Path) -> Path:
 
 def training(pictures: Path, **run: object) -> TokenCriticTraining:
     data = Data(pictures=str(pictures), held_out_fraction=0.3)
-    return TokenCriticTraining(RECIPE, LoraViews(), replace(RUN, **run), data)
+    return TokenCriticTraining(RECIPE, ModelViews(), replace(RUN, **run), data)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from PIL.Image import Image
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from demask import rng
 from demask.data.transforms import centre_box, random_view, to_tensor
+from demask.types import Tokenizer, Transformer
 
 
 @dataclass(frozen=True)
@@ -78,3 +79,19 @@ class Views:
     def facts(self) -> dict[str, object]:
         """What tells these views from others, without what is not used."""
         return {name: value for name, value in asdict(self).items() if value != ()}
+
+
+@dataclass(frozen=True)
+class ModelViews(Views):
+    """`Views` for what is trained beside a model: a size of 0 is that of the model's pictures."""
+
+    size: int = 0
+    count: int = 1
+    flip: bool = False
+
+    def of(self, transformer: Transformer, tokenizer: Tokenizer) -> Views:
+        """With the size that a model paints, where none is given."""
+        if self.size or self.buckets:
+            return self
+        height, width = (side * tokenizer.downsampling for side in transformer.grid)
+        return replace(self, size=width, buckets=() if height == width else ((height, width),))

@@ -18,13 +18,14 @@ from demask import rng
 from demask.checkpoint.load import load_model
 from demask.data import open_pictures
 from demask.data.pictures import Pictures, Subset
-from demask.data.tokens import TokenCache, Views, build_tokens
+from demask.data.tokens import TokenCache, build_tokens
+from demask.data.views import ModelViews, Views
 from demask.presets import load_parts
 from demask.training.loop import Run, Trainer, main_process_first
 from demask.training.start import start_from, with_its_words
 from demask.training.task import Task
 from demask.training.train_classifier import ClassifierRecipe, ClassifierTask
-from demask.training.train_lora import LoraRecipe, LoraRun, LoraTask, LoraViews
+from demask.training.train_lora import LoraRecipe, LoraRun, LoraTask
 from demask.training.train_masked import MaskedRecipe, MaskedTask
 from demask.training.train_self_guidance import (
     PromptSelfGuidanceTask,
@@ -138,7 +139,7 @@ class LoraTraining:
     """
 
     lora: LoraRecipe = field(default_factory=LoraRecipe)
-    views: LoraViews = field(default_factory=LoraViews)
+    views: ModelViews = field(default_factory=ModelViews)
     run: LoraRun = field(default_factory=LoraRun)
     data: Source = field(default_factory=Source)
 
@@ -164,7 +165,7 @@ class SelfGuidanceTraining:
     """
 
     self_guidance: SelfGuidanceRecipe = field(default_factory=SelfGuidanceRecipe)
-    views: LoraViews = field(default_factory=LoraViews)
+    views: ModelViews = field(default_factory=ModelViews)
     run: SelfGuidanceRun = field(default_factory=SelfGuidanceRun)
     data: Source = field(default_factory=Source)
 
@@ -181,7 +182,7 @@ class TokenCriticTraining:
     """
 
     token_critic: TokenCriticRecipe = field(default_factory=TokenCriticRecipe)
-    views: LoraViews = field(default_factory=LoraViews)
+    views: ModelViews = field(default_factory=ModelViews)
     run: TokenCriticRun = field(default_factory=TokenCriticRun)
     data: Source = field(default_factory=Source)
 
@@ -238,11 +239,7 @@ def train_masked(
     pixels = load_model(str(path), dtype=torch.float32).eval()
     pixels = pixels.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     pictures, held_out = recipe.data.open(strict)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    plain = replace(recipe.views, count=1)
-    with main_process_first():
-        tokens = cached(pixels.to(device), pictures, recipe.views, out, "training")
-        measured = cached(pixels, held_out, plain, out, "held-out")
+    tokens, measured = both_cached(pixels, pictures, held_out, recipe.views, out)
     torch.manual_seed(recipe.run.seed)
     task = recipe.task(tokens, measured, pixels.cpu())
     if init:
@@ -271,10 +268,7 @@ def train_lora(recipe: LoraTraining, model: str, out: Path, strict: bool = False
     if not isinstance(transformer, Meissonic) or text is None:
         raise ValueError(f"{model} paints classes; a LoRA adapts a model of prompts")
     views = recipe.views.of(transformer, pixels)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with main_process_first():
-        tokens = cached(pixels.to(device), pictures, views, out, "training")
-        measured = cached(pixels, held_out, replace(views, count=1), out, "held-out")
+    tokens, measured = both_cached(pixels, pictures, held_out, views, out)
     torch.manual_seed(recipe.run.seed)
     base = Path(model).resolve().name if Path(model).exists() else model
     task = LoraTask(recipe.lora, base, transformer, text, tokens, measured, pixels.cpu())
@@ -319,10 +313,7 @@ def train_self_guidance(
     pictures, held_out = replace(recipe.data, class_names=names).open(strict)
     transformer, pixels = cast(Any, parts.transformer), cast(Any, parts.tokenizer)
     views = recipe.views.of(transformer, pixels)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with main_process_first():
-        tokens = cached(pixels.to(device), pictures, views, out, "training")
-        measured = cached(pixels, held_out, replace(views, count=1), out, "held-out")
+    tokens, measured = both_cached(pixels, pictures, held_out, views, out)
     torch.manual_seed(recipe.run.seed)
     data = tokens, measured, pixels.cpu()
     task: Task
@@ -356,13 +347,23 @@ def train_token_critic(
     pictures, held_out = replace(recipe.data, class_names=names).open(strict)
     transformer, pixels = cast(Any, parts.transformer), cast(Any, parts.tokenizer)
     views = recipe.views.of(transformer, pixels)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with main_process_first():
-        tokens = cached(pixels.to(device), pictures, views, out, "training")
-        measured = cached(pixels, held_out, replace(views, count=1), out, "held-out")
+    tokens, measured = both_cached(pixels, pictures, held_out, views, out)
     torch.manual_seed(recipe.run.seed)
     task = TokenCriticTask(recipe.token_critic, transformer, tokens, measured, pixels.cpu())
     return Trainer(task, recipe.run, out).fit()
+
+
+def both_cached(
+    tokenizer: Any, pictures: Pictures, held_out: Pictures, views: Views, out: Path
+) -> tuple[TokenCache, TokenCache]:
+    """The tokens of the pictures to train on, and of the plain view of those to measure on.
+
+    The tokenizer, a module, is left on the GPU where there is one.
+    """
+    tokenizer = tokenizer.to("cuda" if torch.cuda.is_available() else "cpu")
+    with main_process_first():
+        tokens = cached(tokenizer, pictures, views, out, "training")
+        return tokens, cached(tokenizer, held_out, replace(views, count=1), out, "held-out")
 
 
 def cached(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from demask.checkpoint.lora import add_adapters, fingerprints, matching_layers, save_lora
 from demask.data.tokens import TokenCache
-from demask.data.views import Views
 from demask.training.captioned import CaptionedTask, CaptionRecipe, TextToImage
 from demask.training.loop import Run, describe
 from demask.training.masking import Masking
@@ -77,22 +76,6 @@ class LoraRun(Run):
     ema_decay: float = 0.97
     save_every: int = 100
     validate_every: int = 100
-
-
-@dataclass(frozen=True)
-class LoraViews(Views):
-    """`Views` in which a size of 0 is that of the model."""
-
-    size: int = 0
-    count: int = 1
-    flip: bool = False
-
-    def of(self, transformer: Meissonic, tokenizer: Tokenizer) -> Views:
-        """With the size that a model paints, where none is given."""
-        if self.size or self.buckets:
-            return self
-        height, width = (side * tokenizer.downsampling for side in transformer.grid)
-        return replace(self, size=width, buckets=() if height == width else ((height, width),))
 
 
 @dataclass(frozen=True)
