@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from demask.cli.figure import in_turn, read_variant
 from demask.data import open_pictures
+from demask.data.pictures import Picture
 from demask.sampling.edit import keep
 from demask.sweeps.gallery import Variant, guess, one_step, same_seeds, sheet
 from tiny import CLASS_NAMES, tiny_generator
@@ -92,6 +94,24 @@ def test_pictures_are_of_each_class_in_turn(data: Path) -> None:
     assert [p.label for p in in_turn(pictures, 0, 3)] == [0, 1, 2]
     assert len(in_turn(pictures, 0, 9)) == 6
     assert len(in_turn(pictures, 4, 2)) == 2
+
+
+def test_no_more_pictures_are_read_than_needed(data: Path) -> None:
+    pictures, read = open_pictures(data), []
+
+    class Nameless:
+        class_names = ()
+        fingerprint = ""
+
+        def __len__(self) -> int:
+            return len(pictures)
+
+        def __getitem__(self, index: int) -> Picture:
+            read.append(index)
+            return replace(pictures[index], label=-1)
+
+    assert len(in_turn(Nameless(), 1, 3)) == 3
+    assert read == [1, 2, 3]
 
 
 def test_what_is_right_is_counted() -> None:

@@ -131,10 +131,13 @@ def in_turn(pictures: Pictures, first: int, count: int) -> list[Picture]:
         raise ValueError(f"--first is from 0 to {len(pictures) - 1}, not {first}")
     found: list[Picture] = []
     rest: list[Picture] = []
-    classes = max(len(pictures.class_names), 1)
+    classes = len(pictures.class_names)
     for index in range(first, len(pictures)):
         picture = pictures[index]
-        (found if picture.label == len(found) % classes else rest).append(picture)
+        if classes == 0 or picture.label == len(found) % classes:
+            found.append(picture)
+        elif len(found) + len(rest) < count:
+            rest.append(picture)
         if len(found) == count:
             return found
     return [*found, *rest][:count]
