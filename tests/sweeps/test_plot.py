@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from demask.settings import Settings
-from demask.sweeps.curves import against, against_cost, points_of, trade_off, varied
-from demask.sweeps.plot import draw_all
+from demask.sweeps.curves import Curve, against, against_cost, points_of, trade_off, varied
+from demask.sweeps.plot import draw_all, line, panels
 from demask.sweeps.recipe import Row
 from demask.sweeps.result import Result, Value
 
@@ -90,6 +91,14 @@ def test_facts_that_are_no_settings_may_be_an_axis() -> None:
     assert len(points) == 3
     (curve,) = against(points, "thousands", "frechet")
     assert [p.number("thousands") for p in curve.points] == [1, 2, 4]
+
+
+def test_an_interval_may_end_at_0() -> None:
+    (point,) = points_of([replace(result("a", 4), values=(Value("kid", "conv", 2, 0.0, 5.0),))])
+    _, ((axes,),) = panels(1, 1)
+    line(axes, Curve("a", (point,), ("",)), 0, lambda p: 1.0, "kid", "conv")
+    (bars,) = axes.containers[0].lines[2]
+    assert bars.get_segments()[0].tolist() == [[1, 0], [1, 5]]
 
 
 def test_every_picture_is_drawn(tmp_path: Path) -> None:

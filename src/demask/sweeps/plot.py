@@ -158,8 +158,8 @@ def line(axes: Axes, curve: Curve, number: int, x: X, metric: str, extractor: st
     if not rows:
         return
     across, up = [row[0] for row in rows], [row[1] for row in rows]
-    down = [max(0.0, value - (low or value)) for _, value, low, _, _ in rows]
-    over = [max(0.0, (high or value) - value) for _, value, _, high, _ in rows]
+    down = [0.0 if low is None else max(0.0, value - low) for _, value, low, _, _ in rows]
+    over = [0.0 if high is None else max(0.0, high - value) for _, value, _, high, _ in rows]
     marker = "osD^vPX*"[number % 8]
     axes.errorbar(
         across,
