@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -94,6 +94,7 @@ class Bench:
 
     def key(self, row: Row, generator: Generator) -> str:
         """The name of a row's result: another one for anything that its numbers depend on."""
+        dtype = next(cast(nn.Module, generator.transformer).parameters()).dtype
         return fingerprint(
             VERSION,
             sorted(asdict(row.settings).items()),
@@ -101,6 +102,7 @@ class Bench:
             row.seed,
             sorted(self.networks(generator).items()),
             *(f"{ruler.name} {ruler.fingerprint}" for ruler in self.rulers),
+            *([] if dtype == torch.float32 else [dtype]),  # fingerprints of networks do not say it
         )
 
     def networks(self, generator: Generator) -> dict[str, str]:
