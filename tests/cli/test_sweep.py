@@ -13,6 +13,9 @@ from PIL import Image
 
 from demask.checkpoint.save import save_model
 from demask.evaluation.small_conv import SmallConv, SmallConvConfig
+from demask.preset_file import Named, PresetFile, write_presets
+from demask.settings import Settings
+from demask.sweeps.tune import Tuned, tune
 from tiny import CLASS_NAMES, save_tiny
 
 RECIPE = """
@@ -134,7 +137,12 @@ def test_what_a_sweep_refuses(
 
 
 def test_a_search_saves_a_preset_that_paints(
-    run: Callable, refused: Callable, eyes: str, reference: Path, tmp_path: Path
+    run: Callable,
+    refused: Callable,
+    eyes: str,
+    reference: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = save_tiny(tmp_path / "model")
     words = ("tune", "--model", folder, "--reference", reference, "--extractor", eyes, "--steps", 3)
@@ -154,16 +162,23 @@ def test_a_search_saves_a_preset_that_paints(
     )
     assert painted.exit_code == 0, painted.stderr
 
+    def while_another_one_saves(*given: object) -> Tuned:
+        write_presets(tmp_path / "p.toml", PresetFile({"other": Named(Settings())}))
+        return tune(*given)
+
+    monkeypatch.setattr("demask.sweeps.tune.tune", while_another_one_saves)
     other = run(
         *words, *few, *out, "--noise", 2, "--save", "again", "--presets", tmp_path / "p.toml"
     )
     assert other.exit_code == 0
-    assert tomllib.loads((tmp_path / "p.toml").read_text())["again"] == tables["steps3"]
+    saved = tomllib.loads((tmp_path / "p.toml").read_text())
+    assert saved["again"] == tables["steps3"]
+    assert "other" in saved
     assert "a preset's name is of letters" in refused(*words, "--save", "two words")
     assert "unknown part to search" in refused(
         *words, *few, *out, "--save", "a", "--search", "nose"
     )
-    assert "'fid' was not measured" in refused(*words, *few, *out, "--save", "a", "--metric", "fid")
+    assert "unknown metric 'fid'" in refused(*words, *few, *out, "--save", "a", "--metric", "fid")
 
 
 def test_presets_of_a_shipped_model_are_kept_with_the_search(tmp_path: Path) -> None:

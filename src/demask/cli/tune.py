@@ -115,9 +115,10 @@ def tune(
     )
     measure = Measuring(count=count, batch_size=batch_size)
     bench, generator = open_bench(choice, measure, reference, extractors, folder)
-    presets = read_presets(target)
+    read_presets(target)  # a broken file is found before the search
     with shown() as progress:
         tuned = run(bench, generator.chosen(**settings), tuning, progress)
+    presets = read_presets(target)  # which may have become more meanwhile
     write_presets(target, presets.with_named(name, tuned.named(), default=default))
     for line in report(tuned, metric):
         click.echo(line)
