@@ -128,6 +128,8 @@ def evaluate(
     Fréchet and kernel distance, precision, recall, density, coverage, class score and accuracy,
     each with a 95 % interval and the name of the network whose features it is made of.
     """
+    import torch
+
     from demask.cli.measured import painted_samples, read_samples, see_reference, with_meaning
     from demask.evaluation.extractors import load_extractor
     from demask.evaluation.features import extract_all
@@ -138,7 +140,8 @@ def evaluate(
     check_device(choice.device)
     for name in metrics:
         METRICS[name]
-    networks = [load_extractor(name, choice.device or "cpu") for name in extractors]
+    device = choice.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    networks = [load_extractor(name, device) for name in extractors]
     if samples:
         given = read_samples(samples)
     else:
