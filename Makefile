@@ -19,10 +19,11 @@ DATA ?= data/cifar10
 EMOJI ?= data/noto-emoji/train.parquet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo samples test check format bench train-cifar10 train-emoji
+.PHONY: help install demo samples figures test check format bench train-cifar10 train-rivals \
+	train-classifiers train-emoji measure-cifar10
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(DEV_STAMP) ## make .venv with everything for training and development
 
@@ -64,6 +65,37 @@ train-cifar10: $(DEV_STAMP) ## train that model; DATA is the folder of train.par
 		--data $(DATA)/train.parquet --held-out $(DATA)/test.parquet --out $(RUN)
 	$(BIN)/demask train masked --recipe recipes/cifar10/masked.toml \
 		--data $(DATA)/train.parquet --held-out $(DATA)/test.parquet --out $(RUN)
+	$(BIN)/demask train self-guidance --recipe recipes/cifar10/self_guidance.toml --model $(RUN) \
+		--data $(DATA)/train.parquet --held-out $(DATA)/test.parquet --out $(RUN)
+
+train-rivals: RUN ?= runs/cifar10
+train-rivals: $(DEV_STAMP) ## train what cifar10 is compared with: a Token-Critic, a weaker model
+	$(BIN)/demask train token-critic --recipe recipes/cifar10/token_critic.toml --model cifar10 \
+		--data $(DATA)/train.parquet --held-out $(DATA)/test.parquet --out $(RUN)
+	$(BIN)/demask train masked --recipe recipes/cifar10/weaker.toml \
+		--tokenizer src/demask/weights/cifar10/tokenizer.safetensors \
+		--data $(DATA)/train.parquet --held-out $(DATA)/test.parquet --out $(RUN)_weaker
+	cp $(RUN)_weaker/transformer.safetensors $(RUN)/weaker.safetensors
+
+train-classifiers: $(DEV_STAMP) ## train the two networks that cifar10 is measured with
+	for name in conv patches; do $(BIN)/demask train classifier \
+		--recipe recipes/cifar10/classifier_$$name.toml --data $(DATA)/train.parquet \
+		--held-out $(DATA)/test.parquet --out runs/classifier_$$name || exit 1; done
+
+measure-cifar10: RUN ?= runs/cifar10
+measure-cifar10: $(DEV_STAMP) ## make the tables and curves of docs/numbers.md again, in hours on 2 cores
+	for name in tuning methods presets finetuning; do $(BIN)/demask sweep \
+		--recipe recipes/sweeps/cifar10_$$name.toml --model cifar10 \
+		--companion $(RUN)/token_critic.safetensors $(RUN)/weaker.safetensors \
+		--reference $(DATA)/train.parquet --out runs/sweeps/cifar10_$$name || exit 1; done
+
+figures: $(RUN_STAMP) ## paint the comparisons of the pages again; DATA is the folder of test.parquet
+	$(BIN)/demask figure seeds --model cifar10 -n 20 --out docs/self_guidance_seeds.png \
+		--variant "plain, 36 steps: steps=36 noise=25 guidance=1" \
+		"self-guidance, 18 steps: steps=18 noise=12 guidance=1.5 guidance_schedule=constant guidance_method=self_guidance" \
+		"classifier-free, 18 steps: steps=18 noise=8 guidance=4 guidance_schedule=ramp"
+	$(BIN)/demask figure one-step --model cifar10 --data $(DATA)/test.parquet \
+		--out docs/self_guidance_one_step.png
 
 train-emoji: RUN ?= runs/emoji
 train-emoji: $(DEV_STAMP) ## train the default model; EMOJI is train.parquet
