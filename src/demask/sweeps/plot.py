@@ -201,7 +201,9 @@ def finish(figure: Figure, grid: list[list[Axes]], points: Sequence[Point], head
     seeds = max(len(point.results) for point in points)
     often = f", mean of up to {seeds} sets of seeds" if seeds > 1 else ""
     each = " or ".join(f"{count:,}" for count in counts)
-    figure.suptitle(f"{head}\n{each} pictures a point{often}; bars: 95 % intervals", fontsize=10)
+    ranges = any(v.low < v.high for p in points for r in p.results for v in r.values)
+    bars = "; bars: 95 % intervals" if ranges else ""
+    figure.suptitle(f"{head}\n{each} pictures a point{often}{bars}", fontsize=10)
     if handles:
         columns = min(4, len(handles))
         figure.legend(
