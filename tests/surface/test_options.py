@@ -45,6 +45,8 @@ COMMANDS = {
     "figure seeds": f"--variant --prompt --class -n --num-images --seed --out {MODEL}",
     "figure one-step": "--data -n --num-images --first --hidden --guidance --method --seed --out"
     f" {MODEL}",
+    "evaluate": "--samples --reference --extractor --metric --resamples --out --cache"
+    f" -n --num-images --prompt --class --batch-size --seed {MODEL} {SAMPLING}",
     "sweep": f"--recipe --set --only --reference --extractor --out --plot-only {MODEL}",
     "tune": "--reference --extractor --budget --refine --search --metric --count --final-count"
     " --finalists --seed --batch-size --save --default --presets --out"
