@@ -36,11 +36,14 @@ def kernel_distance(sample_ND: Tensor, reference_RD: Tensor, kept_MN: Tensor) ->
         kernel_BN = cubic_kernel(block_BD, sample_ND)
         kernel_BN.diagonal(start).zero_()
         within_M += (chosen_BM * (kernel_BN @ kept_NM)).double().sum(0)
-        across_M += chosen_BM.double().T @ cubic_kernel(block_BD, reference_RD).double().mean(1)
+        to_reference_B = cubic_kernel(block_BD, reference_RD).mean(1, dtype=torch.float64)
+        across_M += chosen_BM.double().T @ to_reference_B
     for start in range(0, len(reference_RD), BLOCK):
-        kernel_BR = cubic_kernel(reference_RD[start : start + BLOCK], reference_RD)
-        kernel_BR.diagonal(start).zero_()
-        reference += float(kernel_BR.double().sum())
+        # each pair of blocks once: the kernel is symmetric
+        block_BD, later_RD = reference_RD[start : start + BLOCK], reference_RD[start + BLOCK :]
+        kernel_BB = cubic_kernel(block_BD, block_BD)
+        reference += float(kernel_BB.fill_diagonal_(0).sum(dtype=torch.float64))
+        reference += 2 * float(cubic_kernel(block_BD, later_RD).sum(dtype=torch.float64))
     among = reference / (len(reference_RD) * (len(reference_RD) - 1))
     return within_M / (count_M * (count_M - 1)) + among - 2 * across_M / count_M
 
@@ -48,4 +51,4 @@ def kernel_distance(sample_ND: Tensor, reference_RD: Tensor, kept_MN: Tensor) ->
 def cubic_kernel(x_BD: Tensor, y_ND: Tensor) -> Tensor:
     """``(x y / D + 1)^3``, (B, N)."""
     scaled_BN = x_BD @ y_ND.T / x_BD.shape[1] + 1
-    return scaled_BN**3
+    return scaled_BN * scaled_BN * scaled_BN
