@@ -79,7 +79,7 @@ def test_what_ships_is_whole_and_paints(name: str) -> None:
     assert min(brightness) > 1, "no picture is a single colour"
     assert PRESETS[name].license
     files = [path for path in (WEIGHTS / name).rglob("*") if path.is_file()]
-    assert {p.suffix for p in files} <= {".safetensors", ".json", ".txt"}
+    assert {p.suffix for p in files} <= {".safetensors", ".json", ".txt", ".toml"}
 
 
 @pytest.fixture
