@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from demask.checkpoint.save import write_atomically
+from demask.checkpoint.save import write_text
 from demask.registry import UnknownNameError, unknown
 from demask.settings import Settings
 
@@ -167,7 +167,7 @@ def write_presets(path: Path, presets: PresetFile) -> None:
         lines += ["", f"[{name}.settings]"]
         lines += [f"{key} = {toml(value)}" for key, value in changed(named.settings).items()]
     text = "\n".join(lines) + "\n"
-    write_atomically(path, lambda temporary: _write(temporary, text))
+    write_text(path, text)
 
 
 def changed(settings: Settings) -> dict[str, Any]:
@@ -180,7 +180,3 @@ def changed(settings: Settings) -> dict[str, Any]:
 def toml(value: Any) -> str:
     """A string, number or tuple of strings as TOML, which writes them as JSON does."""
     return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

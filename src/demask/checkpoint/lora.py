@@ -20,8 +20,7 @@ from torch import nn
 
 from demask.checkpoint.load import compare
 from demask.checkpoint.read import CheckpointError, parse_json, read_tensors
-from demask.checkpoint.save import write_atomically
-from demask.checkpoint.text_encoder import write
+from demask.checkpoint.save import write_atomically, write_text
 from demask.registry import unknown
 
 if TYPE_CHECKING:
@@ -158,7 +157,7 @@ def save_lora(folder: Path, model: nn.Module, facts: Mapping[str, Any]) -> None:
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a JSON object, whole or not at all."""
     text = json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False, default=str)
-    write_atomically(path, lambda temporary: write(temporary, text))
+    write_text(path, text)
 
 
 def apply_loras(

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from demask.checkpoint.load import load_model
 from demask.checkpoint.read import CheckpointError
-from demask.checkpoint.save import write_atomically
+from demask.checkpoint.save import write_atomically, write_text
 from demask.transformer.clip_text import ClipText, ClipTextConfig
 from demask.transformer.condition import TextEncoder, Words, load_words
 
@@ -89,13 +89,8 @@ def save_text_encoder(folder: Path, text: TextEncoder, dtype: torch.dtype | None
         tensors = {name: t.to(dtype) for name, t in tensors.items()}
     facts = json.dumps(clip_text_to_public(text.model.config, text.words), indent=1)
     text.words.save(folder)
-    write_atomically(folder / "config.json", lambda temporary: write(temporary, facts))
+    write_text(folder / "config.json", facts)
     header = {"format": "pt"}
     write_atomically(
         folder / "model.safetensors", lambda temporary: save_file(tensors, temporary, header)
     )
-
-
-def write(path: Path, text: str) -> None:
-    """Write a text file."""
-    path.write_text(text, encoding="utf-8")

@@ -196,7 +196,7 @@ def write_report(
 ) -> None:
     """A JSON file with the numbers and everything that is needed to measure them again."""
     from demask import __version__
-    from demask.checkpoint.save import write_atomically
+    from demask.checkpoint.save import write_text
 
     measuring = {"metrics", "resamples", "seed"}
     options = {
@@ -214,8 +214,4 @@ def write_report(
         "scores": [asdict(score) for score in scores],
     }
     text = json.dumps(report, indent=2, default=str, ensure_ascii=False) + "\n"
-    write_atomically(path, lambda temporary: _write_text(temporary, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from demask.checkpoint.save import write_atomically
+from demask.checkpoint.save import write_text
 from demask.settings import Settings
 from demask.sweeps.recipe import Row
 
@@ -71,7 +71,7 @@ class Result:
 def write_result(path: Path, result: Result) -> None:
     """Write a result as JSON, all of it or nothing."""
     text = json.dumps(asdict(result), indent=1, ensure_ascii=False) + "\n"
-    write_atomically(path, lambda temporary: write_text(temporary, text))
+    write_text(path, text)
 
 
 def read_result(path: Path, row: Row | None = None) -> Result:
@@ -100,8 +100,3 @@ def result_from(tables: dict[str, Any], row: Row | None = None) -> Result:
     stored = Row(**{**written, **lists, "settings": settings})
     values = tuple(Value(**value) for value in tables["values"])
     return replace(Result(**{**tables, "row": stored, "values": values}), row=row or stored)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file."""
-    path.write_text(text, encoding="utf-8")

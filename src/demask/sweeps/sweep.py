@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from demask.checkpoint.save import write_atomically
+from demask.checkpoint.save import write_text
 from demask.evaluation.metrics import METRICS
 from demask.preset_file import PresetFile
 from demask.settings import Settings
 from demask.sweeps.bench import Bench
 from demask.sweeps.recipe import Final, Row, SweepRecipe
-from demask.sweeps.result import Result, result_from, write_text
+from demask.sweeps.result import Result, result_from
 from demask.sweeps.table import table
 
 RESULTS, TABLE = "results.json", "table.md"
@@ -114,9 +114,9 @@ def loss(result: Result, metric: str) -> float:
 def write_results(folder: Path, results: Sequence[Result]) -> None:
     """Write ``results.json`` and ``table.md``."""
     text = json.dumps([asdict(result) for result in results], ensure_ascii=False)
-    write_atomically(folder / RESULTS, lambda temporary: write_text(temporary, text))
+    write_text(folder / RESULTS, text)
     lines = table(results)
-    write_atomically(folder / TABLE, lambda temporary: write_text(temporary, lines))
+    write_text(folder / TABLE, lines)
 
 
 def read_results(folder: Path) -> list[Result]:

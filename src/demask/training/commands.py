@@ -16,6 +16,7 @@ import torch
 
 from demask import rng
 from demask.checkpoint.load import load_model
+from demask.checkpoint.pipeline import Parts
 from demask.data import open_pictures
 from demask.data.pictures import Pictures, Subset
 from demask.data.tokens import TokenCache, build_tokens
@@ -309,13 +310,9 @@ def train_self_guidance(
             a folder that holds another run.
     """
     parts = load_parts(model)
-    names = recipe.data.class_names or parts.class_names
-    pictures, held_out = replace(recipe.data, class_names=names).open(strict)
-    transformer, pixels = cast(Any, parts.transformer), cast(Any, parts.tokenizer)
-    views = recipe.views.of(transformer, pixels)
-    tokens, measured = both_cached(pixels, pictures, held_out, views, out)
+    data = data_beside(parts, recipe, out, strict)
     torch.manual_seed(recipe.run.seed)
-    data = tokens, measured, pixels.cpu()
+    transformer: Any = parts.transformer
     task: Task
     if parts.text is not None:
         task = PromptSelfGuidanceTask(recipe.self_guidance, transformer, parts.text, *data)
@@ -343,14 +340,22 @@ def train_token_critic(
     parts = load_parts(model)
     if parts.text is not None:
         raise ValueError(f"{model} reads prompts; a Token-Critic is for a model of classes")
+    data = data_beside(parts, recipe, out, strict)
+    torch.manual_seed(recipe.run.seed)
+    task = TokenCriticTask(recipe.token_critic, parts.transformer, *data)
+    return Trainer(task, recipe.run, out).fit()
+
+
+def data_beside(
+    parts: Parts, recipe: SelfGuidanceTraining | TokenCriticTraining, out: Path, strict: bool
+) -> tuple[TokenCache, TokenCache, Tokenizer]:
+    """The tokens to train and to measure on beside a model, and its tokenizer, on the CPU."""
     names = recipe.data.class_names or parts.class_names
     pictures, held_out = replace(recipe.data, class_names=names).open(strict)
     transformer, pixels = cast(Any, parts.transformer), cast(Any, parts.tokenizer)
     views = recipe.views.of(transformer, pixels)
     tokens, measured = both_cached(pixels, pictures, held_out, views, out)
-    torch.manual_seed(recipe.run.seed)
-    task = TokenCriticTask(recipe.token_critic, transformer, tokens, measured, pixels.cpu())
-    return Trainer(task, recipe.run, out).fit()
+    return tokens, measured, pixels.cpu()
 
 
 def both_cached(

@@ -72,6 +72,14 @@ class Masking:
             raise ValueError(f"corruption must be within 0 and 1, not {self.corruption}")
 
 
+def drop_classes(
+    class_ids_B: Tensor, null_class: int | None, rate: float, generator: torch.Generator
+) -> Tensor:
+    """Class ids of which a part is "any"; all as they are for a model that knows no such class."""
+    dropped_B = torch.rand(class_ids_B.shape, generator=generator) < rate
+    return class_ids_B if null_class is None else torch.where(dropped_B, null_class, class_ids_B)
+
+
 @dataclass(frozen=True)
 class Masked:
     """A batch to learn from: the input ids, the true ones, and the weight of each token's loss."""

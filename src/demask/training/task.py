@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from demask.data.tokens import TokenCache
 from demask.training.optim import Optim
 
 Batch = dict[str, Tensor]
@@ -75,3 +76,12 @@ class Task(ABC):
     @abstractmethod
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the averaged model as a user loads it."""
+
+
+def check_classes(tokens: TokenCache, base: nn.Module) -> None:
+    """Raise a ValueError unless the pictures have as many classes as a model."""
+    count: int = base.config.num_classes  # type: ignore[union-attr, assignment]
+    if len(tokens.class_names) != count:
+        raise ValueError(
+            f"the pictures have {len(tokens.class_names)} classes, the model has {count}"
+        )

@@ -15,7 +15,7 @@ from demask.checkpoint.save import save_model
 from demask.data.tokens import TokenCache
 from demask.training.loop import describe
 from demask.training.losses import held_out_cross_entropy, token_cross_entropy
-from demask.training.masking import Masking, hide
+from demask.training.masking import Masking, drop_classes, hide
 from demask.training.optim import Optim
 from demask.training.samples import painted
 from demask.training.task import Batch, Phase, Task
@@ -90,8 +90,8 @@ class MaskedTask(Task):
         """Ids (B, L) of one view of each picture, and class ids (B), some of them dropped."""
         view_B = torch.randint(self.tokens.views, indices.shape, generator=generator)
         ids_BL, label_B = self.tokens.read(indices, view_B)
-        dropped_B = torch.rand(label_B.shape, generator=generator) < self.recipe.class_dropout
-        class_ids_B = torch.where(dropped_B, self.config.num_classes, label_B)
+        null, rate = self.config.num_classes, self.recipe.class_dropout
+        class_ids_B = drop_classes(label_B, null, rate, generator)
         masked = hide(
             ids_BL,
             self.recipe.masking,

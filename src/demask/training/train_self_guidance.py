@@ -22,10 +22,10 @@ from demask.registry import unknown
 from demask.training.captioned import CaptionedTask, CaptionRecipe
 from demask.training.loop import Run, describe
 from demask.training.losses import token_cross_entropy
-from demask.training.masking import Masking
+from demask.training.masking import Masking, drop_classes
 from demask.training.optim import Optim
 from demask.training.substitution import SUBSTITUTIONS, Corruption, step_of
-from demask.training.task import Batch, Phase, Task
+from demask.training.task import Batch, Phase, Task, check_classes
 from demask.training.two_passes import held_out_scores, one_step_pictures
 from demask.transformer.condition import TextEncoder
 from demask.transformer.feature_selection import Base, FeatureSelection
@@ -146,11 +146,7 @@ class SelfGuidanceTask(Task):
         self.prepare(recipe, base)
         self.tokens, self.held_out, self.tokenizer = tokens, held_out, tokenizer
         self.examples = len(tokens)
-        count: int = base.config.num_classes  # type: ignore[union-attr, assignment]
-        if len(tokens.class_names) != count:
-            raise ValueError(
-                f"the pictures have {len(tokens.class_names)} classes, the model has {count}"
-            )
+        check_classes(tokens, base)
 
     def prepare(self, recipe: SelfGuidanceRecipe, base: nn.Module) -> None:
         """The module, the frozen model and its fingerprint."""
@@ -179,9 +175,8 @@ class SelfGuidanceTask(Task):
         """Ids (B, L) of one view of each picture, and class ids (B), some of them dropped."""
         view_B = torch.randint(self.tokens.views, indices.shape, generator=generator)
         ids_BL, class_ids_B = self.tokens.read(indices, view_B)
-        dropped_B = torch.rand(class_ids_B.shape, generator=generator) < self.recipe.class_dropout
-        if (null := getattr(self.frozen, "null_class", None)) is not None:
-            class_ids_B = torch.where(dropped_B, null, class_ids_B)
+        null = getattr(self.frozen, "null_class", None)
+        class_ids_B = drop_classes(class_ids_B, null, self.recipe.class_dropout, generator)
         grid = torch.tensor(self.tokens.grid)
         return {"target_BL": ids_BL, "class_ids": class_ids_B, "grid_2": grid}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -22,10 +22,10 @@ from demask.checkpoint.save import save_model
 from demask.data.tokens import TokenCache
 from demask.sampling.select import Critic
 from demask.training.loop import Run, describe
-from demask.training.masking import Masking, hide
+from demask.training.masking import Masking, drop_classes, hide
 from demask.training.optim import Optim
 from demask.training.samples import painted
-from demask.training.task import Batch, Phase, Task
+from demask.training.task import Batch, Phase, Task, check_classes
 from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
 from demask.types import Condition, Step, Tokenizer, Transformer
 
@@ -118,14 +118,10 @@ class TokenCriticTask(Task):
         self.recipe, self.tokens, self.held_out = recipe, tokens, held_out
         self.tokenizer, self.frozen = tokenizer, base.eval().requires_grad_(False)
         self.examples, self.fingerprint = len(tokens), base_fingerprint(base)
-        classes: int = cast(Any, base).config.num_classes
-        if len(tokens.class_names) != classes:
-            raise ValueError(
-                f"the pictures have {len(tokens.class_names)} classes, the model has {classes}"
-            )
+        check_classes(tokens, base)
         config = TokenCriticConfig(
             codebook_size=self.base.codebook_size,
-            num_classes=classes,
+            num_classes=len(tokens.class_names),
             grid=tokens.grid,
             width=recipe.width,
             depth=recipe.depth,
@@ -157,9 +153,8 @@ class TokenCriticTask(Task):
         """Ids (B, L) of one view of each picture, some hidden, and class ids (B), some "any"."""
         view_B = torch.randint(self.tokens.views, indices.shape, generator=generator)
         ids_BL, class_ids_B = self.tokens.read(indices, view_B)
-        dropped_B = torch.rand(class_ids_B.shape, generator=generator) < self.recipe.class_dropout
-        if (null := getattr(self.frozen, "null_class", None)) is not None:
-            class_ids_B = torch.where(dropped_B, null, class_ids_B)
+        null = getattr(self.frozen, "null_class", None)
+        class_ids_B = drop_classes(class_ids_B, null, self.recipe.class_dropout, generator)
         return {"class_ids": class_ids_B, **self.hidden(ids_BL, generator)}
 
     def hidden(self, ids_BL: Tensor, generator: torch.Generator) -> Batch:

@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -105,21 +106,8 @@ class ModernMaskGIT(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Initialise: small embeddings, and residual branches that start small."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=1 / math.sqrt(module.in_features))
-        nn.init.normal_(self.embed.weight, std=0.5)
-        nn.init.normal_(self.embed_class.weight, std=0.5)
-        nn.init.normal_(self.modulate.weight, std=0.02)
-        nn.init.zeros_(self.modulate.bias)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
-        for block in self.blocks:
-            assert isinstance(block, Block)
-            with torch.no_grad():
-                # the gates, so that every branch counts from the first step
-                block.modulation[2] = block.modulation[5] = 1 / math.sqrt(2 * self.config.depth)
+        """Initialise; see `start_small`."""
+        start_small(self)
 
     def forward(self, ids_BL: Tensor, class_ids_B: Tensor, grid: Grid | None = None) -> Tensor:
         """Logits (B, L, V)."""
@@ -202,3 +190,25 @@ class ModernMaskGIT(nn.Module):
     def read_out(self, features_BLD: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
         """The head: logits (B, L, V)."""
         return self.head(self.norm(features_BLD))
+
+
+def start_small(network: nn.Module) -> None:
+    """Initialise: small embeddings, residual branches that start small, no opinion yet.
+
+    Args:
+        network: has the embeddings, blocks and head of a `ModernMaskGIT`, by those names.
+    """
+    parts: Any = network
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=1 / math.sqrt(module.in_features))
+    nn.init.normal_(parts.embed.weight, std=0.5)
+    nn.init.normal_(parts.embed_class.weight, std=0.5)
+    nn.init.normal_(parts.modulate.weight, std=0.02)
+    nn.init.zeros_(parts.modulate.bias)
+    nn.init.zeros_(parts.head.weight)
+    nn.init.zeros_(parts.head.bias)
+    for block in parts.blocks:
+        with torch.no_grad():
+            # the gates, so that every branch counts from the first step
+            block.modulation[2] = block.modulation[5] = 1 / math.sqrt(2 * len(parts.blocks))

@@ -5,53 +5,23 @@ Shape legend: B batch, L tokens, D width.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask.transformer.layers import rotary_2d
-from demask.transformer.modern_maskgit import Block, ModernMaskGITConfig
+from demask.transformer.modern_maskgit import Block, ModernMaskGITConfig, start_small
 from demask.types import Condition, Grid, Step
 
 
 @dataclass(frozen=True)
-class TokenCriticConfig:
-    """Sizes of a `TokenCritic`.
+class TokenCriticConfig(ModernMaskGITConfig):
+    """Sizes of a `TokenCritic`: those of the model whose blocks it has, but smaller."""
 
-    Attributes:
-        codebook_size: codes of the tokenizer.
-        num_classes: classes; one more id, ``num_classes``, means "any".
-        grid: rows and columns that it is trained on.
-        width: D.
-        depth: blocks.
-        heads: attention heads; ``width / heads`` is a multiple of 4.
-        mlp_width: hidden channels of the gated MLP.
-        dropout: on the residual branches, in training.
-    """
-
-    codebook_size: int
-    num_classes: int
-    grid: Grid = (8, 8)
     width: int = 128
     depth: int = 4
-    heads: int = 4
     mlp_width: int = 256
-    dropout: float = 0.0
-
-    @property
-    def blocks(self) -> ModernMaskGITConfig:
-        """The same sizes, as the blocks read them.
-
-        Raises:
-            ValueError: a width that its heads cannot share.
-        """
-        sizes = {name: getattr(self, name) for name in ("width", "depth", "heads", "mlp_width")}
-        return ModernMaskGITConfig(
-            self.codebook_size, self.num_classes, self.grid, dropout=self.dropout, **sizes
-        )
 
 
 class TokenCritic(nn.Module):
@@ -64,30 +34,18 @@ class TokenCritic(nn.Module):
     def __init__(self, config: TokenCriticConfig) -> None:
         super().__init__()
         self.config = config
-        width, blocks = config.width, config.blocks
+        width = config.width
         self.embed = nn.Embedding(config.codebook_size, width)
         self.embed_class = nn.Embedding(config.num_classes + 1, width)
         self.modulate = nn.Linear(width, 6 * width)
-        self.blocks = nn.ModuleList(Block(blocks) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.RMSNorm(width, eps=1e-6)
         self.head = nn.Linear(width, 1)
         self.reset()
 
     def reset(self) -> None:
-        """Initialise: small embeddings, residual branches that start small, no opinion yet."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=1 / math.sqrt(module.in_features))
-        nn.init.normal_(self.embed.weight, std=0.5)
-        nn.init.normal_(self.embed_class.weight, std=0.5)
-        nn.init.normal_(self.modulate.weight, std=0.02)
-        nn.init.zeros_(self.modulate.bias)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
-        for block in self.blocks:
-            assert isinstance(block, Block)
-            with torch.no_grad():
-                block.modulation[2] = block.modulation[5] = 1 / math.sqrt(2 * self.config.depth)
+        """Initialise; see `start_small`."""
+        start_small(self)
 
     def forward(self, ids_BL: Tensor, class_ids_B: Tensor, grid: Grid | None = None) -> Tensor:
         """The log-odds (B, L) that a token is real.
