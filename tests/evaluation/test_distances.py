@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from demask.evaluation.frechet import frechet
 from demask.evaluation.kernel_distance import kernel_distance
 from demask.evaluation.metrics import choices
+from demask.evaluation.reference import Reference
 from seen import everything, normal
 
 
@@ -32,7 +33,7 @@ def plain_frechet(x_ND: Tensor, y_ND: Tensor) -> float:
 def test_frechet_is_numpys_and_torchmetrics() -> None:
     fid = pytest.importorskip("torchmetrics.image.fid")
     x_ND, y_ND = normal(200, shift=0.3), normal(150, seed=1)
-    ours = float(frechet(x_ND, y_ND, everything(200)))
+    ours = float(frechet(x_ND, Reference(y_ND), everything(200)))
     assert ours == pytest.approx(plain_frechet(x_ND, y_ND), rel=1e-6)
     theirs = fid.FrechetInceptionDistance(feature=Through())
     theirs.update(y_ND, real=True)
@@ -42,16 +43,18 @@ def test_frechet_is_numpys_and_torchmetrics() -> None:
 
 def test_frechet_of_known_gaussians() -> None:
     x_ND = normal(60)
-    assert float(frechet(x_ND, x_ND, everything(60))) == pytest.approx(0, abs=1e-6)
-    assert float(frechet(x_ND + 2, x_ND, everything(60))) == pytest.approx(6 * 4, rel=1e-5)
+    assert float(frechet(x_ND, Reference(x_ND), everything(60))) == pytest.approx(0, abs=1e-6)
+    assert float(frechet(x_ND + 2, Reference(x_ND), everything(60))) == pytest.approx(
+        6 * 4, rel=1e-5
+    )
 
 
 def test_kernel_distance_is_torchmetrics_over_all_pairs() -> None:
     kid = pytest.importorskip("torchmetrics.image.kid")
     x_ND, y_ND = normal(1100, shift=0.3), normal(90, seed=1)
-    ours = float(kernel_distance(x_ND, y_ND, everything(1100)))
+    ours = float(kernel_distance(x_ND, Reference(y_ND), everything(1100)))
     # theirs is for sets of one size
-    part = float(kernel_distance(x_ND[:90], y_ND, everything(90)))
+    part = float(kernel_distance(x_ND[:90], Reference(y_ND), everything(90)))
     assert part == pytest.approx(float(kid.poly_mmd(y_ND, x_ND[:90])), rel=1e-4)
     kernel = lambda a, b: (a.double() @ b.double().T / 6 + 1) ** 3  # noqa: E731
     pairs = [
@@ -76,7 +79,7 @@ def test_the_kernel_distance_is_unbiased_where_the_frechet_distance_is_not() -> 
     kid, fid = [], []
     for seed in range(40):
         x_ND, y_ND = normal(40, seed=2 * seed), normal(40, seed=2 * seed + 1)
-        kid.append(float(kernel_distance(x_ND, y_ND, everything(40))))
-        fid.append(float(frechet(x_ND, y_ND, everything(40))))
+        kid.append(float(kernel_distance(x_ND, Reference(y_ND), everything(40))))
+        fid.append(float(frechet(x_ND, Reference(y_ND), everything(40))))
     assert abs(np.mean(kid)) < 3 * np.std(kid) / np.sqrt(len(kid))
     assert np.mean(fid) > 3 * np.std(fid) / np.sqrt(len(fid))

@@ -13,6 +13,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from demask.evaluation.extractors import Extractor
+from demask.evaluation.reference import Reference
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,11 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.features_ND)
+
+    @cached_property
+    def alone(self) -> Reference:
+        """What metrics need of these alone, where they are the reference."""
+        return Reference(self.features_ND)
 
 
 def extract(

@@ -3,16 +3,21 @@
 "GANs Trained by a Two Time-Scale Update Rule" (arXiv 1706.08500), equation 6: it is called FID
 where Inception v3 made the features.
 
-Shape legend: D width of the features, M choices of samples, N samples, R reference pictures.
+Shape legend: D width of the features, M choices of samples, N samples.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from demask.evaluation.reference import Reference
 
-def frechet(sample_ND: Tensor, reference_RD: Tensor, kept_MN: Tensor) -> Tensor:
+
+def frechet(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor:
     """``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))`` of each choice of samples.
 
     The trace of the root is that of ``(C2^(1/2) C1 C2^(1/2))^(1/2)``: symmetric, so that its
@@ -20,14 +25,13 @@ def frechet(sample_ND: Tensor, reference_RD: Tensor, kept_MN: Tensor) -> Tensor:
 
     Args:
         sample_ND: features of the samples.
-        reference_RD: of the reference.
+        reference: what they are compared with.
         kept_MN: which samples each choice takes.
 
     Returns:
         Distances (M), float64.
     """
-    mean_D, covariance_DD = moments(reference_RD.double())
-    root_DD = symmetric_root(covariance_DD)
+    mean_D, covariance_DD, root_DD = reference.gaussian
     distances = []
     for kept_N in kept_MN:
         sample_mean_D, sample_covariance_DD = moments(sample_ND[kept_N].double())

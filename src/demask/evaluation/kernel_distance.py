@@ -9,19 +9,24 @@ pictures.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from demask.evaluation.reference import Reference
 
 BLOCK = 1024
 """Rows of a kernel matrix that are in memory at a time."""
 
 
-def kernel_distance(sample_ND: Tensor, reference_RD: Tensor, kept_MN: Tensor) -> Tensor:
+def kernel_distance(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor:
     """The distance of each choice of samples; its mean over draws does not depend on their number.
 
     Args:
         sample_ND: features of the samples.
-        reference_RD: of the reference.
+        reference: what they are compared with.
         kept_MN: which samples each choice takes.
 
     Returns:
@@ -30,22 +35,27 @@ def kernel_distance(sample_ND: Tensor, reference_RD: Tensor, kept_MN: Tensor) ->
     kept_NM = kept_MN.to(sample_ND.dtype).T.contiguous()
     count_M = kept_MN.sum(1).double()
     within_M = torch.zeros(len(kept_MN), dtype=torch.float64)
-    across_M, reference = within_M.clone(), 0.0
+    across_M = within_M.clone()
     for start in range(0, len(sample_ND), BLOCK):
         block_BD, chosen_BM = sample_ND[start : start + BLOCK], kept_NM[start : start + BLOCK]
         kernel_BN = cubic_kernel(block_BD, sample_ND)
         kernel_BN.diagonal(start).zero_()
         within_M += (chosen_BM * (kernel_BN @ kept_NM)).double().sum(0)
-        to_reference_B = cubic_kernel(block_BD, reference_RD).mean(1, dtype=torch.float64)
+        to_reference_B = cubic_kernel(block_BD, reference.features_RD).mean(1, dtype=torch.float64)
         across_M += chosen_BM.double().T @ to_reference_B
-    for start in range(0, len(reference_RD), BLOCK):
+    return within_M / (count_M * (count_M - 1)) + reference.kernel - 2 * across_M / count_M
+
+
+def kernel_among(features_RD: Tensor) -> float:
+    """The mean kernel of all pairs of two different pictures."""
+    total, count = 0.0, len(features_RD)
+    for start in range(0, count, BLOCK):
         # each pair of blocks once: the kernel is symmetric
-        block_BD, later_RD = reference_RD[start : start + BLOCK], reference_RD[start + BLOCK :]
+        block_BD, later_RD = features_RD[start : start + BLOCK], features_RD[start + BLOCK :]
         kernel_BB = cubic_kernel(block_BD, block_BD)
-        reference += float(kernel_BB.fill_diagonal_(0).sum(dtype=torch.float64))
-        reference += 2 * float(cubic_kernel(block_BD, later_RD).sum(dtype=torch.float64))
-    among = reference / (len(reference_RD) * (len(reference_RD) - 1))
-    return within_M / (count_M * (count_M - 1)) + among - 2 * across_M / count_M
+        total += float(kernel_BB.fill_diagonal_(0).sum(dtype=torch.float64))
+        total += 2 * float(cubic_kernel(block_BD, later_RD).sum(dtype=torch.float64))
+    return total / (count * (count - 1))
 
 
 def cubic_kernel(x_BD: Tensor, y_ND: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from demask.evaluation.neighbours import (
     precision,
     recall,
 )
+from demask.evaluation.reference import Reference
 from demask.registry import Table
 
 RESAMPLES = 30
@@ -95,10 +96,10 @@ def clip_score(samples: Features, kept_MN: Tensor) -> Tensor:
     return mean_of(100 * cosine_N.clamp_min(0), kept_MN)
 
 
-def of_features(compute: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Compute:
+def of_features(compute: Callable[[Tensor, Reference, Tensor], Tensor]) -> Compute:
     """A number that is made of features alone."""
     return lambda samples, reference, kept_MN: compute(
-        samples.features_ND, reference.features_ND, kept_MN
+        samples.features_ND, reference.alone, kept_MN
     )
 
 

@@ -11,11 +11,15 @@ pictures, T nearest ones that are remembered.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from demask.evaluation.class_scores import mean_of
+
+if TYPE_CHECKING:
+    from demask.evaluation.reference import Reference
 
 BLOCK = 1024
 """Rows of a matrix of distances that are in memory at a time."""
@@ -25,46 +29,46 @@ REMEMBERED = 32
 """Nearest ones of a sample that are looked through for those that a choice kept."""
 
 
-def precision(sample_ND: Tensor, reference_RD: Tensor, kept_MN: Tensor) -> Tensor:
+def precision(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor:
     """How many samples lie in a ball of the reference, (M)."""
-    return mean_of((balls_around(sample_ND, reference_RD, PRECISION_K) > 0).double(), kept_MN)
+    return mean_of((balls_around(sample_ND, reference, PRECISION_K) > 0).double(), kept_MN)
 
 
-def density(sample_ND: Tensor, reference_RD: Tensor, kept_MN: Tensor) -> Tensor:
+def density(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor:
     """In how many balls of the reference a sample lies, over k: 1 where both are the same, (M)."""
-    return mean_of(balls_around(sample_ND, reference_RD, DENSITY_K) / DENSITY_K, kept_MN)
+    return mean_of(balls_around(sample_ND, reference, DENSITY_K) / DENSITY_K, kept_MN)
 
 
-def recall(sample_ND: Tensor, reference_RD: Tensor, kept_MN: Tensor) -> Tensor:
+def recall(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor:
     """How many reference pictures lie in a ball of the kept samples, (M).
 
     A sample's ball reaches to its third nearest of the *kept* ones.
     """
     radius_MN = kept_radii(sample_ND, kept_MN, PRECISION_K)
     inside_M = torch.zeros(len(kept_MN), dtype=torch.float64)
-    for _, distance_BN in distances(reference_RD, sample_ND):
+    for _, distance_BN in distances(reference.features_RD, sample_ND):
         for choice, radius_N in enumerate(radius_MN):
             inside_M[choice] += (distance_BN < radius_N).any(1).sum()
-    return inside_M / len(reference_RD)
+    return inside_M / len(reference.features_RD)
 
 
-def coverage(sample_ND: Tensor, reference_RD: Tensor, kept_MN: Tensor) -> Tensor:
+def coverage(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor:
     """How many balls of the reference hold a kept sample, (M)."""
-    radius_R = nearest(reference_RD, DENSITY_K)[0][:, -1]
+    radius_R = reference.radius_R(DENSITY_K)
     kept_NM = kept_MN.to(sample_ND.dtype).T.contiguous()
     covered_M = torch.zeros(len(kept_MN), dtype=torch.float64)
-    for start, distance_BN in distances(reference_RD, sample_ND):
+    for start, distance_BN in distances(reference.features_RD, sample_ND):
         inside_BN = distance_BN < radius_R[start : start + BLOCK, None]
         covered_M += (inside_BN.to(sample_ND.dtype) @ kept_NM > 0).double().sum(0)
-    return covered_M / len(reference_RD)
+    return covered_M / len(reference.features_RD)
 
 
-def balls_around(sample_ND: Tensor, reference_RD: Tensor, k: int) -> Tensor:
+def balls_around(sample_ND: Tensor, reference: Reference, k: int) -> Tensor:
     """In how many balls of the reference each sample lies, (N), float64."""
-    radius_R = nearest(reference_RD, k)[0][:, -1]
+    radius_R = reference.radius_R(k)
     counts = [
         (distance_BR < radius_R).sum(1).double()
-        for _, distance_BR in distances(sample_ND, reference_RD)
+        for _, distance_BR in distances(sample_ND, reference.features_RD)
     ]
     return torch.cat(counts)
 

@@ -1,0 +1,48 @@
+"""What metrics need of the reference alone: computed when it is first asked for, and then kept.
+
+A sweep measures row after row against the same pictures, and with 50,000 of them their nearest
+neighbours and their kernel sums take longer than all that concerns a row.
+
+Shape legend: D width of the features, K nearest ones, R reference pictures.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from torch import Tensor
+
+from demask.evaluation.frechet import moments, symmetric_root
+from demask.evaluation.kernel_distance import kernel_among
+from demask.evaluation.neighbours import DENSITY_K, nearest
+
+
+class Reference:
+    """The features of real pictures.
+
+    Args:
+        features_RD: float32; not changed afterwards.
+    """
+
+    def __init__(self, features_RD: Tensor) -> None:
+        self.features_RD = features_RD
+
+    @cached_property
+    def gaussian(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean (D), covariance (D, D) and its square root (D, D), float64."""
+        mean_D, covariance_DD = moments(self.features_RD.double())
+        return mean_D, covariance_DD, symmetric_root(covariance_DD)
+
+    @cached_property
+    def kernel(self) -> float:
+        """The mean kernel of all pairs of two different pictures."""
+        return kernel_among(self.features_RD)
+
+    @cached_property
+    def distances_RK(self) -> Tensor:
+        """How far the nearest others of each are, nearest first."""
+        return nearest(self.features_RD, min(DENSITY_K, len(self.features_RD) - 1))[0]
+
+    def radius_R(self, k: int) -> Tensor:
+        """The distance of each one's k-th nearest."""
+        return self.distances_RK[:, k - 1]
