@@ -69,9 +69,9 @@ def test_kernel_distance_is_torchmetrics_over_all_pairs() -> None:
 def test_a_choice_is_as_if_there_were_no_others(distance) -> None:
     x_ND, y_ND = normal(80, shift=0.3), normal(70, seed=1)
     kept_MN = choices(80, seed=0, resamples=3)
-    values_M = distance(x_ND, y_ND, kept_MN)
+    values_M = distance(x_ND, Reference(y_ND), kept_MN)
     for value, kept_N in zip(values_M, kept_MN, strict=True):
-        alone = distance(x_ND[kept_N], y_ND, everything(int(kept_N.sum())))
+        alone = distance(x_ND[kept_N], Reference(y_ND), everything(int(kept_N.sum())))
         assert float(value) == pytest.approx(float(alone), rel=1e-4)
 
 
