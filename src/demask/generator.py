@@ -21,6 +21,7 @@ from demask.companions import Companions
 from demask.conditioning import Conditioner, Subject, Wish
 from demask.guidance import GUIDANCES, Means, Smoothed, parse_guidance
 from demask.preset_file import PresetFile
+from demask.sampling.correction import check_guidance
 from demask.sampling.decode import Sampler, decode, last
 from demask.sampling.edit import Canvas, blank
 from demask.settings import Settings
@@ -207,7 +208,7 @@ class Generator:
     ) -> Iterator[Job]:
         """Split a wish into batches, after checking all of it."""
         chosen = self.chosen(**settings)
-        _ = self.sampler(chosen), self.guided(chosen)
+        check_guidance(self.sampler(chosen).corrections, self.guided(chosen))
         self.conditioner.check(chosen)
         grid = self.grid_of(chosen)
         self.check_steps(chosen.steps, grid)

@@ -68,7 +68,7 @@ def build(table: Table[Callable[..., T]], text: str, **given: Any) -> T:
 
     Args:
         table: rows that are classes or functions with keyword arguments.
-        text: values are numbers, True, False or None.
+        text: values are numbers, True, False or None; words where the option's default is one.
         given: arguments that the text may not set.
 
     Raises:
@@ -76,12 +76,16 @@ def build(table: Table[Callable[..., T]], text: str, **given: Any) -> T:
     """
     name, _, written = text.partition(":")
     row = table[name]
-    valid = [option for option in inspect.signature(row).parameters if option not in given]
+    parameters = inspect.signature(row).parameters
+    valid = [option for option in parameters if option not in given]
     options = {}
     for pair in filter(None, written.split(",")):
         option, _, value = pair.partition("=")
         if option not in valid:
             raise ValueError(unknown(f"option of the {table.kind} '{name}'", option, valid))
+        if isinstance(parameters[option].default, str):
+            options[option] = value
+            continue
         try:
             options[option] = ast.literal_eval(value)
         except (ValueError, SyntaxError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 
@@ -97,6 +97,19 @@ Predict = Callable[["Tensor", Condition, Step], Prediction]
 """The one seam: ``(ids_BL, condition, step) -> Prediction``. A guidance is Predict -> Predict."""
 
 
+@runtime_checkable
+class Guided(Protocol):
+    """A `Predict` under guidance, which can be asked at another scale, too."""
+
+    def __call__(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
+        """The guided prediction."""
+        ...
+
+    def at(self, scale: float) -> Predict:
+        """The same guidance at one scale in every step: 0 is its reference alone, 1 is off."""
+        ...
+
+
 @dataclass(frozen=True)
 class DecodeState:
     """The decode loop after a step.
@@ -109,7 +122,9 @@ class DecodeState:
         mask_id: the id of a hidden token.
         logits_BLV: the distribution that this step sampled from (guided and corrected); None
             before the first step.
-        previous_BLV: that of the step before, or None.
+        guided_BLV: the prediction before any correction, or None.
+        asked_BL: the positions that were hidden when that prediction was made, or None.
+        before: the state that this step began from, without a ``before`` of its own, or None.
     """
 
     step: Step
@@ -118,12 +133,24 @@ class DecodeState:
     decided_BL: Tensor
     mask_id: int
     logits_BLV: Tensor | None = None
-    previous_BLV: Tensor | None = None
+    guided_BLV: Tensor | None = None
+    asked_BL: Tensor | None = None
+    before: DecodeState | None = None
+
+    @property
+    def previous_BLV(self) -> Tensor | None:
+        """The distribution that the step before sampled from, or None."""
+        return None if self.before is None else self.before.logits_BLV
 
     @property
     def hidden_BL(self) -> Tensor:
         """The positions that are still hidden."""
         return self.ids_BL == self.mask_id
+
+    @property
+    def settled_BL(self) -> Tensor:
+        """The positions that the loop has decided: neither hidden nor the user's."""
+        return ~(self.hidden_BL | self.given_BL)
 
 
 class Tokenizer(Protocol):

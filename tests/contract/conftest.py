@@ -20,6 +20,7 @@ from demask.guidance import (
     SelfGuidance,
     Spatial,
 )
+from demask.sampling.decode import Sampler
 from demask.sampling.edit import Canvas, keep
 from demask.types import Condition, Grid, Predict, Prediction, Step
 
@@ -106,3 +107,13 @@ def guide(toy: Toy) -> Guide:
     make["autoguidance"] = lambda predict, s: AutoGuidance(predict, Constant(s), weaker)
     assert make.keys() == GUIDANCES.keys()
     return lambda name, predict, scale: make[name](predict, scale)
+
+
+Model = Callable[[Sampler], Predict]
+
+
+@pytest.fixture(scope="session")
+def model(toy: Toy, guide: Guide) -> Model:
+    """``model(sampler)``: the toy, under guidance where a correction of the sampler needs it."""
+    guided = guide("classifier_free", toy, 3.0)
+    return lambda sampler: guided if any(c.needs_guidance for c in sampler.corrections) else toy

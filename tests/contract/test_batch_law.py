@@ -7,7 +7,7 @@ import torch
 
 from demask import rng
 from demask.guidance import GUIDANCES
-from demask.sampling.correction import CORRECTIONS, Informed, Remask
+from demask.sampling.correction import CORRECTIONS, Differential, Informed, Momentum, Remask, Zigzag
 from demask.sampling.decode import Sampler, decode
 from demask.sampling.edit import Canvas
 from demask.sampling.filter import Filter
@@ -27,6 +27,11 @@ SAMPLERS = {
     "rescaled remasking": Sampler(steps=6, corrections=(Remask(0.9, rescale=True),)),
     "doubtful remasking": Sampler(steps=6, corrections=(Remask(0.9, doubtful=True),)),
     "informed of its own step": Sampler(steps=6, corrections=(Informed(0.5, ride=True),)),
+    "differential of hidden tokens": Sampler(
+        steps=6, corrections=(Differential(previous="modified", among="hidden"),)
+    ),
+    "averaged": Sampler(steps=6, corrections=(Momentum(0.5, "average"),)),
+    "half a zigzag": Sampler(steps=6, corrections=(Zigzag(0.5, scale=1.0, stop=0.7),)),
     "filtered": Sampler(steps=6, filter=Filter(top_k=4, top_p=0.9)),
 }
 
@@ -39,10 +44,11 @@ def paint(predict: Predict, condition: Condition, canvas: Canvas, index: list[in
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_samplers(name, toy, canvas, condition) -> None:
-    whole_BL = paint(toy, condition, canvas, list(range(5)), SAMPLERS[name])
+def test_samplers(name, model, canvas, condition) -> None:
+    predict = model(SAMPLERS[name])
+    whole_BL = paint(predict, condition, canvas, list(range(5)), SAMPLERS[name])
     for index in BATCHES:
-        part_BL = paint(toy, condition, canvas, index, SAMPLERS[name])
+        part_BL = paint(predict, condition, canvas, index, SAMPLERS[name])
         assert torch.equal(part_BL, whole_BL[index])
 
 

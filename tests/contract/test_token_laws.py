@@ -10,7 +10,7 @@ import torch
 
 from demask import rng
 from demask.guidance import GUIDANCES
-from demask.sampling.correction import CORRECTIONS, Informed, Remask
+from demask.sampling.correction import CORRECTIONS, Differential, Informed, Momentum, Remask
 from demask.sampling.decode import Sampler, decode
 from demask.sampling.schedule import SCHEDULES
 from demask.sampling.select import ORDERS
@@ -24,6 +24,10 @@ SAMPLERS = {
     **{f"correction {n}": Sampler(steps=6, corrections=(CORRECTIONS[n](),)) for n in CORRECTIONS},
     "doubtful remasking": Sampler(steps=6, corrections=(Remask(0.9, doubtful=True),)),
     "informed of its own step": Sampler(steps=6, corrections=(Informed(0.5, ride=True),)),
+    "differential of hidden tokens": Sampler(
+        steps=6, corrections=(Differential(previous="modified", among="hidden"),)
+    ),
+    "averaged": Sampler(steps=6, corrections=(Momentum(0.5, "average"),)),
     "all corrections": Sampler(steps=6, corrections=tuple(CORRECTIONS[n]() for n in CORRECTIONS)),
 }
 
@@ -33,10 +37,10 @@ def sampler(request) -> Sampler:
     return SAMPLERS[request.param]
 
 
-def test_given_and_decided_tokens(sampler, toy, canvas, condition) -> None:
+def test_given_and_decided_tokens(sampler, model, canvas, condition) -> None:
     revises = sampler.order.revises or any(c.revises for c in sampler.corrections)
-    before_BL = canvas.ids_BL
-    for state in decode(toy, condition, canvas, rng.image_generators(SEEDS), sampler):
+    predict, before_BL = model(sampler), canvas.ids_BL
+    for state in decode(predict, condition, canvas, rng.image_generators(SEEDS), sampler):
         assert torch.equal(state.ids_BL[canvas.given_BL], canvas.ids_BL[canvas.given_BL])
         if not revises:
             settled_BL = before_BL != canvas.mask_id
@@ -45,7 +49,7 @@ def test_given_and_decided_tokens(sampler, toy, canvas, condition) -> None:
     assert not state.hidden_BL.any()
 
 
-def test_nothing_is_modified_in_place(sampler, toy, canvas, condition) -> None:
+def test_nothing_is_modified_in_place(sampler, guide, toy, canvas, condition) -> None:
     inputs = copy.deepcopy((canvas, condition))
     answers: list[tuple[torch.Tensor, torch.Tensor]] = []
 
@@ -55,8 +59,8 @@ def test_nothing_is_modified_in_place(sampler, toy, canvas, condition) -> None:
         answers.append((ids_BL, ids_BL.clone()))
         return prediction
 
-    seen = []
-    for state in decode(predict, condition, canvas, rng.image_generators(SEEDS), sampler):
+    seen, guided = [], guide("classifier_free", predict, 3.0)
+    for state in decode(guided, condition, canvas, rng.image_generators(SEEDS), sampler):
         seen.append((state.ids_BL, state.ids_BL.clone()))
         seen.append((state.logits_BLV, state.logits_BLV.clone()))
     assert all(torch.equal(now, then) for now, then in [*seen, *answers])

@@ -65,7 +65,10 @@ def paint(sampler: Sampler, *, guided: bool = False, given: bool = False) -> lis
 
 
 CASES = {
-    **{name: (sampler, {}) for name, sampler in SAMPLERS.items()},
+    **{
+        name: (sampler, {"guided": any(c.needs_guidance for c in sampler.corrections)})
+        for name, sampler in SAMPLERS.items()
+    },
     "classifier-free": (Sampler(5), {"guided": True}),
     "inpainting": (Sampler(4), {"given": True}),
 }

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from torch import Tensor
 
-from demask.guidance.scale import Scale
+from demask.guidance.scale import Constant, Scale
 from demask.types import Condition, Grid, Predict, Prediction, Step
 
 Smoothed = Callable[[Tensor, Condition, Step], Tensor]
@@ -75,6 +75,11 @@ class Guidance(ABC):
         conditional, reference_BLV = self.passes(ids_BL, condition, step)
         guided_BLV = reference_BLV + scale * (conditional.logits_BLV - reference_BLV)
         return Prediction(guided_BLV, conditional.features)
+
+    def at(self, scale: float) -> Predict:
+        """The same guidance at one scale in every step."""
+        guidance: Predict = replace(cast(Any, self), scale=Constant(scale))
+        return guidance
 
     @abstractmethod
     def passes(self, ids_BL: Tensor, condition: Condition, step: Step) -> tuple[Prediction, Tensor]:

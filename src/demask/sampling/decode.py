@@ -17,7 +17,7 @@ from torch import Tensor
 
 from demask import rng
 from demask.rng import Generators
-from demask.sampling.correction import Correction
+from demask.sampling.correction import Correction, check_guidance
 from demask.sampling.edit import Canvas
 from demask.sampling.filter import Filter
 from demask.sampling.schedule import Schedule, cosine, hidden_after
@@ -67,12 +67,12 @@ class Painter:
         if order.looks_at == "positions":
             look = replace(look, open_BL=order(look))
         rows_BL = look.open_BL
-        if any(correction.reads_decided for correction in self.sampler.corrections):
-            rows_BL = rows_BL | ~(hidden_BL | state.given_BL)
-        before = replace(state, step=replace(step, rows_BL=rows_BL))
-        logits_BLV = self.predict(ids_BL, self.condition, before.step).logits_BLV
         for correction in self.sampler.corrections:
-            logits_BLV = correction.adjust(logits_BLV, before, self)
+            rows_BL = rows_BL | correction.reads(state)
+        now = replace(state, step=replace(step, rows_BL=rows_BL))
+        guided_BLV = logits_BLV = self.predict(ids_BL, self.condition, now.step).logits_BLV
+        for correction in self.sampler.corrections:
+            logits_BLV = correction.adjust(logits_BLV, now, self)
         look = replace(look, logits_BLV=logits_BLV)
         if order.looks_at == "prediction":
             look = replace(look, open_BL=order(look))
@@ -80,8 +80,9 @@ class Painter:
         decided_BL = order(look) if order.looks_at == "draw" else look.open_BL
 
         ids_BL = torch.where(decided_BL | ~open_BL, look.ids_BL, state.mask_id)
-        after = replace(before, ids_BL=ids_BL, decided_BL=decided_BL & hidden_BL)
-        return replace(after, logits_BLV=logits_BLV, previous_BLV=state.logits_BLV)
+        after = replace(now, ids_BL=ids_BL, decided_BL=decided_BL & hidden_BL, asked_BL=hidden_BL)
+        before = replace(state, before=None)
+        return replace(after, logits_BLV=logits_BLV, guided_BLV=guided_BLV, before=before)
 
     def draw(self, look: Look) -> Tensor:
         """One code for each open position, (B, L); the others hold 0."""
@@ -101,8 +102,10 @@ def decode(
     """Fill in the hidden tokens of ``canvas``; yield a state per step, the result last.
 
     Raises:
-        ValueError: no step, more steps than tokens, or not one generator per picture.
+        ValueError: no step, more steps than tokens, not one generator per picture, or a correction
+            that needs guidance where there is none.
     """
+    check_guidance(sampler.corrections, predict)
     state = canvas.state(sampler.steps)
     if len(generators) != len(state.ids_BL):
         raise ValueError(f"{len(generators)} generators for {len(state.ids_BL)} pictures")

@@ -3,15 +3,21 @@
 from collections.abc import Callable
 
 from demask.registry import Table, build
-from demask.sampling.correction.correction import Correction
+from demask.sampling.correction.correction import Correction, check_guidance
+from demask.sampling.correction.differential import Differential
 from demask.sampling.correction.informed import Informed
+from demask.sampling.correction.momentum import Momentum
 from demask.sampling.correction.noise_regularization import NoiseRegularization
 from demask.sampling.correction.remask import Remask
+from demask.sampling.correction.zigzag import Zigzag
 
 CORRECTIONS: Table[Callable[..., Correction]] = Table(
     "correction",
     {
         "noise_regularization": NoiseRegularization,
+        "differential": Differential,
+        "zigzag": Zigzag,
+        "momentum": Momentum,
         "remask": Remask,
         "informed": Informed,
     },
@@ -30,8 +36,12 @@ def parse_correction(text: str) -> Correction:
 __all__ = [
     "CORRECTIONS",
     "Correction",
+    "Differential",
     "Informed",
+    "Momentum",
     "NoiseRegularization",
     "Remask",
+    "Zigzag",
+    "check_guidance",
     "parse_correction",
 ]

@@ -2,37 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+from torch import Tensor
 
+from demask.types import Guided
+
+if TYPE_CHECKING:
     from demask.sampling.decode import Painter
-    from demask.types import DecodeState
+    from demask.types import DecodeState, Predict
 
 
 class Correction:
-    """A frozen dataclass in a file of its own and a row of the table; strength 0 is the identity.
+    """A frozen dataclass in a file of its own and a row of the table.
 
     Attributes:
+        dial: the option that says how strongly it corrects; 0 is the exact identity.
         revises: it may change or hide tokens that are decided already (never the user's).
     """
 
+    dial: ClassVar[str] = "strength"
     revises: ClassVar[bool] = False
 
     @property
-    def reads_decided(self) -> bool:
-        """Whether it reads a step's prediction at tokens that were decided before."""
+    def needs_guidance(self) -> bool:
+        """Whether it asks the model at another scale of guidance, so that there must be one."""
         return False
+
+    def reads(self, state: DecodeState) -> Tensor:
+        """Where it reads a step's prediction beside what the step draws, a mask (B, L).
+
+        ``state`` is the one before the step.
+        """
+        return torch.zeros_like(state.given_BL)
 
     def adjust(self, logits_BLV: Tensor, state: DecodeState, painter: Painter) -> Tensor:
         """The distribution to sample from.
 
-        ``state`` holds the tokens before this step and the previous distribution
-        (``state.logits_BLV``); ``state.step`` is this step.
+        ``state`` holds the tokens before this step, and of the step before its distribution
+        (``state.logits_BLV``), its prediction before any correction (``state.guided_BLV``) and the
+        positions that were hidden then (``state.asked_BL``); ``state.step`` is this step.
         """
         return logits_BLV
 
     def revise(self, state: DecodeState, painter: Painter) -> DecodeState:
-        """The state after this step; ``painter`` can predict and step again."""
+        """The state after this step; ``painter`` can predict and step again.
+
+        ``state.before`` is where the step began.
+        """
         return state
+
+
+def check_guidance(corrections: Iterable[Correction], predict: Predict) -> None:
+    """Raise a ValueError for a correction that needs guidance where there is none."""
+    for correction in corrections:
+        if correction.needs_guidance and not isinstance(predict, Guided):
+            name = type(correction).__name__.lower()
+            raise ValueError(f"{name} needs guidance: choose a scale other than 1")

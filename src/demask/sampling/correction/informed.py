@@ -53,14 +53,13 @@ class Informed(Correction):
         if not 0 <= self.start <= 1:
             raise ValueError(f"the start is from 0 to 1, not {self.start}")
 
-    @property
-    def reads_decided(self) -> bool:
-        return self.ride and self.strength > 0
+    def reads(self, state: DecodeState) -> Tensor:
+        return state.settled_BL if self.ride and self.strength else super().reads(state)
 
     def revise(self, state: DecodeState, painter: Painter) -> DecodeState:
         if not self.strength or state.step.progress <= self.start:
             return state
-        judged_BL = ~state.hidden_BL & ~state.given_BL
+        judged_BL = state.settled_BL
         if self.ride:
             judged_BL &= ~state.decided_BL
         count_B = (self.strength * judged_BL.sum(-1)).round().long()
@@ -76,7 +75,7 @@ class Informed(Correction):
             count_B,
             painter.generators,
             painter.condition,
-            state.logits_BLV if self.ride else self.predicted(state, painter, judged_BL),
+            state.guided_BLV if self.ride else self.predicted(state, painter, judged_BL),
         )
         drawn_R = look.ids_BL[judged_BL][:, None]
         log_p_R = look.logits_RV.log_softmax(-1).gather(-1, drawn_R)[:, 0]

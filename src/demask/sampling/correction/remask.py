@@ -55,15 +55,14 @@ class Remask(Correction):
         if not 0 <= self.start <= 1:
             raise ValueError(f"the start is from 0 to 1, not {self.start}")
 
-    @property
-    def reads_decided(self) -> bool:
-        return self.doubtful and self.strength > 0
+    def reads(self, state: DecodeState) -> Tensor:
+        return state.settled_BL if self.doubtful and self.strength else super().reads(state)
 
     def revise(self, state: DecodeState, painter: Painter) -> DecodeState:
         step = state.step
         if not self.strength or step.index + 1 == step.steps or step.progress <= self.start:
             return state
-        decided_BL = ~state.hidden_BL & ~state.given_BL
+        decided_BL = state.settled_BL
         sigma_BL = self.sigma(state, decided_BL, painter.hidden_BT[:, step.index + 1])
         chance_BL = rng.uniform(painter.generators, decided_BL.shape[1]).to(decided_BL.device)
         again_BL = decided_BL & (chance_BL < sigma_BL)
@@ -90,7 +89,7 @@ class Remask(Correction):
     @staticmethod
     def probability(state: DecodeState, decided_BL: Tensor) -> Tensor:
         """What this step's forward thought of each decided token, p (B, L); 0 elsewhere."""
-        assert state.logits_BLV is not None, "a step was made"
+        assert state.guided_BLV is not None, "a step was made"
         ids_R = state.ids_BL[decided_BL][:, None]
-        p_R = state.logits_BLV[decided_BL].double().softmax(-1).gather(-1, ids_R)[:, 0]
+        p_R = state.guided_BLV[decided_BL].double().softmax(-1).gather(-1, ids_R)[:, 0]
         return decided_BL.double().masked_scatter(decided_BL, p_R)

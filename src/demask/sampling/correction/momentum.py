@@ -1,0 +1,64 @@
+"""Momentum: carry on the way that a token's logits have taken since the step before.
+
+Shape legend: B batch, L tokens, V codebook, R rows (the tokens that are hidden in both steps).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Tensor
+
+from demask.registry import unknown
+from demask.sampling.correction.correction import Correction
+from demask.types import DecodeState
+
+if TYPE_CHECKING:
+    from demask.sampling.decode import Painter
+
+
+@dataclass(frozen=True)
+class Momentum(Correction):
+    """l' = l_k + beta (l_k - l_{k-1}) at tokens that were hidden in the step before, too.
+
+    Our reading of the momentum-based solver that arXiv 2411.10781 names without a formula. l_{k-1}
+    is the guided prediction of the step before, ahead of any correction.
+
+    Attributes:
+        beta: how far; 0 is off. An average takes less than 1.
+        variant: ``extrapolate``, as above, or ``average``: l'_k = (1 - beta) l_k + beta l'_{k-1},
+            an exponential average, with l'_{k-1} what the step before drew from.
+
+    Raises:
+        ValueError: a number out of range or an unknown variant.
+    """
+
+    beta: float = 0.3
+    variant: str = "extrapolate"
+    dial: ClassVar[str] = "beta"
+
+    def __post_init__(self) -> None:
+        if self.variant not in ("extrapolate", "average"):
+            raise ValueError(unknown("variant", self.variant, ("extrapolate", "average")))
+        if not self.beta >= 0:
+            raise ValueError(f"beta is 0 (off) or more, not {self.beta}")
+        if self.variant == "average" and self.beta >= 1:
+            raise ValueError(f"the beta of an average is below 1, not {self.beta}")
+
+    def reads(self, state: DecodeState) -> Tensor:
+        return state.hidden_BL if self.beta else super().reads(state)
+
+    def adjust(self, logits_BLV: Tensor, state: DecodeState, painter: Painter) -> Tensor:
+        averages = self.variant == "average"
+        past_BLV = state.logits_BLV if averages else state.guided_BLV
+        if not self.beta or past_BLV is None:
+            return logits_BLV
+        assert state.asked_BL is not None, "a step was made"
+        both_BL = state.hidden_BL & state.asked_BL
+        now_RV, past_RV = logits_BLV[both_BL], past_BLV[both_BL].to(logits_BLV)
+        # from or to a code that is ruled out there is no way to carry on
+        change_RV = (now_RV - past_RV).nan_to_num(0, 0, 0)
+        moved_BLV = logits_BLV.clone()
+        moved_BLV[both_BL] += (-self.beta if averages else self.beta) * change_RV
+        return moved_BLV
