@@ -98,6 +98,7 @@ def test_trace_shows_every_step(run: Callable, model: str, tmp_path: Path) -> No
         (["--schedule", "sine"], "unknown mask schedule 'sine'"),
         (["--noise", "1", "--noise-decay", "x"], "unknown temperature decay 'x'"),
         (["--correction", "x"], "unknown correction 'x'"),
+        (["--correction", "zigzag"], "zigzag needs guidance: choose a scale other than 1"),
         (["--guidance-schedule", "x"], "'x'"),
         (["--top-p", "2"], "2"),
         (["--device", "gpu"], "there is no device 'gpu' here; valid: cpu"),
