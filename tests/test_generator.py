@@ -112,6 +112,7 @@ def test_pictures_come_one_by_one(generator: Generator) -> None:
         ({"temperature": -1.0}, "temperature"),
         ({"top_p": 2.0}, "top_p"),
         ({"corrections": ("zig",)}, "unknown correction 'zig'"),
+        ({"accelerators": ("token_merging:0.8",)}, "the ratio is 0 .* to 0.75 .*, not 0.8"),
         ({"guidance_schedule": "x", "guidance": 2.0}, "unknown"),
     ],
 )

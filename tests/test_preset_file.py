@@ -24,6 +24,7 @@ EIGHT = Named(
         guidance=2.0,
         guidance_schedule="listed:0,0,0.5,1",
         corrections=("noise_regularization:strength=0.1",),
+        accelerators=("token_merging:0.25",),
     ),
     ("fréchet 12.3 (12.0 to 12.6), extractor 'tiny', 5,000 pictures",),
 )

@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor, nn
 
 from demask import rng
+from demask.acceleration import accelerate
 from demask.companions import Companions
 from demask.conditioning import Conditioner, Subject, Wish
 from demask.guidance import GUIDANCES, Means, Smoothed, parse_guidance
@@ -282,25 +283,31 @@ class Generator:
         return self.conditioner.reference(self.pixels_of(self.grid_of(chosen)), chosen)
 
     def guided(self, settings: Settings) -> Predict:
-        """The transformer under the settings' guidance."""
-        predict, scale = self.transformer.predict, settings.scale
+        """The transformer under the settings' accelerators and guidance."""
+        transformer = accelerate(self.transformer, settings.acceleration)
+        predict, scale = transformer.predict, settings.scale
         GUIDANCES[settings.guidance_method.partition(":")[0]]
         if settings.guidance == 1:
             return predict
         means = Means(
             unconditional=lambda: self.reference(settings),
-            smoothed=self.smoothed,
-            weaker=lambda: cast(Transformer, self.companions.get("weaker")).predict,
+            smoothed=partial(self.smoothed, transformer),
+            weaker=lambda: self.weaker(settings),
             blurred=lambda: partial(blurred, cast(Latents, self.tokenizer)),
-            attended=lambda: getattr(self.transformer, "attended", None),
+            attended=lambda: getattr(transformer, "attended", None),
             together=not self.low_memory,
         )
         return parse_guidance(settings.guidance_method, predict, scale, means)
 
-    def smoothed(self) -> Smoothed:
-        """The second pass of the self-guidance module."""
+    def smoothed(self, transformer: Transformer) -> Smoothed:
+        """The second pass of the self-guidance module, through the accelerated transformer."""
         module: Any = self.companions.get("self_guidance")
-        return partial(module.smoothed, self.transformer)
+        return partial(module.smoothed, transformer)
+
+    def weaker(self, settings: Settings) -> Predict:
+        """The weaker model, accelerated alike, or its difference would be one of acceleration."""
+        weaker = cast(Transformer, self.companions.get("weaker"))
+        return accelerate(weaker, settings.acceleration).predict
 
     def sampler(self, settings: Settings) -> Sampler:
         """What the decode loop needs, with the network that its order asks for."""

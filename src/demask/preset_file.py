@@ -126,7 +126,7 @@ def read_named(name: str, table: Any) -> Named:
         raise ValueError(f"{name}: scores is a list of texts, not {scores}")
     try:
         settings = settings_from(table.get("settings", {}))
-        _ = settings.sampler, settings.scale
+        _ = settings.sampler, settings.scale, settings.acceleration
     except ValueError as error:
         raise ValueError(f"{name}.settings: {error}") from error
     return Named(settings, tuple(scores))

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from demask.acceleration import Accelerator, parse_accelerator
 from demask.guidance.scale import Scale, parse_scale
 from demask.registry import unknown
 from demask.sampling.correction import parse_correction
@@ -36,6 +37,7 @@ class Settings:
         guidance_schedule: how the scale changes over the steps.
         guidance_method: what is guided away from, such as ``classifier_free``, ``self_guidance``.
         corrections: names of corrections, applied in turn.
+        accelerators: names of accelerators, such as ``token_merging:0.25``, the innermost first.
         negative: what guidance moves away from, for a model of prompts.
         width: of the picture in pixels; None = the model's own.
         height: of the picture in pixels; None = the model's own.
@@ -55,6 +57,7 @@ class Settings:
     guidance_schedule: str = "constant"
     guidance_method: str = "classifier_free"
     corrections: tuple[str, ...] = field(default=())
+    accelerators: tuple[str, ...] = field(default=())
     negative: str = ""
     width: int | None = None
     height: int | None = None
@@ -108,6 +111,15 @@ class Settings:
         if self.steps > 0:
             scale(self.first)
         return scale
+
+    @property
+    def acceleration(self) -> tuple[Accelerator, ...]:
+        """What the transformer is put under, the innermost first.
+
+        Raises:
+            ValueError: an unknown accelerator, or a number out of range.
+        """
+        return tuple(parse_accelerator(name) for name in self.accelerators)
 
     @property
     def first(self) -> Step:

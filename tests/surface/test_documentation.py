@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 
 import demask
+from demask.acceleration import ACCELERATORS
 from demask.cli import demask as program
 from demask.cli.sweep import read_recipe as read_sweep
 from demask.cli.train import read_recipe
@@ -54,10 +55,10 @@ METHODS = {page.stem for page in PAGES if page.parent.name == "methods"} - {"REA
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 NAMED = re.compile(
-    r"--(order|schedule|(?:noise|temperature)-decay|correction|guidance-schedule)"
+    r"--(order|schedule|(?:noise|temperature)-decay|correction|guidance-schedule|accelerate)"
     r"[ =]([a-z][^\s`|)]*)"
 )
-TABLES = (ORDERS, SCHEDULES, DECAYS, CORRECTIONS, SCALES, GUIDANCES)
+TABLES = (ORDERS, SCHEDULES, DECAYS, CORRECTIONS, SCALES, GUIDANCES, ACCELERATORS)
 CLASS_MODELS = {"cifar10", "weights/maskgit-256"}
 TEXT_MODELS = {"emoji", "runs/words", "runs/meissonic/stage2", "weights/Meissonic"} | {
     "MeissonFlow/Meissonic"
@@ -164,6 +165,7 @@ def test_the_commands_parse(words: list[str]) -> None:
     chosen = Settings().updated(**settings)
     assert chosen.sampler
     assert chosen.scale
+    assert len(chosen.acceleration) == len(chosen.accelerators)
     micro_conditions(1, 1, chosen.micro)
     if given.get("model") in TEXT_MODELS:
         assert not given.get("classes")
@@ -196,14 +198,16 @@ def test_the_links_lead_somewhere(page: Path) -> None:
 def test_the_variants_exist(page: Path) -> None:
     for option, written in NAMED.findall(page.read_text()):
         value = written.rstrip(".,;:")
-        if option == "correction":
-            chosen = Settings(corrections=(value,))
+        if option in ("correction", "accelerate"):
+            field = {"correction": "corrections", "accelerate": "accelerators"}[option]
+            chosen = Settings().updated(**{field: (value,)})
         else:
             steps = value.count(",") + 1 if value.startswith("listed:") else 12
             chosen = Settings(steps=steps, noise=1.0)
             chosen = replace(chosen, **{option.replace("-", "_"): value})
         assert chosen.sampler
         assert chosen.scale
+        assert len(chosen.acceleration) == len(chosen.accelerators)
 
 
 def test_every_variant_has_its_page() -> None:

@@ -1,1 +1,45 @@
 """Ways to make a network faster."""
+
+import inspect
+from collections.abc import Callable, Iterable
+
+from demask.acceleration.accelerator import Accelerator
+from demask.acceleration.token_merging import TokenMerging
+from demask.registry import Table, build
+from demask.types import Transformer
+
+ACCELERATORS: Table[Callable[..., Accelerator]] = Table(
+    "accelerator",
+    {
+        "token_merging": TokenMerging,
+    },
+)
+
+
+def parse_accelerator(text: str) -> Accelerator:
+    """The accelerator that a person names, such as ``token_merging:0.25``.
+
+    Args:
+        text: a row of `ACCELERATORS`, with options after a colon; the first one needs no name.
+
+    Raises:
+        ValueError: an unknown name or option, or a value out of range.
+    """
+    name, _, written = text.partition(":")
+    if written and "=" not in written.partition(",")[0]:
+        text = f"{name}:{next(iter(inspect.signature(ACCELERATORS[name]).parameters))}={written}"
+    return build(ACCELERATORS, text)
+
+
+def accelerate(transformer: Transformer, accelerators: Iterable[Accelerator]) -> Transformer:
+    """A transformer under some accelerators, the first one innermost.
+
+    Raises:
+        ValueError: one does not work with it, or with those before.
+    """
+    for accelerator in accelerators:
+        transformer = accelerator.around(transformer)
+    return transformer
+
+
+__all__ = ["ACCELERATORS", "Accelerator", "TokenMerging", "accelerate", "parse_accelerator"]

@@ -206,5 +206,5 @@ def chosen(given: Mapping[str, Any], presets: PresetFile | None) -> Settings:
     start = Settings() if name is None or presets is None else presets[name].settings
     settings = settings_from({**vars(start), **values})
     if name is None or presets is not None:
-        _ = settings.sampler, settings.scale
+        _ = settings.sampler, settings.scale, settings.acceleration
     return settings

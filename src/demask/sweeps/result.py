@@ -93,9 +93,8 @@ def read_result(path: Path, row: Row | None = None) -> Result:
 def result_from(tables: dict[str, Any], row: Row | None = None) -> Result:
     """A result from what JSON holds."""
     written = dict(tables["row"])
-    settings = Settings(**{**written["settings"], "corrections": ()}).updated(
-        corrections=tuple(written["settings"]["corrections"])
-    )
+    named = {n: tuple(written["settings"].get(n, ())) for n in ("corrections", "accelerators")}
+    settings = Settings(**{**written["settings"], **named})
     lists = {name: tuple(written[name]) for name in ("companions", "varied")}
     stored = Row(**{**written, **lists, "settings": settings})
     values = tuple(Value(**value) for value in tables["values"])

@@ -52,8 +52,11 @@ def rotary_axes(texts: int, grid: Grid, axes: tuple[int, int, int], like: Tensor
 
 
 def rotate(x_BNHK: Tensor, rotary: Tensor) -> Tensor:
-    """Turn channels 2k and 2k + 1 together by the angle of their position."""
-    pairs, (cos, sin) = x_BNHK.unflatten(-1, (-1, 2)), rotary[:, :, None]
+    """Turn channels 2k and 2k + 1 together by the angle of their position.
+
+    ``rotary`` is (2, N, K / 2), or (2, B, N, K / 2) where every picture has tables of its own.
+    """
+    pairs, (cos, sin) = x_BNHK.unflatten(-1, (-1, 2)), rotary.unsqueeze(-2)
     if torch.is_grad_enabled():
         even, odd = pairs.unbind(-1)
         cos, sin = cos.to(even.dtype), sin.to(even.dtype)

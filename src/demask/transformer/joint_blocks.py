@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask.transformer.joint_attention import JointAttention, SelfAttention, Sizes
+from demask.transformer.seam import PLAIN, Seam
 
 FEW_ROWS = 1024
 """Up to so many tokens, joining two inputs in memory costs next to nothing."""
@@ -105,27 +106,33 @@ class MultiModalBlock(nn.Module):
         vector_BD: Tensor,
         rotary: Tensor,
         extra_value_BND: Tensor | None = None,
+        seam: Seam = PLAIN,
     ) -> tuple[Tensor, Tensor]:
         """Text and image, same shapes in and out; ``vector_BD`` is the activated condition.
 
-        ``extra_value_BND`` is a second input for the image's values; see `with_extra`.
+        ``extra_value_BND`` is a second input for the image's values; see `with_extra`. The seam is
+        in the image's stream.
         """
         shift_t, scale_t, gate_t, *mlp_t = self.norm1_context(vector_BD)
         shift_i, scale_i, gate_i, *mlp_i = self.norm1(vector_BD)
         taken_BTD, taken_BND = self.attn(
             modulate(text_BTD, shift_t, scale_t),
-            modulate(image_BND, shift_i, scale_i),
-            rotary,
-            extra_value_BND,
+            seam.take(modulate(image_BND, shift_i, scale_i)),
+            seam.turn(rotary),
+            seam.take_extra(extra_value_BND),
         )
         text_BTD = self.think(join(text_BTD, gate_t, taken_BTD), self.ff_context, mlp_t)
-        return text_BTD, self.think(join(image_BND, gate_i, taken_BND), self.ff, mlp_i)
+        image_BND = join(image_BND, gate_i, seam.give(taken_BND))
+        return text_BTD, self.think(image_BND, self.ff, mlp_i, seam)
 
     @staticmethod
-    def think(x_BND: Tensor, mlp: nn.Module, modulation: list[Tensor]) -> Tensor:
+    def think(
+        x_BND: Tensor, mlp: nn.Module, modulation: list[Tensor], seam: Seam = PLAIN
+    ) -> Tensor:
         """The MLP's branch."""
         shift_B1D, scale_B1D, gate_B1D = modulation
-        return join(x_BND, gate_B1D, mlp(modulate(x_BND, shift_B1D, scale_B1D)))
+        thought = mlp(seam.take(modulate(x_BND, shift_B1D, scale_B1D)))
+        return join(x_BND, gate_B1D, seam.give(thought))
 
 
 class SingleBlock(nn.Module):
@@ -145,16 +152,17 @@ class SingleBlock(nn.Module):
         vector_BD: Tensor,
         rotary: Tensor,
         extra_value_BND: Tensor | None = None,
+        seam: Seam = PLAIN,
     ) -> Tensor:
         """Same shape in and out; ``vector_BD`` is the activated condition.
 
         ``extra_value_BND`` is a second input for the image's values; see `with_extra`.
         """
         shift_B1D, scale_B1D, gate_B1D = self.norm(vector_BD)
-        seen_BND = modulate(x_BND, shift_B1D, scale_B1D)
-        thought = tanh_gelu(self.proj_mlp(seen_BND))
-        taken = self.attn(seen_BND, rotary, extra_value_BND)
-        return join(x_BND, gate_B1D, self.project(taken, thought))
+        seen = seam.take(modulate(x_BND, shift_B1D, scale_B1D))
+        thought = tanh_gelu(self.proj_mlp(seen))
+        taken = self.attn(seen, seam.turn(rotary), seam.take_extra(extra_value_BND))
+        return join(x_BND, gate_B1D, seam.give(self.project(taken, thought)))
 
     def project(self, taken_BND: Tensor, thought_BNM: Tensor) -> Tensor:
         """The shared output projection, without joining its two inputs in memory first."""

@@ -26,8 +26,12 @@ def rotary_2d(grid: Grid, head_width: int, device: torch.device, theta: float = 
 
 
 def rotate(x_BHNK: Tensor, rotary: Tensor) -> Tensor:
-    """Turn channel k together with channel k + K/2 by the angle of their position."""
-    cos, sin = rotary.to(x_BHNK.dtype)
+    """Turn channel k together with channel k + K/2 by the angle of their position.
+
+    ``rotary`` is (2, N, K / 2), or (2, B, N, K / 2) where every picture has tables of its own.
+    """
+    turns = rotary.to(x_BHNK.dtype)
+    cos, sin = turns[:, :, None] if turns.ndim == 4 else turns
     first, second = x_BHNK.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from demask.transformer.feature_selection import FeatureSelectionConfig
 from demask.transformer.layers import received
+from demask.transformer.seam import PLAIN, Seam, Seams, plain
 from demask.types import Condition, Grid, Prediction, Step
 
 
@@ -134,17 +135,17 @@ class MLP(nn.Module):
         self.layer_norm = nn.LayerNorm(config.width, config.norm_eps)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x_BND: Tensor) -> Tensor:
+    def forward(self, x_BND: Tensor, seam: Seam = PLAIN) -> Tensor:
         """Same shape in and out."""
-        thought_BND = self.layer_output(F.gelu(self.intermediate_output(x_BND)))
-        return self.layer_norm(x_BND + self.dropout(thought_BND))
+        thought_BND = self.layer_output(F.gelu(self.intermediate_output(seam.take(x_BND))))
+        return self.layer_norm(x_BND + self.dropout(seam.give(thought_BND)))
 
 
 class Block(nn.Module):
     """Attention and MLP, each followed by its residual norm.
 
-    `forward` is `keys_values` then `update`. An accelerator that keeps keys and values, or merges
-    tokens, calls the two apart, with any part of the sequence.
+    `forward` is `keys_values` then `update`. An accelerator that keeps keys and values calls the
+    two apart, with any part of the sequence; one that merges tokens works through the seam.
     """
 
     def __init__(self, config: MaskGITConfig) -> None:
@@ -170,14 +171,19 @@ class Block(nn.Module):
             value_BND = value_BND + attention.value(extra_value_BND)
         return attention.split(attention.key(x_BND)), attention.split(value_BND)
 
-    def update(self, x_BND: Tensor, key_BHSC: Tensor, value_BHSC: Tensor) -> Tensor:
+    def update(
+        self, x_BND: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, seam: Seam = PLAIN
+    ) -> Tensor:
         """The block's output for N tokens that look at the given keys and values."""
-        gathered_BND = self.attention(x_BND, key_BHSC, value_BHSC)
-        return self.ffn(self.attn_layer_norm(x_BND + self.dropout(gathered_BND)))
+        gathered_BND = seam.give(self.attention(seam.take(x_BND), key_BHSC, value_BHSC))
+        return self.ffn(self.attn_layer_norm(x_BND + self.dropout(gathered_BND)), seam)
 
-    def forward(self, x_BSD: Tensor, extra_value_BSD: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x_BSD: Tensor, extra_value_BSD: Tensor | None = None, seam: Seam = PLAIN
+    ) -> Tensor:
         """Same shape in and out."""
-        return self.update(x_BSD, *self.keys_values(x_BSD, extra_value_BSD))
+        taken = seam.take(x_BSD), seam.take_extra(extra_value_BSD)
+        return self.update(x_BSD, *self.keys_values(*taken), seam)
 
 
 class OutputMatrix(nn.Module):
@@ -252,23 +258,29 @@ class MaskGIT(nn.Module):
         return torch.cat([class_ids_B[:, None] + self.codebook_size, ids_BL], dim=1)
 
     def states(
-        self, tokens_BS: Tensor, extra_values: Sequence[Tensor] | None = None
+        self,
+        tokens_BS: Tensor,
+        extra_values: Sequence[Tensor] | None = None,
+        seams: Seams = plain,
     ) -> Iterator[Tensor]:
         """The first block's input, then every block's output: depth + 1 tensors (B, S, D).
 
         Args:
             tokens_BS: any ids of the vocabulary, the class position included.
             extra_values: one second value input (B, S, D) a block; see `Block.keys_values`.
+            seams: where an accelerator looks in.
         """
         x_BSD = self.embed(tokens_BS)
         yield x_BSD
         for index, block in enumerate(self.transformer_layers):
-            x_BSD = block(x_BSD, None if extra_values is None else extra_values[index])
+            extra_BSD = None if extra_values is None else extra_values[index]
+            seam = seams(index, x_BSD[:, 1:], extra_BSD, self.grid)
+            x_BSD = block(x_BSD, extra_BSD, seam)
             yield x_BSD
 
-    def features(self, tokens_BS: Tensor) -> Tensor:
+    def features(self, tokens_BS: Tensor, seams: Seams = plain) -> Tensor:
         """The last hidden states (B, S, D), class position included."""
-        for state_BSD in self.states(tokens_BS):
+        for state_BSD in self.states(tokens_BS, seams=seams):
             last_BSD = state_BSD
         return last_BSD
 
@@ -280,17 +292,19 @@ class MaskGIT(nn.Module):
         """Logits (B, L, K)."""
         return self.logits(self.features(self.tokens(ids_BL, class_ids_B)))
 
-    def predict(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
+    def predict(
+        self, ids_BL: Tensor, condition: Condition, step: Step, seams: Seams = plain
+    ) -> Prediction:
         """A `Predict`; the condition holds ``class_ids`` (B) in [0, num_classes)."""
-        features_BSD = self.features(self.tokens(ids_BL, condition["class_ids"]))
+        features_BSD = self.features(self.tokens(ids_BL, condition["class_ids"]), seams)
         return Prediction(self.logits(features_BSD), features_BSD)
 
     def attended(
-        self, ids_BL: Tensor, condition: Condition, step: Step
+        self, ids_BL: Tensor, condition: Condition, step: Step, seams: Seams = plain
     ) -> tuple[Prediction, Tensor]:
         """As `predict`; and the attention that tokens receive in the last block (B, L), mean 1."""
         tokens_BS = self.tokens(ids_BL, condition["class_ids"])
-        before_BSD, last_BSD = deque(self.states(tokens_BS), maxlen=2)
+        before_BSD, last_BSD = deque(self.states(tokens_BS, seams=seams), maxlen=2)
         attention = self.blocks[-1].attention
         query_BHSC, key_BHSC = (
             attention.split(layer(before_BSD)) for layer in (attention.query, attention.key)
@@ -304,14 +318,19 @@ class MaskGIT(nn.Module):
         return FeatureSelectionConfig(config.width, config.depth, config.num_classes)
 
     def second_pass(
-        self, extra_values: Sequence[Tensor], condition: Condition, step: Step, blank: bool
+        self,
+        extra_values: Sequence[Tensor],
+        condition: Condition,
+        step: Step,
+        blank: bool,
+        seams: Seams = plain,
     ) -> Iterator[Tensor]:
         """Self-guidance's smoothed pass (arXiv 2410.13136); see `feature_selection.Base`."""
         class_ids_B = condition["class_ids"]
         ids_BL = class_ids_B.new_full((len(class_ids_B), self.config.sequence - 1), self.mask_id)
         tokens_BS = self.tokens(ids_BL, class_ids_B)
         seen_BS = torch.full_like(tokens_BS, self.mask_id) if blank else tokens_BS
-        return self.states(seen_BS, extra_values)
+        return self.states(seen_BS, extra_values, seams)
 
     def read_out(self, features_BSD: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
         """The head at the image positions: (B, L, K), or (B, L, V) of the whole vocabulary."""

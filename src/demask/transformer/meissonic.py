@@ -30,6 +30,7 @@ from demask.transformer.meissonic_layers import (
     Upsample,
     sinusoid,
 )
+from demask.transformer.seam import Seams, plain
 from demask.types import Condition, Grid, Prediction, Step
 
 MICRO = 5
@@ -148,13 +149,20 @@ class Meissonic(nn.Module):
         pooled_BX = torch.cat([condition["pooled"].to(dtype), micro_BM.to(dtype)], dim=-1)
         return self.encoder_proj_layer_norm(text_BTD), self.cond_embed(pooled_BX)
 
-    def features(self, ids_BL: Tensor, condition: Condition, time_B: Tensor, grid: Grid) -> Tensor:
+    def features(
+        self,
+        ids_BL: Tensor,
+        condition: Condition,
+        time_B: Tensor,
+        grid: Grid,
+        seams: Seams = plain,
+    ) -> Tensor:
         """The last hidden states of the image tokens (B, N - T, D).
 
         Raises:
             ValueError: a grid that feature compression cannot halve.
         """
-        for state_BND in self.states(ids_BL, condition, time_B, grid):
+        for state_BND in self.states(ids_BL, condition, time_B, grid, seams=seams):
             last_BND = state_BND
         return last_BND
 
@@ -165,6 +173,7 @@ class Meissonic(nn.Module):
         time_B: Tensor,
         grid: Grid,
         extra_values: Sequence[Tensor] | None = None,
+        seams: Seams = plain,
     ) -> Iterator[Tensor]:
         """The image tokens before the first block and after every one (B, N - T, D).
 
@@ -173,7 +182,7 @@ class Meissonic(nn.Module):
         check_even(grid, self.config.compress)
         blocks = self.config.blocks + self.config.single_blocks
         given: Sequence[Tensor | None] = extra_values or [None] * blocks
-        extras = iter(given)
+        extras = enumerate(given)
         x_BND, tokens = self.embed(ids_BL), grid
         if self.config.compress:
             x_BND, tokens = self.down_block["downsample"](x_BND, grid), (grid[0] // 2, grid[1] // 2)
@@ -184,11 +193,15 @@ class Meissonic(nn.Module):
         texts = text_BTD.shape[1]
         rotary = rotary_axes(texts, tokens, self.config.axes, ids_BL)
         for block in self.transformer_blocks:
-            text_BTD, image_BND = block(text_BTD, image_BND, vector_BD, rotary, next(extras))
+            index, extra = next(extras)
+            seam = seams(index, image_BND, extra, tokens)
+            text_BTD, image_BND = block(text_BTD, image_BND, vector_BD, rotary, extra, seam)
             yield image_BND
         x_BND = torch.cat([text_BTD, image_BND], dim=1)
         for block in self.single_transformer_blocks:
-            x_BND = block(x_BND, vector_BD, rotary, next(extras))
+            index, extra = next(extras)
+            seam = seams(index, x_BND[:, texts:], extra, tokens)
+            x_BND = block(x_BND, vector_BD, rotary, extra, seam)
             yield x_BND[:, texts:]
 
     def logits(self, features_BND: Tensor, grid: Grid) -> Tensor:
@@ -212,9 +225,12 @@ class Meissonic(nn.Module):
         grid = grid or self.grid
         return self.logits(self.features(ids_BL, condition, time_B, grid), grid)
 
-    def predict(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
+    def predict(
+        self, ids_BL: Tensor, condition: Condition, step: Step, seams: Seams = plain
+    ) -> Prediction:
         """A `Predict`; see `forward` for what the condition holds."""
-        features_BND = self.features(ids_BL, condition, self.time(step, ids_BL), step.grid)
+        time_B = self.time(step, ids_BL)
+        features_BND = self.features(ids_BL, condition, time_B, step.grid, seams)
         return Prediction(self.logits(features_BND, step.grid), features_BND)
 
     def time(self, step: Step, like_BL: Tensor) -> Tensor:
@@ -240,7 +256,12 @@ class Meissonic(nn.Module):
         )
 
     def second_pass(
-        self, extra_values: Sequence[Tensor], condition: Condition, step: Step, blank: bool
+        self,
+        extra_values: Sequence[Tensor],
+        condition: Condition,
+        step: Step,
+        blank: bool,
+        seams: Seams = plain,
     ) -> Iterator[Tensor]:
         """Self-guidance's smoothed pass (arXiv 2410.13136); see `feature_selection.Base`.
 
@@ -253,7 +274,8 @@ class Meissonic(nn.Module):
         if blank:
             zeros = {n: torch.zeros_like(condition[n]) for n in ("states", "pooled")}
             condition = Condition({**condition.tensors, **zeros})
-        return self.states(ids_BL, condition, self.time(step, ids_BL), step.grid, extra_values)
+        time_B = self.time(step, ids_BL)
+        return self.states(ids_BL, condition, time_B, step.grid, extra_values, seams)
 
     def read_out(self, features_BND: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
         """The head: logits (B, L, V); it knows no other ids than codes."""

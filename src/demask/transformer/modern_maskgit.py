@@ -3,7 +3,7 @@
 Pre-norm, normalised queries and keys, SwiGLU, 2-D rotary positions, and the class entering by
 adaptive layer norm from one shared projection (AdaLN-single, arXiv 2310.00426).
 
-Shape legend: B batch, L tokens, V codebook, D width.
+Shape legend: B batch, L tokens, N those that a block computes, V codebook, D width.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from demask.transformer.feature_selection import FeatureSelectionConfig
 from demask.transformer.layers import Attention, GatedMLP, rotary_2d
+from demask.transformer.seam import PLAIN, Seam, Seams, plain
 from demask.types import Condition, Grid, Prediction, Step
 
 
@@ -70,15 +71,20 @@ class Block(nn.Module):
         shared_B6D: Tensor,
         rotary: Tensor,
         extra_value_BLD: Tensor | None = None,
+        seam: Seam = PLAIN,
     ) -> Tensor:
         """Same shape in and out."""
         modulation = (shared_B6D + self.modulation)[:, :, None].unbind(1)
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = modulation
-        attended_BLD = self.attention(
-            self.attention_norm(x_BLD) * (1 + scale_a) + shift_a, rotary, extra_value_BLD
+        attended_BND = self.attention(
+            seam.take(self.attention_norm(x_BLD) * (1 + scale_a) + shift_a),
+            seam.turn(rotary),
+            seam.take_extra(extra_value_BLD),
         )
+        attended_BLD = seam.give(attended_BND)
         x_BLD = x_BLD + gate_a * F.dropout(attended_BLD, self.dropout, self.training)
-        thought_BLD = self.mlp(self.mlp_norm(x_BLD) * (1 + scale_m) + shift_m)
+        asked_BND = seam.take(self.mlp_norm(x_BLD) * (1 + scale_m) + shift_m)
+        thought_BLD = seam.give(self.mlp(asked_BND))
         return x_BLD + gate_m * F.dropout(thought_BLD, self.dropout, self.training)
 
     def received(self, x_BLD: Tensor, shared_B6D: Tensor, rotary: Tensor) -> Tensor:
@@ -113,9 +119,11 @@ class ModernMaskGIT(nn.Module):
         """Logits (B, L, V)."""
         return self.head(self.norm(self.features(ids_BL, class_ids_B, grid or self.grid)))
 
-    def features(self, ids_BL: Tensor, class_ids_B: Tensor, grid: Grid) -> Tensor:
+    def features(
+        self, ids_BL: Tensor, class_ids_B: Tensor, grid: Grid, seams: Seams = plain
+    ) -> Tensor:
         """The last hidden states (B, L, D)."""
-        for state_BLD in self.states(ids_BL, class_ids_B, grid):
+        for state_BLD in self.states(ids_BL, class_ids_B, grid, seams=seams):
             last_BLD = state_BLD
         return last_BLD
 
@@ -125,6 +133,7 @@ class ModernMaskGIT(nn.Module):
         class_ids_B: Tensor,
         grid: Grid,
         extra_values: Sequence[Tensor] | None = None,
+        seams: Seams = plain,
     ) -> Iterator[Tensor]:
         """The first block's input, then every block's output (B, L, D).
 
@@ -135,7 +144,8 @@ class ModernMaskGIT(nn.Module):
         yield x_BLD
         for index, block in enumerate(self.blocks):
             extra_BLD = None if extra_values is None else extra_values[index]
-            x_BLD = block(x_BLD, shared_B6D, rotary, extra_BLD)
+            seam = seams(index, x_BLD, extra_BLD, grid)
+            x_BLD = block(x_BLD, shared_B6D, rotary, extra_BLD, seam)
             yield x_BLD
 
     def surroundings(self, class_ids_B: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
@@ -144,13 +154,15 @@ class ModernMaskGIT(nn.Module):
         head_width = self.config.width // self.config.heads
         return shared_B6D, rotary_2d(grid, head_width, class_ids_B.device)
 
-    def predict(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
+    def predict(
+        self, ids_BL: Tensor, condition: Condition, step: Step, seams: Seams = plain
+    ) -> Prediction:
         """A `Predict`; the condition holds ``class_ids`` (B), ``null_class`` for no class."""
-        features_BLD = self.features(ids_BL, condition["class_ids"], step.grid)
+        features_BLD = self.features(ids_BL, condition["class_ids"], step.grid, seams)
         return Prediction(self.head(self.norm(features_BLD)), features_BLD)
 
     def attended(
-        self, ids_BL: Tensor, condition: Condition, step: Step
+        self, ids_BL: Tensor, condition: Condition, step: Step, seams: Seams = plain
     ) -> tuple[Prediction, Tensor]:
         """As `predict`; and how much attention each token gets in the last block.
 
@@ -158,7 +170,8 @@ class ModernMaskGIT(nn.Module):
             The prediction, and the attention that tokens receive (B, L), 1 on average.
         """
         class_ids_B = condition["class_ids"]
-        before_BLD, last_BLD = deque(self.states(ids_BL, class_ids_B, step.grid), maxlen=2)
+        states = self.states(ids_BL, class_ids_B, step.grid, seams=seams)
+        before_BLD, last_BLD = deque(states, maxlen=2)
         block = self.blocks[-1]
         assert isinstance(block, Block)
         attention_BL = block.received(before_BLD, *self.surroundings(class_ids_B, step.grid))
@@ -175,7 +188,12 @@ class ModernMaskGIT(nn.Module):
         return FeatureSelectionConfig(config.width, config.depth, config.num_classes + 1, norm=True)
 
     def second_pass(
-        self, extra_values: Sequence[Tensor], condition: Condition, step: Step, blank: bool
+        self,
+        extra_values: Sequence[Tensor],
+        condition: Condition,
+        step: Step,
+        blank: bool,
+        seams: Seams = plain,
     ) -> Iterator[Tensor]:
         """Self-guidance's smoothed pass (arXiv 2410.13136); see `feature_selection.Base`.
 
@@ -185,7 +203,7 @@ class ModernMaskGIT(nn.Module):
         hidden = (len(class_ids_B), step.grid[0] * step.grid[1])
         ids_BL = class_ids_B.new_full(hidden, self.mask_id)
         told_B = torch.full_like(class_ids_B, self.null_class) if blank else class_ids_B
-        return self.states(ids_BL, told_B, step.grid, extra_values)
+        return self.states(ids_BL, told_B, step.grid, extra_values, seams)
 
     def read_out(self, features_BLD: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
         """The head: logits (B, L, V)."""

@@ -1,0 +1,231 @@
+"""Token merging: blocks compute fewer tokens, those that look alike as one (ToMe, TomeMGT).
+
+Shape legend: B batch, N tokens of the picture, P those before them (text or class), M = N - merged,
+S sources, C destinations (one a cell), D width, K channels of a head, R rows (tokens of all
+pictures).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from demask import rng
+from demask.acceleration.accelerator import Accelerator, look_into
+from demask.transformer.seam import PLAIN, Seam
+from demask.types import Grid, Step, Transformer
+
+SHARED = 5
+"""So many blocks in a row share a map."""
+
+TIE = 1e-5
+"""Similarities that differ by less are equal. Hidden tokens enter the first blocks all alike, and
+rounding, which depends on the size of the batch, must not choose between them."""
+
+
+@dataclass(frozen=True)
+class TokenMerging(Accelerator):
+    """Merge a part of the tokens before attention and MLP (arXiv 2411.10781; ToMe, 2303.17604).
+
+    Each cell of 2x2 tokens keeps one destination. The other tokens, the sources, are matched with
+    the destinations by the cosine similarity of the block's input, and the most similar ones are
+    averaged with theirs. The result is copied back to all of them, so the residual stream stays
+    whole.
+
+    Which token of a cell is the destination is chance, but the same for all pictures: it depends on
+    the step, on the map's place in the network and on the grid alone. A model does not know which
+    picture a row of its batch belongs to, both passes of a guidance have to merge alike, or their
+    difference would be one of merging, and the pictures' own random numbers stay untouched.
+
+    Attributes:
+        ratio: merged tokens, of all tokens of the picture; 0.25 as released, 0 is off.
+
+    Raises:
+        ValueError: a ratio outside [0, 0.75].
+    """
+
+    ratio: float = 0.25
+
+    def __post_init__(self) -> None:
+        given: object = self.ratio  # a person may have written anything
+        if not isinstance(given, int | float) or not 0 <= given <= 0.75:
+            raise ValueError(
+                "token_merging: the ratio is 0 (off) to 0.75 (one token of four is left), "
+                f"not {self.ratio}"
+            )
+
+    def around(self, transformer: Transformer) -> Transformer:
+        """The transformer with merged tokens in its blocks; itself at ratio 0."""
+        if self.ratio == 0:
+            return transformer
+        return look_into(transformer, partial(MergingPass, self.ratio), "token_merging")
+
+
+class MergingPass:
+    """The `Seams` of one pass: a new map every `SHARED` blocks.
+
+    Args:
+        ratio: see `TokenMerging`.
+        step: of the decode loop.
+    """
+
+    def __init__(self, ratio: float, step: Step) -> None:
+        self.ratio, self.step = ratio, step
+        self.seam = PLAIN
+
+    def __call__(self, block: int, image_BND: Tensor, extra_BND: Tensor | None, grid: Grid) -> Seam:
+        """The map of a block; made from its input, or that of a block before."""
+        tokens = grid[0] * grid[1]
+        count = int(self.ratio * tokens)
+        if count and block % SHARED == 0:
+            if extra_BND is not None:  # what the values read; in a blank pass all that differs
+                image_BND = image_BND + extra_BND[:, -tokens:]
+            order_N = drawn(self.step.index, block // SHARED, tokens)
+            self.seam = merged(image_BND, grid, order_N.to(image_BND.device), count)
+        return self.seam
+
+
+def drawn(step: int, place: int, tokens: int) -> Tensor:
+    """A random order of the tokens (N) on the CPU; see `TokenMerging` for what it depends on."""
+    seed = rng.derive(0, "token_merging", step, place, tokens)
+    return torch.randperm(tokens, generator=torch.Generator().manual_seed(seed))
+
+
+def destinations(grid: Grid, order_N: Tensor) -> Tensor:
+    """The index of one token of each 2x2 cell (C): that with the highest number.
+
+    A last row or column without a partner makes cells of two tokens or one.
+    """
+    rows, columns = (math.ceil(side / 2) for side in grid)
+    odd = (0, 2 * columns - grid[1], 0, 2 * rows - grid[0])
+    number_HW = F.pad(order_N.view(grid), odd, value=-1)
+    number_C4 = number_HW.view(rows, 2, columns, 2).transpose(1, 2).reshape(-1, 4)
+    token_HW = F.pad(torch.arange(order_N.numel(), device=order_N.device).view(grid), odd)
+    token_C4 = token_HW.view(rows, 2, columns, 2).transpose(1, 2).reshape(-1, 4)
+    return token_C4.gather(1, number_C4.argmax(1, keepdim=True))[:, 0].sort().values
+
+
+def merged(x_BND: Tensor, grid: Grid, order_N: Tensor, count: int) -> Merged:
+    """The map that merges the ``count`` sources which are most like a destination.
+
+    Args:
+        x_BND: what the likeness is taken from.
+        grid: rows and columns of the N tokens.
+        order_N: a number for each token: the highest of a cell is its destination, and between
+            sources that are equally alike the highest is merged.
+        count: at most as many as there are sources.
+    """
+    batch, tokens = x_BND.shape[:2]
+    target_C = destinations(grid, order_N)
+    is_target_N = torch.zeros(tokens, dtype=torch.bool, device=x_BND.device)
+    is_target_N[target_C] = True
+    source_S = (~is_target_N).nonzero()[:, 0]
+    count = min(count, len(source_S))
+
+    likeness_BS, match_BS = matched(x_BND, grid, source_S, target_C)
+    # stable, so that equals are taken in the drawn order
+    by_order_S = order_N[source_S].argsort(descending=True)
+    alike_BS = (likeness_BS / TIE).round()[:, by_order_S]
+    ranked_BS = by_order_S[alike_BS.argsort(dim=1, descending=True, stable=True)]
+
+    kept = len(source_S) - count
+    slots_BN = torch.empty(batch, tokens, dtype=torch.long, device=x_BND.device)
+    slots_BN[:, target_C] = torch.arange(len(target_C), device=x_BND.device) + kept
+    slot_BS = kept + match_BS
+    own_S = torch.arange(kept, device=x_BND.device).expand(batch, -1)
+    slot_BS = slot_BS.scatter(1, ranked_BS[:, count:], own_S)
+    slots_BN[:, source_S] = slot_BS
+    return Merged(slots_BN, tokens - count)
+
+
+def matched(x_BND: Tensor, grid: Grid, source_S: Tensor, target_C: Tensor) -> tuple[Tensor, Tensor]:
+    """Each source's destination (B, S), and how much it is like it.
+
+    The most similar one by the cosine; between equals the nearest.
+    """
+    wide = x_BND if x_BND.dtype == torch.float64 else x_BND.float()
+    unit_BND = F.normalize(wide, dim=-1)
+    likeness_BSC = unit_BND[:, source_S] @ unit_BND[:, target_C].transpose(1, 2)
+    best_BS1 = likeness_BSC.amax(-1, keepdim=True)
+    down_SC = source_S[:, None] // grid[1] - target_C // grid[1]
+    right_SC = source_S[:, None] % grid[1] - target_C % grid[1]
+    distance_SC = (down_SC**2 + right_SC**2).to(best_BS1.dtype)
+    distance_BSC = distance_SC.where(likeness_BSC > best_BS1 - TIE, torch.inf)
+    nearest_BS = distance_BSC.argmin(-1)  # the first of several, by torch's promise
+    return best_BS1[..., 0], nearest_BS
+
+
+class Merged(Seam):
+    """A map from a picture's tokens to fewer ones, and back.
+
+    Args:
+        slots_BN: the merged token that each token is a part of.
+        slots: M.
+    """
+
+    def __init__(self, slots_BN: Tensor, slots: int) -> None:
+        self.slots_BN, self.slots = slots_BN, slots
+        self.bags: dict[int, Bags] = {}
+
+    def after(self, prefix: int) -> Bags:
+        """The map of a sequence with so many tokens before the picture's."""
+        if prefix not in self.bags:
+            self.bags[prefix] = Bags.after(prefix, self.slots_BN, self.slots)
+        return self.bags[prefix]
+
+    def take(self, x_BND: Tensor) -> Tensor:
+        """The means of the tokens that are merged, (B, P + M, D)."""
+        return self.after(x_BND.shape[1] - self.slots_BN.shape[1]).means(x_BND)
+
+    def give(self, x_BMD: Tensor) -> Tensor:
+        """To every token a copy of what it is a part of, (B, P + N, D)."""
+        return self.after(x_BMD.shape[1] - self.slots).copies(x_BMD)
+
+    def turn(self, rotary: Tensor) -> Tensor:
+        """The means of the cosines and sines, (2, B, P + M, K / 2)."""
+        both_BNK = torch.cat(rotary.unbind(), dim=-1).expand(len(self.slots_BN), -1, -1)
+        return torch.stack(self.take(both_BNK).chunk(2, dim=-1))
+
+
+@dataclass(frozen=True)
+class Bags:
+    """The same map over the rows of all pictures, as torch's bags of embeddings read it.
+
+    Bags are ten to a hundred times faster here than `scatter_reduce`, and add in the same order
+    every time.
+
+    Attributes:
+        slot_R: the merged row that each row is a part of.
+        sorted_R: the rows, by their slots.
+        first: where each slot begins in that list.
+    """
+
+    slot_R: Tensor
+    sorted_R: Tensor
+    first: Tensor
+
+    @classmethod
+    def after(cls, prefix: int, slots_BN: Tensor, slots: int) -> Bags:
+        """The map of sequences whose first tokens, so many, are merged with nothing."""
+        batch, total = len(slots_BN), prefix + slots
+        own = torch.arange(total, device=slots_BN.device).expand(batch, -1)
+        slot_BN = torch.cat([own[:, :prefix], slots_BN + prefix], dim=1)
+        slot_R = (slot_BN + total * torch.arange(batch, device=own.device)[:, None]).flatten()
+        size = slot_R.bincount(minlength=batch * total)
+        return cls(slot_R, slot_R.argsort(stable=True), size.cumsum(0) - size)
+
+    def means(self, x_BND: Tensor) -> Tensor:
+        """The mean of each slot's rows."""
+        batch = len(x_BND)
+        means = F.embedding_bag(self.sorted_R, x_BND.flatten(0, 1), self.first, mode="mean")
+        return means.unflatten(0, (batch, -1))
+
+    def copies(self, x_BMD: Tensor) -> Tensor:
+        """Each row's slot."""
+        batch = len(x_BMD)
+        return x_BMD.flatten(0, 1).index_select(0, self.slot_R).unflatten(0, (batch, -1))

@@ -1,0 +1,152 @@
+"""Laws 2, 4 and 5 of accelerators: off is the identity, no picture depends on its batch, and
+inputs stay as they are.
+
+Shape legend: B batch, L ids.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from demask import rng
+from demask.acceleration import ACCELERATORS, accelerate, parse_accelerator
+from demask.guidance import ClassifierFree, Constant
+from demask.sampling.decode import Sampler, decode, last
+from demask.sampling.edit import blank
+from demask.transformer.maskgit import MaskGIT, MaskGITConfig
+from demask.transformer.meissonic import Meissonic
+from demask.transformer.modern_maskgit import ModernMaskGIT
+from demask.types import Condition, Grid, Predict, Step, Transformer
+from tiny import tiny_meissonic, tiny_transformer
+
+# a new accelerator gets a line in each
+OFF = {"token_merging": "token_merging:0"}
+ON = {"token_merging": "token_merging:0.5"}
+BATCH = 5
+SEEDS = [21, 22, 23, 24, 25]
+
+
+def maskgit() -> tuple[Transformer, Grid]:
+    config = MaskGITConfig(
+        codebook_size=11, num_classes=6, grid=(5, 3), width=16, depth=6, heads=2, mlp_width=16
+    )
+    return MaskGIT(config), (5, 3)
+
+
+def modern() -> tuple[Transformer, Grid]:
+    config = replace(tiny_transformer().config, num_classes=5, depth=6, width=16)
+    return ModernMaskGIT(config), (5, 7)
+
+
+def meissonic(compress: bool) -> tuple[Transformer, Grid]:
+    config = replace(tiny_meissonic().config, blocks=3, single_blocks=3, compress=compress)
+    return Meissonic(config), (6, 10) if compress else (5, 3)
+
+
+MODELS: dict[str, Callable[[], tuple[Transformer, Grid]]] = {
+    "maskgit": maskgit,
+    "modern_maskgit": modern,
+    "meissonic": lambda: meissonic(True),
+    "meissonic, one id a token": lambda: meissonic(False),
+}
+
+
+@pytest.fixture(params=MODELS)
+def model(request: pytest.FixtureRequest) -> tuple[Transformer, Grid]:
+    """A random model in float64, and a grid, of odd sides where that can be."""
+    transformer, grid = MODELS[request.param]()
+    assert isinstance(transformer, nn.Module)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in transformer.double().eval().requires_grad_(False).parameters():
+        parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
+    return transformer, grid
+
+
+def conditions(batch: int) -> Condition:
+    """What the models read, different for every picture."""
+    generator = torch.Generator().manual_seed(2)
+    return Condition(
+        {
+            "class_ids": torch.arange(batch),
+            "states": torch.randn(batch, 4, 16, generator=generator, dtype=torch.float64),
+            "pooled": torch.randn(batch, 16, generator=generator, dtype=torch.float64),
+            "micro": torch.tensor([[8.0, 8, 0, 0, 6]]).expand(batch, -1),
+        }
+    )
+
+
+def half_hidden(transformer: Transformer, grid: Grid) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3)
+    ids_BL = torch.randint(11, (BATCH, grid[0] * grid[1]), generator=generator)
+    return ids_BL.where(torch.rand(ids_BL.shape, generator=generator) < 0.5, transformer.mask_id)
+
+
+def paint(predict: Predict, transformer: Transformer, grid: Grid, index: list[int]) -> torch.Tensor:
+    everything = conditions(BATCH + 1)
+    nothing = everything.take(torch.tensor([BATCH]))
+    guided = ClassifierFree(predict, nothing, Constant(2.0))
+    generators = rng.image_generators([SEEDS[i] for i in index])
+    canvas = blank(len(index), grid, transformer.mask_id)
+    wanted = everything.take(torch.tensor(index))
+    return last(decode(guided, wanted, canvas, generators, Sampler(steps=4))).ids_BL
+
+
+def test_every_accelerator_has_its_lines() -> None:
+    assert OFF.keys() == ON.keys() == ACCELERATORS.keys()
+
+
+@pytest.mark.parametrize("name", ACCELERATORS)
+@torch.no_grad()
+def test_off_is_the_identity(name: str, model) -> None:
+    transformer, grid = model
+    ids_BL = half_hidden(transformer, grid)
+    step = Step(1, 4, grid, torch.full((BATCH,), 0.5))
+    plain, off, on = (
+        accelerate(transformer, map(parse_accelerator, names))
+        .predict(ids_BL, conditions(BATCH), step)
+        .logits_BLV
+        for names in ([], [OFF[name]], [ON[name]])
+    )
+    assert torch.equal(off, plain)
+    assert on.shape == plain.shape
+    assert on.isfinite().all()
+    assert not torch.allclose(on, plain)
+
+
+@pytest.mark.parametrize("name", ACCELERATORS)
+def test_a_picture_does_not_depend_on_its_batch(name: str, model) -> None:
+    transformer, grid = model
+
+    def painted(index: list[int]) -> torch.Tensor:
+        # made anew for every batch, as the generator does
+        fast = accelerate(transformer, [parse_accelerator(ON[name])])
+        return paint(fast.predict, transformer, grid, index)
+
+    whole_BL = painted(list(range(BATCH)))
+    assert (whole_BL != transformer.mask_id).all()
+    for index in ([0], [3], [4, 2, 0], [1, 3]):
+        assert torch.equal(painted(index), whole_BL[index])
+
+
+@pytest.mark.parametrize("name", ACCELERATORS)
+@torch.no_grad()
+def test_nothing_is_modified_in_place(name: str, model) -> None:
+    transformer, grid = model
+    ids_BL, condition = half_hidden(transformer, grid), conditions(BATCH)
+    step = Step(1, 4, grid, torch.full((BATCH,), 0.5))
+    before = copy.deepcopy((ids_BL, condition))
+    state = copy.deepcopy(transformer.state_dict())  # type: ignore[attr-defined]
+    fast = accelerate(transformer, [parse_accelerator(ON[name])])
+    first, second = (fast.predict(ids_BL, condition, step).logits_BLV for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.equal(ids_BL, before[0])
+    for key, tensor in condition.tensors.items():
+        assert torch.equal(tensor, before[1][key])
+    for key, tensor in transformer.state_dict().items():  # type: ignore[attr-defined]
+        assert torch.equal(tensor, state[key])
