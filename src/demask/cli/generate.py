@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from demask.cli.command import Command
+from demask.cli.geneval import paint_geneval
 from demask.cli.options import (
     CLASS,
     COUNT,
@@ -41,8 +42,8 @@ OUTPUT = [
     click.option(
         "--format",
         "kind",
-        type=click.Choice(["png", "npz"]),
-        help="Default: npz if --out ends so, else png.",
+        type=click.Choice(["png", "npz", "geneval"]),
+        help="Default: npz if --out ends so, else png. geneval: -n of each prompt, by default 4.",
     ),
     click.option("--trace", is_flag=True, help="Also write trace.gif, the tokens appearing."),
 ]
@@ -68,11 +69,16 @@ def generate(
 ) -> None:
     """Paint pictures of prompts, or of classes.
 
-    Writes a PNG each and a contact sheet, or one NPZ file for an evaluator.
+    Writes a PNG each and a contact sheet, one NPZ file for an evaluator, or GenEval's folders.
     Settings that are not given are the model's own; see 'demask models show'.
     """
     kind = kind or ("npz" if out.suffix == ".npz" else "png")
     check_output(out, kind, trace)
+    if kind == "geneval":
+        if prompts or classes:
+            raise ValueError("--format geneval paints the prompts of its file alone")
+        click.echo(paint_geneval(choice, file, num_images, seeds, batch_size, out, settings))
+        return
     texts = [*prompts, *(read_lines(file) if file else ())]
     generator = choice.load()
     conditions = wishes(texts, classes, generator)
@@ -119,9 +125,9 @@ def read_lines(path: Path) -> list[str]:
 
 def check_output(out: Path, kind: str, trace: bool) -> None:
     """Raise a ValueError, before any work, for an output that cannot be."""
-    if kind == "npz" and trace:
-        raise ValueError("--trace needs a folder; it cannot go with --format npz")
+    if kind != "png" and trace:
+        raise ValueError(f"--trace needs a folder of its own; it cannot go with --format {kind}")
     if kind == "npz" and out.is_dir():
         raise ValueError(f"{out} is a folder; name an .npz file with --out")
-    if kind == "png" and out.exists() and not out.is_dir():
+    if kind != "npz" and out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; name a folder with --out")
