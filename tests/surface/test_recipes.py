@@ -25,6 +25,7 @@ KINDS = {
     "self_guidance": "SelfGuidanceTraining",
     "token_critic": "TokenCriticTraining",
     "classifier": "ClassifierTraining",
+    "scorer": "ScorerTraining",
 }
 STAGES = [ROOT / "meissonic" / f"stage{n}.toml" for n in (1, 2, 3, 4)]
 PIXELS = 16

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         ClassifierTraining,
         LoraTraining,
         MaskedTraining,
+        ScorerTraining,
         SelfGuidanceTraining,
         TokenCriticTraining,
         TokenizerTraining,
@@ -27,6 +28,7 @@ R = TypeVar(
     "ClassifierTraining",
     "LoraTraining",
     "MaskedTraining",
+    "ScorerTraining",
     "SelfGuidanceTraining",
     "TokenCriticTraining",
     "TokenizerTraining",
@@ -209,6 +211,24 @@ def classifier(
     start_log()
     training = read_recipe(ClassifierTraining, recipe, overrides, data, held_out)
     click.echo(train_classifier(training, out or Path("runs") / recipe.stem, strict))
+
+
+@train.command()
+@add([option for option in RUN if option is not INIT])
+def scorer(
+    recipe: Path,
+    data: str | None,
+    held_out: str | None,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    strict: bool,
+) -> None:
+    """Train a small network that 'demask compare' judges pictures of words with."""
+    from demask.training.commands import ScorerTraining, train_scorer
+
+    start_log()
+    training = read_recipe(ScorerTraining, recipe, overrides, data, held_out)
+    click.echo(train_scorer(training, out or Path("runs") / recipe.stem, strict))
 
 
 @train.command("self-guidance")

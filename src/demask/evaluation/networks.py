@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from demask.evaluation.pair_scorer import PairScorer, PairScorerConfig
 from demask.evaluation.patch_mixer import PatchMixer, PatchMixerConfig
 from demask.evaluation.small_conv import SmallConv, SmallConvConfig
 from demask.registry import Table
@@ -46,26 +47,59 @@ def load_classifier(path: Path) -> Classifier:
     Raises:
         ValueError: no such file, or it holds something else.
     """
+    described, tensors = read_network(path, "classifier")
+    name = str(described.get("architecture"))
+    if name not in NETWORKS:
+        raise ValueError(f"{path}: holds no measuring network; valid: {', '.join(NETWORKS)}")
+    network = built(path, *NETWORKS[name], described, tensors)
+    return Classifier(network, tuple(described["class_names"]), described["size"])
+
+
+def load_pair_scorer(path: Path) -> PairScorer:
+    """Read what `demask train scorer` wrote.
+
+    Raises:
+        ValueError: no such file, or it holds something else.
+    """
+    described, tensors = read_network(path, "scorer")
+    if described.get("architecture") != "pair_scorer":
+        raise ValueError(f"{path}: holds no scorer that 'demask train scorer' wrote")
+    network = built(path, PairScorer, PairScorerConfig, described, tensors)
+    assert isinstance(network, PairScorer)
+    return network
+
+
+def read_network(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """What a file says of itself, and its tensors.
+
+    Raises:
+        ValueError: no such file, or it cannot be read.
+    """
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; 'demask train classifier' writes one")
+        raise ValueError(f"{path}: no such file; 'demask train {kind}' writes one")
     try:
         with safe_open(path, framework="pt") as file:
             described = json.loads((file.metadata() or {}).get("demask", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from None
-    return _built(path, described, tensors)
+    return described, tensors
 
 
-def _built(
-    path: Path, described: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
-) -> Classifier:
-    name = str(described.get("architecture"))
-    if name not in NETWORKS:
-        raise ValueError(f"{path}: holds no measuring network; valid: {', '.join(NETWORKS)}")
-    module, config = NETWORKS[name]
+def built(
+    path: Path,
+    module: Callable[[Any], nn.Module],
+    config: type[Any],
+    described: Mapping[str, Any],
+    tensors: Mapping[str, torch.Tensor],
+) -> nn.Module:
+    """The network of a file, in float32.
+
+    Raises:
+        ValueError: what the file says of itself does not fit its tensors.
+    """
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in described["config"].items()}
     try:
         network = module(config(**values)).eval()
@@ -74,4 +108,4 @@ def _built(
         )
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
-    return Classifier(network, tuple(described["class_names"]), described["size"])
+    return network

@@ -28,6 +28,7 @@ from demask.training.task import Task
 from demask.training.train_classifier import ClassifierRecipe, ClassifierTask
 from demask.training.train_lora import LoraRecipe, LoraRun, LoraTask
 from demask.training.train_masked import MaskedRecipe, MaskedTask
+from demask.training.train_scorer import ScorerRecipe, ScorerTask
 from demask.training.train_self_guidance import (
     PromptSelfGuidanceTask,
     SelfGuidanceRecipe,
@@ -150,6 +151,15 @@ class ClassifierTraining:
     """A recipe file for `train_classifier`."""
 
     classifier: ClassifierRecipe
+    run: Run
+    data: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True)
+class ScorerTraining:
+    """A recipe file for `train_scorer`."""
+
+    scorer: ScorerRecipe
     run: Run
     data: Source = field(default_factory=Source)
 
@@ -291,6 +301,27 @@ def train_classifier(recipe: ClassifierTraining, out: Path, strict: bool = False
     pictures, held_out = recipe.data.open(strict)
     torch.manual_seed(recipe.run.seed)
     return Trainer(ClassifierTask(recipe.classifier, pictures, held_out), recipe.run, out).fit()
+
+
+def train_scorer(recipe: ScorerTraining, out: Path, strict: bool = False) -> Path:
+    """Train a scorer of pictures and words, or go on where it stopped; return its file.
+
+    Args:
+        recipe: what to train.
+        out: its folder.
+        strict: an unreadable picture is an error.
+
+    Raises:
+        ValueError: data that cannot be read or has no captions, no such codec, or a folder that
+            holds another run.
+    """
+    pictures, held_out = recipe.data.open(strict)
+    codec = recipe.scorer.codec
+    tokenizer = cast(Any, load_parts(codec.model).tokenizer) if codec else None
+    torch.manual_seed(recipe.run.seed)
+    dtype = torch.bfloat16 if recipe.run.precision == "bf16" else torch.float32
+    task = ScorerTask(recipe.scorer, pictures, held_out, tokenizer, recipe.run.seed, dtype)
+    return Trainer(task, recipe.run, out).fit()
 
 
 def train_self_guidance(

@@ -19,6 +19,7 @@ from demask.data.transforms import cover, to_pixels
 from demask.evaluation.networks import NETWORKS
 from demask.evaluation.patch_mixer import PatchMixerConfig
 from demask.evaluation.small_conv import SmallConvConfig
+from demask.training.batch_norms import settle
 from demask.training.loop import describe
 from demask.training.optim import Optim
 from demask.training.task import Batch, Phase, Task
@@ -138,20 +139,10 @@ class ClassifierTask(Task):
         }
 
     def settle(self, model: nn.Module) -> None:
-        """Measure what batch norms keep anew: it belonged to the weights before averaging."""
-        norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-        if not norms:
-            return
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a plain mean over the batches
-        device = next(model.parameters()).device
+        """Measure what batch norms keep anew."""
         generator = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            model.train()
-            for part in torch.arange(min(SETTLED_ON, self.examples)).split(250):
-                model(self.load(part, generator)["image_BCHW"].to(device))
-            model.eval()
+        parts = torch.arange(min(SETTLED_ON, self.examples)).split(250)
+        settle(model, (self.load(part, generator)["image_BCHW"] for part in parts))
 
     def sample(self, model: nn.Module) -> Tensor:
         """Held-out pictures that the network is wrong about, eight in a row."""

@@ -1,0 +1,32 @@
+"""Batch norms of averaged weights: what they keep belonged to the weights before averaging."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+def settle(
+    model: nn.Module, batches: Iterable[Tensor], look: Callable[[Tensor], object] | None = None
+) -> None:
+    """Measure what the batch norms of a model keep anew: a plain mean over some batches.
+
+    Args:
+        model: is in evaluation mode afterwards.
+        batches: training examples; none is read where the model has no batch norm.
+        look: shows the model a batch; by default the model itself.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    if not norms:
+        return
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        model.train()
+        for batch in batches:
+            (look or model)(batch.to(device))
+        model.eval()

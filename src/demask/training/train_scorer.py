@@ -1,0 +1,275 @@
+"""Train a small network that says how well a picture fits some words, to compare settings with.
+
+Shape legend: B batch, D width of the features, G pieces of a word, H W rows and columns, K
+candidates, N pictures, T words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from demask.checkpoint.save import save_model
+from demask.data.captions import same
+from demask.data.pictures import Pictures
+from demask.evaluation.pair_scorer import PairScorer, PairScorerConfig, spell
+from demask.evaluation.retrieval import found
+from demask.training.batch_norms import settle
+from demask.training.captioned import CaptionRecipe, epoch
+from demask.training.loop import describe
+from demask.training.optim import Optim
+from demask.training.pair_pictures import Changes, Codec, changed, mirrors, through
+from demask.training.task import Batch, Phase, Task
+from demask.training.train_classifier import in_memory
+from demask.types import Tokenizer
+
+SETTLED_ON = 2048
+"""How many examples the batch norms of an averaged network are measured on anew."""
+LARGEST_SCALE = 100.0
+
+
+@dataclass(frozen=True)
+class ScorerRecipe:
+    """What to train on what.
+
+    Attributes:
+        network: the sizes of the network.
+        codec: a tokenizer, whose reconstructions it learns to like as much as the pictures, and
+            damaged ones less; by default it sees the pictures alone.
+        changes: how pictures vary.
+        captions: how captions vary.
+        optim: the optimiser.
+    """
+
+    network: PairScorerConfig = field(default_factory=PairScorerConfig)
+    codec: Codec | None = None
+    changes: Changes = field(default_factory=Changes)
+    captions: CaptionRecipe = field(default_factory=lambda: CaptionRecipe(dropout=0.0))
+    optim: Optim = field(default_factory=Optim)
+
+    def __post_init__(self) -> None:
+        if self.captions.dropout:
+            raise ValueError("dropout is for guidance: a scorer's captions have 0.0")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pictures in memory, bytes (N, 3, H, W), and what each shows in words.
+
+    Raises:
+        ValueError: pictures without captions.
+    """
+
+    pixels_NCHW: Tensor
+    captions: list[tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        if bare := self.captions.count(()):
+            raise ValueError(f"{bare} of {len(self.captions)} pictures have no caption")
+
+    @classmethod
+    def read(cls, pictures: Pictures, size: int) -> Pairs:
+        """All pictures of a source, cut to squares of ``size`` pixels."""
+        captions = [pictures[i].captions for i in range(len(pictures))]
+        return cls(in_memory(pictures, size)[0], captions)
+
+    @property
+    def firsts(self) -> list[str]:
+        """The main caption of each."""
+        return [texts[0] for texts in self.captions]
+
+
+class ScorerTask(Task):
+    """Trains a `PairScorer`. All pictures are held in memory, a byte a number.
+
+    Args:
+        recipe: what to train.
+        pictures: what to train on, with captions.
+        held_out: other pictures, to measure on.
+        tokenizer: of the recipe's codec.
+        seed: of what is damaged.
+        dtype: what the tokenizer computes in.
+
+    Raises:
+        ValueError: pictures without captions.
+    """
+
+    main = "scorer"
+
+    def __init__(
+        self,
+        recipe: ScorerRecipe,
+        pictures: Pictures,
+        held_out: Pictures,
+        tokenizer: Tokenizer | None = None,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        assert (tokenizer is None) == (recipe.codec is None)
+        self.recipe, self.pictures_fingerprint = recipe, pictures.fingerprint
+        self.pairs = Pairs.read(pictures, recipe.network.size)
+        self.held_out = Pairs.read(held_out, recipe.network.size)
+        self.order = torch.tensor(epoch(self.pairs.captions, recipe.captions))
+        self.examples = len(self.order)
+        self.mirror_N = mirrors(self.pairs.captions, recipe.changes)
+        self.twin_N = twins(self.pairs.pixels_NCHW)
+        self.codec = recipe.codec
+        if tokenizer is not None and recipe.codec is not None:
+            made = partial(through, tokenizer, codec=recipe.codec, seed=seed, dtype=dtype)
+            self.restored_NCHW, self.damaged = made(self.pairs.pixels_NCHW)
+            self.held_out_codec = made(self.held_out.pixels_NCHW)
+        network = PairScorer(recipe.network)
+        network.picture.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.modules: dict[str, nn.Module] = {"scorer": network}
+        self.phases = {"compare": Phase("scorer", recipe.optim)}
+
+    def identity(self) -> str:
+        """The recipe and the pictures."""
+        return describe(
+            task="scorer", recipe=asdict(self.recipe), pictures=self.pictures_fingerprint
+        )
+
+    def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
+        """Pictures, damaged ones of the first of them, their words, and who shows the same."""
+        index_B = self.order[indices]
+        pixels_BCHW = self.pairs.pixels_NCHW[index_B]
+        captions = [
+            self.recipe.captions.choose(self.pairs.captions[i], generator) for i in index_B.tolist()
+        ]
+        alter = partial(changed, changes=self.recipe.changes, generator=generator)
+        batch: Batch = {}
+        if self.codec is not None:
+            restored_B = torch.rand(len(index_B), generator=generator) < self.codec.share
+            pixels_BCHW = torch.where(
+                restored_B[:, None, None, None], self.restored_NCHW[index_B], pixels_BCHW
+            )
+            some_B = index_B[: round(self.codec.damaged * len(index_B))]
+            which_B = torch.randint(self.codec.versions, some_B.shape, generator=generator)
+            spoilt_BCHW = self.damaged[which_B, some_B]
+            batch["spoilt_BCHW"] = alter(spoilt_BCHW, self.mirror_N[some_B])
+        batch["image_BCHW"] = alter(pixels_BCHW, self.mirror_N[index_B])
+        batch["pieces_BTG"] = spell(captions, self.recipe.network)
+        batch["same_BB"] = alike(self.twin_N[index_B], captions)
+        return batch
+
+    def loss(
+        self, phase: str, batch: Batch, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Symmetric InfoNCE (arXiv 2103.00020, figure 3), and real above damaged by a logistic."""
+        count = len(batch["image_BCHW"])
+        spoilt = [batch["spoilt_BCHW"]] if "spoilt_BCHW" in batch else []
+        image_BCHW = torch.cat([batch["image_BCHW"], *spoilt])
+        seen, text_BD = self.modules["scorer"](image_BCHW, batch["pieces_BTG"])
+        picture_BD, spoilt_BD = seen[:count], seen[count:]
+        network = self.modules["scorer"]
+        log_scale = next(p for n, p in network.named_parameters() if n.endswith("log_scale"))
+        scale = log_scale.exp().clamp_max(LARGEST_SCALE)
+        logits_BB = scale * picture_BD @ text_BD.T
+        # two pictures or captions that are equal are no mistake of one another
+        logits_BB = logits_BB.masked_fill(batch["same_BB"], -torch.inf)
+        target_B = torch.arange(count, device=logits_BB.device)
+        pairs = (F.cross_entropy(logits_BB, target_B) + F.cross_entropy(logits_BB.T, target_B)) / 2
+        right = (logits_BB.argmax(-1) == target_B).float().mean()
+        logged = {"pairs": pairs, "accuracy": right, "scale": scale}
+        if self.codec is None or not len(spoilt_BD):
+            return pairs, {"loss": pairs, **logged}
+        some = len(spoilt_BD)
+        better_B = ((picture_BD[:some] - spoilt_BD) * text_BD[:some]).sum(-1)
+        damage = F.softplus(-scale * better_B).mean()
+        loss = pairs + self.codec.weight * damage
+        return loss, {"loss": loss, **logged, "damage": damage}
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Top-1 retrieval of held-out pairs, among themselves and among all pictures."""
+        self.settle(model)
+        network = self.network(model)
+        held, rest = self.held_out, self.pairs
+        picture_ND, text_ND = features(network, held.pixels_NCHW), read(network, held.firsts)
+        all_pictures = torch.cat([picture_ND, features(network, rest.pixels_NCHW)])
+        all_texts = torch.cat([text_ND, read(network, rest.firsts)])
+        twin_K = twins(torch.cat([held.pixels_NCHW, rest.pixels_NCHW]))
+        count = len(held.firsts)
+        right_NK = twin_K[:count, None] == twin_K
+        scores = {
+            "text_to_picture": found(text_ND, picture_ND, right_NK[:, :count]),
+            "picture_to_text": found(picture_ND, text_ND, right_NK[:, :count]),
+            "text_to_picture_of_all": found(text_ND, all_pictures, right_NK),
+            "picture_to_text_of_all": found(picture_ND, all_texts, right_NK),
+        }
+        if self.codec is not None:
+            restored, damaged = (features(network, p) for p in self.codec_of_held_out())
+            better_N = ((restored - damaged) * text_ND).sum(-1) > 0
+            scores["above_damaged"] = float(better_N.double().mean())
+        return scores
+
+    def codec_of_held_out(self) -> tuple[Tensor, Tensor]:
+        """Held-out pictures through the tokenizer, whole and damaged."""
+        restored_NCHW, damaged = self.held_out_codec
+        return restored_NCHW, damaged[0]
+
+    def settle(self, model: nn.Module) -> None:
+        """Measure what batch norms keep anew."""
+        generator = torch.Generator().manual_seed(0)
+
+        def batches() -> Iterator[Tensor]:
+            for part in torch.arange(min(SETTLED_ON, self.examples)).split(256):
+                yield self.load(part, generator)["image_BCHW"]
+
+        settle(model, batches(), self.network(model).picture)
+
+    @staticmethod
+    def network(model: nn.Module) -> PairScorer:
+        """The averaged model, with its type."""
+        assert isinstance(model, PairScorer)
+        return model
+
+    def sample(self, model: nn.Module) -> Tensor:
+        """The pictures that it likes best for held-out captions, after the right ones, in rows."""
+        network, held = self.network(model), self.held_out
+        score_NN = read(network, held.firsts[:8]) @ features(network, held.pixels_NCHW).T
+        best_NK = score_NN.topk(min(4, len(held.firsts)), -1).indices
+        rows = [
+            torch.cat([held.pixels_NCHW[n], *held.pixels_NCHW[best_K]], dim=-1).float() / 255
+            for n, best_K in enumerate(best_NK)
+        ]
+        return torch.cat(rows, dim=-2)
+
+    def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
+        """Write the scorer in half precision."""
+        self.settle(model)
+        save_model(path, model, "pair_scorer", torch.float16, training=facts)
+
+
+def twins(pixels_NCHW: Tensor) -> Tensor:
+    """A number for each picture, which equal pictures share (N)."""
+    return torch.unique(pixels_NCHW.flatten(1), dim=0, return_inverse=True)[1]
+
+
+def alike(twin_B: Tensor, captions: Sequence[str]) -> Tensor:
+    """Which other pictures of a batch show the same, or are said to (B, B)."""
+    numbers: dict[str, int] = {}
+    said_B = torch.tensor([numbers.setdefault(same(text), len(numbers)) for text in captions])
+    same_BB = (twin_B[:, None] == twin_B) | (said_B[:, None] == said_B)
+    return same_BB & ~torch.eye(len(captions), dtype=torch.bool)
+
+
+@torch.no_grad()
+def features(network: PairScorer, pixels_NCHW: Tensor) -> Tensor:
+    """Features of pictures in bytes (N, D), on the CPU."""
+    device = network.log_scale.device
+    return torch.cat(
+        [network.picture(p.to(device).float() / 255).cpu() for p in pixels_NCHW.split(256)]
+    )
+
+
+@torch.no_grad()
+def read(network: PairScorer, texts: Sequence[str]) -> Tensor:
+    """Features of texts (N, D), on the CPU."""
+    pieces_NTG = spell(texts, network.config)
+    return network.text(pieces_NTG.to(network.log_scale.device)).cpu()
