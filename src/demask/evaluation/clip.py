@@ -8,7 +8,7 @@ Shape legend: B batch, C channels, D width of the features, H W rows and columns
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,39 +25,39 @@ WEIGHTS = ("*.safetensors", "*.bin")
 BATCH = 250
 """How many texts are read together."""
 
+Shaped = Callable[[Tensor, int], Tensor]
+"""Pictures (B, C, H, W) of any shape and a size -> squares of that size."""
 
-class Clip:
-    """The extractor.
+
+class TwoTowers:
+    """A CLIP that is loaded: pictures and words -> features of the same kind.
 
     Args:
-        folder: ``config.json``, weights, and the tokenizer's files.
+        model: of transformers.
+        tokenizer: of transformers.
         device: where it runs.
-
-    Raises:
-        ValueError: no such folder, or no CLIP in it.
+        shaped: pictures of any shape -> squares of a size.
     """
 
-    class_names: tuple[str, ...] = ()
-
-    def __init__(self, folder: Path, device: str = "cpu") -> None:
-        self.model, self.tokenizer = read(folder)
+    def __init__(
+        self, model: Any, tokenizer: Any, device: str = "cpu", shaped: Shaped | None = None
+    ) -> None:
+        self.model, self.tokenizer, self.shaped = model, tokenizer, shaped or centred
         self.device = torch.device(device)
         self.model.to(self.device)
         self.size: int = self.model.config.vision_config.image_size
-        self.name = f"clip:{folder.resolve().name}"
-        files = sorted({path for pattern in WEIGHTS for path in folder.glob(pattern)})
-        self.fingerprint = fingerprint("bicubic", files=[folder / "config.json", *files])
 
     @torch.inference_mode()
-    def __call__(self, image_BCHW: Tensor) -> tuple[Tensor, None]:
-        """See `demask.evaluation.extractors.Extractor`."""
-        image_BCHW = centred(image_BCHW.to(self.device), self.size)
+    def pictures(self, image_BCHW: Tensor) -> Tensor:
+        """Features of pictures in [0, 1], of any size, (B, D)."""
+        image_BCHW = self.shaped(image_BCHW.to(self.device), self.size)
         mean_C11, deviation_C11 = (
             torch.tensor(numbers, device=self.device)[:, None, None]
             for numbers in (MEAN, DEVIATION)
         )
         seen = self.model.vision_model(pixel_values=(image_BCHW - mean_C11) / deviation_C11)
-        return self.model.visual_projection(seen.pooler_output).float().cpu(), None
+        features_BD: Tensor = self.model.visual_projection(seen.pooler_output)
+        return features_BD.float().cpu()
 
     @torch.inference_mode()
     def texts(self, words: Sequence[str]) -> Tensor:
@@ -77,28 +77,88 @@ class Clip:
         return self.model.text_projection(seen.pooler_output).float().cpu()
 
 
-def read(folder: Path) -> tuple[Any, Any]:
+class Clip(TwoTowers):
+    """The extractor.
+
+    Args:
+        folder: ``config.json``, weights, and the tokenizer's files.
+        device: where it runs.
+
+    Raises:
+        ValueError: no such folder, or no CLIP in it.
+    """
+
+    class_names: tuple[str, ...] = ()
+
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
+        super().__init__(*read(folder), device)
+        self.name = f"clip:{folder.resolve().name}"
+        self.fingerprint = fingerprint("bicubic", files=files_of(folder))
+
+    def __call__(self, image_BCHW: Tensor) -> tuple[Tensor, None]:
+        """See `demask.evaluation.extractors.Extractor`."""
+        return self.pictures(image_BCHW), None
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files that a model in a folder depends on."""
+    found = sorted({path for pattern in WEIGHTS for path in folder.glob(pattern)})
+    return [folder / "config.json", *found]
+
+
+def read(folder: Path, words: Path | None = None) -> tuple[Any, Any]:
     """The model, in float32 whatever it is stored in, and the tokenizer of a folder.
+
+    Args:
+        folder: with the model.
+        words: with the tokenizer's files, where they are not in ``folder``.
 
     Raises:
         ValueError: no such folder, or no whole CLIP in it.
     """
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder}: no CLIP, which is a folder with a config.json")
-    from transformers import CLIPModel, CLIPTokenizer
+    from transformers import CLIPModel
 
-    options = {"local_files_only": True}
     try:
         with silence():
-            model, found = CLIPModel.from_pretrained(folder, output_loading_info=True, **options)
-            tokenizer = CLIPTokenizer.from_pretrained(folder, **options)
+            model, found = CLIPModel.from_pretrained(
+                folder, output_loading_info=True, local_files_only=True
+            )
     except Exception as error:  # transformers raises what it likes
-        reason = (" ".join(str(error).split()) or type(error).__name__)[:160]
-        raise ValueError(f"{folder}: holds no CLIP that can be read ({reason})") from None
+        raise ValueError(f"{folder}: holds no CLIP that can be read ({reason(error)})") from None
     if missing := sorted(found["missing_keys"]):  # transformers would leave them random
         count = f"{len(missing)} tensors, such as {missing[0]}"
         raise ValueError(f"{folder}: holds no CLIP of pictures and words; it lacks {count}")
-    return model.float().eval(), tokenizer
+    return model.float().eval(), read_tokenizer(words or folder)
+
+
+def read_tokenizer(folder: Path) -> Any:
+    """CLIP's tokenizer from ``vocab.json`` and ``merges.txt`` of a folder.
+
+    Raises:
+        ValueError: they are not there, or broken.
+    """
+    for name in ("vocab.json", "merges.txt"):
+        if not (folder / name).is_file() and not (folder / "tokenizer.json").is_file():
+            raise ValueError(
+                f"{folder}: no CLIP tokenizer, which is a vocab.json and a merges.txt, "
+                "or a tokenizer.json"
+            )
+    from transformers import CLIPTokenizer
+
+    try:
+        with silence():
+            return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # transformers raises what it likes
+        raise ValueError(
+            f"{folder}: holds no CLIP tokenizer that can be read ({reason(error)})"
+        ) from None
+
+
+def reason(error: Exception) -> str:
+    """What an exception says, in one short line."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:160]
 
 
 @contextmanager
@@ -126,3 +186,15 @@ def centred(image_BCHW: Tensor, size: int) -> Tensor:
         image_BCHW = F.interpolate(image_BCHW, (tall, wide), mode="bicubic", antialias=True)
     top, left = (tall - size) // 2, (wide - size) // 2
     return image_BCHW[..., top : top + size, left : left + size].clamp(0, 1)
+
+
+def padded(image_BCHW: Tensor, size: int) -> Tensor:
+    """The longer side resampled to ``size`` (bicubic), on black to the middle of a square."""
+    height, width = image_BCHW.shape[-2:]
+    longer = max(height, width)
+    tall, wide = round(height * size / longer), round(width * size / longer)
+    if (tall, wide) != (height, width):
+        image_BCHW = F.interpolate(image_BCHW, (tall, wide), mode="bicubic", antialias=True)
+    left, top = (size - wide) // 2, (size - tall) // 2
+    edges = (left, size - wide - left, top, size - tall - top)
+    return F.pad(image_BCHW.clamp(0, 1), edges)

@@ -1,0 +1,188 @@
+"""What says how well a picture fits its words, and how well people might like it: by name.
+
+Shape legend: B batch, C channels, H W rows and columns.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from demask.evaluation.clip import TwoTowers, files_of, padded, read, read_tokenizer
+from demask.evaluation.extractors import WEIGHTS, fingerprint, resized
+from demask.evaluation.networks import load_pair_scorer
+from demask.evaluation.pair_scorer import spell
+from demask.registry import Table, unknown
+
+PAGE = "docs/methods/preference.md"
+
+
+class Scorer(Protocol):
+    """Pictures and words -> a number each; a larger one is better.
+
+    Attributes:
+        name: what its numbers are labelled with.
+        fingerprint: changes with everything that changes the numbers.
+        notice: what must be known of its numbers, in one sentence.
+    """
+
+    name: str
+    fingerprint: str
+    notice: str
+
+    def __call__(self, image_BCHW: Tensor, texts: Sequence[str]) -> Tensor:
+        """Pictures in [0, 1], of any size, and what each should show -> (B), float64."""
+        ...
+
+
+class PairJudge:
+    """A network that ``demask train scorer`` wrote: 100 times the cosine of its two towers.
+
+    Args:
+        name: see `Scorer`.
+        path: its file.
+        device: where it runs.
+
+    Raises:
+        ValueError: no such file, or no such network in it.
+    """
+
+    def __init__(self, name: str, path: Path, notice: str, device: str = "cpu") -> None:
+        self.network = load_pair_scorer(path).to(device)
+        self.name, self.notice, self.device = name, notice, torch.device(device)
+        self.fingerprint = fingerprint(name, files=[path])
+
+    @torch.inference_mode()
+    def __call__(self, image_BCHW: Tensor, texts: Sequence[str]) -> Tensor:
+        """See `Scorer`."""
+        config = self.network.config
+        shown_BCHW = resized(image_BCHW.to(self.device), config.size)
+        picture_BD = self.network.picture(shown_BCHW)
+        text_BD = self.network.text(spell(texts, config).to(self.device))
+        return 100 * (picture_BD.double() * text_BD.double()).sum(-1).cpu()
+
+
+class ClipJudge:
+    """A CLIP, and how a number is made of its cosines.
+
+    Args:
+        name: see `Scorer`.
+        towers: the model.
+        files: that it was read from.
+        notice: see `Scorer`.
+        factor: what cosines are multiplied with.
+        floor: the least cosine that counts.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        towers: TwoTowers,
+        files: Sequence[Path],
+        notice: str,
+        factor: float = 100.0,
+        floor: float = -1.0,
+    ) -> None:
+        self.name, self.towers, self.notice = name, towers, notice
+        self.factor, self.floor = factor, floor
+        self.fingerprint = fingerprint(name.partition(":")[0], factor, floor, files=files)
+
+    def __call__(self, image_BCHW: Tensor, texts: Sequence[str]) -> Tensor:
+        """See `Scorer`."""
+        picture_BD, text_BD = self.towers.pictures(image_BCHW), self.towers.texts(texts)
+        cosine_B = F.cosine_similarity(picture_BD.double(), text_BD.double(), dim=-1)
+        return self.factor * cosine_B.clamp_min(self.floor)
+
+
+def emoji_pairs(weights: str = "", *, device: str = "cpu") -> Scorer:
+    """Our own small network, which knows emoji alone; ``weights`` names another of its kind."""
+    path = Path(weights).expanduser() if weights else WEIGHTS / "emoji_pairs" / "scorer.safetensors"
+    if weights:
+        notice = "a small network of 'demask train scorer', no model of what people prefer"
+        return PairJudge(f"emoji_pairs:{path.parent.name}", path, notice, device)
+    notice = "Demask's own small network of emoji and their names, no model of what people prefer"
+    return PairJudge("emoji_pairs", path, notice, device)
+
+
+def clip_score(folder: str, tokenizer: str = "", *, device: str = "cpu") -> Scorer:
+    """CLIPScore (arXiv 2104.08718) from a folder in the layout of Hugging Face."""
+    path = Path(folder).expanduser()
+    towers = TwoTowers(*read(path, elsewhere(tokenizer)), device)
+    notice = "100 times the cosine of CLIP's features, at least 0: fit to the words, not beauty"
+    name = f"clip_score:{path.resolve().name}"
+    return ClipJudge(name, towers, files_of(path), notice, floor=0.0)
+
+
+def pick_score(folder: str, tokenizer: str = "", *, device: str = "cpu") -> Scorer:
+    """PickScore (arXiv 2305.01569, section 4) from a folder in the layout of Hugging Face."""
+    path = Path(folder).expanduser()
+    towers = TwoTowers(*read(path, elsewhere(tokenizer)), device)
+    factor = float(towers.model.logit_scale.detach().exp())
+    notice = "trained on what people chose among pictures of their own prompts"
+    return ClipJudge("pick_score", towers, files_of(path), notice, factor)
+
+
+def hps_v2(weights: str, tokenizer: str, *, device: str = "cpu") -> Scorer:
+    """HPSv2 (arXiv 2306.09341, section 4) from its public file and a folder of CLIP's words."""
+    from demask.evaluation.open_clip import build
+
+    path, words = Path(weights).expanduser(), read_tokenizer(Path(tokenizer).expanduser())
+    towers = TwoTowers(build(path, words), words, device, padded)
+    notice = "trained on what people chose among pictures of one prompt; 100 times the cosine"
+    return ClipJudge("hps_v2", towers, [path], notice)
+
+
+def elsewhere(folder: str) -> Path | None:
+    """The folder of a tokenizer, where one is named."""
+    return Path(folder).expanduser() if folder else None
+
+
+SCORERS: Table[Callable[..., Scorer]] = Table(
+    "scorer",
+    {
+        "emoji_pairs": emoji_pairs,
+        "clip_score": clip_score,
+        "pick_score": pick_score,
+        "hps_v2": hps_v2,
+    },
+)
+
+
+def load_scorer(text: str, device: str = "cpu") -> Scorer:
+    """The scorer that a person names: ``emoji_pairs``, ``hps_v2:weights=PATH,tokenizer=PATH``, ...
+
+    Args:
+        text: a row of `SCORERS`, with its options behind a colon.
+        device: where it runs.
+
+    Raises:
+        ValueError: an unknown name or option, or a file that is missing or broken.
+    """
+    name, _, written = text.partition(":")
+    row = SCORERS[name]
+    options = {n: p for n, p in inspect.signature(row).parameters.items() if n != "device"}
+    # a path may hold a comma: only one before an option's name parts two of them
+    words = re.split(rf",(?=(?:{'|'.join(options)})=)", written) if written else []
+    given: dict[str, str] = {}
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option not in options:
+            raise ValueError(unknown(f"option of the scorer '{name}'", option, options))
+        if not (equals and value):
+            raise ValueError(f"cannot read '{text}'; write {name}:{option}=PATH")
+        given[option] = value
+    needed = [n for n, parameter in options.items() if parameter.default is parameter.empty]
+    if set(needed) - set(given):
+        usage = ",".join(f"{option}=PATH" for option in needed)
+        raise ValueError(
+            f"the scorer '{name}' needs local files: write {name}:{usage}; {PAGE} says where to "
+            "get them"
+        )
+    return row(**given, device=device)
