@@ -40,6 +40,7 @@ from demask.training.commands import (
     ClassifierTraining,
     LoraTraining,
     MaskedTraining,
+    ScorerTraining,
     SelfGuidanceTraining,
     TokenCriticTraining,
     TokenizerTraining,
@@ -68,6 +69,7 @@ TRAININGS = {
     "masked": MaskedTraining,
     "lora": LoraTraining,
     "classifier": ClassifierTraining,
+    "scorer": ScorerTraining,
     "self-guidance": SelfGuidanceTraining,
     "token-critic": TokenCriticTraining,
 }

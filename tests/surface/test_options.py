@@ -38,6 +38,7 @@ COMMANDS = {
     "train masked": f"{RUN} --tokenizer",
     "train lora": BESIDE,
     "train classifier": "--recipe --data --held-out --out --set --strict",
+    "train scorer": "--recipe --data --held-out --out --set --strict",
     "train self-guidance": BESIDE,
     "train token-critic": BESIDE,
     "convert": "source --kind --out",
@@ -47,6 +48,8 @@ COMMANDS = {
     f" {MODEL}",
     "evaluate": "--samples --reference --extractor --metric --resamples --out --cache"
     f" -n --num-images --prompt --class --batch-size --seed {MODEL} {SAMPLING}",
+    "compare": "--prompts --variant --seeds --seed --batch-size --scorer --control --resamples"
+    f" --gallery --out {MODEL}",
     "sweep": f"--recipe --set --only --reference --extractor --out --plot-only {MODEL}",
     "tune": "--reference --extractor --budget --refine --search --metric --count --final-count"
     " --finalists --seed --batch-size --save --default --presets --out"

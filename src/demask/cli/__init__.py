@@ -6,6 +6,7 @@ import click
 
 from demask import __version__
 from demask.cli.command import Group
+from demask.cli.compare import compare
 from demask.cli.convert import convert
 from demask.cli.evaluate import evaluate
 from demask.cli.figure import figure
@@ -29,7 +30,7 @@ def demask() -> None:
 
 COMMANDS = (
     *(generate, inpaint, outpaint, reconstruct),
-    *(evaluate, sweep, tune, figure),
+    *(evaluate, compare, sweep, tune, figure),
     *(models, train, convert),
 )
 for command in COMMANDS:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from demask.data.pictures import Picture, Pictures
     from demask.sweeps.gallery import Variant
 
+SEVERAL = {"correction": "corrections", "accelerate": "accelerators"}
+"""What the command line gives one by one and settings hold as a list."""
+
 FILE = [
     click.option(
         "--out",
@@ -146,6 +149,8 @@ def in_turn(pictures: Pictures, first: int, count: int) -> list[Picture]:
 def read_variant(text: str) -> Variant:
     """A row from ``NAME: setting=value setting=value``; the settings may be missing.
 
+    ``correction=NAME`` and ``accelerate=NAME`` may be there several times, as on the command line.
+
     Raises:
         ValueError: no name, or a word that is no ``setting=value``.
     """
@@ -160,5 +165,8 @@ def read_variant(text: str) -> Variant:
         setting, equals, value = word.partition("=")
         if not equals:
             raise ValueError(f"'{word}' in '{text}' should look like setting=value")
-        settings[setting] = read_value(value)
+        if (plural := SEVERAL.get(setting)) is not None:
+            settings[plural] = (*settings.get(plural, ()), value)
+        else:
+            settings[setting] = read_value(value)
     return Variant(name.strip(), settings)

@@ -1,0 +1,147 @@
+"""`demask compare`: how often one setting's pictures beat another's, in the eyes of a scorer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from demask.cli.command import Command, Several
+from demask.cli.generate import read_lines
+from demask.cli.options import ModelChoice, add, check_device, with_model
+
+if TYPE_CHECKING:
+    from demask.sweeps.contest import Contest
+
+WHAT = [
+    click.option(
+        "--prompts",
+        "file",
+        type=click.Path(path_type=Path),
+        required=True,
+        help="A text file with a prompt a line.",
+    ),
+    click.option(
+        "--variant",
+        "variants",
+        cls=Several,
+        metavar="'NAME: SETTING=VALUE ...'...",
+        required=True,
+        help="The base, then what is compared with it: 'more: steps=16', 'NAME: preset=NAME'.",
+    ),
+    click.option(
+        "--seeds", type=int, default=4, show_default=True, help="Pictures of each prompt."
+    ),
+    click.option(
+        "--seed",
+        type=int,
+        default=0,
+        show_default=True,
+        help="Of the first picture; the next ones count on.",
+    ),
+    click.option("--batch-size", type=int, default=64, show_default=True, help="Painted together."),
+]
+
+JUDGE = [
+    click.option(
+        "--scorer",
+        "scorers",
+        cls=Several,
+        metavar="NAME...",
+        default=("emoji_pairs",),
+        show_default="emoji_pairs",
+        help="Who judges; also hps_v2:..., pick_score:..., clip_score:... from local files.",
+    ),
+    click.option(
+        "--control",
+        is_flag=True,
+        help="Also score the base's pictures with other prompts' words, which must lose.",
+    ),
+    click.option(
+        "--resamples",
+        type=int,
+        default=2000,
+        show_default=True,
+        help="Of the prompts, for the intervals.",
+    ),
+]
+
+OUT = [
+    click.option(
+        "--gallery",
+        type=int,
+        default=0,
+        metavar="N",
+        help="Also a picture: the first N prompts under every variant.",
+    ),
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        required=True,
+        help="The folder of the results; the same command again does what is missing there.",
+    ),
+]
+
+
+@click.command(cls=Command)
+@add(WHAT, JUDGE, OUT)
+@with_model
+def compare(
+    file: Path,
+    variants: tuple[str, ...],
+    seeds: int,
+    seed: int,
+    batch_size: int,
+    scorers: tuple[str, ...],
+    control: bool,
+    resamples: int,
+    gallery: int,
+    out: Path,
+    choice: ModelChoice,
+) -> None:
+    """Compare settings of a model of prompts: win rates against the first of them.
+
+    All paint the same prompts under the same seeds, and a scorer says which picture of two fits its
+    prompt better. An interrupted comparison goes on where it stopped.
+    """
+    import torch
+
+    from demask.cli.figure import read_variant
+    from demask.cli.progress import counting
+    from demask.evaluation.scorers import load_scorer
+    from demask.sweeps.bench import command_line
+    from demask.sweeps.compare import TABLE, run
+    from demask.sweeps.contest import Contest
+
+    prompts = read_lines(file)
+    rows = [read_variant(text) for text in variants]
+    if gallery < 0:
+        raise ValueError(f"--gallery is at least 0, not {gallery}")
+    check_device(choice.device)
+    device = choice.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    judges = [load_scorer(name, device) for name in dict.fromkeys(scorers)]
+    generator = choice.load()
+    options = (seeds, seed, batch_size, resamples, control, command_line())
+    contest = Contest(generator, rows, prompts, judges, *options)
+    before = {row.name: number * contest.count for number, row in enumerate(rows)}
+    with counting("comparing", len(rows) * contest.count) as progress:
+        run(contest, out, lambda name, done: progress(before[name] + done))
+    click.echo((out / TABLE).read_text(encoding="utf-8"), nl=False)
+    click.echo(f"\n{out / TABLE}")
+    if gallery:
+        click.echo(draw(contest, gallery, out))
+
+
+def draw(contest: Contest, count: int, out: Path) -> Path:
+    """The first prompts' pictures under every variant, a row each."""
+    from demask.bulk.folder import write_png
+    from demask.sweeps.compare import GALLERY
+    from demask.sweeps.gallery import same_seeds
+
+    prompts = list(contest.prompts)[:count]
+    image = same_seeds(
+        contest.generator, contest.variants, prompts, len(prompts), contest.first_seed
+    )
+    write_png(out / GALLERY, image)
+    return out / GALLERY

@@ -1,0 +1,101 @@
+"""How often one setting's pictures beat another's, prompt by prompt, with an interval.
+
+Shape legend: M resamples, P prompts, S seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from demask import rng
+
+RESAMPLES = 2000
+TAILS = (0.025, 0.975)
+TIE = 1e-4
+"""Scores that differ by less are equal: a network's last digits depend on the batch it sees."""
+CHUNK = 256
+"""Resamples that are in memory at a time."""
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two settings compared on the same prompts and seeds.
+
+    Attributes:
+        wins: pictures that score higher than the base's of the same prompt and seed, ...
+        ties: ... as high, ...
+        losses: ... and lower.
+        rate: wins and half of the ties, of all.
+        rate_low: lower end of its 95 % interval; not a number where there is one prompt alone.
+        rate_high: its upper end.
+        difference: the mean of score minus the base's score.
+        difference_low: lower end of its 95 % interval.
+        difference_high: its upper end.
+    """
+
+    wins: int
+    ties: int
+    losses: int
+    rate: float
+    rate_low: float
+    rate_high: float
+    difference: float
+    difference_low: float
+    difference_high: float
+
+
+def compare(mine_PS: Tensor, base_PS: Tensor, seed: int = 0, resamples: int = RESAMPLES) -> Paired:
+    """Count who is better where, and how sure that is.
+
+    The interval is a percentile bootstrap over prompts (Efron and Tibshirani, "An Introduction to
+    the Bootstrap", 1993, chapter 13): pictures of one prompt are no independent witnesses, so a
+    prompt is drawn with all its seeds. It says how much the numbers would move with other prompts
+    of the same kind.
+
+    Args:
+        mine_PS: the scores of each prompt under each seed.
+        base_PS: those of the setting that is compared with.
+        seed: of the resamples.
+        resamples: how many; at least 2.
+
+    Raises:
+        ValueError: too few resamples.
+    """
+    if resamples < 2:
+        raise ValueError(f"resamples must be at least 2, not {resamples}")
+    assert mine_PS.shape == base_PS.shape
+    gap_PS = mine_PS.double() - base_PS.double()
+    gap_PS = torch.where(gap_PS.abs() < TIE, 0.0, gap_PS)
+    won_P = (gap_PS.sign() + 1).mul(0.5).mean(1)
+    gap_P = gap_PS.mean(1)
+    low_2, high_2 = interval(torch.stack([won_P, gap_P]), seed, resamples)
+    return Paired(
+        wins=int((gap_PS > 0).sum()),
+        ties=int((gap_PS == 0).sum()),
+        losses=int((gap_PS < 0).sum()),
+        rate=float(won_P.mean()),
+        rate_low=low_2[0],
+        rate_high=high_2[0],
+        difference=float(gap_P.mean()),
+        difference_low=low_2[1],
+        difference_high=high_2[1],
+    )
+
+
+def interval(value_2P: Tensor, seed: int, resamples: int) -> tuple[list[float], list[float]]:
+    """The ends of the 95 % intervals of the means over prompts, of two numbers a prompt."""
+    count = value_2P.shape[1]
+    if count < 2:
+        return [math.nan] * 2, [math.nan] * 2
+    generator = torch.Generator().manual_seed(rng.derive(seed, "prompts drawn again"))
+    means = []
+    for start in range(0, resamples, CHUNK):
+        shape = (min(CHUNK, resamples - start), count)
+        drawn_MP = torch.randint(count, shape, generator=generator)
+        means.append(value_2P[:, drawn_MP].mean(-1))
+    ends = torch.quantile(torch.cat(means, 1), torch.tensor(TAILS, dtype=torch.float64), dim=1)
+    return ends[0].tolist(), ends[1].tolist()
