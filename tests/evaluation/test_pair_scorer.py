@@ -41,9 +41,10 @@ WORDS = ("red", "apple")
 
 def test_features_have_length_one_and_words_in_another_order_differ(network: PairScorer) -> None:
     texts = ["red apple", "apple red", "", "red apple"]
-    picture_BD, text_BD = network(torch.rand(3, 3, 16, 16), spell(texts, TINY))
+    picture_BD, text_BD, scale = network(torch.rand(3, 3, 16, 16), spell(texts, TINY))
     assert picture_BD.shape == (3, 6)
     assert text_BD.shape == (4, 6)
+    assert 1 < scale <= 100
     for features in (picture_BD, text_BD):
         torch.testing.assert_close(features.norm(dim=-1), torch.ones(len(features)))
     assert torch.equal(text_BD[0], text_BD[3])

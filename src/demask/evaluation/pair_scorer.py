@@ -26,7 +26,9 @@ PIECES = (3, 4, 5)
 MOST_PIECES = 32
 """Of a word; what is longer loses its last ones."""
 FIRST_SCALE = 15.0
-"""What cosines are multiplied with in training, at its start."""
+"""What cosines are multiplied with in training, at its start ..."""
+LARGEST_SCALE = 100.0
+"""... and at most."""
 
 
 @dataclass(frozen=True)
@@ -173,9 +175,10 @@ class PairScorer(nn.Module):
         self.picture, self.text = PictureTower(config), TextTower(config)
         self.log_scale = nn.Parameter(torch.tensor(FIRST_SCALE).log())
 
-    def forward(self, image_BCHW: Tensor, pieces_BTG: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of pictures and of texts; there may be more of the one than of the other."""
-        return self.picture(image_BCHW), self.text(pieces_BTG)
+    def forward(self, image_BCHW: Tensor, pieces_BTG: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features of pictures and of texts, not always as many, and the scale of cosines."""
+        scale = self.log_scale.exp().clamp_max(LARGEST_SCALE)
+        return self.picture(image_BCHW), self.text(pieces_BTG), scale
 
 
 def spell(texts: Sequence[str], config: PairScorerConfig) -> Tensor:

@@ -31,7 +31,6 @@ from demask.types import Tokenizer
 
 SETTLED_ON = 2048
 """How many examples the batch norms of an averaged network are measured on anew."""
-LARGEST_SCALE = 100.0
 
 
 @dataclass(frozen=True)
@@ -165,11 +164,8 @@ class ScorerTask(Task):
         count = len(batch["image_BCHW"])
         spoilt = [batch["spoilt_BCHW"]] if "spoilt_BCHW" in batch else []
         image_BCHW = torch.cat([batch["image_BCHW"], *spoilt])
-        seen, text_BD = self.modules["scorer"](image_BCHW, batch["pieces_BTG"])
+        seen, text_BD, scale = self.modules["scorer"](image_BCHW, batch["pieces_BTG"])
         picture_BD, spoilt_BD = seen[:count], seen[count:]
-        network = self.modules["scorer"]
-        log_scale = next(p for n, p in network.named_parameters() if n.endswith("log_scale"))
-        scale = log_scale.exp().clamp_max(LARGEST_SCALE)
         logits_BB = scale * picture_BD @ text_BD.T
         # two pictures or captions that are equal are no mistake of one another
         logits_BB = logits_BB.masked_fill(batch["same_BB"], -torch.inf)
