@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 import time
 from collections import OrderedDict, deque
@@ -16,12 +18,13 @@ from demask.generator import Generator, Job, Picture
 from demask.registry import unknown
 from demask.server.editor import repaint
 from demask.server.request import BusyError, ClosedError, EngineError, Partial, Request, Ticket
-from demask.server.steady import Rounding
-from demask.server.together import Together, shareable
+from demask.server.steady import Rounding, can_share
+from demask.server.together import Together
 from demask.server.watch import Watch
 from demask.settings import Settings
 from demask.types import Condition
 
+LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 MOST_CONDITIONS = 256  # read prompts that are remembered, a few dozen kilobytes each
 
@@ -33,11 +36,13 @@ class Limits:
     Attributes:
         queue: pictures that may wait; more are refused.
         tokens: of the pictures of one batch, together.
+        pixels: of one picture, painted or edited; a model's own size is always allowed.
         seconds: from asking to the finished picture; None for no limit.
     """
 
     queue: int = 128
     tokens: int = 1024
+    pixels: int = 512 * 512
     seconds: float | None = 120.0
 
 
@@ -77,6 +82,7 @@ class Engine:
         self._closed = False
         self._thread: threading.Thread | None = None
         self._roundings: dict[tuple[str, str], Rounding] = {}
+        self._seconds_each = 0.0  # of the latest batches, running mean
         self._conditions: OrderedDict[object, Condition] = OrderedDict()
 
     def start(self) -> Engine:
@@ -148,8 +154,26 @@ class Engine:
                 f"the mask is {edit.mask.width}x{edit.mask.height} pixels, the picture "
                 f"{edit.image.width}x{edit.image.height}: they must be of one size"
             )
-        (job,) = generator.jobs([request.wish], 1, request.seed, **request.settings)
+        chosen = dict(request.settings)
+        (job,) = generator.jobs([request.wish], 1, request.seed, **chosen)
+        height, width = generator.pixels_of(job.grid)
+        for size in [(width, height), *([edit.image.size] if edit else [])]:
+            if size[0] * size[1] > self.most_pixels(request.model):
+                raise ValueError(
+                    f"a picture of {size[0]}x{size[1]} pixels; this server paints at most "
+                    f"{self.most_pixels(request.model)} pixels"
+                )
         return job
+
+    def most_pixels(self, model: str) -> int:
+        """How large a picture may be, in pixels."""
+        height, width = self.generators[model].size
+        return max(self.limits.pixels, height * width)
+
+    @property
+    def patience(self) -> int:
+        """In how many seconds there will be room, by the latest pictures."""
+        return max(1, math.ceil(self._seconds_each * self.waiting))
 
     def _drop(self) -> None:
         """Take those out of the queue for whom nobody waits; the lock is held."""
@@ -160,12 +184,17 @@ class Engine:
     def _fail(self, ticket: Ticket, error: BaseException | None) -> None:
         if error is not None and not ticket.done:
             self.watch.failed(type(error).__name__)
+            if not isinstance(error, EngineError | ValueError):
+                LOG.error("a picture could not be painted", exc_info=error)
             ticket.report(error)
 
     def _run(self) -> None:
         while batch := self._next():
             self.watch.batched(len(batch))
+            start = time.monotonic()
             self._paint(batch)
+            each = (time.monotonic() - start) / len(batch)
+            self._seconds_each += 0.3 * (each - self._seconds_each)
 
     def _next(self) -> list[Waiting]:
         """The oldest request and those that fit it, or nothing once the engine is closed."""
@@ -177,22 +206,23 @@ class Engine:
                 if self._closed:
                     return []
                 self._changed.wait()
-            batch = [self._queue.popleft()]
-            first = batch[0]
-            generator = self.generators[first.ticket.request.model]
-            if first.ticket.request.edit is None and shareable(generator, first.job):
-                most = max(self.limits.tokens // (first.job.grid[0] * first.job.grid[1]), 1)
-                alike = [
-                    w for w in self._queue if w.kind == first.kind and not w.ticket.request.edit
-                ]
-                batch += alike[: most - 1]
-                chosen = {id(one) for one in batch}
-                self._queue = deque(w for w in self._queue if id(w) not in chosen)
+            first = self._queue.popleft()
+            batch = [first, *self._companions(first)]
+            chosen = {id(one) for one in batch}
+            self._queue = deque(one for one in self._queue if id(one) not in chosen)
             self.watch.queued(len(self._queue))
         now = time.monotonic()
         for one in batch:
             self.watch.spent("queue", now - one.ticket.created)
         return batch
+
+    def _companions(self, first: Waiting) -> list[Waiting]:
+        """Who can share a batch with a request; the lock is held."""
+        if first.ticket.request.edit is not None or not can_share(first.job.settings):
+            return []
+        most = max(self.limits.tokens // (first.job.grid[0] * first.job.grid[1]), 1)
+        alike = [one for one in self._queue if one.kind == first.kind]
+        return [one for one in alike if one.ticket.request.edit is None][: most - 1]
 
     def _paint(self, batch: list[Waiting]) -> None:
         """Paint a batch; if that fails, each of its pictures alone: none takes others down."""

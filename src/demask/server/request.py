@@ -164,7 +164,7 @@ class Ticket:
             return WithdrawnError("the request was withdrawn")
         if time.monotonic() > self.deadline:
             seconds = self.deadline - self.created
-            return LateError(f"the picture was not finished within {seconds:g} seconds")
+            return LateError(f"the picture was not finished within {seconds:.0f} seconds")
         return None
 
     def report(self, event: Event) -> None:

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from demask import rng
-from demask.sampling.decode import Painter, Sampler
+from demask.sampling.decode import Painter
 from demask.sampling.filter import Filter
 from demask.sampling.select import Confidence, Halton, Look
+from demask.settings import Settings
 from demask.types import DecodeState
 
 SAFETY = 8.0
@@ -27,15 +28,22 @@ SAFETY = 8.0
 SLACK = 4e-6  # of a cumulative probability in float32, beside what the logits' own rounding does
 
 
-def can_share(sampler: Sampler) -> bool:
+SMOOTH = ("classifier_free", "self_guidance", "autoguidance")
+"""Guidances under which a little change of the model's numbers changes the logits a little."""
+
+
+def can_share(settings: Settings) -> bool:
     """Whether `steady` knows what the decisions of these settings depend on.
 
-    Pictures of other settings are painted one at a time.
+    Pictures of other settings are painted one at a time: corrections look further back than a
+    step, and an accelerator that merges or skips tokens decides inside the model.
     """
+    sampler = settings.sampler
     return (
         type(sampler.order) in (Confidence, Halton)
-        and not sampler.corrections
+        and not (sampler.corrections or settings.acceleration)
         and sampler.filter == Filter()
+        and (settings.guidance == 1 or settings.guidance_method in SMOOTH)
     )
 
 
@@ -53,7 +61,7 @@ def steady(
     kept tokens at their least and the others at their most make the same choice.
 
     Args:
-        painter: its sampler is one that `can_share`.
+        painter: of settings that `can_share`.
         before: the state that the step began from.
         after: the state that the step led to.
         generators: copies, as they were before the step; they are used up.

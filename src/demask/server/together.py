@@ -57,7 +57,7 @@ class Together:
         """
         canvas = generator.blank(job)
         sampler = generator.sampler(job.settings)
-        if len(job.seeds) > 1 and not can_share(sampler):
+        if len(job.seeds) > 1 and not can_share(job.settings):
             raise ValueError("pictures of these settings are painted one at a time")
         hidden_BT = hidden_after(sampler.schedule, sampler.steps, canvas.hidden_BL.sum(-1))
         painter = Painter(
@@ -178,8 +178,3 @@ def cloned(copies: Sequence[Tensor]) -> list[torch.Generator]:
     for generator, copy in zip(generators, copies, strict=True):
         generator.set_state(copy)
     return generators
-
-
-def shareable(generator: Generator, job: Job) -> bool:
-    """Whether pictures under a job's settings can be painted in one batch."""
-    return can_share(generator.sampler(job.settings))

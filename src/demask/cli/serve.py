@@ -1,0 +1,199 @@
+"""`demask serve`: a page to play with and an API to build on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from demask.cli.command import Command, Several
+from demask.cli.options import DEFAULT_MODEL, add, check_device
+
+if TYPE_CHECKING:
+    from demask.generator import Generator
+    from demask.server.guard import Keys
+    from demask.server.provenance import Provenance
+
+SERVED = [
+    click.option(
+        "--model",
+        "models",
+        cls=Several,
+        metavar="NAME|PATH...",
+        default=(DEFAULT_MODEL,),
+        show_default=DEFAULT_MODEL,
+        help="Shipped models, folders, checkpoints or hub ids; the first is the default.",
+    ),
+    click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: the best."),
+    click.option(
+        "--dtype",
+        type=click.Choice(["float32", "bfloat16", "float16"]),
+        help="Of the weights; default: float32.",
+    ),
+]
+
+ADDRESS = [
+    click.option(
+        "--host", default="127.0.0.1", show_default=True, help="The address to listen at."
+    ),
+    click.option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=7860,
+        show_default=True,
+        help="0: any that is free.",
+    ),
+    click.option(
+        "--api-key-file",
+        type=click.Path(path_type=Path),
+        help="A file with a key a line; /v1 then asks for one of them.",
+    ),
+    click.option("--insecure", is_flag=True, help="Listen beyond this machine without a key."),
+]
+
+LIMITS = [
+    click.option(
+        "--max-queue",
+        type=click.IntRange(1),
+        default=128,
+        show_default=True,
+        help="Pictures that may wait; more get 429.",
+    ),
+    click.option(
+        "--max-tokens",
+        type=click.IntRange(1),
+        default=1024,
+        show_default=True,
+        help="Tokens of the pictures that are painted together.",
+    ),
+    click.option(
+        "--max-pixels",
+        type=click.IntRange(1),
+        default=512 * 512,
+        show_default=True,
+        help="Of one picture, unless the model's own size is larger.",
+    ),
+    click.option(
+        "--max-bytes",
+        type=click.IntRange(1),
+        default=10 * 2**20,
+        show_default=True,
+        help="Of one request.",
+    ),
+    click.option(
+        "--time-limit",
+        type=click.FloatRange(0, min_open=True),
+        default=120.0,
+        show_default=True,
+        help="Seconds for a picture, waiting included.",
+    ),
+]
+
+FACTS = [
+    click.option("--no-provenance", is_flag=True, help="Write no facts into the pictures."),
+    click.option(
+        "--c2pa-certificate",
+        type=click.Path(path_type=Path),
+        help="Certificates (PEM) that sign the pictures' C2PA manifests; default: made at start.",
+    ),
+    click.option("--c2pa-key", type=click.Path(path_type=Path), help="Their private key (PEM)."),
+]
+
+
+@click.command(cls=Command)
+@add(SERVED, ADDRESS, LIMITS, FACTS)
+def serve(
+    models: tuple[str, ...],
+    device: str | None,
+    dtype: str | None,
+    host: str,
+    port: int,
+    api_key_file: Path | None,
+    insecure: bool,
+    max_queue: int,
+    max_tokens: int,
+    max_pixels: int,
+    max_bytes: int,
+    time_limit: float,
+    no_provenance: bool,
+    c2pa_certificate: Path | None,
+    c2pa_key: Path | None,
+) -> None:
+    """Serve a page and an OpenAI-compatible images API until Ctrl-C."""
+    from demask.server.app import LOCAL, Choices, create_app
+    from demask.server.engine import Engine, Limits
+    from demask.server.metrics import Metrics
+    from demask.server.run import is_local
+    from demask.server.run import serve as run
+
+    keys = open_keys(host, api_key_file, insecure, is_local(host))
+    hosts = LOCAL if keys is None and is_local(host) else ()
+    provenance = open_provenance(no_provenance, c2pa_certificate, c2pa_key)
+    generators = load_models(models, device, dtype)
+    metrics = Metrics()
+    limits = Limits(max_queue, max_tokens, max_pixels, time_limit)
+    choices = Choices(keys, provenance, max_bytes, hosts=hosts)
+    app = create_app(Engine(generators, limits, metrics), metrics, choices)
+    click.echo(f"{', '.join(generators)} at http://{host}:{port}, documentation at /docs")
+    run(app, host, port, time_limit)
+
+
+def open_keys(host: str, file: Path | None, insecure: bool, local: bool) -> Keys | None:
+    """The API keys, if any.
+
+    Raises:
+        ValueError: the whole network could call, and nobody said that it may.
+    """
+    if file is not None:
+        from demask.server.guard import Keys
+
+        return Keys.read(file)
+    if not local and not insecure:
+        raise ValueError(
+            f"--host {host} can be called from other machines: give --api-key-file, or --insecure"
+        )
+    return None
+
+
+def open_provenance(off: bool, certificate: Path | None, key: Path | None) -> Provenance:
+    """What is written into the pictures.
+
+    Raises:
+        ValueError: a certificate without its key, or one that cannot sign.
+    """
+    from demask.server.credentials import Credentials, Signing
+    from demask.server.provenance import Provenance
+
+    if (certificate is None) != (key is None):
+        raise ValueError("--c2pa-certificate and --c2pa-key go together")
+    if off:
+        return Provenance(text=False)
+    if certificate is None or key is None:
+        return Provenance(credentials=Credentials(Signing.make()))
+    return Provenance(credentials=Credentials(Signing.read(certificate, key)))
+
+
+def load_models(
+    models: tuple[str, ...], device: str | None, dtype: str | None
+) -> dict[str, Generator]:
+    """The generators by the names under which they are served; of a path, its last part.
+
+    Raises:
+        ValueError: two models of one name, or one that cannot be loaded.
+    """
+    import dataclasses
+
+    import torch
+
+    from demask.presets import load
+
+    check_device(device)
+    generators: dict[str, Generator] = {}
+    for model in models:
+        name = Path(model).name
+        if name in generators:
+            raise ValueError(f"two models are called '{name}'")
+        loaded = load(model, None, device, getattr(torch, dtype) if dtype else None)
+        generators[name] = dataclasses.replace(loaded, name=name)
+    return generators

@@ -1,0 +1,100 @@
+"""What went wrong, as the error object of the OpenAI API: one line, and nothing of our insides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from demask.registry import unknown
+from demask.server.fields import Generation
+from demask.server.request import BusyError, ClosedError, EngineError, LateError, WithdrawnError
+
+STATUSES: dict[type[BaseException], tuple[int, str]] = {
+    BusyError: (429, "queue_full"),
+    ClosedError: (503, "stopping"),
+    LateError: (504, "time_limit"),
+    WithdrawnError: (499, "withdrawn"),
+}
+
+
+class ApiError(HTTPException):
+    """An answer that is no success.
+
+    Attributes:
+        status: of HTTP.
+        message: one line.
+        code: a word for programs.
+        param: the field that is wrong, or None.
+        headers: of the answer.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str = "invalid_value",
+        param: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(status, message, headers)
+        self.status, self.message, self.code, self.param = status, message, code, param
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The error object."""
+        kind = "server_error" if self.status >= 500 else "invalid_request_error"
+        if self.status == 429:
+            kind = "rate_limit_error"
+        message = " ".join(self.message.split())
+        return {"error": {"message": message, "type": kind, "param": self.param, "code": self.code}}
+
+    def response(self) -> JSONResponse:
+        """The error object, with its status."""
+        return JSONResponse(self.content, self.status, self.headers)
+
+
+def api_error(error: BaseException, retry_after: int = 1) -> ApiError:
+    """Any exception as an answer; what is not the caller's mistake tells nothing of our insides."""
+    if isinstance(error, ApiError):
+        return error
+    for kind, (status, code) in STATUSES.items():
+        if isinstance(error, kind):
+            headers = {"Retry-After": str(retry_after)} if status in (429, 503) else None
+            return ApiError(status, str(error), code, headers=headers)
+    if isinstance(error, ValueError) and not isinstance(error, EngineError):
+        return ApiError(400, str(error))
+    return ApiError(500, "the picture could not be painted; the server's log says why", "internal")
+
+
+def complaint(errors: Sequence[Any], valid: Sequence[str] = ()) -> ApiError:
+    """The first of pydantic's complaints, in one line."""
+    first = errors[0]
+    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "form")]
+    name = ".".join(place)
+    if first["type"] == "extra_forbidden" and valid:
+        return ApiError(400, unknown("field", name, valid), "unknown_field", name)
+    said = str(first["msg"]).removeprefix("Value error, ")
+    return ApiError(400, f"{name}: {said}" if name else said, "invalid_value", name or None)
+
+
+async def on_api_error(_request: Request, error: Exception) -> JSONResponse:
+    """Answer an `ApiError`."""
+    return api_error(error).response()
+
+
+async def on_invalid(_request: Request, error: Exception) -> JSONResponse:
+    """Answer a request that does not have the form that it should."""
+    assert isinstance(error, RequestValidationError)
+    return complaint(error.errors(), list(Generation.model_fields)).response()
+
+
+async def on_http(_request: Request, error: Exception) -> JSONResponse:
+    """Answer an unknown address or method."""
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers) if error.headers else None
+    return ApiError(error.status_code, str(error.detail), "http", headers=headers).response()

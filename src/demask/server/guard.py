@@ -1,0 +1,131 @@
+"""What stands before every route: keys, sizes of requests, and patience with slow clients."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from demask.server.errors import ApiError
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The API keys, as their hashes.
+
+    Attributes:
+        digests: of SHA-256.
+    """
+
+    digests: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, keys: Sequence[str]) -> Keys:
+        """Keys in plain text."""
+        return cls(tuple(hashlib.sha256(key.encode()).digest() for key in keys))
+
+    @classmethod
+    def read(cls, path: Path) -> Keys:
+        """A file with a key a line; ``#`` begins a comment.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it holds no key, or one of fewer than 16 characters.
+        """
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is no UTF-8 text") from error
+        keys = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        if not keys:
+            raise ValueError(f"{path} holds no key")
+        if min(map(len, keys)) < 16:
+            raise ValueError(f"{path}: a key has at least 16 characters")
+        return cls.of(keys)
+
+    def fit(self, header: str | None) -> bool:
+        """Whether an Authorization header holds one of the keys, in a time that tells nothing."""
+        kind, _, key = (header or "").partition(" ")
+        given = hashlib.sha256(key.strip().encode()).digest()
+        found = [hmac.compare_digest(given, digest) for digest in self.digests]
+        return any(found) and kind.lower() == "bearer"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Refuses requests without a key under /v1, too large ones, and those that come too slowly.
+
+    Attributes:
+        app: what it guards.
+        keys: None where everybody may come in.
+        most_bytes: of a request's body.
+        seconds: for a body to arrive.
+    """
+
+    app: ASGIApp
+    keys: Keys | None = None
+    most_bytes: int = 10 * 2**20
+    seconds: float = 30.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        error = self.refusal(scope["path"], headers)
+        if error is not None:
+            await error.response()(scope, receive, send)
+            return
+        body = Body(receive, self.most_bytes, self.seconds)
+        await self.app(scope, body, send)
+
+    def refusal(self, path: str, headers: dict[bytes, str]) -> ApiError | None:
+        """What can be said of a request before its body is read."""
+        if (
+            self.keys
+            and path.startswith("/v1")
+            and not self.keys.fit(headers.get(b"authorization"))
+        ):
+            said = "an API key is needed: 'Authorization: Bearer KEY'"
+            return ApiError(401, said, "invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+        length = headers.get(b"content-length", "0")
+        if length.isdigit() and int(length) > self.most_bytes:
+            return too_large(self.most_bytes)
+        return None
+
+
+class Body:
+    """A ``receive`` that counts bytes and seconds until the body has arrived."""
+
+    def __init__(self, receive: Receive, most_bytes: int, seconds: float) -> None:
+        self._receive, self._left = receive, most_bytes
+        self._most, self._seconds = most_bytes, seconds
+        self._until: float | None = None
+        self._complete = False
+
+    async def __call__(self) -> Message:
+        if self._complete:
+            return await self._receive()
+        loop = asyncio.get_running_loop()
+        self._until = self._until or loop.time() + self._seconds
+        try:
+            async with asyncio.timeout_at(self._until):
+                message: Any = await self._receive()
+        except TimeoutError:
+            raise ApiError(408, "the request took too long to arrive", "slow_request") from None
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            raise too_large(self._most)
+        self._complete = not message.get("more_body", False)
+        return message
+
+
+def too_large(most: int) -> ApiError:
+    """The answer to a request of too many bytes."""
+    return ApiError(413, f"the request is larger than {most} bytes", "too_large")

@@ -1,0 +1,73 @@
+"""Serve an application over HTTP; uvicorn is imported here alone."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEAD_SECONDS = 15.0  # for the first line and the headers of a request
+MOST_CONNECTIONS = 1000
+
+
+class Impatient(H11Protocol):
+    """Closes a connection on which no request begins in time; uvicorn itself waits forever."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._expect()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._expect()
+
+    def _expect(self) -> None:
+        last = self.cycle
+        asyncio.get_running_loop().call_later(HEAD_SECONDS, self._lose_patience, last)
+
+    def _lose_patience(self, last: object) -> None:
+        if self.cycle is last and not self.transport.is_closing():
+            self.transport.close()
+
+
+def serve(app: FastAPI, host: str, port: int, seconds: float | None) -> None:
+    """Answer requests until SIGTERM or Ctrl-C; then finish what runs.
+
+    Args:
+        app: the application.
+        host: the address to listen at.
+        port: 0 for any that is free.
+        seconds: how long requests may go on after SIGTERM; None for as long as they take.
+    """
+    server_of(app, host, port, seconds).run()
+
+
+def server_of(app: FastAPI, host: str, port: int, seconds: float | None = None) -> uvicorn.Server:
+    """A server that does not run yet; see `serve`."""
+    config = uvicorn.Config(
+        app,
+        host,
+        port,
+        http=Impatient,
+        ws="none",
+        log_level="info",
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_graceful_shutdown=None if seconds is None else int(seconds) + 5,
+    )
+    return uvicorn.Server(config)
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine can call an address."""
+    if host == "localhost":
+        return True
+    try:
+        return socket.inet_pton(socket.AF_INET, host)[0] == 127
+    except OSError:
+        return host == "::1"

@@ -1,0 +1,141 @@
+"""Read the form of an edit: its fields, and pictures from strangers."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+from PIL import Image, ImageOps
+from pydantic import ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+
+from demask.server.errors import ApiError, complaint
+from demask.server.fields import Editing
+from demask.server.request import Edit
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+FILES = ("image", "mask")
+
+
+@dataclass(frozen=True)
+class Form:
+    """An edit that was asked for.
+
+    Attributes:
+        asked: its fields.
+        image: the bytes of the picture.
+        mask: the bytes of the mask, if there is one.
+    """
+
+    asked: Editing
+    image: bytes
+    mask: bytes | None
+
+
+async def read_form(request: Request) -> Form:
+    """Read a multipart form; the size of the whole request is bounded elsewhere.
+
+    Raises:
+        ApiError: it is no form, or a field is missing, unknown or wrong.
+    """
+    try:
+        async with request.form(max_files=4, max_fields=64, max_part_size=65536) as form:
+            files = {name: await _file(form, name) for name in FILES}
+            values = _values(form)
+    except ApiError:
+        raise
+    except HTTPException as error:
+        raise ApiError(400, str(error.detail)) from None
+    image = files["image"]
+    if image is None:
+        raise ApiError(400, "image: a picture is needed, as a file of a form", param="image")
+    try:
+        asked = Editing.model_validate(values)
+    except ValidationError as error:
+        valid = [*FILES, *Editing.model_fields]
+        raise complaint(error.errors(include_url=False), valid) from None
+    return Form(asked, image, files["mask"])
+
+
+async def _file(form: FormData, name: str) -> bytes | None:
+    """The bytes of the one file of a name, which clients also write as ``name[]``."""
+    found = [*form.getlist(name), *form.getlist(f"{name}[]")]
+    if len(found) > 1:
+        raise ApiError(400, f"{name}: one picture at a time, not {len(found)}", param=name)
+    if not found:
+        return None
+    if not isinstance(found[0], UploadFile):
+        raise ApiError(400, f"{name}: a file, not text", param=name)
+    return await found[0].read()
+
+
+def _values(form: FormData) -> Mapping[str, Any]:
+    """The fields that are no files; a list's values stand under ``name`` or ``name[]``."""
+    names = {name.removesuffix("[]") for name in form} - set(FILES)
+    values: dict[str, Any] = {}
+    for name in names:
+        found = [*form.getlist(name), *form.getlist(f"{name}[]")]
+        if any(isinstance(value, UploadFile) for value in found):
+            raise ApiError(400, f"{name}: a value, not a file", param=name)
+        values[name] = found if name in ("corrections", "accelerators") else found[-1]
+    return values
+
+
+def read_edit(form: Form, most_pixels: int) -> Edit:
+    """The picture and what to repaint of it.
+
+    A mask with transparency is read as OpenAI reads it, transparent is painted anew; one without is
+    read as `demask inpaint` reads it, white is painted anew. Without a mask, the transparent part
+    of the picture is.
+
+    Raises:
+        ApiError: a picture that cannot be read, or is too large, or has nothing to paint.
+    """
+    image = open_upload(form.image, "image", most_pixels)
+    if form.mask is None:
+        if not image.has_transparency_data:
+            raise ApiError(
+                400, "mask: needed, as the picture has no transparent part", param="mask"
+            )
+        mask = _transparent(image)
+    else:
+        loaded = open_upload(form.mask, "mask", most_pixels)
+        mask = _transparent(loaded) if loaded.has_transparency_data else loaded.convert("L")
+    return Edit(image.convert("RGB"), mask, form.asked.feather)
+
+
+def _transparent(image: Image.Image) -> Image.Image:
+    """White where a picture is more transparent than not."""
+    return image.convert("RGBA").getchannel("A").point([255] * 128 + [0] * 128)
+
+
+def open_upload(data: bytes, name: str, most_pixels: int) -> Image.Image:
+    """A picture from its bytes, upright; its size is looked at before its pixels are.
+
+    Raises:
+        ApiError: no PNG, JPEG or WebP, a broken one, or one that is too large.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                if image.width * image.height > most_pixels:
+                    raise ApiError(
+                        413,
+                        f"{name}: {image.width}x{image.height} pixels, more than {most_pixels}",
+                        "too_large",
+                        name,
+                    )
+                image.load()
+                return ImageOps.exif_transpose(image)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise ApiError(413, f"{name}: too many pixels", "too_large", name) from None
+    except ApiError:
+        raise
+    except Exception:  # a decoder fed with anything raises anything
+        raise ApiError(400, f"{name}: no PNG, JPEG or WebP that can be read", param=name) from None

@@ -1,0 +1,218 @@
+"""The engine: batches, cancelling, limits, and crashes that stay where they are."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from demask.generator import Generator, Picture
+from demask.server.engine import Engine, Limits, shown_after
+from demask.server.request import (
+    BusyError,
+    ClosedError,
+    LateError,
+    Partial,
+    Request,
+    WithdrawnError,
+)
+from demask.server.watch import Watch
+from demask.types import Condition, Prediction, Step
+from tiny import tiny_generator
+
+
+class Heard(Watch):
+    """Remembers."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.failures: list[str] = []
+
+    def batched(self, pictures: int) -> None:
+        self.batches.append(pictures)
+
+    def failed(self, kind: str) -> None:
+        self.failures.append(kind)
+
+
+class Hooked(torch.nn.Module):
+    """A transformer that tells of each pass before it makes it."""
+
+    def __init__(self, inner: Any, hook: Callable[[Condition], None]) -> None:
+        super().__init__()
+        self.inner, self.hook = inner, hook
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("inner", "_modules", "_parameters", "_buffers"):
+            return super().__getattr__(name)
+        return getattr(self.inner, name)
+
+    def predict(self, ids_BL: torch.Tensor, condition: Condition, step: Step) -> Prediction:
+        self.hook(condition)
+        return self.inner.predict(ids_BL, condition, step)
+
+
+def hooked(hook: Callable[[Condition], None]) -> Generator:
+    tiny = tiny_generator()
+    return replace(tiny, transformer=Hooked(tiny.transformer, hook))
+
+
+class Gate:
+    """Holds the engine at its first pass until it is opened."""
+
+    def __init__(self) -> None:
+        self.reached, self.opened = threading.Event(), threading.Event()
+
+    def __call__(self, _condition: Condition) -> None:
+        self.reached.set()
+        assert self.opened.wait(30)
+
+
+def same(picture: Picture, generator: Generator, wish: object, **settings: Any) -> bool:
+    (alone,) = generator.generate([wish], 1, picture.seed, **settings)
+    return bool(np.array_equal(np.asarray(picture.image), np.asarray(alone.image)))
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny_text"])
+@pytest.mark.parametrize(
+    "settings",
+    [{"steps": 5}, {"steps": 5, "guidance": 3.0, "temperature": 0.0}, {"order": "halton"}],
+    ids=["plain", "argmax", "halton"],
+)
+def test_a_picture_is_the_same_in_any_company(
+    generators: dict[str, Generator], name: str, settings: dict[str, Any]
+) -> None:
+    wishes = ["dog", "cat", "ship"] if name == "tiny" else ["red apple", "blue heart", ""]
+    heard = Heard()
+    requests = [Request(name, wishes[i % 3], i, settings) for i in range(12)]
+    engine = Engine(generators, Limits(tokens=16 * 8), heard)
+    tickets = engine.submit(*requests)
+    with engine:
+        pictures = [ticket.result(60) for ticket in tickets]
+    assert heard.batches == [8, 4]
+    for request, picture in zip(requests, pictures, strict=True):
+        assert same(picture, generators[name], request.wish, **settings)
+
+
+def test_other_settings_are_another_batch(generators: dict[str, Generator]) -> None:
+    heard = Heard()
+    engine = Engine(generators, watch=heard)
+    tickets = engine.submit(
+        Request("tiny", seed=0, settings={"steps": 3}),
+        Request("tiny_text", seed=1, settings={"steps": 3}),
+        Request("tiny", seed=2, settings={"steps": 4}),
+        Request("tiny", seed=3, settings={"steps": 3}),
+        Request("tiny", seed=4, settings={"steps": 3, "top_k": 3}),
+        Request("tiny", seed=5, settings={"steps": 3, "top_k": 3}),
+        Request("tiny", seed=6, settings={"steps": 3, "corrections": ("remask",)}),
+    )
+    with engine:
+        pictures = [ticket.result(60) for ticket in tickets]
+    assert heard.batches == [2, 1, 1, 1, 1, 1]
+    assert [picture.seed for picture in pictures] == list(range(7))
+
+
+def test_partial_pictures_come_in_order(generators: dict[str, Generator]) -> None:
+    engine = Engine(generators)
+    (ticket,) = engine.submit(Request("tiny", "cat", settings={"steps": 6}, partials=2))
+    with engine:
+        *partials, last = ticket
+    assert [(p.number, p.step, p.steps) for p in partials] == [(0, 2, 6), (1, 4, 6)]
+    assert isinstance(last, Picture)
+    assert all(isinstance(p, Partial) and p.image.size == (16, 16) for p in partials)
+
+
+def test_partials_are_spread_over_the_steps() -> None:
+    assert [shown_after(done, 12, 3) for done in range(13)] == [
+        *(None, None, None, 0, None, None, 1, None, None, 2, None, None, None)
+    ]
+    assert [shown_after(done, 3, 99) for done in range(1, 4)] == [0, 1, None]
+    assert shown_after(1, 3, 0) is None
+
+
+def test_a_full_queue_refuses_and_a_withdrawn_request_makes_room() -> None:
+    gate = Gate()
+    with Engine({"tiny": hooked(gate)}, Limits(queue=2)) as engine:
+        (first,) = engine.submit(Request("tiny"))
+        assert gate.reached.wait(30)
+        waiting = engine.submit(Request("tiny"), Request("tiny"))
+        with pytest.raises(BusyError, match="2 pictures wait already"):
+            engine.submit(Request("tiny"))
+        waiting[0].cancel()
+        engine.submit(Request("tiny"))
+        gate.opened.set()
+        assert first.result(30)
+        with pytest.raises(WithdrawnError):
+            waiting[0].result(30)
+        assert waiting[1].result(30)
+
+
+def test_a_withdrawn_request_leaves_its_batch_and_the_others_stay_right() -> None:
+    gate = Gate()
+    tiny = tiny_generator()
+    engine = Engine({"tiny": hooked(gate)})
+    tickets = engine.submit(*[Request("tiny", "cat", i, {"steps": 4}) for i in range(3)])
+    with engine:
+        assert gate.reached.wait(30)
+        tickets[1].cancel()
+        gate.opened.set()
+        with pytest.raises(WithdrawnError):
+            tickets[1].result(30)
+        for i in (0, 2):
+            assert same(tickets[i].result(30), tiny, "cat", steps=4)
+
+
+def test_a_request_that_takes_too_long_is_given_up() -> None:
+    generator = hooked(lambda _condition: time.sleep(0.05))
+    with Engine({"tiny": generator}, Limits(seconds=0.1)) as engine:
+        (ticket,) = engine.submit(Request("tiny", settings={"steps": 16}))
+        with pytest.raises(LateError):
+            ticket.result(30)
+
+
+def test_a_crash_takes_nobody_along(caplog: pytest.LogCaptureFixture) -> None:
+    def crash(condition: Condition) -> None:
+        if bool((condition["class_ids"] == 2).any()):
+            raise RuntimeError("out of memory")
+
+    heard = Heard()
+    engine = Engine({"tiny": hooked(crash)}, watch=heard)
+    tickets = engine.submit(*[Request("tiny", i % 3, i, {"steps": 3}) for i in range(6)])
+    with engine:
+        for i, ticket in enumerate(tickets):
+            if i % 3 == 2:
+                with pytest.raises(RuntimeError, match="out of memory"):
+                    ticket.result(30)
+            else:
+                assert same(ticket.result(30), tiny_generator(), i % 3, steps=3)
+    assert heard.failures == ["RuntimeError"] * 2
+    assert "a picture could not be painted" in caplog.text
+
+
+def test_closing_finishes_what_was_taken_on_and_refuses_the_rest() -> None:
+    gate = Gate()
+    engine = Engine({"tiny": hooked(gate)}).start()
+    tickets = engine.submit(*[Request("tiny", seed=i) for i in range(3)])
+    assert gate.reached.wait(30)
+    closing = threading.Thread(target=engine.close)
+    closing.start()
+    while engine.alive:
+        time.sleep(0.001)
+    with pytest.raises(ClosedError):
+        engine.submit(Request("tiny"))
+    gate.opened.set()
+    closing.join(30)
+    assert all(ticket.done for ticket in tickets)
+    assert [ticket.result().seed for ticket in tickets] == [0, 1, 2]
+
+
+def test_too_large_a_picture_is_refused(generators: dict[str, Generator]) -> None:
+    engine = Engine(generators, Limits(pixels=400))
+    with pytest.raises(ValueError, match="at most 400 pixels"):
+        engine.submit(Request("tiny", settings={"width": 32, "height": 32}))

@@ -1,0 +1,148 @@
+"""The OpenAI client against our server."""
+
+from __future__ import annotations
+
+import base64
+import io
+import urllib.request
+
+import numpy as np
+import openai
+import pytest
+from PIL import Image
+
+from serving import Running
+
+
+def pixels(data: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+
+
+def png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_pictures_are_those_of_generate(server: Running) -> None:
+    answer = server.client.images.generate(
+        model="tiny", prompt="cat", n=3, extra_body={"seed": 5, "steps": 4, "guidance": 2.0}
+    )
+    tiny = server.engine.generators["tiny"]
+    for index, item in enumerate(answer.data):
+        alone = tiny.generate("cat", seed=5 + index, steps=4, guidance=2.0)[0]
+        assert np.array_equal(pixels(item.b64_json), np.asarray(alone.image))
+        assert item.seed == 5 + index
+
+
+def test_a_model_of_prompts(server: Running) -> None:
+    answer = server.client.images.generate(
+        model="tiny_text", prompt="red apple", size="16x16", extra_body={"seed": 1, "steps": 3}
+    )
+    alone = server.engine.generators["tiny_text"].generate("red apple", seed=1, steps=3)[0]
+    assert np.array_equal(pixels(answer.data[0].b64_json), np.asarray(alone.image))
+
+
+def test_an_address_holds_the_picture(server: Running) -> None:
+    answer = server.client.images.generate(
+        model="tiny", prompt="dog", response_format="url", extra_body={"steps": 2}
+    )
+    url = answer.data[0].url
+    assert url.startswith(f"{server.url}/files/")
+    with urllib.request.urlopen(url) as reply:
+        image = Image.open(io.BytesIO(reply.read()))
+    assert image.size == (16, 16)
+    assert image.text["model"] == "tiny"
+    assert "generated" in image.text["software"]
+
+
+def test_a_stream_shows_the_picture_on_its_way(server: Running) -> None:
+    stream = server.client.images.generate(
+        model="tiny",
+        prompt="ship",
+        stream=True,
+        partial_images=2,
+        extra_body={"seed": 3, "steps": 6},
+    )
+    events = list(stream)
+    assert [event.type for event in events] == [
+        "image_generation.partial_image",
+        "image_generation.partial_image",
+        "image_generation.completed",
+    ]
+    assert [event.partial_image_index for event in events[:2]] == [0, 1]
+    alone = server.engine.generators["tiny"].generate("ship", seed=3, steps=6)[0]
+    assert np.array_equal(pixels(events[-1].b64_json), np.asarray(alone.image))
+
+
+@pytest.mark.parametrize("transparent", [True, False])
+def test_an_edit_repaints_what_the_mask_says(server: Running, transparent: bool) -> None:
+    from demask.editing import inpaint
+
+    image = Image.effect_noise((16, 16), 80).convert("RGB")
+    white = Image.new("L", (16, 16), 0)
+    white.paste(255, (0, 0, 8, 16))
+    mask = white
+    if transparent:
+        mask = Image.new("RGBA", (16, 16), (0, 0, 0, 255))
+        mask.paste((0, 0, 0, 0), (0, 0, 8, 16))
+    answer = server.client.images.edit(
+        model="tiny",
+        image=("image.png", png(image)),
+        mask=("mask.png", png(mask)),
+        prompt="cat",
+        extra_body={"seed": 2, "steps": 4, "feather": 0},
+    )
+    tiny = server.engine.generators["tiny"]
+    (alone,) = inpaint(tiny, image, white, "cat", 1, 2, 0, steps=4)
+    assert np.array_equal(pixels(answer.data[0].b64_json), np.asarray(alone.image))
+
+
+def test_an_edit_can_be_streamed_and_read_its_mask_from_the_picture(server: Running) -> None:
+    image = Image.new("RGBA", (16, 16), (200, 30, 30, 255))
+    image.paste((0, 0, 0, 0), (4, 4, 12, 12))
+    stream = server.client.images.edit(
+        model="tiny", image=[("a.png", png(image))], prompt="dog", stream=True
+    )
+    assert [event.type for event in stream] == ["image_edit.completed"]
+
+
+def test_models_are_listed_by_name(server: Running) -> None:
+    assert [model.id for model in server.client.models.list()] == ["tiny", "tiny_text"]
+    assert server.client.models.retrieve("tiny").id == "tiny"
+    with pytest.raises(openai.NotFoundError, match="unknown model 'tyni'"):
+        server.client.models.retrieve("tyni")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"stepz": 3}, "unknown field 'stepz'; did you mean 'steps'"),
+        ({"steps": 17}, "steps must be 1 to 16"),
+        ({"steps": "many"}, "steps: Input should be a valid integer"),
+        ({"order": "best"}, "unknown selection order 'best'"),
+        ({"schedule": "power:1e999"}, ""),
+        ({"temperature": 1e-9}, "a temperature is 0, or 0.001 and above"),
+        ({"preset": "none"}, "unknown preset"),
+        ({"size": "16"}, "a size is WIDTHxHEIGHT"),
+        ({"size": "17x16"}, "both sides must be multiples of 4"),
+        ({"size": "16x16", "width": 32}, "size is 16x16, but width is 32"),
+        ({"prompt": "cow"}, "unknown class 'cow'"),
+        ({"n": 11}, "n: Input should be less than or equal to 10"),
+        ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
+        ({"output_format": "jpeg"}, "output_format: Input should be 'png'"),
+    ],
+)
+def test_a_mistake_is_one_line(server: Running, wrong: dict[str, object], said: str) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        server.client.images.generate(model="tiny", prompt="cat", extra_body=wrong)
+    error = caught.value.body
+    assert said in error["message"]
+    assert "\n" not in error["message"]
+    assert error["type"] == "invalid_request_error"
+
+
+def test_an_unknown_model_is_not_found(server: Running) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        server.client.images.generate(model="dall-e-2", prompt="cat")
+    assert caught.value.code == "model_not_found"
