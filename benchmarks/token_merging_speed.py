@@ -3,9 +3,10 @@
 Random weights of the published size, classifier-free guidance as one batch, fp32, through the
 ordinary decode loop. The ratios take turns step by step, in an order that goes round, so that what
 else the machine does meets all of them; the result is the median step of each as a share of the
-plain one's.
+plain one's, by the clock and by processor time, which is the steadier one on a busy machine.
 
     python benchmarks/token_merging_speed.py [--size 1024] [--rounds 3] [--ratios 0 0.25 0.5]
+        [--depth 42]
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 import torch
 from meissonic_speed import DOWNSAMPLING, condition, random_model
@@ -24,30 +26,32 @@ from demask.guidance import ClassifierFree, Constant
 from demask.sampling.decode import Sampler, decode
 from demask.sampling.edit import blank
 from demask.transformer.meissonic import Meissonic
-from demask.types import Condition, DecodeState, Prediction, Step
+from demask.types import DecodeState
 
 
-class Watched:
-    """A model under token merging, whose passes are timed."""
+@dataclass
+class Timed:
+    """The steps of one ratio."""
 
-    def __init__(self, model: Meissonic, ratio: float) -> None:
-        self.predict = TokenMerging(ratio).around(model).predict
-        self.passes: list[float] = []
-        self.steps: list[float] = []
+    states: Iterator[DecodeState]
+    clock: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
 
-    def __call__(self, ids_BL: torch.Tensor, wanted: Condition, step: Step) -> Prediction:
-        start = time.perf_counter()
-        prediction = self.predict(ids_BL, wanted, step)
-        self.passes.append(time.perf_counter() - start)
-        return prediction
+    def step(self) -> None:
+        """Make a step and note what it took."""
+        clock, processor = time.perf_counter(), time.process_time()
+        next(self.states)
+        self.clock.append(time.perf_counter() - clock)
+        self.processor.append(time.process_time() - processor)
 
-    def steps_of(self, model: Meissonic, size: int, steps: int) -> Iterator[DecodeState]:
-        """The states of one picture under guidance."""
-        side = size // DOWNSAMPLING
-        guided = ClassifierFree(self, condition(model, 1, size), Constant(9.0))
-        canvas = blank(1, (side, side), model.mask_id)
-        wanted, generators = condition(model, 1, size), rng.image_generators([0])
-        return decode(guided, wanted, canvas, generators, Sampler(steps=steps))
+
+def painted(model: Meissonic, ratio: float, size: int, steps: int) -> Iterator[DecodeState]:
+    """The states of one picture under token merging and guidance."""
+    side = size // DOWNSAMPLING
+    predict = TokenMerging(ratio).around(model).predict
+    guided = ClassifierFree(predict, condition(model, 1, size), Constant(9.0))
+    canvas, generators = blank(1, (side, side), model.mask_id), rng.image_generators([0])
+    return decode(guided, condition(model, 1, size), canvas, generators, Sampler(steps=steps))
 
 
 def main() -> None:
@@ -56,33 +60,36 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ratios", type=float, nargs="+", default=[0.0, 0.25, 0.5])
+    parser.add_argument("--depth", type=int, help="blocks that are left of 42, for a quick look")
     chosen = parser.parse_args()
     model = random_model()
-    watched = {ratio: Watched(model, ratio) for ratio in chosen.ratios}
-    loops = {
-        ratio: one.steps_of(model, chosen.size, chosen.rounds + 1) for ratio, one in watched.items()
-    }
-    for turn in range(chosen.rounds + 1):
+    if chosen.depth:
+        third = chosen.depth // 3
+        model.transformer_blocks = model.transformer_blocks[:third]
+        model.single_transformer_blocks = model.single_transformer_blocks[: chosen.depth - third]
+        model.config = replace(model.config, blocks=third, single_blocks=chosen.depth - third)
+    list(painted(model, 0.0, 256, 1))  # every weight is read once
+    timed = {r: Timed(painted(model, r, chosen.size, chosen.rounds)) for r in chosen.ratios}
+    for turn in range(chosen.rounds):
         first = turn % len(chosen.ratios)
         for ratio in [*chosen.ratios[first:], *chosen.ratios[:first]]:
-            start = time.perf_counter()
-            next(loops[ratio])
-            watched[ratio].steps.append(time.perf_counter() - start)
-    report(watched, chosen.size)
+            timed[ratio].step()
+            clock, processor = timed[ratio].clock[-1], timed[ratio].processor[-1]
+            print(f"  {ratio:5.2f} {clock:9.2f} s {processor:9.2f} s", flush=True)
+    report(timed, chosen.size)
 
 
-def report(watched: dict[float, Watched], size: int) -> None:
-    """Print the medians; the first step of each only warms up."""
+def report(timed: dict[float, Timed], size: int) -> None:
+    """Print the medians."""
     threads = torch.get_num_threads()
     print(f"Meissonic, {size} px, guidance as one batch, batch 1, fp32, {threads} threads")
-    print("  ratio    step       of the first   transformer   of the first")
-    medians = [
-        [statistics.median(times[1:]) for times in (one.steps, one.passes)]
-        for one in watched.values()
-    ]
-    for ratio, (step, forward) in zip(watched, medians, strict=True):
-        shares = step / medians[0][0], forward / medians[0][1]
-        print(f"  {ratio:4.2f} {step:9.2f} s {shares[0]:11.1%} {forward:13.2f} s {shares[1]:11.1%}")
+    print("  ratio        step   of the first   processor time   of the first")
+    medians = [[statistics.median(t) for t in (one.clock, one.processor)] for one in timed.values()]
+    for ratio, (clock, processor) in zip(timed, medians, strict=True):
+        shares = clock / medians[0][0], processor / medians[0][1]
+        print(
+            f"  {ratio:5.2f} {clock:9.2f} s {shares[0]:14.1%} {processor:14.2f} s {shares[1]:14.1%}"
+        )
 
 
 if __name__ == "__main__":
