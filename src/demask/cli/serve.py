@@ -49,6 +49,7 @@ ADDRESS = [
         type=click.Path(path_type=Path),
         help="A file with a key a line; /v1 then asks for one of them.",
     ),
+    click.option("--no-page", is_flag=True, help="Serve the API alone."),
     click.option("--insecure", is_flag=True, help="Listen beyond this machine without a key."),
 ]
 
@@ -110,6 +111,7 @@ def serve(
     host: str,
     port: int,
     api_key_file: Path | None,
+    no_page: bool,
     insecure: bool,
     max_queue: int,
     max_tokens: int,
@@ -133,7 +135,7 @@ def serve(
     generators = load_models(models, device, dtype)
     metrics = Metrics()
     limits = Limits(max_queue, max_tokens, max_pixels, time_limit)
-    choices = Choices(keys, provenance, max_bytes, hosts=hosts)
+    choices = Choices(keys, provenance, max_bytes, hosts=hosts, page=not no_page)
     app = create_app(Engine(generators, limits, metrics), metrics, choices)
     click.echo(f"{', '.join(generators)} at http://{host}:{port}, documentation at /docs")
     run(app, host, port, time_limit)

@@ -107,7 +107,7 @@ def mount_page(app: FastAPI, engine: Engine, choices: Choices) -> None:
     """
     there = all(has(name) for name in ("gradio", "demask.ui"))
     if choices.page and choices.keys is None and there:
-        importlib.import_module("demask.ui").mount(app, engine)
+        importlib.import_module("demask.ui").mount(app, engine, choices.provenance)
         return
 
     @app.get("/", include_in_schema=False)

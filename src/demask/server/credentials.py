@@ -44,12 +44,13 @@ class Signing:
 
         Raises:
             OSError: a file that cannot be read.
-            ValueError: no key that C2PA signs with.
+            ValueError: no certificate, no key that C2PA signs with, or the key of another one.
         """
+        from cryptography import x509
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-        pem = key.read_bytes()
+        pem, certificates = key.read_bytes(), chain.read_bytes()
         try:
             loaded = serialization.load_pem_private_key(pem, None)
         except (ValueError, TypeError) as error:
@@ -62,7 +63,13 @@ class Signing:
             algorithm = "ps256" if isinstance(loaded, rsa.RSAPrivateKey) else None
         if algorithm is None:
             raise ValueError(f"{key}: C2PA signs with P-256, P-384, P-521, Ed25519 or RSA keys")
-        return cls(chain.read_bytes(), pem, algorithm)
+        try:
+            signer = x509.load_pem_x509_certificates(certificates)[0]
+        except ValueError as error:
+            raise ValueError(f"{chain}: no certificate in PEM") from error
+        if signer.public_key() != loaded.public_key():
+            raise ValueError(f"{key} is not the key of the first certificate in {chain}")
+        return cls(certificates, pem, algorithm)
 
     @classmethod
     def make(cls) -> Signing:

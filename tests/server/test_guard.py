@@ -1,0 +1,262 @@
+"""Keys, sizes, slow and broken clients: clean errors, and the server lives on."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from demask.generator import Generator
+from demask.server import run
+from demask.server.app import LOCAL, Choices
+from demask.server.engine import Limits
+from demask.server.guard import Keys
+from serving import Running, serving
+
+KEY = "a key that is long enough"
+BODY = {"model": "tiny", "prompt": "cat", "steps": 2}
+
+
+def post(
+    server: Running, path: str, body: bytes, headers: dict[str, str]
+) -> tuple[int, dict[str, Any], dict[str, str]]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    try:
+        connection.request("POST", path, body, headers)
+        reply = connection.getresponse()
+        return reply.status, json.loads(reply.read()), dict(reply.getheaders())
+    finally:
+        connection.close()
+
+
+def post_json(
+    server: Running, body: object, **headers: str
+) -> tuple[int, dict[str, Any], dict[str, str]]:
+    sent = {"Content-Type": "application/json", **headers}
+    return post(server, "/v1/images/generations", json.dumps(body).encode(), sent)
+
+
+def post_form(server: Running, image: bytes, *, name: str = "image") -> tuple[int, dict[str, Any]]:
+    line = f'--x\r\nContent-Disposition: form-data; name="{name}"; filename="a.png"\r\n\r\n'
+    body = line.encode() + image + b"\r\n--x--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    status, answer, _ = post(server, "/v1/images/edits", body, headers)
+    return status, answer
+
+
+def get(server: Running, path: str, **headers: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    try:
+        connection.request("GET", path, headers=headers)
+        reply = connection.getresponse()
+        reply.read()
+        return reply.status
+    finally:
+        connection.close()
+
+
+@pytest.fixture(scope="module")
+def strict(generators: dict[str, Generator]) -> Iterator[Running]:
+    """A server with a key, small limits and names of its own."""
+    choices = Choices(Keys.of([KEY]), most_bytes=4096, body_seconds=0.5)
+    with serving(generators, Limits(pixels=1024), choices, KEY) as running:
+        yield running
+
+
+def test_every_v1_route_needs_the_key(strict: Running) -> None:
+    assert strict.client.images.generate(prompt="cat", extra_body={"steps": 2}).data
+    for path in ("/v1/models", "/v1/models/tiny", "/v1/none", "/v1"):
+        assert get(strict, path) == 401
+        assert get(strict, path, Authorization="Bearer wrong") == 401
+        assert get(strict, path, Authorization=f"Basic {KEY}") == 401
+    for path in ("/v1/images/generations", "/v1/images/edits"):
+        assert post(strict, path, b"{}", {})[0] == 401
+    for path in ("/healthz", "/readyz", "/metrics", "/openapi.json"):
+        assert get(strict, path) == 200
+    other = strict.client.with_options(api_key="wrong")
+    with pytest.raises(openai.AuthenticationError, match="an API key is needed"):
+        other.models.list()
+
+
+def test_a_request_of_too_many_bytes_is_refused(strict: Running) -> None:
+    key = {"Authorization": f"Bearer {KEY}"}
+    long = {"prompt": "x" * 5000}
+    assert post_json(strict, long, **key)[0] == 413
+    # without a length, in chunks
+    connection = http.client.HTTPConnection("127.0.0.1", strict.port, timeout=30)
+    headers = {"Content-Type": "application/json", **key}
+    chunks = (b" " * 1000 for _ in range(10))
+    connection.request("POST", "/v1/images/generations", chunks, headers, encode_chunked=True)
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_a_slow_request_is_given_up(strict: Running) -> None:
+    with socket.create_connection(("127.0.0.1", strict.port), timeout=30) as slow:
+        head = f"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+        slow.sendall(
+            f"{head}Content-Type: application/json\r\nContent-Length: 99\r\n\r\n{{".encode()
+        )
+        assert b" 408 " in slow.recv(4096).splitlines()[0]
+
+
+def test_a_head_that_never_comes_is_not_waited_for(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "HEAD_SECONDS", 0.2)
+    for begun in (b"", b"GET / HTTP/1.1\r\nHost:"):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as slow:
+            slow.sendall(begun)
+            assert slow.recv(4096) == b""
+
+
+def test_a_half_closed_connection_still_gets_its_answer_or_none(server: Running) -> None:
+    body = json.dumps(BODY).encode()
+    head = b"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    for told in (len(body), len(body) + 50):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as half:
+            half.sendall(head + f"Content-Length: {told}\r\n\r\n".encode() + body)
+            half.shutdown(socket.SHUT_WR)
+            half.recv(65536)
+    assert server.client.images.generate(**BODY_ARGUMENTS).data
+
+
+BODY_ARGUMENTS: dict[str, Any] = {"model": "tiny", "prompt": "cat", "extra_body": {"steps": 2}}
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"prompt": NaN}', b"[" * 4000, b'"x"']
+)
+def test_what_is_no_json_object_is_one_line(server: Running, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    status, answer, _ = post(server, "/v1/images/generations", body, headers)
+    assert status == 400
+    assert answer["error"]["message"]
+
+
+def test_numbers_that_are_none_are_refused(server: Running) -> None:
+    for value in ("NaN", "Infinity", "1e999", "-1e999"):
+        body = f'{{"prompt": "cat", "guidance": {value}}}'.encode()
+        headers = {"Content-Type": "application/json"}
+        assert post(server, "/v1/images/generations", body, headers)[0] == 400
+
+
+def test_a_web_page_cannot_send_json_as_plain_text(server: Running) -> None:
+    assert post_json(server, BODY, **{"Content-Type": "text/plain"})[0] == 400
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG that claims a size, with few pixels behind it."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = zlib.compress(bytes(1000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("image", "status"),
+    [
+        (b"", 400),
+        (b"no picture", 400),
+        (b"GIF89a" + bytes(50), 400),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", 400),
+        (b"\x89PNG\r\n\x1a\n", 400),
+        (bomb(16, 16)[:50], 400),
+        (bomb(0, 16), 400),
+        (bomb(60000, 60000), 413),
+        (bomb(30000, 4000), 413),
+        (bomb(513, 513), 413),
+    ],
+    ids=[
+        *("empty", "text", "gif", "postscript", "head_alone", "cut_off", "no_width"),
+        *("huge", "warned_of", "too_large"),
+    ],
+)
+def test_a_picture_that_is_none_is_refused(server: Running, image: bytes, status: int) -> None:
+    found, answer = post_form(server, image)
+    assert (found, "image" in answer["error"]["message"]) == (status, True)
+
+
+def test_a_form_without_a_picture_is_refused(server: Running) -> None:
+    assert post_form(server, b"x", name="picture")[0] == 400
+    wrong = {"Content-Type": "multipart/form-data; boundary=x"}
+    for body in (b"", b"--x", b"--x\r\n\r\n--x--", b"\0" * 100):
+        assert post(server, "/v1/images/edits", body, wrong)[0] == 400
+    text = {"Content-Type": "text/plain"}
+    assert post(server, "/v1/images/edits", b"image=/etc/passwd", text)[0] == 400
+
+
+def test_a_client_that_leaves_frees_its_place(generators: dict[str, Generator]) -> None:
+    with serving(generators, Limits(queue=1)) as server:
+        held = threading.Event()
+        real = server.engine._paint
+
+        def paint(batch: Any) -> None:
+            assert held.wait(30)
+            real(batch)
+
+        server.engine._paint = paint  # type: ignore[method-assign]
+        body = json.dumps(BODY).encode()
+        connections = []
+        for count in range(2):
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+            connections.append(connection)
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", "/v1/images/generations", body, headers)
+            until = time.monotonic() + 10
+            while server.engine.waiting != count and time.monotonic() < until:
+                time.sleep(0.01)
+        status, answer, headers = post_json(server, BODY)
+        assert (status, answer["error"]["code"]) == (429, "queue_full")
+        assert int(headers["retry-after"]) >= 1
+        connections[1].close()
+        time.sleep(1)
+        waiting = threading.Thread(target=held.set)
+        threading.Timer(0.5, waiting.start).start()
+        assert post_json(server, BODY)[0] == 200
+        assert connections[0].getresponse().status == 200
+        connections[0].close()
+
+
+def test_metrics_count(server: Running) -> None:
+    server.client.images.generate(**BODY_ARGUMENTS)
+    text = server.metrics.text().decode()
+    assert 'demask_pictures_total{model="tiny"}' in text
+    assert "demask_queue_length 0.0" in text
+    assert 'demask_stage_seconds_count{stage="steps"}' in text
+    assert get(server, "/metrics") == 200
+
+
+def test_a_name_that_is_not_ours_is_not_answered(generators: dict[str, Generator]) -> None:
+    with serving(generators, choices=Choices(hosts=LOCAL)) as server:
+        assert get(server, "/healthz") == 200
+        assert get(server, "/healthz", Host="evil.example") == 400
+
+
+def test_keys_are_read_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"# ours\n{KEY}\n\nanother key of mine\n")
+    keys = Keys.read(file)
+    assert keys.fit(f"Bearer {KEY}")
+    assert keys.fit("bearer another key of mine")
+    assert not keys.fit("Bearer # ours")
+    assert not keys.fit(None)
+    file.write_text("# none\n")
+    with pytest.raises(ValueError, match="holds no key"):
+        Keys.read(file)
+    file.write_text("short\n")
+    with pytest.raises(ValueError, match="at least 16 characters"):
+        Keys.read(file)
