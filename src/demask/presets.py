@@ -11,9 +11,11 @@ import torch
 from torch import nn
 
 from demask.acceleration.packing import pack
+from demask.acceleration.quantization import SCHEMES, quantize, quantized_layers
 from demask.checkpoint.load import CheckpointError, is_hub_id, load_model
 from demask.checkpoint.lora import apply_loras, base_fingerprint
 from demask.checkpoint.pipeline import Parts, is_public, load_ours, load_public
+from demask.checkpoint.quantized import name_origin
 from demask.companions import Companions, check_companion, find_companions
 from demask.conditioning import Classes, Conditioner, Prompts
 from demask.generator import Generator
@@ -90,7 +92,8 @@ def load(
             hub id in Meissonic's layout (``model_index.json``); or a transformer checkpoint.
         tokenizer: a tokenizer checkpoint, where the model comes without one.
         device: ``cpu``, ``cuda``, ...; by default a GPU where there is one.
-        dtype: of the weights; by default float32.
+        dtype: of the weights; by default float32. `torch.int8` multiplies inside the blocks in 8
+            bits, several times as fast on a CPU; see docs/methods/low_precision.md.
         loras: folders of LoRA adapters, each with ``:weight`` behind it if that is not 1.
         companions: networks beside the model (a self-guidance module, a Token-Critic, a weaker
             transformer), before those in its folder.
@@ -101,10 +104,14 @@ def load(
         ValueError: nothing of that name, or a checkpoint that is broken or incomplete.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    parts = load_parts(model, tokenizer, device, dtype, variant)
+    floating = torch.float32 if dtype == torch.int8 else dtype
+    parts = load_parts(model, tokenizer, device, floating, variant)
     check_pair(parts.transformer, parts.tokenizer)
     if loras:
+        refuse_low_precision(parts.transformer, model)
         apply_loras(parts.transformer, parts.text.model if parts.text else None, loras)
+    if dtype == torch.int8:
+        to_int8(model, parts.transformer, companions)
     if not low_memory:
         pack(parts.transformer)
     settings, named = settings_of(model, parts)
@@ -118,6 +125,24 @@ def load(
         beside(model, parts.transformer, companions, packed=not low_memory),
         named,
     )
+
+
+def to_int8(model: str, transformer: nn.Module, companions: Sequence[str]) -> None:
+    """Let the blocks of a transformer multiply in 8 bits.
+
+    What was trained beside it looks for the full network's fingerprint, which is taken before.
+    """
+    if find_companions(folder_of(model), companions):
+        name_origin(transformer, base_fingerprint(transformer))
+    quantize(transformer, SCHEMES["int8"])
+
+
+def refuse_low_precision(transformer: nn.Module, model: str) -> None:
+    """Raise a ValueError for a model whose weights a LoRA cannot change any more."""
+    if quantized_layers(transformer):
+        raise ValueError(
+            f"{model} is of low precision: a LoRA goes into the full model (then --dtype int8)"
+        )
 
 
 def beside(model: str, transformer: nn.Module, named: Sequence[str], *, packed: bool) -> Companions:

@@ -42,6 +42,8 @@ COMMANDS = {
     "train self-guidance": BESIDE,
     "train token-critic": BESIDE,
     "convert": "source --kind --out",
+    "quantize": "--model --tokenizer --device --scheme --data -n --num-images --share --tune --seed"
+    " --out",
     "figure": "",
     "figure seeds": f"--variant --prompt --class -n --num-images --seed --out {MODEL}",
     "figure one-step": "--data -n --num-images --first --hidden --guidance --method --seed --out"

@@ -18,6 +18,7 @@ from demask.checkpoint.architectures import (
     by_class_name,
     config_from_json,
 )
+from demask.checkpoint.quantized import prepare
 from demask.checkpoint.read import (
     PICKLED,
     SAFE,
@@ -71,7 +72,7 @@ def load_model(
         row = ARCHITECTURES[name]
         if "architecture" not in description:
             tensors = split(split(tensors, row.elsewhere)[0], row.within)[1]
-        return build(row, config, tensors).to(device)
+        return build(row, config, tensors, description).to(device)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
 
@@ -244,8 +245,12 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def build(row: Architecture, config: Any, tensors: Tensors) -> nn.Module:
+def build(
+    row: Architecture, config: Any, tensors: Tensors, description: Description | None = None
+) -> nn.Module:
     """A network that takes over the given tensors: its weights never exist twice.
+
+    The description says which of its layers are of low precision.
 
     Raises:
         CheckpointError: the configuration describes no network, or the tensors do not fit it.
@@ -253,6 +258,9 @@ def build(row: Architecture, config: Any, tensors: Tensors) -> nn.Module:
     try:
         with _Unfilled():
             module = row.module(config)
+            prepare(module, description or {})
+    except CheckpointError:
+        raise
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise CheckpointError(f"its configuration describes no network ({error})") from None
     compare({name: t.shape for name, t in module.state_dict().items()}, tensors)

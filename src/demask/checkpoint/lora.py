@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from demask.checkpoint.load import compare
+from demask.checkpoint.quantized import made_from
 from demask.checkpoint.read import CheckpointError, parse_json, read_tensors
 from demask.checkpoint.save import write_atomically, write_text
 from demask.registry import unknown
@@ -62,8 +63,10 @@ def base_fingerprint(network: nn.Module) -> str:
 
     Names, shapes and values; the values are rounded to float16 and then to bfloat16, so that a
     network has the same one in float32 and float16, and where it is stored as float16 or bfloat16,
-    in both of those too.
+    in both of those too. One of low precision has that of the network that it was made from.
     """
+    if (known := made_from(network)) is not None:
+        return known
     digest = hashlib.blake2b(digest_size=8)
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} ".encode())

@@ -14,6 +14,7 @@ from demask.cli.generate import generate
 from demask.cli.inpaint import inpaint
 from demask.cli.models import models
 from demask.cli.outpaint import outpaint
+from demask.cli.quantize import quantize
 from demask.cli.reconstruct import reconstruct
 from demask.cli.sweep import sweep
 from demask.cli.train import train
@@ -31,7 +32,7 @@ def demask() -> None:
 COMMANDS = (
     *(generate, inpaint, outpaint, reconstruct),
     *(evaluate, compare, sweep, tune, figure),
-    *(models, train, convert),
+    *(models, train, convert, quantize),
 )
 for command in COMMANDS:
     demask.add_command(command)

@@ -103,8 +103,20 @@ def reads(generator: Generator) -> tuple[str, str]:
 
 
 def count_parameters(module: object) -> str:
-    """The number of parameters of a module, in words."""
-    return f"{sum(p.numel() for p in module.parameters()):,} parameters"  # type: ignore[attr-defined]
+    """The number of parameters of a module, in words, those of low precision among them."""
+    from torch import nn
+
+    from demask.acceleration.quantization import quantized_layers
+
+    assert isinstance(module, nn.Module)
+    low = quantized_layers(module).values()
+    rounded = sum(layer.in_features * layer.out_features for layer in low)
+    scales = sum(layer.out_features for layer in low)
+    count = sum(p.numel() for p in module.parameters()) + rounded - scales
+    if not low:
+        return f"{count:,} parameters"
+    bits = " and ".join(sorted({f"{layer.precision.bits}-bit" for layer in low}))
+    return f"{count:,} parameters, of those {rounded:,} {bits}"
 
 
 def text(value: object) -> str:

@@ -1,0 +1,89 @@
+"""`demask quantize`: a model in 8 or 4 bits, as a folder of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from demask.cli.command import Command
+from demask.cli.options import DEFAULT_MODEL, FOLDER, add, check_device
+
+HOW = [
+    click.option(
+        "--model",
+        metavar="NAME|PATH",
+        default=DEFAULT_MODEL,
+        show_default=True,
+        help="A shipped model, a folder that training wrote, a checkpoint or a hub id.",
+    ),
+    click.option("--tokenizer", metavar="PATH", help="A model's tokenizer, if kept elsewhere."),
+    click.option("--device", metavar="NAME", help="cpu, cuda, ...; default: the best."),
+    click.option(
+        "--scheme",
+        default="int8",
+        show_default=True,
+        metavar="NAME",
+        help="int8 (fast on a CPU), int4 (small), w4a8 (small, int8 activations where it is safe).",
+    ),
+    click.option("--data", metavar="PATH", help="Pictures to calibrate on; int8 needs none."),
+    click.option(
+        "-n", "--num-images", type=int, default=256, show_default=True, help="How many of them."
+    ),
+    click.option(
+        "--share", type=float, help="w4a8: layers with int8 activations; default: 0.33 of all."
+    ),
+    click.option(
+        "--tune",
+        type=int,
+        default=0,
+        show_default=True,
+        metavar="STEPS",
+        help="Fine-tune scales, biases and norms to say what the full model says.",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of what is hidden."),
+]
+
+
+@click.command(cls=Command)
+@add(HOW, FOLDER)
+def quantize(
+    model: str,
+    tokenizer: str | None,
+    device: str | None,
+    scheme: str,
+    data: str | None,
+    num_images: int,
+    share: float | None,
+    tune: int,
+    seed: int,
+    out: Path,
+) -> None:
+    """Write a model with 8- or 4-bit weights: smaller on disk and in memory.
+
+    The embeddings, the first and last layers and the norms stay as they are. The folder is used
+    like any model: 'demask generate --model FOLDER'. For 8 bits without a folder: '--dtype int8'.
+    """
+    from demask.acceleration.quantization_torchao import torchao_rows
+    from demask.presets import load
+    from demask.training.quantize import (
+        Quantization,
+        quantize_generator,
+        save_generator,
+        stored_bytes,
+    )
+
+    recipe = Quantization(scheme, share, num_images, tune=tune, seed=seed)
+    recipe.check_data(data)
+    check_device(device)
+    generator = load(model, tokenizer, device, low_memory=True)
+    before = stored_bytes(generator.transformer)  # type: ignore[arg-type]
+    count = quantize_generator(generator, recipe, data, torchao_rows)
+    after = stored_bytes(generator.transformer)  # type: ignore[arg-type]
+    written = save_generator(generator, scheme, out)
+    click.echo(
+        f"{count} layers in {scheme}: the transformer takes {after / 1e6:.1f} MB of memory, "
+        f"{before / 1e6:.1f} MB before"
+    )
+    for path in written:
+        click.echo(f"{path.stat().st_size / 1e6:6.1f} MB  {path}")

@@ -1,0 +1,228 @@
+"""Write a model in low precision: calibrate on pictures, round, tune if asked, save.
+
+Shape legend: B batch, L tokens, C H W channels, rows and columns of pixels.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from demask.acceleration.quantization import SCHEMES, Rows, own_rows, quantize, quantized_layers
+from demask.acceleration.quantization_calibration import calibrate
+from demask.checkpoint.architectures import ARCHITECTURES
+from demask.checkpoint.lora import base_fingerprint
+from demask.checkpoint.quantized import name_origin, save_quantized
+from demask.checkpoint.save import save_model
+from demask.checkpoint.text_encoder import save_text_encoder
+from demask.companions import HOW_TO_GET
+from demask.conditioning import Prompts, Wish
+from demask.data import open_pictures
+from demask.data.pictures import Picture
+from demask.data.transforms import to_tensor
+from demask.generator import Generator
+from demask.preset_file import FILE, Named, PresetFile, write_presets
+from demask.presets import folder_of
+from demask.training.masking import Masking, hide
+from demask.training.quantize_tuning import tune
+from demask.types import Condition, Step
+
+UNIFORM = Masking("uniform", corruption=0.0)
+"""Every mask ratio as often: a layer meets them all when it paints."""
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How to write a model in low precision.
+
+    Attributes:
+        scheme: a row of `SCHEMES`.
+        share: of the layers with int8 activations under ``w4a8``; None = the scheme's own.
+        pictures: how many to calibrate on, evenly spread over the data.
+        batch: pictures at a time.
+        tune: steps of fine-tuning the scales, biases and norms afterwards.
+        seed: of what is hidden.
+    """
+
+    scheme: str = "int8"
+    share: float | None = None
+    pictures: int = 256
+    batch: int = 32
+    tune: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        scheme = SCHEMES[self.scheme]
+        if self.share is not None and not (0 < scheme.share < 1 and 0 <= self.share <= 1):
+            raise ValueError(
+                f"a share is for w4a8, and lies within 0 and 1: {self.scheme}, {self.share}"
+            )
+        if min(self.pictures, self.batch) < 1 or self.tune < 0:
+            raise ValueError("pictures and batch are at least 1, tuning steps at least 0")
+
+    def check_data(self, data: str | None) -> None:
+        """Raise a ValueError where pictures are needed and none are named."""
+        if data is None and SCHEMES[self.scheme].calibrated:
+            raise ValueError(f"{self.scheme} is calibrated on pictures: name some with --data PATH")
+        if data is None and self.tune:
+            raise ValueError("fine-tuning needs pictures: name some with --data PATH")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Hidden pictures in batches, the same ones each time.
+
+    Attributes:
+        ids_BL: the true ids of all pictures.
+        condition: what each shows.
+        generator: whose transformer reads them.
+        recipe: the size of a batch, and the seed.
+    """
+
+    ids_BL: Tensor
+    condition: Condition
+    generator: Generator
+    recipe: Quantization
+
+    def batches(self, turn: int = 0) -> Iterator[tuple[Tensor, Condition, Step, Tensor]]:
+        """Input ids, condition, step and hidden positions; another turn hides other tokens."""
+        network, device = self.generator.transformer, self.generator.device
+        random = torch.Generator().manual_seed(self.recipe.seed + turn)
+        for part in torch.arange(len(self.ids_BL)).split(self.recipe.batch):
+            ids_BL = self.ids_BL[part]
+            masked = hide(ids_BL, UNIFORM, network.codebook_size, network.mask_id, random)
+            ratio_B = masked.hidden_BL.double().mean(-1)
+            # a model that is told the step, not the ratio, is told one that suits the batch
+            index = int((1 - float(ratio_B.mean())) * self.generator.settings.steps)
+            step = Step(index, self.generator.settings.steps, network.grid, ratio_B)
+            given = self.condition.take(part.to(device))
+            yield masked.input_BL.to(device), given, step, masked.hidden_BL.to(device)
+
+
+@torch.inference_mode()
+def read_examples(generator: Generator, data: str, recipe: Quantization) -> Examples:
+    """Tokenise some pictures, and read what they show.
+
+    Raises:
+        ValueError: the data cannot be read, or has other classes than the model.
+    """
+    names = generator.class_names
+    meant = names if names and not all(name.isdecimal() for name in names) else None
+    pictures = open_pictures(data, class_names=meant)
+    every = max(1, len(pictures) // recipe.pictures)
+    chosen = range(0, every * min(recipe.pictures, len(pictures)), every)
+    ids, parts = [], []
+    for start in range(0, len(chosen), recipe.batch):
+        some = [pictures[i] for i in chosen[start : start + recipe.batch]]
+        image_BCHW = torch.stack([to_tensor(p.image, generator.size) for p in some])
+        ids.append(generator.tokenizer.encode(image_BCHW.to(generator.device)).flatten(1).cpu())
+        parts.append(generator.condition([shown(generator, p) for p in some]))
+    return Examples(torch.cat(ids), Condition.join(parts), generator, recipe)
+
+
+def shown(generator: Generator, picture: Picture) -> Wish:
+    """What a picture shows, in the words of the model's condition."""
+    if generator.class_names:
+        return picture.label
+    return picture.captions[0] if picture.captions else ""
+
+
+def quantize_generator(
+    generator: Generator, recipe: Quantization, data: str | None, rows: Rows = own_rows
+) -> int:
+    """Give a model's transformer low precision.
+
+    Args:
+        generator: its transformer is changed.
+        recipe: how.
+        data: pictures, as `demask.data.open_pictures` takes them; None where none are needed.
+        rows: how a weight is rounded to int8.
+
+    Returns:
+        How many layers are of low precision.
+
+    Raises:
+        ValueError: it is already, pictures are needed, or no layer can be.
+    """
+    recipe.check_data(data)
+    network, scheme = generator.transformer, SCHEMES[recipe.scheme]
+    assert isinstance(network, nn.Module)
+    if quantized_layers(network):
+        raise ValueError(f"{generator.name} is of low precision already: name the full model")
+    base = base_fingerprint(network)
+    full = copy.deepcopy(network) if recipe.tune else None
+    if data is None:
+        count = quantize(network, scheme, rows=rows)
+    else:
+        examples = read_examples(generator, data, recipe)
+        count = calibrate(network, scheme, recipe.share, forwards(examples), rows)
+        if full is not None:
+            tune(network, full, examples.batches, recipe.tune)
+    if not count:
+        raise ValueError(f"{generator.name} has no linear layers in blocks to quantize")
+    name_origin(network, base)
+    return count
+
+
+def forwards(examples: Examples) -> Callable[[], Iterator[None]]:
+    """Runs the transformer over the examples, each time it is called."""
+
+    def run() -> Iterator[None]:
+        for ids_BL, condition, step, _hidden_BL in examples.batches():
+            examples.generator.transformer.predict(ids_BL, condition, step)
+            yield
+
+    return run
+
+
+def save_generator(generator: Generator, scheme: str, out: Path) -> list[Path]:
+    """Write a model of low precision as a folder that `demask.load` takes.
+
+    The tokenizer, the text encoder, the networks beside the model and its presets come along.
+
+    Returns:
+        The transformer's file and the tokenizer's.
+
+    Raises:
+        ValueError: the folder is the model's own.
+    """
+    source = folder_of(generator.name)
+    if out.resolve() == source.resolve():
+        raise ValueError(f"{out}: name another folder; this one is read")
+    network, tokenizer = generator.transformer, generator.tokenizer
+    assert isinstance(network, nn.Module)
+    assert isinstance(tokenizer, nn.Module)
+    names = {"class_names": list(generator.class_names)} if generator.class_names else {}
+    files = [out / "transformer.safetensors", out / "tokenizer.safetensors"]
+    save_model(files[1], tokenizer, architecture_of(tokenizer))
+    if isinstance(generator.conditioner, Prompts):
+        save_text_encoder(out / "text_encoder", generator.conditioner.text)
+    for kind in HOW_TO_GET:
+        if (beside := source / f"{kind}.safetensors").is_file():
+            shutil.copyfile(beside, out / beside.name)
+    presets = generator.presets
+    if presets.default is None:
+        usual = {"usual": Named(generator.settings), **presets.named}
+        presets = PresetFile(usual, "usual")
+    write_presets(out / FILE, presets)
+    save_quantized(files[0], network, architecture_of(network), scheme, **names)
+    return files
+
+
+def architecture_of(network: nn.Module) -> str:
+    """The row of `ARCHITECTURES` that a network is of."""
+    return next(name for name, row in ARCHITECTURES.items() if row.module is type(network))
+
+
+def stored_bytes(network: nn.Module) -> int:
+    """The memory of a network's weights and scales."""
+    return sum(t.numel() * t.element_size() for t in network.state_dict().values())
+
+
+__all__ = ["Quantization", "quantize_generator", "save_generator", "stored_bytes"]
