@@ -16,6 +16,7 @@ from demask.cli.models import models
 from demask.cli.outpaint import outpaint
 from demask.cli.quantize import quantize
 from demask.cli.reconstruct import reconstruct
+from demask.cli.serve import serve
 from demask.cli.sweep import sweep
 from demask.cli.train import train
 from demask.cli.tune import tune
@@ -32,7 +33,7 @@ def demask() -> None:
 COMMANDS = (
     *(generate, inpaint, outpaint, reconstruct),
     *(evaluate, compare, sweep, tune, figure),
-    *(models, train, convert, quantize),
+    *(models, train, convert, quantize, serve),
 )
 for command in COMMANDS:
     demask.add_command(command)
