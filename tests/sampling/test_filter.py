@@ -69,3 +69,7 @@ def test_no_rows_is_fine() -> None:
 def test_values_out_of_range_are_errors(top_k: int, top_p: float, name: str) -> None:
     with pytest.raises(ValueError, match=name):
         Filter(top_k, top_p)
+
+
+def test_the_likeliest_stays_under_a_top_p_that_float32_rounds_to_nothing() -> None:
+    assert kept(Filter(top_p=1e-320)(LOGITS_RV)) == [[0], [1]]

@@ -44,6 +44,7 @@ class Filter:
             sorted_RV = logits_RV.sort(descending=True).values
             p_RV = sorted_RV.softmax(-1)
             needed_R1 = (p_RV.cumsum(-1) - p_RV < self.top_p).sum(-1, keepdim=True)
+            needed_R1 = needed_R1.clamp_min(1)  # a top_p too small for float32 is 0 there
             least_R1 = sorted_RV.gather(-1, needed_R1 - 1)
             logits_RV = logits_RV.masked_fill(logits_RV < least_R1, -torch.inf)
         return logits_RV
