@@ -1,0 +1,36 @@
+"""Thousands of requests made up from our OpenAPI document: none may end in a 5xx.
+
+`python benchmarks/server_fuzz.py [--cases 5000]` serves a tiny random model in this process and
+lets schemathesis ask it, with right and with wrong requests. It prints what came back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=5000)
+    chosen = parser.parse_args()
+    sys.path.insert(0, str(ROOT / "tests"))
+    from fuzzing import fuzz
+    from serving import serving
+    from tiny import tiny_generator, tiny_text_generator
+
+    models = {"tiny": tiny_generator(), "tiny_text": tiny_text_generator()}
+    with serving(models) as server:
+        statuses = fuzz(server.url, chosen.cases)
+        with urllib.request.urlopen(f"{server.url}/readyz") as reply:
+            assert reply.status == 200
+    print(f"{statuses.total()} cases: {dict(sorted(statuses.items()))}")
+
+
+if __name__ == "__main__":
+    main()
