@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--depth", type=int, help="blocks that are left of 42, for a quick look")
     chosen = parser.parse_args()
     model = random_model()
-    if chosen.depth:
+    if chosen.depth is not None:
         third = chosen.depth // 3
         model.transformer_blocks = model.transformer_blocks[:third]
         model.single_transformer_blocks = model.single_transformer_blocks[: chosen.depth - third]
