@@ -3,8 +3,8 @@
 `python benchmarks/server_load.py [--requests 500] [--clients 32] [--crowd 200]` starts a server of
 its own and asks it over HTTP, as anybody would: first one request at a time, then many clients at
 once, then more than the queue has room for. Every picture is compared with that of
-`demask.load(...).generate(...)`, which paints it alone. The sharded check costs minutes on 2 cores;
-`--solo N` compares N of the pictures.
+`demask.load(...).generate(...)`, which paints it alone, which takes minutes on 2 cores; `--solo N`
+compares N of the pictures. Where other programs run, look at the processor seconds.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def numbers(port: int) -> dict[str, float]:
     connection.request("GET", "/metrics")
     text = connection.getresponse().read().decode()
     connection.close()
-    return {m[1]: float(m[2]) for m in re.finditer(r"^(demask\S*) (\S+)$", text, re.M)}
+    return {m[1]: float(m[2]) for m in re.finditer(r"^((?:demask|process)\S*) (\S+)$", text, re.M)}
 
 
 class Server:
@@ -134,6 +134,7 @@ def main() -> None:
 
     with Server("--model", chosen.model) as port:
         crowd(port, range(2), 1)
+        begin = numbers(port)
         single, seconds = crowd(port, range(chosen.one_by_one), 1)
         alone_rate = len(single) / seconds
         print(
@@ -152,6 +153,10 @@ def main() -> None:
     print(
         f"  seconds: median {times[len(times) // 2]:.1f}, 99 % {times[int(len(times) * 0.99)]:.1f}"
     )
+    cpu = "process_cpu_seconds_total"
+    alone_cpu = (before[cpu] - begin[cpu]) / len(single)
+    print(f"  processor seconds a picture: {(after[cpu] - before[cpu]) / len(found):.2f}", end="")
+    print(f", one at a time {alone_cpu:.2f}")
     print(f"  {repeated:.0f} steps of a picture done again, alone", flush=True)
 
     with Server("--model", chosen.model, "--max-queue", str(chosen.queue)) as port:

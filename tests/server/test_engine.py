@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from demask.generator import Generator, Picture
 from demask.server.engine import Engine, Limits, shown_after
 from demask.server.request import (
     BusyError,
     ClosedError,
+    Edit,
     LateError,
     Partial,
     Request,
@@ -216,3 +218,32 @@ def test_too_large_a_picture_is_refused(generators: dict[str, Generator]) -> Non
     engine = Engine(generators, Limits(pixels=400))
     with pytest.raises(ValueError, match="at most 400 pixels"):
         engine.submit(Request("tiny", settings={"width": 32, "height": 32}))
+
+
+def test_an_edit_that_nobody_waits_for_stops_between_steps() -> None:
+    gate = Gate()
+    passes: list[int] = []
+
+    def count(condition: Condition) -> None:
+        passes.append(len(passes))
+        gate(condition)
+
+    edit = Edit(Image.new("RGB", (16, 16)), Image.new("L", (16, 16), 255))
+    with Engine({"tiny": hooked(count)}) as engine:
+        (ticket,) = engine.submit(Request("tiny", "cat", settings={"steps": 8}, edit=edit))
+        assert gate.reached.wait(30)
+        ticket.cancel()
+        gate.opened.set()
+        with pytest.raises(WithdrawnError):
+            ticket.result(30)
+    assert len(passes) == 1
+
+
+def test_a_mask_without_white_is_a_mistake_of_the_request() -> None:
+    edit = Edit(Image.new("RGB", (16, 16)), Image.new("L", (16, 16), 0))
+    with Engine({"tiny": tiny_generator()}) as engine:
+        (ticket,) = engine.submit(Request("tiny", edit=edit))
+        with pytest.raises(ValueError, match="no white pixel"):
+            ticket.result(30)
+        with pytest.raises(ValueError, match="must be of one size"):
+            engine.submit(Request("tiny", edit=Edit(edit.image, Image.new("L", (8, 8)))))

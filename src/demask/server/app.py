@@ -22,7 +22,7 @@ from demask.server.metrics import CONTENT_TYPE, Metrics
 from demask.server.provenance import Provenance
 from demask.server.service import Service
 
-LOCAL = ("localhost", "127.0.0.1", "[::1]")
+LOCAL = ("localhost", "127.0.0.1", "[::1]", "::1")
 
 
 @dataclass(frozen=True)

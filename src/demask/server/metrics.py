@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 
 from demask.server.watch import Watch
 
@@ -14,6 +21,7 @@ class Metrics(Watch):
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # processor time and memory, on Linux
         here = self.registry
         self._queue = Gauge("demask_queue_length", "Pictures that wait.", registry=here)
         self._spent = Histogram(
