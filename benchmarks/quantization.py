@@ -123,13 +123,15 @@ def random_fill(network: nn.Module, dtype: torch.dtype) -> None:
 
 def rounded(precision: Precision, layer: nn.Linear) -> QuantizedLinear:
     """A layer of random numbers in low precision; the weights in floating point never exist."""
-    random = torch.Generator().manual_seed(0)
-    shape = (layer.out_features, layer.in_features)
-    codes = torch.randint(-127, 128, shape, dtype=torch.int8, generator=random)
     low = QuantizedLinear(layer.in_features, layer.out_features, layer.bias is not None, precision)
-    scale = torch.full(shape[:1], 2e-4, dtype=torch.bfloat16)
-    bias = torch.zeros(shape[0], dtype=torch.bfloat16) if layer.bias is not None else None
-    return low.fill(codes, scale, bias).requires_grad_(False)
+    assert low.groups is not None
+    random = torch.Generator().manual_seed(0)
+    low.codes.copy_(torch.randint(0, 256, low.codes.shape, dtype=torch.uint8, generator=random))
+    low.groups.fill_(12)
+    low.scale.fill_(2e-4)
+    if low.bias is not None:
+        low.bias.zero_()
+    return low.bfloat16().requires_grad_(False)
 
 
 @torch.inference_mode()

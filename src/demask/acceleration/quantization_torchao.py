@@ -1,7 +1,7 @@
 """The one place where torchao is imported: it rounds the weights of `demask quantize`.
 
-Its own layers are not used to multiply: without a compiler, its 8-bit product takes seconds on a
-CPU where `demask.transformer.quantized_linear` takes milliseconds (docs/methods/low_precision.md).
+Its own layers are not used to multiply: as long as nothing compiles them they take about twice as
+long on a CPU as `demask.transformer.quantized_linear` (docs/methods/low_precision.md).
 
 Shape legend: M output channels, K input channels.
 """

@@ -106,8 +106,10 @@ class QuantizedLinear(nn.Module):
             packed = pack_int8(self.int8)
             if self.precision.bits == 8:  # four bits were chosen to save memory: packed for a call
                 self.packed = packed
-        out_NM = multiply(codes_NK, packed, self.scale.float()).mul_(scale_N1)
-        return out_NM if self.bias is None else out_NM.add_(self.bias)
+        out_NM = multiply(codes_NK, packed, self.scale.float())
+        if self.bias is None:
+            return out_NM.mul_(scale_N1)
+        return torch.addcmul(self.bias.float(), out_NM, scale_N1, out=out_NM)
 
     def _apply(self, fn: Any, recurse: bool = True) -> QuantizedLinear:
         self.packed = None
