@@ -209,7 +209,7 @@ class Generator:
     ) -> Iterator[Job]:
         """Split a wish into batches, after checking all of it."""
         chosen = self.chosen(**settings)
-        check_guidance(self.sampler(chosen).corrections, self.guided(chosen))
+        check_guidance(self.sampler(chosen), self.guided(chosen))
         self.conditioner.check(chosen)
         grid = self.grid_of(chosen)
         self.check_steps(chosen.steps, grid)
@@ -297,7 +297,8 @@ class Generator:
             attended=lambda: getattr(transformer, "attended", None),
             together=not self.low_memory,
         )
-        return parse_guidance(settings.guidance_method, predict, scale, means)
+        refresh = settings.guidance_refresh
+        return parse_guidance(settings.guidance_method, predict, scale, means, refresh)
 
     def smoothed(self, transformer: Transformer) -> Smoothed:
         """The second pass of the self-guidance module, through the accelerated transformer."""

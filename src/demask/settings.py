@@ -36,6 +36,7 @@ class Settings:
         guidance: the scale of guidance; 1 = off.
         guidance_schedule: how the scale changes over the steps.
         guidance_method: what is guided away from, such as ``classifier_free``, ``self_guidance``.
+        guidance_refresh: both passes of guidance every so many steps; 1 = in every step.
         corrections: names of corrections, applied in turn.
         accelerators: names of accelerators, such as ``token_merging:0.25``, the innermost first.
         negative: what guidance moves away from, for a model of prompts.
@@ -56,6 +57,7 @@ class Settings:
     guidance: float = 1.0
     guidance_schedule: str = "constant"
     guidance_method: str = "classifier_free"
+    guidance_refresh: int = 1
     corrections: tuple[str, ...] = field(default=())
     accelerators: tuple[str, ...] = field(default=())
     negative: str = ""
@@ -105,8 +107,11 @@ class Settings:
         """The guidance scale over the steps.
 
         Raises:
-            ValueError: an unknown schedule, or one for another number of steps.
+            ValueError: an unknown schedule, one for another number of steps, or a refresh that is
+                out of range.
         """
+        if self.guidance_refresh < 1:
+            raise ValueError(f"guidance_refresh is 1 or more steps, not {self.guidance_refresh}")
         scale = parse_scale(self.guidance_schedule, self.guidance)
         if self.steps > 0:
             scale(self.first)

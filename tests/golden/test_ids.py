@@ -16,6 +16,7 @@ import torch
 
 from demask import rng
 from demask.guidance.classifier_free import ClassifierFree
+from demask.guidance.refresh import Refreshed
 from demask.guidance.scale import Ramp
 from demask.sampling.correction import CORRECTIONS
 from demask.sampling.decode import Sampler, decode, last
@@ -50,7 +51,9 @@ def predict(ids_BL: torch.Tensor, condition: Condition, step: Step) -> Predictio
     return Prediction(2 * torch.sin(phase_BL[..., None] * (1 + code_V) + code_V**2))
 
 
-def paint(sampler: Sampler, *, guided: bool = False, given: bool = False) -> list[list[int]]:
+def paint(
+    sampler: Sampler, *, guided: bool = False, given: bool = False, refresh: int = 1
+) -> list[list[int]]:
     """Three pictures, of the seeds 0, 1 and 2."""
     condition = Condition({"class_ids": torch.tensor([0, 1, 2])})
     canvas = blank(3, GRID, MASK)
@@ -58,7 +61,8 @@ def paint(sampler: Sampler, *, guided: bool = False, given: bool = False) -> lis
         ids_BHW = torch.arange(36).view(3, *GRID) % CODES
         canvas = keep(ids_BHW, ids_BHW % 3 == 0, MASK)
     nothing = Condition({"class_ids": torch.tensor([3])})
-    model = ClassifierFree(predict, nothing, Ramp(2.5)) if guided else predict
+    guide = ClassifierFree(predict, nothing, Ramp(2.5))
+    model = Refreshed(guide, refresh) if guided else predict
     state = last(decode(model, condition, canvas, rng.image_generators(range(3)), sampler))
     ids: list[list[int]] = state.ids_BL.tolist()
     return ids
@@ -70,6 +74,7 @@ CASES = {
         for name, sampler in SAMPLERS.items()
     },
     "classifier-free": (Sampler(5), {"guided": True}),
+    "classifier-free, refreshed": (Sampler(5), {"guided": True, "refresh": 2}),
     "inpainting": (Sampler(4), {"given": True}),
 }
 

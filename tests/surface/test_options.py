@@ -14,8 +14,8 @@ from demask.settings import Settings
 MODEL = "--model --tokenizer --device --dtype --lora --companion --low-memory"
 SAMPLING = (
     "--preset --steps --schedule --order --noise --noise-decay --temperature --temperature-decay"
-    " --top-k --top-p --guidance --guidance-schedule --guidance-method --correction --accelerate"
-    " --negative --width --height --micro"
+    " --top-k --top-p --guidance --guidance-schedule --guidance-method --guidance-refresh"
+    " --correction --accelerate --negative --width --height --micro"
 )
 RUN = "--recipe --data --held-out --out --set --init --strict"
 BESIDE = "--model --recipe --data --held-out --out --set --strict"

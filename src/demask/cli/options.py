@@ -109,6 +109,9 @@ SETTINGS = [
         "--guidance-method", metavar="NAME", help="classifier_free, self_guidance, ...; see docs."
     ),
     click.option(
+        "--guidance-refresh", type=int, metavar="N", help="Both passes every N steps; 1: in each."
+    ),
+    click.option(
         "--correction",
         "corrections",
         cls=Several,

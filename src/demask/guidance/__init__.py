@@ -3,6 +3,7 @@
 from demask.guidance.autoguidance import AutoGuidance
 from demask.guidance.classifier_free import ClassifierFree
 from demask.guidance.guidance import Attended, Blurred, Guidance, Means, Smoothed
+from demask.guidance.refresh import Refreshed
 from demask.guidance.scale import SCALES, Constant, Interval, PowerCosine, Ramp, Scale
 from demask.guidance.self_guidance import SelfGuidance
 from demask.guidance.spatial import Spatial
@@ -20,7 +21,9 @@ GUIDANCES: Table[type[Guidance]] = Table(
 )
 
 
-def parse_guidance(text: str, predict: Predict, scale: Scale, means: Means) -> Guidance:
+def parse_guidance(
+    text: str, predict: Predict, scale: Scale, means: Means, refresh: int = 1
+) -> Guidance | Refreshed:
     """The guidance that a person names, such as ``self_guidance``, around a model.
 
     Args:
@@ -28,13 +31,15 @@ def parse_guidance(text: str, predict: Predict, scale: Scale, means: Means) -> G
         predict: the model.
         scale: how strongly, in each step.
         means: what the model offers beside its prediction.
+        refresh: both passes every so many steps; 1 is every step. More remembers, so the result
+            is for one batch of pictures.
 
     Raises:
         ValueError: an unknown name or option, or the model lacks what the guidance needs.
     """
     given = GUIDANCES[text.partition(":")[0]].given(means)
     guidance: Guidance = build(GUIDANCES, text, predict=predict, scale=scale, **given)  # type: ignore[arg-type]
-    return guidance
+    return guidance if refresh == 1 else Refreshed(guidance, refresh)
 
 
 __all__ = [
@@ -50,6 +55,7 @@ __all__ = [
     "Means",
     "PowerCosine",
     "Ramp",
+    "Refreshed",
     "Scale",
     "SelfGuidance",
     "Smoothed",

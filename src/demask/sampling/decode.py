@@ -102,10 +102,10 @@ def decode(
     """Fill in the hidden tokens of ``canvas``; yield a state per step, the result last.
 
     Raises:
-        ValueError: no step, more steps than tokens, not one generator per picture, or a correction
-            that needs guidance where there is none.
+        ValueError: no step, more steps than tokens, not one generator per picture, a correction
+            that needs guidance where there is none, or one that guidance does not go with.
     """
-    check_guidance(sampler.corrections, predict)
+    check_guidance(sampler, predict)
     state = canvas.state(sampler.steps)
     if len(generators) != len(state.ids_BL):
         raise ValueError(f"{len(generators)} generators for {len(state.ids_BL)} pictures")

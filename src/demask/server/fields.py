@@ -41,6 +41,9 @@ class SettingsFields(BaseModel):
     guidance: Number | None = Field(None, ge=-100, le=100, description="Scale of guidance; 1: off.")
     guidance_schedule: Word | None = Field(None, description="How it changes over the steps.")
     guidance_method: Word | None = Field(None, description="What is guided away from.")
+    guidance_refresh: int | None = Field(
+        None, ge=1, le=4096, description="Both passes of guidance every so many steps."
+    )
     corrections: Annotated[tuple[Word, ...], Field(max_length=8)] | None = Field(
         None, description="Corrections, applied in turn."
     )

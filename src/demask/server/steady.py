@@ -44,6 +44,7 @@ def can_share(settings: Settings) -> bool:
         and not (sampler.corrections or settings.acceleration)
         and sampler.filter == Filter()
         and (settings.guidance == 1 or settings.guidance_method in SMOOTH)
+        and settings.guidance_refresh == 1
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -11,7 +10,8 @@ from torch import Tensor
 from demask.types import Guided
 
 if TYPE_CHECKING:
-    from demask.sampling.decode import Painter
+    from demask.sampling.decode import Painter, Sampler
+    from demask.sampling.select import Order
     from demask.types import DecodeState, Predict
 
 
@@ -55,9 +55,21 @@ class Correction:
         return state
 
 
-def check_guidance(corrections: Iterable[Correction], predict: Predict) -> None:
-    """Raise a ValueError for a correction that needs guidance where there is none."""
-    for correction in corrections:
+def check_guidance(sampler: Sampler, predict: Predict) -> None:
+    """Raise a ValueError where a sampler and the guidance do not go together.
+
+    A correction may need guidance where there is none. Guidance that is not refreshed in every
+    step does not know what to make of tokens that are hidden again.
+    """
+    for correction in sampler.corrections:
         if correction.needs_guidance and not isinstance(predict, Guided):
             name = type(correction).__name__.lower()
             raise ValueError(f"{name} needs guidance: choose a scale other than 1")
+    every = getattr(predict, "every", 1)
+    parts: list[Order | Correction] = [sampler.order, *sampler.corrections]
+    for part in parts:
+        if every > 1 and part.revises:
+            name = type(part).__name__.lower()
+            raise ValueError(
+                f"{name} changes decided tokens: set guidance_refresh to 1, not {every}"
+            )

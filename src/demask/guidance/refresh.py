@@ -1,0 +1,97 @@
+"""Guidance whose second pass is made only now and then.
+
+Shape legend: B batch, L tokens, V codebook.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from demask.guidance.guidance import Guidance
+from demask.types import Condition, Predict, Prediction, Step
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a guidance moves along.
+
+    Attributes:
+        logits_BLV: conditional - reference.
+        index: the step that both passes were made in.
+        ids_BL: the tokens then.
+        same_BL: the tokens that have not changed in any step since.
+    """
+
+    logits_BLV: Tensor
+    index: int
+    ids_BL: Tensor
+    same_BL: Tensor
+
+
+class Refreshed:
+    """A guidance that makes both passes every few steps, and reuses their difference in between.
+
+    Video diffusion keeps what the two passes differ in, too (CFG-Cache, arXiv 2410.19355, section
+    3). On the logits of tokens, between refreshes,
+
+        l = l_c + (s - 1) (l_c - l_ref of the latest refresh).
+
+    A token that has changed since then has no difference: its logits are the conditional ones. So
+    corrections and orders that change or hide decided tokens are refused by the decode loop.
+
+    A refresh asks for all rows, since nobody knows yet which ones the steps until the next one
+    read. Steps whose scale is 1 or 0 are made as ever, and don't count.
+
+    It remembers, so it is made anew for every batch of pictures; nothing in it couples them.
+
+    Args:
+        guidance: what it is a cheaper version of.
+        every: steps from one refresh to the next; 1 is the guidance itself.
+
+    Raises:
+        ValueError: not at least 1 step.
+    """
+
+    def __init__(self, guidance: Guidance, every: int) -> None:
+        if every < 1:
+            raise ValueError(f"guidance is refreshed every 1 or more steps, not {every}")
+        self.guidance, self.every = guidance, every
+        self.latest: Difference | None = None
+
+    def __call__(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
+        """The guided prediction."""
+        scale = self.guidance.scale(step)
+        if scale in (0, 1) or self.every == 1:
+            return self.guidance(ids_BL, condition, step)
+        latest = self.latest
+        if latest is None or self.due(latest, ids_BL, step):
+            conditional, guided_BLV = self.refresh(ids_BL, condition, step, scale)
+            return Prediction(guided_BLV, conditional.features)
+        same_BL = latest.same_BL & (ids_BL == latest.ids_BL)
+        self.latest = replace(latest, same_BL=same_BL)
+        conditional = self.guidance.predict(ids_BL, condition, step)
+        moved_BLV = conditional.logits_BLV + (scale - 1) * latest.logits_BLV
+        guided_BLV = moved_BLV.where(same_BL[..., None], conditional.logits_BLV)
+        return Prediction(guided_BLV, conditional.features)
+
+    def due(self, latest: Difference, ids_BL: Tensor, step: Step) -> bool:
+        """Whether both passes have to be made; never a question of what is in the pictures."""
+        age = step.index - latest.index
+        return not 0 < age < self.every or latest.ids_BL.shape != ids_BL.shape
+
+    def refresh(
+        self, ids_BL: Tensor, condition: Condition, step: Step, scale: float
+    ) -> tuple[Prediction, Tensor]:
+        """The conditional prediction, and the guided logits (B, L, V), both made anew."""
+        everywhere = replace(step, rows_BL=None)
+        conditional, reference_BLV = self.guidance.passes(ids_BL, condition, everywhere)
+        difference_BLV = conditional.logits_BLV - reference_BLV
+        self.latest = Difference(difference_BLV, step.index, ids_BL, torch.ones_like(ids_BL).bool())
+        return conditional, reference_BLV + scale * difference_BLV
+
+    def at(self, scale: float) -> Predict:
+        """The same guidance at one scale in every step, with both passes in each."""
+        return self.guidance.at(scale)
