@@ -20,7 +20,7 @@ EMOJI ?= data/noto-emoji/train.parquet
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo samples figures test check format bench train-cifar10 train-rivals \
-	train-classifiers train-emoji measure-cifar10
+	train-classifiers train-emoji measure-cifar10 test-browser
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,11 @@ demo: $(RUN_STAMP) ## paint pictures with the model that ships with the package
 
 test: $(DEV_STAMP) ## run the tests
 	$(BIN)/python -m pytest
+
+test-browser: $(DEV_STAMP) ## test the page in headless Chromium; DEMASK_SHOTS=FOLDER keeps what it sees
+	$(PIP) 'playwright>=1.48'
+	command -v chromium || command -v chromium-browser || command -v google-chrome || apt-get install -y chromium
+	DEMASK_BROWSER=1 $(BIN)/python -m pytest tests/browser
 
 check: $(DEV_STAMP) ## check format, lint, types, imports, and the tracked files
 	$(BIN)/ruff format --check .

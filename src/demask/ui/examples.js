@@ -1,0 +1,18 @@
+// Prompts to take: a click paints one at once.
+const row = element.querySelector(".dm-examples");
+
+function draw() {
+  row.replaceChildren(
+    ...(props.value || []).map((text) => {
+      const chip = document.createElement("button");
+      chip.type = "button";
+      chip.className = "dm-chip";
+      chip.textContent = text;
+      chip.addEventListener("click", () => trigger("pick", { text }));
+      return chip;
+    }),
+  );
+}
+
+watch("value", draw);
+draw();

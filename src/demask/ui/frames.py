@@ -1,0 +1,175 @@
+"""Pictures on their way, as the stage of the page shows them.
+
+Shape legend: H W rows and columns of tokens, P pixels of a token's side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from demask.generator import Generator, Picture
+from demask.preset_file import changed
+from demask.server.errors import ApiError, api_error
+from demask.server.request import Event, Partial, Request
+from demask.server.service import hearer
+from demask.settings import Settings
+from demask.ui.studio import Studio
+
+HIDDEN = 128  # the grey of a hidden token in an unfinished picture
+PACE = 0.06  # seconds between two frames, or fast machines would show none of the steps
+LARGE = 256 * 256  # unfinished pictures beyond this are sent in fewer bytes
+
+Value = dict[str, Any]
+"""What the stage shows; see `stage`."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of the stage.
+
+    Attributes:
+        seed: of its random generator.
+        src: its pixels as a data address; hidden tokens are transparent. Empty: all are hidden.
+        state: ``waiting``, ``painting``, ``done`` or ``failed``.
+        step: how many steps are done.
+        steps: of how many.
+        title: what it shows.
+        how: its settings.
+        facts: its model, seed and settings, or why there is no picture.
+        size: width and height, for the name of its file.
+    """
+
+    seed: int
+    src: str = ""
+    state: str = "waiting"
+    step: int = 0
+    steps: int = 0
+    title: str = ""
+    how: str = ""
+    facts: str = ""
+    size: str = ""
+
+
+def stage(generator: Generator, tiles: Sequence[Tile] = (), message: str = "") -> Value:
+    """Tiles with the model's grid, or why there are none."""
+    rows, columns = generator.transformer.grid
+    height, width = generator.size
+    shape = {"rows": rows, "columns": columns, "width": width, "height": height}
+    return {**shape, "tiles": [asdict(tile) for tile in tiles], "message": message}
+
+
+async def frames(studio: Studio, name: str, requests: Sequence[Request]) -> AsyncIterator[Value]:
+    """Have pictures painted; yield what the stage shows, after each step of any of them.
+
+    A mistake of the person's is shown, not raised. Whoever closes this withdraws the requests.
+    """
+    generator = studio.model(name)
+    cell = generator.tokenizer.downsampling
+    try:
+        tickets = studio.engine.submit(*requests)
+    except Exception as error:
+        yield stage(generator, message=told(error))
+        return
+    tiles = [first(generator, request) for request in requests]
+    loop = asyncio.get_running_loop()
+    heard: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
+    for index, ticket in enumerate(tickets):
+        ticket.listen(hearer(loop, heard, index))
+    waiting: list[deque[Event]] = [deque() for _ in tickets]
+    try:
+        yield stage(generator, tiles)
+        while any(tile.state not in ("done", "failed") for tile in tiles):
+            if not any(waiting):
+                index, event = await heard.get()
+                waiting[index].append(event)
+            while not heard.empty():
+                index, event = heard.get_nowait()
+                waiting[index].append(event)
+            for index, events in enumerate(waiting):
+                if events:
+                    event = events.popleft()
+                    tiles[index] = await asyncio.to_thread(after, studio, cell, tiles[index], event)
+            failed = [tile.facts for tile in tiles if tile.state == "failed"]
+            yield stage(generator, tiles, failed[0] if failed else "")
+            await asyncio.sleep(PACE)
+    finally:
+        for ticket in tickets:
+            ticket.cancel()
+
+
+def told(error: BaseException) -> str:
+    """An error in one line, which tells nothing of our insides."""
+    known: ApiError = api_error(error)
+    return known.message[:1].upper() + known.message[1:]
+
+
+def first(generator: Generator, request: Request) -> Tile:
+    """A picture before its first step; of an edit, what stays is seen."""
+    chosen = generator.chosen(**request.settings)
+    title, how = str(request.wish or "anything"), summary(chosen)
+    tile = Tile(request.seed, steps=chosen.steps, title=title, how=how)
+    if request.edit is None:
+        return tile
+    image = request.edit.image.convert("RGB")
+    kept = request.edit.mask.convert("L").point([255] * 128 + [0] * 128)
+    image.putalpha(kept)
+    return replace(tile, src=address(image), size=f"{image.width}x{image.height}")
+
+
+def after(studio: Studio, cell: int, tile: Tile, event: Event) -> Tile:
+    """A tile after what its ticket reports; ``cell`` is the side of a token in pixels."""
+    if isinstance(event, Partial):
+        src = address(unveiled(event.image, cell))
+        return replace(tile, src=src, state="painting", step=event.step, steps=event.steps)
+    if isinstance(event, Picture):
+        src = data_address(studio.provenance.png(event), "png")
+        size = f"{event.image.width}x{event.image.height}"
+        facts = f"{event.model} · seed {event.seed} · {summary(event.settings)}"
+        return replace(tile, src=src, state="done", step=tile.steps, facts=facts, size=size)
+    return replace(tile, state="failed", facts=told(event))
+
+
+def unveiled(image: Image.Image, cell: int) -> Image.Image:
+    """An unfinished picture whose hidden tokens are transparent instead of grey."""
+    pixels_YXC = np.asarray(image.convert("RGB"))
+    rows, columns = pixels_YXC.shape[0] // cell, pixels_YXC.shape[1] // cell
+    grey_HPWPC = (pixels_YXC == HIDDEN).reshape(rows, cell, columns, cell, 3)
+    hidden_HW = grey_HPWPC.all(axis=(1, 3, 4))
+    alpha_HW = np.where(hidden_HW, 0, 255).astype(np.uint8)
+    alpha = Image.fromarray(alpha_HW).resize(image.size, Image.Resampling.NEAREST)
+    seen = image.convert("RGB")
+    seen.putalpha(alpha)
+    return seen
+
+
+def address(image: Image.Image) -> str:
+    """A picture as a data address, a large one in fewer bytes than it deserves."""
+    kind = "webp" if image.width * image.height > LARGE else "png"
+    buffer = io.BytesIO()
+    image.save(buffer, kind.upper(), **({"quality": 70} if kind == "webp" else {}))
+    return data_address(buffer.getvalue(), kind)
+
+
+def data_address(data: bytes, kind: str) -> str:
+    """Bytes as a data address."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def summary(settings: Settings) -> str:
+    """Settings in one line: only what is not usual."""
+    parts = [f"{settings.steps} steps"]
+    for name, value in changed(settings).items():
+        if name != "steps":
+            shown = "+".join(value) if isinstance(value, tuple) else value
+            shown = f"{shown:g}" if isinstance(shown, float) else shown
+            parts.append(f"{name.replace('_', ' ')} {shown}")
+    return " · ".join(parts)

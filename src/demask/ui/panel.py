@@ -1,0 +1,168 @@
+"""The controls of a model's settings, and the way from settings to controls and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import gradio as gr
+
+from demask.generator import Generator
+from demask.guidance import GUIDANCES
+from demask.guidance.scale import SCALES
+from demask.preset_file import settings_from
+from demask.sampling.correction import CORRECTIONS
+from demask.sampling.schedule import SCHEDULES
+from demask.sampling.select import ORDERS
+from demask.settings import Settings
+
+OWN = ""  # the preset that is the model's own settings
+MOST_STEPS = 128
+NAMED = (
+    *("steps", "guidance", "temperature", "order", "noise", "schedule"),
+    *("guidance_method", "guidance_schedule", "corrections", "negative"),
+)
+"""The settings that have a control each, in its order; `rest` writes the others as a text."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Controls of one set of settings.
+
+    Attributes:
+        preset: fills the others in.
+        controls: those of `NAMED`, then the text of the rest.
+    """
+
+    preset: gr.Dropdown
+    controls: list[gr.components.Component]
+
+    @property
+    def outputs(self) -> list[gr.components.Component]:
+        """The preset and the controls."""
+        return [self.preset, *self.controls]
+
+
+def panel(generator: Generator, settings: Settings, side: str = "") -> Panel:
+    """Build the controls; the plain ones stand first, the others are folded away.
+
+    Args:
+        generator: the model.
+        settings: what is shown first.
+        side: tells two panels apart.
+    """
+    now = dict(zip(NAMED, shown(settings)[: len(NAMED)], strict=True))
+    with gr.Row(elem_classes="dm-row"):
+        preset = gr.Dropdown(
+            presets(generator), value=OWN, label="Preset", visible=bool(generator.presets.named)
+        )
+        steps = gr.Slider(1, most_steps(generator), now["steps"], step=1, label="Steps")
+        guidance = gr.Slider(0, 12, now["guidance"], step=0.5, label="Guidance (1 is off)")
+    with gr.Accordion("More settings", open=False, elem_classes="dm-fold"):
+        with gr.Row(elem_classes="dm-row"):
+            order = choice("Which tokens first", ORDERS, now["order"])
+            noise = gr.Number(now["noise"], label="Noise of that order", minimum=0)
+            temperature = gr.Slider(0, 2, now["temperature"], step=0.05, label="Temperature")
+        with gr.Row(elem_classes="dm-row"):
+            schedule = choice("Mask schedule", SCHEDULES, now["schedule"])
+            method = choice("Guidance method", GUIDANCES, now["guidance_method"])
+            scales = choice("Guidance over time", SCALES, now["guidance_schedule"])
+        corrections = choice("Corrections", CORRECTIONS, now["corrections"], several=True)
+        negative = gr.Textbox(
+            now["negative"], label="Not this", visible=not generator.class_names, max_length=4000
+        )
+        rest_text = gr.Textbox(
+            rest(settings),
+            label="All other settings",
+            placeholder="top_p=0.9; width=128",
+            elem_id=f"rest{side}",
+            max_length=2000,
+        )
+    named = [steps, guidance, temperature, order, noise, schedule, method, scales, corrections]
+    return Panel(preset, [*named, negative, rest_text])
+
+
+def choice(label: str, table: Any, value: Any, *, several: bool = False) -> gr.Dropdown:
+    """A row of a table of variants, or any text that its reader understands."""
+    return gr.Dropdown(
+        list(table), value=value, label=label, multiselect=several, allow_custom_value=True
+    )
+
+
+def presets(generator: Generator) -> list[tuple[str, str]]:
+    """The names of a model's settings, its own first."""
+    return [("Default", OWN), *((name, name) for name in generator.presets.named)]
+
+
+def most_steps(generator: Generator) -> int:
+    """Where the slider of steps ends."""
+    rows, columns = generator.transformer.grid
+    return min(rows * columns, MOST_STEPS)
+
+
+def shown(settings: Settings) -> list[Any]:
+    """The values of the controls that show settings."""
+    values = [getattr(settings, name) for name in NAMED]
+    return [*(list(v) if isinstance(v, tuple) else v for v in values), rest(settings)]
+
+
+def rest(settings: Settings) -> str:
+    """The settings that have no control, as far as they are not usual: ``top_p=0.9; top_k=50``."""
+    usual, parts = Settings(), []
+    for field in fields(Settings):
+        value = getattr(settings, field.name)
+        if field.name not in NAMED and value != getattr(usual, field.name):
+            parts.append(f"{field.name}={json.dumps(value)}")
+    return "; ".join(parts)
+
+
+def asked(values: Sequence[Any]) -> dict[str, Any]:
+    """The settings that the controls show; empty ones are left to the model.
+
+    Raises:
+        ValueError: an unknown setting, or a value of another kind.
+    """
+    chosen: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in zip(NAMED, values, strict=False)
+        if value not in (None, "")
+    }
+    chosen["steps"] = int(chosen.get("steps", 0))
+    chosen |= read_rest(str(values[len(NAMED)] or ""))
+    settings = settings_from(chosen)
+    return {name: getattr(settings, name) for name in chosen}
+
+
+def read_rest(text: str) -> dict[str, Any]:
+    """Read what `rest` writes; words need no quotes.
+
+    Raises:
+        ValueError: a part without ``=``.
+    """
+    found: dict[str, Any] = {}
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        name, sign, value = part.partition("=")
+        if not sign:
+            raise ValueError(f"other settings are written top_p=0.9; width=128, not '{part}'")
+        try:
+            found[name.strip()] = json.loads(value)
+        except ValueError:
+            found[name.strip()] = value.strip()
+    return found
+
+
+def refilled(generator: Generator, settings: Settings, preset: str = OWN) -> list[Any]:
+    """Updates of `Panel.outputs` for another model, or other settings of it."""
+    updates: list[Any] = [
+        gr.update(choices=presets(generator), value=preset, visible=bool(generator.presets.named))
+    ]
+    extra: dict[str, dict[str, Any]] = {
+        "steps": {"maximum": max(most_steps(generator), settings.steps)},
+        "guidance": {"maximum": max(12, settings.guidance)},
+        "negative": {"visible": not generator.class_names},
+    }
+    for name, value in zip((*NAMED, "rest"), shown(settings), strict=True):
+        updates.append(gr.update(value=value, **extra.get(name, {})))
+    return updates
