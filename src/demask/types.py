@@ -59,6 +59,9 @@ class Step:
         mask_ratio_B: the fraction of each picture's tokens that is still hidden.
         rows_BL: the positions whose logits will be read (an accelerator may skip the others),
             or None for all.
+        passes: what the equal parts of the batch are to a guidance, in order: the ``conditional``
+            pass, and by what name it calls its reference. An accelerator that remembers keeps
+            them apart, and forgets a pass without a name, ().
     """
 
     index: int
@@ -66,6 +69,7 @@ class Step:
     grid: Grid
     mask_ratio_B: Tensor
     rows_BL: Tensor | None = None
+    passes: tuple[str, ...] = ("conditional",)
 
     @property
     def progress(self) -> float:

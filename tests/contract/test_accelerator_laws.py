@@ -16,9 +16,11 @@ from torch import nn
 
 from demask import rng
 from demask.acceleration import ACCELERATORS, accelerate, parse_accelerator
-from demask.guidance import ClassifierFree, Constant
+from demask.guidance import ClassifierFree, Interval
+from demask.sampling.correction import Informed, Remask, Zigzag
 from demask.sampling.decode import Sampler, decode, last
-from demask.sampling.edit import blank
+from demask.sampling.edit import Canvas, blank
+from demask.sampling.select import Halton
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from demask.transformer.meissonic import Meissonic
 from demask.transformer.modern_maskgit import ModernMaskGIT
@@ -26,10 +28,15 @@ from demask.types import Condition, Grid, Predict, Step, Transformer
 from tiny import tiny_meissonic, tiny_transformer
 
 # a new accelerator gets a line in each
-OFF = {"token_merging": "token_merging:0"}
-ON = {"token_merging": "token_merging:0.5"}
+OFF = {"token_merging": "token_merging:0", "local_steps": "local_steps:1"}
+ON = {"token_merging": "token_merging:0.5", "local_steps": "local_steps:3,full=1"}
 BATCH = 5
 SEEDS = [21, 22, 23, 24, 25]
+SAMPLERS = {
+    "confidence": Sampler(steps=4),
+    "halton": Sampler(steps=6, order=Halton()),
+    "revised": Sampler(steps=5, corrections=(Remask(0.5), Informed(0.3), Zigzag())),
+}
 
 
 def maskgit() -> tuple[Transformer, Grid]:
@@ -87,14 +94,26 @@ def half_hidden(transformer: Transformer, grid: Grid) -> torch.Tensor:
     return ids_BL.where(torch.rand(ids_BL.shape, generator=generator) < 0.5, transformer.mask_id)
 
 
-def paint(predict: Predict, transformer: Transformer, grid: Grid, index: list[int]) -> torch.Tensor:
+def uneven(transformer: Transformer, grid: Grid) -> Canvas:
+    """Pictures of which everything, a lot, a little, nothing and one token is hidden."""
+    tokens = grid[0] * grid[1]
+    given_BL = torch.arange(tokens) >= torch.tensor([tokens, 9, 3, 0, 1])[:, None]
+    ids_BL = (torch.arange(BATCH * tokens) % 11).view(BATCH, tokens)
+    return Canvas(ids_BL.where(given_BL, transformer.mask_id), given_BL, grid, transformer.mask_id)
+
+
+def paint(
+    predict: Predict, everywhere: Canvas, index: list[int], sampler: Sampler, together: bool
+) -> torch.Tensor:
     everything = conditions(BATCH + 1)
     nothing = everything.take(torch.tensor([BATCH]))
-    guided = ClassifierFree(predict, nothing, Constant(2.0))
+    guided = ClassifierFree(predict, nothing, Interval(2.0, start=0.2), together)
     generators = rng.image_generators([SEEDS[i] for i in index])
-    canvas = blank(len(index), grid, transformer.mask_id)
+    canvas = replace(
+        everywhere, ids_BL=everywhere.ids_BL[index], given_BL=everywhere.given_BL[index]
+    )
     wanted = everything.take(torch.tensor(index))
-    return last(decode(guided, wanted, canvas, generators, Sampler(steps=4))).ids_BL
+    return last(decode(guided, wanted, canvas, generators, sampler)).ids_BL
 
 
 def test_every_accelerator_has_its_lines() -> None:
@@ -104,29 +123,47 @@ def test_every_accelerator_has_its_lines() -> None:
 @pytest.mark.parametrize("name", ACCELERATORS)
 @torch.no_grad()
 def test_off_is_the_identity(name: str, model) -> None:
+    """In two steps: one may remember the first in the second."""
     transformer, grid = model
     ids_BL = half_hidden(transformer, grid)
-    step = Step(1, 4, grid, torch.full((BATCH,), 0.5))
-    plain, off, on = (
-        accelerate(transformer, map(parse_accelerator, names))
-        .predict(ids_BL, conditions(BATCH), step)
-        .logits_BLV
-        for names in ([], [OFF[name]], [ON[name]])
-    )
+    hidden_BL = ids_BL == transformer.mask_id
+    before_BL = torch.full_like(ids_BL, transformer.mask_id)
+    read_BL = hidden_BL & (torch.arange(ids_BL.shape[1]) % 2 == 0)
+    half_B = torch.full((BATCH,), 0.5)
+
+    def second(names: list[str]) -> torch.Tensor:
+        predict = accelerate(transformer, map(parse_accelerator, names)).predict
+        predict(before_BL, conditions(BATCH), Step(0, 4, grid, half_B))
+        return predict(ids_BL, conditions(BATCH), Step(1, 4, grid, half_B, read_BL)).logits_BLV
+
+    plain, off, on = (second(names) for names in ([], [OFF[name]], [ON[name]]))
     assert torch.equal(off, plain)
     assert on.shape == plain.shape
     assert on.isfinite().all()
-    assert not torch.allclose(on, plain)
+    assert not torch.allclose(on[read_BL], plain[read_BL])
 
 
 @pytest.mark.parametrize("name", ACCELERATORS)
-def test_a_picture_does_not_depend_on_its_batch(name: str, model) -> None:
+@pytest.mark.parametrize(
+    ("sampler", "given", "together"),
+    [
+        ("confidence", "blank", True),
+        ("halton", "blank", False),
+        ("halton", "uneven", True),
+        ("revised", "uneven", False),
+    ],
+)
+def test_a_picture_does_not_depend_on_its_batch(
+    name: str, sampler: str, given: str, together: bool, model
+) -> None:
     transformer, grid = model
+    canvas = blank(BATCH, grid, transformer.mask_id)
+    canvas = uneven(transformer, grid) if given == "uneven" else canvas
 
     def painted(index: list[int]) -> torch.Tensor:
         # made anew for every batch, as the generator does
         fast = accelerate(transformer, [parse_accelerator(ON[name])])
-        return paint(fast.predict, transformer, grid, index)
+        return paint(fast.predict, canvas, index, SAMPLERS[sampler], together)
 
     whole_BL = painted(list(range(BATCH)))
     assert (whole_BL != transformer.mask_id).all()

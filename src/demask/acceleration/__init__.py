@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable
 
 from demask.acceleration.accelerator import Accelerator
+from demask.acceleration.local_steps import LocalSteps
 from demask.acceleration.token_merging import TokenMerging
 from demask.registry import Table, build
 from demask.types import Transformer
@@ -12,6 +13,7 @@ ACCELERATORS: Table[Callable[..., Accelerator]] = Table(
     "accelerator",
     {
         "token_merging": TokenMerging,
+        "local_steps": LocalSteps,
     },
 )
 
@@ -42,4 +44,11 @@ def accelerate(transformer: Transformer, accelerators: Iterable[Accelerator]) ->
     return transformer
 
 
-__all__ = ["ACCELERATORS", "Accelerator", "TokenMerging", "accelerate", "parse_accelerator"]
+__all__ = [
+    "ACCELERATORS",
+    "Accelerator",
+    "LocalSteps",
+    "TokenMerging",
+    "accelerate",
+    "parse_accelerator",
+]

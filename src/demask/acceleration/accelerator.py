@@ -36,20 +36,29 @@ class Accelerator(ABC):
 
 
 @dataclass(frozen=True)
-class LookedInto:
-    """A transformer whose every pass is made under an accelerator's seams.
+class Inside:
+    """A transformer in whose passes an accelerator is.
 
     Attributes:
         base: offers `demask.transformer.seam.Seamed`.
-        seams: what happens inside the blocks of one pass of a step.
     """
 
     base: Seamed
-    seams: Callable[[Step], Seams]
 
     def __getattr__(self, name: str) -> Any:
         # its sizes, its head, and what a plug-in's guidance may ask for
         return getattr(self.base, name)
+
+
+@dataclass(frozen=True)
+class LookedInto(Inside):
+    """A transformer whose every pass is made under an accelerator's seams.
+
+    Attributes:
+        seams: what happens inside the blocks of one pass of a step.
+    """
+
+    seams: Callable[[Step], Seams]
 
     def predict(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
         """The ordinary pass."""
@@ -79,10 +88,19 @@ def look_into(transformer: Transformer, seams: Callable[[Step], Seams], name: st
     Raises:
         ValueError: the transformer offers no seam, or another accelerator is in it already.
     """
-    if isinstance(transformer, LookedInto):
+    return LookedInto(seamed(transformer, name), seams)
+
+
+def seamed(transformer: Transformer, name: str) -> Seamed:
+    """The same transformer, which is found to offer a seam that nobody else uses.
+
+    Raises:
+        ValueError: it offers none, or another accelerator is in it already.
+    """
+    if isinstance(transformer, Inside):
         raise ValueError(f"{name} cannot look into blocks that another accelerator looks into")
     if "seams" not in inspect.signature(transformer.predict).parameters:
         raise ValueError(
             f"{name} does not work with {type(transformer).__name__}, whose blocks have no seam"
         )
-    return LookedInto(cast(Seamed, transformer), seams)
+    return cast(Seamed, transformer)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from demask import rng
 from demask.acceleration.accelerator import Accelerator, look_into
-from demask.transformer.seam import PLAIN, Seam
+from demask.transformer.seam import PLAIN, Seam, Seams
 from demask.types import Grid, Step, Transformer
 
 SHARED = 5
@@ -66,8 +66,8 @@ class TokenMerging(Accelerator):
         return look_into(transformer, partial(MergingPass, self.ratio), "token_merging")
 
 
-class MergingPass:
-    """The `Seams` of one pass: a new map every `SHARED` blocks.
+class MergingPass(Seams):
+    """One pass with merged tokens: a new map every `SHARED` blocks.
 
     Args:
         ratio: see `TokenMerging`.

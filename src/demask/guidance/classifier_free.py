@@ -38,7 +38,7 @@ class ClassifierFree(Guidance):
 
     def __call__(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
         if self.scale(step) == 0:
-            return self.predict(ids_BL, self.reference(len(ids_BL)), step)
+            return self.predict(ids_BL, self.reference(len(ids_BL)), unconditional(step))
         return super().__call__(ids_BL, condition, step)
 
     def passes(self, ids_BL: Tensor, condition: Condition, step: Step) -> tuple[Prediction, Tensor]:
@@ -46,7 +46,7 @@ class ClassifierFree(Guidance):
         nothing = self.reference(len(ids_BL))
         if not self.together:
             conditional = self.predict(ids_BL, condition, step)
-            return conditional, self.predict(ids_BL, nothing, step).logits_BLV
+            return conditional, self.predict(ids_BL, nothing, unconditional(step)).logits_BLV
         both = self.predict(
             torch.cat([ids_BL, ids_BL]), Condition.join([condition, nothing]), twice(step)
         )
@@ -75,7 +75,17 @@ class ClassifierFree(Guidance):
         return {"unconditional": means.unconditional(), "together": means.together}
 
 
+def unconditional(step: Step) -> Step:
+    """The step of the pass without a condition."""
+    return replace(step, passes=("unconditional",))
+
+
 def twice(step: Step) -> Step:
-    """The step of a batch that holds every picture twice, one copy after the other."""
+    """The step of a batch that holds every picture twice, with its condition and then without."""
     rows_BL = None if step.rows_BL is None else torch.cat([step.rows_BL, step.rows_BL])
-    return replace(step, mask_ratio_B=torch.cat([step.mask_ratio_B] * 2), rows_BL=rows_BL)
+    return replace(
+        step,
+        mask_ratio_B=torch.cat([step.mask_ratio_B] * 2),
+        rows_BL=rows_BL,
+        passes=("conditional", "unconditional"),
+    )

@@ -5,7 +5,7 @@ Shape legend: B batch, L tokens, V codebook.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -62,7 +62,9 @@ class Spatial(Guidance):
         changed_B = (blurred_BL != ids_BL).any(-1)
         if not changed_B.any():
             return conditional, conditional.logits_BLV
-        reference_BLV = self.predict(blurred_BL, condition, step).logits_BLV
+        # of no name: whether it is made depends on all pictures, so that none may remember it
+        blurred = replace(step, passes=())
+        reference_BLV = self.predict(blurred_BL, condition, blurred).logits_BLV
         # its own reference whoever its batch mates are
         changed_B11 = changed_B[:, None, None]
         return conditional, torch.where(changed_B11, reference_BLV, conditional.logits_BLV)

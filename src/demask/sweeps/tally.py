@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,6 +62,7 @@ class Tally:
                 delattr(network, name)
 
     def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(call)  # an accelerator asks for its parameters
         def counted(*arguments: Any, **keywords: Any) -> Any:
             if self._inside:
                 return call(*arguments, **keywords)

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demask.transformer.seam import PLAIN, Seam
 from demask.types import Grid
 
 THETA = 10_000.0
@@ -67,11 +67,13 @@ def rotate(x_BNHK: Tensor, rotary: Tensor) -> Tensor:
     return turned.flatten(-2).to(x_BNHK.dtype)
 
 
-def attend(q_BNHK: Tensor, k_BNHK: Tensor, v_BNHK: Tensor, rotary: Tensor) -> Tensor:
+def attend(
+    q_BNHK: Tensor, k_BNHK: Tensor, v_BNHK: Tensor, rotary: Tensor, seam: Seam = PLAIN
+) -> Tensor:
     """Attention with rotary positions, (B, N, D)."""
     q, k = rotate(q_BNHK, rotary), rotate(k_BNHK, rotary)
     q, k, v = (x_BNHK.transpose(1, 2) for x_BNHK in (q, k, v_BNHK))
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    return seam.attend(q, k, v).transpose(1, 2).flatten(2)
 
 
 def with_extra(v_BNHK: Tensor, to_v: nn.Module, extra_value_BND: Tensor | None) -> Tensor:
@@ -137,17 +139,24 @@ class JointAttention(nn.Module):
         image_BND: Tensor,
         rotary: Tensor,
         extra_value_BND: Tensor | None = None,
+        seam: Seam = PLAIN,
     ) -> tuple[Tensor, Tensor]:
-        """What text and image take up; see `with_extra` for ``extra_value_BND``."""
-        text = [f(text_BTD).unflatten(-1, (self.heads, -1)) for f in self._text]
+        """What text and image take up; see `with_extra` for ``extra_value_BND``.
+
+        A text without tokens takes nothing up, and costs nothing.
+        """
         image = [f(image_BND).unflatten(-1, (self.heads, -1)) for f in self._image]
-        q = torch.cat([self.norm_added_q(text[0]), self.norm_q(image[0])], dim=1)
-        k = torch.cat([self.norm_added_k(text[1]), self.norm_k(image[1])], dim=1)
-        v = torch.cat([text[2], image[2]], dim=1)
-        v = with_extra(v, self.to_v, extra_value_BND)
-        mixed_BND = attend(q, k, v, rotary)
+        q, k, v = self.norm_q(image[0]), self.norm_k(image[1]), image[2]
         texts = text_BTD.shape[1]
-        return self.to_add_out(mixed_BND[:, :texts]), self.to_out[0](mixed_BND[:, texts:])
+        if texts:
+            text = [f(text_BTD).unflatten(-1, (self.heads, -1)) for f in self._text]
+            q = torch.cat([self.norm_added_q(text[0]), q], dim=1)
+            k = torch.cat([self.norm_added_k(text[1]), k], dim=1)
+            v = torch.cat([text[2], v], dim=1)
+        v = with_extra(v, self.to_v, extra_value_BND)
+        mixed_BND = attend(q, k, v, rotary, seam)
+        image_BND = self.to_out[0](mixed_BND[:, texts:])
+        return self.to_add_out(mixed_BND[:, :texts]) if texts else text_BTD, image_BND
 
     @property
     def _text(self) -> tuple[nn.Module, nn.Module, nn.Module]:
@@ -171,11 +180,15 @@ class SelfAttention(nn.Module):
         self.norm_k = HeadNorm(sizes.head_width)
 
     def forward(
-        self, x_BND: Tensor, rotary: Tensor, extra_value_BND: Tensor | None = None
+        self,
+        x_BND: Tensor,
+        rotary: Tensor,
+        extra_value_BND: Tensor | None = None,
+        seam: Seam = PLAIN,
     ) -> Tensor:
         """Same shape in and out; see `with_extra` for ``extra_value_BND``."""
         q, k, v = (
             f(x_BND).unflatten(-1, (self.heads, -1)) for f in (self.to_q, self.to_k, self.to_v)
         )
         v = with_extra(v, self.to_v, extra_value_BND)
-        return attend(self.norm_q(q), self.norm_k(k), v, rotary)
+        return attend(self.norm_q(q), self.norm_k(k), v, rotary, seam)

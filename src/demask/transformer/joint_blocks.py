@@ -111,7 +111,7 @@ class MultiModalBlock(nn.Module):
         """Text and image, same shapes in and out; ``vector_BD`` is the activated condition.
 
         ``extra_value_BND`` is a second input for the image's values; see `with_extra`. The seam is
-        in the image's stream.
+        in the image's stream. The text may have no tokens.
         """
         shift_t, scale_t, gate_t, *mlp_t = self.norm1_context(vector_BD)
         shift_i, scale_i, gate_i, *mlp_i = self.norm1(vector_BD)
@@ -120,8 +120,10 @@ class MultiModalBlock(nn.Module):
             seam.take(modulate(image_BND, shift_i, scale_i)),
             seam.turn(rotary),
             seam.take_extra(extra_value_BND),
+            seam,
         )
-        text_BTD = self.think(join(text_BTD, gate_t, taken_BTD), self.ff_context, mlp_t)
+        if text_BTD.shape[1]:
+            text_BTD = self.think(join(text_BTD, gate_t, taken_BTD), self.ff_context, mlp_t)
         image_BND = join(image_BND, gate_i, seam.give(taken_BND))
         return text_BTD, self.think(image_BND, self.ff, mlp_i, seam)
 
@@ -161,7 +163,7 @@ class SingleBlock(nn.Module):
         shift_B1D, scale_B1D, gate_B1D = self.norm(vector_BD)
         seen = seam.take(modulate(x_BND, shift_B1D, scale_B1D))
         thought = tanh_gelu(self.proj_mlp(seen))
-        taken = self.attn(seen, seam.turn(rotary), seam.take_extra(extra_value_BND))
+        taken = self.attn(seen, seam.turn(rotary), seam.take_extra(extra_value_BND), seam)
         return join(x_BND, gate_B1D, seam.give(self.project(taken, thought)))
 
     def project(self, taken_BND: Tensor, thought_BNM: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demask.transformer.seam import PLAIN, Seam
 from demask.types import Grid
 
 
@@ -48,7 +49,11 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
 
     def forward(
-        self, x_BND: Tensor, rotary: Tensor, extra_value_BND: Tensor | None = None
+        self,
+        x_BND: Tensor,
+        rotary: Tensor,
+        extra_value_BND: Tensor | None = None,
+        seam: Seam = PLAIN,
     ) -> Tensor:
         """Same shape in and out.
 
@@ -59,7 +64,7 @@ class Attention(nn.Module):
             v = v + F.linear(extra_value_BND, self.qkv.weight.chunk(3)[2])
         q, k = self.placed(q, k, rotary)
         v = v.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = seam.attend(q, k, v)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def placed(self, query_BND: Tensor, key_BND: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor]:

@@ -114,13 +114,15 @@ class Attention(nn.Module):
         """The heads, (B, H, N, C)."""
         return x_BND.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def forward(self, x_BND: Tensor, key_BHSC: Tensor, value_BHSC: Tensor) -> Tensor:
+    def forward(
+        self, x_BND: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, seam: Seam = PLAIN
+    ) -> Tensor:
         """What each of N tokens gathers, (B, N, D)."""
-        gathered_BHNC = F.scaled_dot_product_attention(
+        gathered_BHNC = seam.attend(
             self.split(self.query(x_BND)),
             key_BHSC,
             value_BHSC,
-            dropout_p=self.dropout if self.training else 0.0,
+            self.dropout if self.training else 0.0,
         )
         return self.out(gathered_BHNC.transpose(1, 2).flatten(2))
 
@@ -144,8 +146,7 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Attention and MLP, each followed by its residual norm.
 
-    `forward` is `keys_values` then `update`. An accelerator that keeps keys and values calls the
-    two apart, with any part of the sequence; one that merges tokens works through the seam.
+    `forward` is `keys_values` then `update`; an accelerator works through the seam.
     """
 
     def __init__(self, config: MaskGITConfig) -> None:
@@ -175,7 +176,7 @@ class Block(nn.Module):
         self, x_BND: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, seam: Seam = PLAIN
     ) -> Tensor:
         """The block's output for N tokens that look at the given keys and values."""
-        gathered_BND = seam.give(self.attention(seam.take(x_BND), key_BHSC, value_BHSC))
+        gathered_BND = seam.give(self.attention(seam.take(x_BND), key_BHSC, value_BHSC, seam))
         return self.ffn(self.attn_layer_norm(x_BND + self.dropout(gathered_BND)), seam)
 
     def forward(
@@ -272,6 +273,7 @@ class MaskGIT(nn.Module):
         """
         x_BSD = self.embed(tokens_BS)
         yield x_BSD
+        x_BSD = seams.enter(x_BSD, prefix=1)
         for index, block in enumerate(self.transformer_layers):
             extra_BSD = None if extra_values is None else extra_values[index]
             seam = seams(index, x_BSD[:, 1:], extra_BSD, self.grid)

@@ -192,6 +192,8 @@ class Meissonic(nn.Module):
         vector_BD = F.silu(self.time_text_embed(time_B, pooled_BD))
         texts = text_BTD.shape[1]
         rotary = rotary_axes(texts, tokens, self.config.axes, ids_BL)
+        image_BND, text_BTD = seams.enter(image_BND), seams.enter_text(text_BTD)
+        texts = text_BTD.shape[1]
         for block in self.transformer_blocks:
             index, extra = next(extras)
             seam = seams(index, image_BND, extra, tokens)
@@ -231,7 +233,7 @@ class Meissonic(nn.Module):
         """A `Predict`; see `forward` for what the condition holds."""
         time_B = self.time(step, ids_BL)
         features_BND = self.features(ids_BL, condition, time_B, step.grid, seams)
-        return Prediction(self.logits(features_BND, step.grid), features_BND)
+        return Prediction(self.logits(features_BND, seams.leave(step.grid)), features_BND)
 
     def time(self, step: Step, like_BL: Tensor) -> Tensor:
         """What the time embedding is told (B), on the device of ``like_BL``."""

@@ -80,6 +80,7 @@ class Block(nn.Module):
             seam.take(self.attention_norm(x_BLD) * (1 + scale_a) + shift_a),
             seam.turn(rotary),
             seam.take_extra(extra_value_BLD),
+            seam,
         )
         attended_BLD = seam.give(attended_BND)
         x_BLD = x_BLD + gate_a * F.dropout(attended_BLD, self.dropout, self.training)
@@ -142,6 +143,7 @@ class ModernMaskGIT(nn.Module):
         x_BLD = self.embed(ids_BL)
         shared_B6D, rotary = self.surroundings(class_ids_B, grid)
         yield x_BLD
+        x_BLD = seams.enter(x_BLD)
         for index, block in enumerate(self.blocks):
             extra_BLD = None if extra_values is None else extra_values[index]
             seam = seams(index, x_BLD, extra_BLD, grid)

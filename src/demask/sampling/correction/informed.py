@@ -68,6 +68,7 @@ class Informed(Correction):
         if not count_B.any():
             rng.uniform(painter.generators, judged_BL.shape[1])
             return state
+        asked_BL = judged_BL & (count_B > 0)[:, None]  # of others nothing is read
         look = Look(
             state.step,
             state.ids_BL,
@@ -75,7 +76,7 @@ class Informed(Correction):
             count_B,
             painter.generators,
             painter.condition,
-            state.guided_BLV if self.ride else self.predicted(state, painter, judged_BL),
+            state.guided_BLV if self.ride else self.predicted(state, painter, asked_BL),
         )
         drawn_R = look.ids_BL[judged_BL][:, None]
         log_p_R = look.logits_RV.log_softmax(-1).gather(-1, drawn_R)[:, 0]
@@ -85,8 +86,8 @@ class Informed(Correction):
         return replace(state, ids_BL=torch.where(anew_BL, drawn_BL, state.ids_BL))
 
     @staticmethod
-    def predicted(state: DecodeState, painter: Painter, judged_BL: Tensor) -> Tensor:
+    def predicted(state: DecodeState, painter: Painter, asked_BL: Tensor) -> Tensor:
         """One more forward, on the tokens as they are now: logits (B, L, V)."""
         ratio_B = state.hidden_BL.double().mean(-1)
-        step = replace(state.step, mask_ratio_B=ratio_B, rows_BL=judged_BL)
+        step = replace(state.step, mask_ratio_B=ratio_B, rows_BL=asked_BL)
         return painter.predict(state.ids_BL, painter.condition, step).logits_BLV
