@@ -42,6 +42,8 @@ def test_its_folder_is_a_model(
     assert painted.exit_code == 0, painted.stderr
     shown = run("models", "show", out).stdout
     assert ("8-bit" if scheme == "int8" else "4-bit") in " ".join(shown.split())
+    tokenizers = [Path(folder) / "tokenizer.safetensors" for folder in (model, out)]
+    assert tokenizers[0].read_bytes() == tokenizers[1].read_bytes()
     small = (out / "transformer.safetensors").stat().st_size
     assert small < 0.75 * (Path(model) / "transformer.safetensors").stat().st_size
 

@@ -80,7 +80,7 @@ def quantize(
     before = stored_bytes(generator.transformer)  # type: ignore[arg-type]
     count = quantize_generator(generator, recipe, data, torchao_rows)
     after = stored_bytes(generator.transformer)  # type: ignore[arg-type]
-    written = save_generator(generator, scheme, out)
+    written = save_generator(generator, scheme, out, tokenizer)
     click.echo(
         f"{count} layers in {scheme}: the transformer takes {after / 1e6:.1f} MB of memory, "
         f"{before / 1e6:.1f} MB before"

@@ -181,10 +181,19 @@ def forwards(examples: Examples) -> Callable[[], Iterator[None]]:
     return run
 
 
-def save_generator(generator: Generator, scheme: str, out: Path) -> list[Path]:
+def save_generator(
+    generator: Generator, scheme: str, out: Path, tokenizer: str | None = None
+) -> list[Path]:
     """Write a model of low precision as a folder that `demask.load` takes.
 
-    The tokenizer, the text encoder, the networks beside the model and its presets come along.
+    The tokenizer, the text encoder, the networks beside the model and its presets come along, as
+    files where the model has such files: those may be small ones.
+
+    Args:
+        generator: the model.
+        scheme: its name, for the metadata.
+        out: the folder.
+        tokenizer: where its tokenizer came from, if not from the model's folder.
 
     Returns:
         The transformer's file and the tokenizer's.
@@ -195,14 +204,17 @@ def save_generator(generator: Generator, scheme: str, out: Path) -> list[Path]:
     source = folder_of(generator.name)
     if out.resolve() == source.resolve():
         raise ValueError(f"{out}: name another folder; this one is read")
-    network, tokenizer = generator.transformer, generator.tokenizer
+    network = generator.transformer
     assert isinstance(network, nn.Module)
-    assert isinstance(tokenizer, nn.Module)
     names = {"class_names": list(generator.class_names)} if generator.class_names else {}
     files = [out / "transformer.safetensors", out / "tokenizer.safetensors"]
-    save_model(files[1], tokenizer, architecture_of(tokenizer))
+    out.mkdir(parents=True, exist_ok=True)
+    copy_or_save_tokenizer(generator, source if tokenizer is None else None, files[1])
     if isinstance(generator.conditioner, Prompts):
-        save_text_encoder(out / "text_encoder", generator.conditioner.text)
+        if (source / "text_encoder" / "vocab.json").is_file():
+            shutil.copytree(source / "text_encoder", out / "text_encoder", dirs_exist_ok=True)
+        else:
+            save_text_encoder(out / "text_encoder", generator.conditioner.text)
     for kind in HOW_TO_GET:
         if (beside := source / f"{kind}.safetensors").is_file():
             shutil.copyfile(beside, out / beside.name)
@@ -213,6 +225,15 @@ def save_generator(generator: Generator, scheme: str, out: Path) -> list[Path]:
     write_presets(out / FILE, presets)
     save_quantized(files[0], network, architecture_of(network), scheme, **names)
     return files
+
+
+def copy_or_save_tokenizer(generator: Generator, source: Path | None, file: Path) -> None:
+    """Write a model's tokenizer, as the file that it has in the source if there is one."""
+    if source is not None and (source / file.name).is_file():
+        shutil.copyfile(source / file.name, file)
+        return
+    assert isinstance(generator.tokenizer, nn.Module)
+    save_model(file, generator.tokenizer, architecture_of(generator.tokenizer))
 
 
 def architecture_of(network: nn.Module) -> str:
