@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -29,27 +29,37 @@ HEAD = '<meta name="color-scheme" content="light dark">'
 TITLE = """
 <div class="dm-title"><h1>Demask</h1><p>Pictures that appear token by token</p></div>
 """
+CALM: dict[str, Any] = {
+    "theme": theme(),
+    "css_paths": [CSS],
+    "head": HEAD,
+    "footer_links": [],
+    "run_history": False,
+    "ssr_mode": False,
+    "pwa": False,
+    "mcp_server": False,
+    "enable_monitoring": False,
+    "max_file_size": "1kb",
+}
+"""How Gradio is mounted: it offers, keeps and tells nothing that the page does not need."""
 
 
 def mount(app: FastAPI, engine: Engine, provenance: Provenance | None = None) -> None:
     """Put the page at / of an application; see `demask.ui.mount`."""
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    page = build(Studio(engine, provenance or Provenance()))
-    gr.mount_gradio_app(
-        app,
-        page,
-        "/",
-        theme=theme(),
-        css_paths=[CSS],
-        head=HEAD,
-        footer_links=[],
-        run_history=False,
-        ssr_mode=False,
-        pwa=False,
-        mcp_server=False,
-        enable_monitoring=False,
-        max_file_size="1kb",
-    )
+    studio = Studio(engine, provenance or Provenance())
+
+    def put() -> None:
+        gr.mount_gradio_app(app, build(studio), "/", **CALM)
+
+    async def put_inside() -> None:
+        put()
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # outside of a loop Gradio makes a dozen of them and closes none
+        asyncio.run(put_inside())
+    else:
+        put()
     route = app.routes[-1]
     assert isinstance(route, Mount)
     route.app = Local(route.app)

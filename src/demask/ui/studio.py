@@ -17,7 +17,7 @@ EXAMPLES = {
         "red apple",
         "smiling cat with heart eyes",
         "rocket",
-        "brown apple",
+        "octopus",
         "waving hand dark skin tone",
     )
 }

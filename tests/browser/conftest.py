@@ -1,0 +1,84 @@
+"""A server with the shipped models and a real browser: `make test-browser`."""
+
+import os
+import shutil
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE = 120_000  # milliseconds; a busy machine is slow, not broken
+
+if not os.environ.get("DEMASK_BROWSER"):
+    pytest.skip("make test-browser runs these", allow_module_level=True)
+for needed in ("gradio", "playwright", "uvicorn"):
+    pytest.importorskip(needed)
+FOUND = next(filter(None, map(shutil.which, BROWSERS)), None)
+if FOUND is None:
+    pytest.skip("there is no Chromium: apt-get install chromium", allow_module_level=True)
+
+
+@pytest.fixture(scope="session")
+def served():
+    """The address of a server with both shipped models, and its engine."""
+    import uvicorn
+
+    from demask.presets import load
+    from demask.server.app import create_app
+    from demask.server.engine import Engine
+    from demask.server.metrics import Metrics
+
+    metrics = Metrics()
+    engine = Engine({name: load(name) for name in ("emoji", "cifar10")}, watch=metrics)
+    app = create_app(engine, metrics)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, ws="none", log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.1)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield SimpleNamespace(address=f"http://127.0.0.1:{port}/", engine=engine)
+    server.should_exit = True
+    thread.join(30)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=FOUND, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser, served):
+    """A function that opens the page; no error and no foreign host may be seen in the end."""
+    complaints, contexts = [], []
+
+    def open_page(width=1200, height=900, scheme="light", **more):
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, **more
+        )
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+        page.on("request", lambda request: seen(request.url))
+        page.goto(served.address)
+        page.wait_for_selector("#paint-stage .dm-tile")
+        return page
+
+    def seen(url):
+        if url.startswith(("http", "ws")) and not url.startswith(served.address):
+            complaints.append(f"a foreign address: {url}")
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []

@@ -1,0 +1,50 @@
+import pytest
+
+from demask.settings import Settings
+from demask.ui.panel import NAMED, asked, read_rest, shown
+
+OTHER = Settings(
+    steps=5,
+    schedule="power:2.5",
+    order="halton",
+    noise=3.0,
+    noise_decay="endpoints",
+    temperature=0.8,
+    top_k=7,
+    top_p=0.5,
+    guidance=3.5,
+    guidance_schedule="ramp",
+    corrections=("remask", "momentum"),
+    accelerators=("token_merging:0.25",),
+    negative="blue",
+    width=32,
+    micro="score=6.5,crop_top=20",
+)
+
+
+@pytest.mark.parametrize("settings", [Settings(), OTHER])
+def test_settings_go_through_the_controls_and_back(settings):
+    assert Settings().updated(**asked(shown(settings))) == settings
+
+
+def test_an_empty_control_leaves_the_setting_to_the_model():
+    values = shown(OTHER)
+    values[NAMED.index("noise")] = None
+    values[NAMED.index("negative")] = ""
+    assert not {"noise", "negative"} & set(asked(values))
+
+
+def test_words_need_no_quotes():
+    assert read_rest('noise_decay = linear; top_p=0.9;micro="score=6"') == {
+        "noise_decay": "linear",
+        "top_p": 0.9,
+        "micro": "score=6",
+    }
+
+
+@pytest.mark.parametrize("text", ["top_p", "topp=1", "top_k=many"])
+def test_a_mistake_is_named(text):
+    values = shown(Settings())
+    values[-1] = text
+    with pytest.raises(ValueError, match="top_"):
+        asked(values)
