@@ -97,8 +97,8 @@ measure-cifar10: $(DEV_STAMP) ## make the tables and curves of docs/numbers.md a
 figures: $(RUN_STAMP) ## paint the comparisons of the pages again; DATA is the folder of test.parquet
 	$(BIN)/demask figure seeds --model cifar10 -n 20 --out docs/self_guidance_seeds.png \
 		--variant "plain, 36 steps: steps=36 noise=25 guidance=1" \
-		"self-guidance, 18 steps: steps=18 noise=12 guidance=1.5 guidance_schedule=constant guidance_method=self_guidance" \
-		"classifier-free, 18 steps: steps=18 noise=8 guidance=4 guidance_schedule=ramp"
+		"self-guidance, 18 steps: steps=18 noise=12 temperature=1.1 guidance=2 guidance_schedule=constant guidance_method=self_guidance" \
+		"classifier-free, 18 steps: steps=18 noise=25 guidance=9 guidance_schedule=ramp"
 	$(BIN)/demask figure one-step --model cifar10 --data $(DATA)/test.parquet \
 		--out docs/self_guidance_one_step.png
 

@@ -16,7 +16,7 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 def painting(paint: Any, inputs: list[Any], stages: list[gr.HTML], wish: WishParts) -> None:
     """Paint on Enter, on the button and on an example; a stage's own button gives up."""
-    begun = [wish.go.click, wish.prompt.submit]
+    begun = [wish.go.click, wish.prompt.submit, wish.seeds.submit]
     run = gr.on(begun, paint, inputs, stages, trigger_mode="once", **QUIET)
     for shown in stages:
         shown.stop(None, None, None, cancels=[run], **QUIET)
