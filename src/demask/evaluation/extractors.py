@@ -6,7 +6,6 @@ Shape legend: B batch, C channels, D width of the features, H W rows and columns
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
@@ -15,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from demask.evaluation.by_name import load
 from demask.evaluation.networks import load_classifier
-from demask.registry import Table, unknown
+from demask.registry import Table
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
@@ -135,15 +135,4 @@ def load_extractor(text: str, device: str = "cpu") -> Extractor:
     Raises:
         ValueError: an unknown name or option, or a file that is missing or broken.
     """
-    name, _, written = text.partition(":")
-    row = EXTRACTORS[name]
-    options = {n: p for n, p in inspect.signature(row).parameters.items() if n != "device"}
-    option, equals, value = written.partition("=")  # a path may hold whatever it likes
-    if written and option not in options:
-        raise ValueError(unknown(f"option of the extractor '{name}'", option, options))
-    if written and not (equals and value):
-        raise ValueError(f"cannot read '{text}'; write {name}:{option}=PATH")
-    for needed, parameter in options.items():
-        if parameter.default is parameter.empty and needed != option:
-            raise ValueError(f"the extractor '{name}' needs a path: write {name}:{needed}=PATH")
-    return row(**({option: value} if written else {}), device=device)
+    return load(EXTRACTORS, text, device, "a path")

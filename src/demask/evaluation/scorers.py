@@ -5,8 +5,6 @@ Shape legend: B batch, C channels, H W rows and columns.
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -15,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from demask.evaluation.by_name import load
 from demask.evaluation.clip import TwoTowers, files_of, padded, read, read_tokenizer
 from demask.evaluation.extractors import WEIGHTS, fingerprint, resized
 from demask.evaluation.networks import load_pair_scorer
 from demask.evaluation.pair_scorer import spell
-from demask.registry import Table, unknown
+from demask.registry import Table
 
 PAGE = "docs/methods/preference.md"
 
@@ -165,24 +164,4 @@ def load_scorer(text: str, device: str = "cpu") -> Scorer:
     Raises:
         ValueError: an unknown name or option, or a file that is missing or broken.
     """
-    name, _, written = text.partition(":")
-    row = SCORERS[name]
-    options = {n: p for n, p in inspect.signature(row).parameters.items() if n != "device"}
-    # a path may hold a comma: only one before an option's name parts two of them
-    words = re.split(rf",(?=(?:{'|'.join(options)})=)", written) if written else []
-    given: dict[str, str] = {}
-    for word in words:
-        option, equals, value = word.partition("=")
-        if option not in options:
-            raise ValueError(unknown(f"option of the scorer '{name}'", option, options))
-        if not (equals and value):
-            raise ValueError(f"cannot read '{text}'; write {name}:{option}=PATH")
-        given[option] = value
-    needed = [n for n, parameter in options.items() if parameter.default is parameter.empty]
-    if set(needed) - set(given):
-        usage = ",".join(f"{option}=PATH" for option in needed)
-        raise ValueError(
-            f"the scorer '{name}' needs local files: write {name}:{usage}; {PAGE} says where to "
-            "get them"
-        )
-    return row(**given, device=device)
+    return load(SCORERS, text, device, "local files", f"; {PAGE} says where to get them")
