@@ -18,7 +18,7 @@ from torch import Tensor
 from demask.evaluation.extractors import WEIGHTS
 from demask.evaluation.networks import load_pair_scorer
 from demask.evaluation.retrieval import found
-from demask.training.commands import Source
+from demask.training.recipes import Source
 from demask.training.train_scorer import Pairs, features, read, twins
 
 SHIPPED = WEIGHTS / "emoji_pairs" / "scorer.safetensors"

@@ -36,7 +36,7 @@ from demask.sampling.select import ORDERS
 from demask.sampling.temperature import DECAYS
 from demask.settings import Settings
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
-from demask.training.commands import (
+from demask.training.recipes import (
     ClassifierTraining,
     LoraTraining,
     MaskedTraining,

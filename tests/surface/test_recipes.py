@@ -11,7 +11,7 @@ import torch
 from demask.config import load_toml, parse
 from demask.sweeps.recipe import SweepRecipe
 from demask.training import commands
-from demask.training.commands import MaskedTraining
+from demask.training.recipes import MaskedTraining
 from demask.training.train_text import MeissonicRecipe
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
 

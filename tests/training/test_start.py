@@ -16,7 +16,8 @@ from demask.checkpoint.load import load_model
 from demask.checkpoint.save import save_model
 from demask.checkpoint.text_encoder import load_text_encoder
 from demask.config import parse
-from demask.training.commands import MaskedTraining, train_masked
+from demask.training.commands import train_masked
+from demask.training.recipes import MaskedTraining
 from demask.training.start import transformer_of
 from demask.transformer.meissonic import Meissonic
 from tiny import save_tiny, save_tiny_text, tiny_meissonic

@@ -10,14 +10,9 @@ from safetensors.torch import load_file
 
 import demask
 from demask.config import load_toml, override, parse
-from demask.training.commands import (
-    MaskedTraining,
-    Source,
-    TokenizerTraining,
-    train_masked,
-    train_tokenizer,
-)
+from demask.training.commands import train_masked, train_tokenizer
 from demask.training.loop import Run, step_indices
+from demask.training.recipes import MaskedTraining, Source, TokenizerTraining
 
 
 def tokenizer_recipe(recipes: Path, pictures: Path, *changes: str) -> TokenizerTraining:

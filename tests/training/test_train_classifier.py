@@ -13,9 +13,10 @@ from demask.data import open_pictures
 from demask.evaluation.extractors import load_extractor
 from demask.evaluation.patch_mixer import PatchMixerConfig
 from demask.evaluation.small_conv import SmallConvConfig
-from demask.training.commands import ClassifierTraining, Source, train_classifier
+from demask.training.commands import train_classifier
 from demask.training.loop import Run
 from demask.training.optim import Optim
+from demask.training.recipes import ClassifierTraining, Source
 from demask.training.train_classifier import ClassifierRecipe, augmented, in_memory
 
 OPTIM = Optim(learning_rate=0.01, matrix_learning_rate=0.01, warmup=2)

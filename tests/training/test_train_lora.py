@@ -19,7 +19,8 @@ from demask.config import load_toml, override, parse
 from demask.data.transforms import to_tensor
 from demask.data.views import ModelViews
 from demask.generator import Generator
-from demask.training.commands import LoraTraining, train_lora
+from demask.training.commands import train_lora
+from demask.training.recipes import LoraTraining
 from demask.types import Step
 from tiny import save_tiny, save_tiny_text, tiny_meissonic, tiny_tokenizer
 

@@ -15,10 +15,11 @@ from demask.evaluation.pair_scorer import PairScorerConfig
 from demask.evaluation.retrieval import found
 from demask.evaluation.scorers import load_scorer
 from demask.training.captioned import CaptionRecipe
-from demask.training.commands import ScorerTraining, Source, train_scorer
+from demask.training.commands import train_scorer
 from demask.training.loop import Run
 from demask.training.optim import Optim
 from demask.training.pair_pictures import Changes, Codec, changed, mirrors, swapped, through
+from demask.training.recipes import ScorerTraining, Source
 from demask.training.train_scorer import Pairs, ScorerRecipe, ScorerTask, alike, twins
 from tiny import save_tiny_text, tiny_tokenizer
 

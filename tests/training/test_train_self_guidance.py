@@ -17,7 +17,8 @@ from demask.checkpoint.lora import base_fingerprint
 from demask.cli import demask as program
 from demask.config import override, parse
 from demask.presets import load_parts
-from demask.training.commands import SelfGuidanceTraining, train_self_guidance
+from demask.training.commands import train_self_guidance
+from demask.training.recipes import SelfGuidanceTraining
 from demask.training.substitution import SUBSTITUTIONS, Corruption, choose, others
 from demask.training.train_self_guidance import SelfGuidanceRecipe, finetuning_losses
 from demask.transformer.feature_selection import FeatureSelection

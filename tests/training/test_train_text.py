@@ -17,12 +17,8 @@ from demask.config import load_toml, override, parse
 from demask.data import open_pictures
 from demask.data.tokens import build_tokens
 from demask.training.captioned import CaptionRecipe, epoch
-from demask.training.commands import (
-    MaskedTraining,
-    TokenizerTraining,
-    train_masked,
-    train_tokenizer,
-)
+from demask.training.commands import train_masked, train_tokenizer
+from demask.training.recipes import MaskedTraining, TokenizerTraining
 from demask.training.task import Batch
 from demask.training.train_text import TextTask
 

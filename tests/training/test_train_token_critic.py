@@ -17,8 +17,9 @@ from demask.checkpoint.lora import base_fingerprint
 from demask.data.tokens import load_tokens
 from demask.data.views import ModelViews
 from demask.presets import load_parts
-from demask.training.commands import Source as Data
-from demask.training.commands import TokenCriticTraining, train_token_critic
+from demask.training.commands import train_token_critic
+from demask.training.recipes import Source as Data
+from demask.training.recipes import TokenCriticTraining
 from demask.training.train_token_critic import (
     TokenCriticOptim,
     TokenCriticRecipe,

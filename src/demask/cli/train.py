@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar, Unpack
 
 import click
 
@@ -13,7 +13,7 @@ from demask.cli.command import Group, Several
 from demask.cli.options import add
 
 if TYPE_CHECKING:
-    from demask.training.commands import (
+    from demask.training.recipes import (
         ClassifierTraining,
         LoraTraining,
         MaskedTraining,
@@ -33,6 +33,16 @@ R = TypeVar(
     "TokenCriticTraining",
     "TokenizerTraining",
 )
+
+
+class Said(TypedDict):
+    """What every training is told: its recipe, and what the command line changes in it."""
+
+    recipe: Path | None
+    data: str | None
+    held_out: str | None
+    overrides: tuple[str, ...]
+
 
 DATA = click.option(
     "--data", metavar="PATH", help="Pictures: a folder, parquet, web shards or hf:owner/name."
@@ -72,6 +82,8 @@ RUN = [
     STRICT,
 ]
 
+ALONE = [option for option in RUN if option is not INIT]
+
 LORA = [
     click.option(
         "--model",
@@ -98,7 +110,7 @@ LORA = [
     STRICT,
 ]
 
-SELF_GUIDANCE = [
+BESIDE = [
     click.option(
         "--model",
         metavar="NAME|PATH",
@@ -134,21 +146,13 @@ def train() -> None:
 
 @train.command()
 @add(RUN)
-def tokenizer(
-    recipe: Path,
-    data: str | None,
-    held_out: str | None,
-    out: Path | None,
-    overrides: tuple[str, ...],
-    init: str | None,
-    strict: bool,
-) -> None:
+def tokenizer(out: Path | None, init: str | None, strict: bool, **said: Unpack[Said]) -> None:
     """Train pixels <-> tokens."""
-    from demask.training.commands import TokenizerTraining, train_tokenizer
+    from demask.training.commands import train_tokenizer
+    from demask.training.recipes import TokenizerTraining
 
-    start_log()
-    training = read_recipe(TokenizerTraining, recipe, overrides, data, held_out)
-    click.echo(train_tokenizer(training, out or run_folder(recipe), strict, init))
+    training = read_recipe(TokenizerTraining, said)
+    click.echo(train_tokenizer(training, out or run_folder(said), strict, init))
 
 
 @train.command()
@@ -159,140 +163,108 @@ def tokenizer(
     help="Its checkpoint; default: the one in the model's folder.",
 )
 def masked(
-    recipe: Path,
-    data: str | None,
-    held_out: str | None,
     out: Path | None,
-    overrides: tuple[str, ...],
     init: str | None,
     strict: bool,
     tokenizer: Path | None,
+    **said: Unpack[Said],
 ) -> None:
     """Train a masked transformer on the tokens of a trained tokenizer."""
-    from demask.training.commands import MaskedTraining, train_masked
+    from demask.training.commands import train_masked
+    from demask.training.recipes import MaskedTraining
 
-    start_log()
-    training = read_recipe(MaskedTraining, recipe, overrides, data, held_out)
-    click.echo(train_masked(training, out or run_folder(recipe), strict, init, tokenizer))
+    training = read_recipe(MaskedTraining, said)
+    click.echo(train_masked(training, out or run_folder(said), strict, init, tokenizer))
 
 
 @train.command()
 @add(LORA)
-def lora(
-    model: str,
-    recipe: Path | None,
-    data: str | None,
-    held_out: str | None,
-    out: Path,
-    overrides: tuple[str, ...],
-    strict: bool,
-) -> None:
+def lora(model: str, out: Path, strict: bool, **said: Unpack[Said]) -> None:
     """Teach a model of prompts something new from a few captioned pictures."""
-    from demask.training.commands import LoraTraining, train_lora
+    from demask.training.commands import train_lora
+    from demask.training.recipes import LoraTraining
 
-    start_log()
-    training = read_recipe(LoraTraining, recipe, overrides, data, held_out)
+    training = read_recipe(LoraTraining, said)
     click.echo(train_lora(training, model, out, strict).parent)
 
 
 @train.command()
-@add([option for option in RUN if option is not INIT])
-def classifier(
-    recipe: Path,
-    data: str | None,
-    held_out: str | None,
-    out: Path | None,
-    overrides: tuple[str, ...],
-    strict: bool,
-) -> None:
+@add(ALONE)
+def classifier(out: Path | None, strict: bool, **said: Unpack[Said]) -> None:
     """Train a small network that 'demask evaluate' measures with."""
-    from demask.training.commands import ClassifierTraining, train_classifier
+    from demask.training.commands import train_classifier
+    from demask.training.recipes import ClassifierTraining
 
-    start_log()
-    training = read_recipe(ClassifierTraining, recipe, overrides, data, held_out)
-    click.echo(train_classifier(training, out or Path("runs") / recipe.stem, strict))
+    training = read_recipe(ClassifierTraining, said)
+    click.echo(train_classifier(training, out or recipe_folder(said), strict))
 
 
 @train.command()
-@add([option for option in RUN if option is not INIT])
-def scorer(
-    recipe: Path,
-    data: str | None,
-    held_out: str | None,
-    out: Path | None,
-    overrides: tuple[str, ...],
-    strict: bool,
-) -> None:
+@add(ALONE)
+def scorer(out: Path | None, strict: bool, **said: Unpack[Said]) -> None:
     """Train a small network that 'demask compare' judges pictures of words with."""
-    from demask.training.commands import ScorerTraining, train_scorer
+    from demask.training.commands import train_scorer
+    from demask.training.recipes import ScorerTraining
 
-    start_log()
-    training = read_recipe(ScorerTraining, recipe, overrides, data, held_out)
-    click.echo(train_scorer(training, out or Path("runs") / recipe.stem, strict))
+    training = read_recipe(ScorerTraining, said)
+    click.echo(train_scorer(training, out or recipe_folder(said), strict))
 
 
 @train.command("self-guidance")
-@add(SELF_GUIDANCE)
-def self_guidance(
-    model: str,
-    recipe: Path | None,
-    data: str | None,
-    held_out: str | None,
-    out: Path | None,
-    overrides: tuple[str, ...],
-    strict: bool,
-) -> None:
+@add(BESIDE)
+def self_guidance(model: str, out: Path | None, strict: bool, **said: Unpack[Said]) -> None:
     """Train the module that lets a model guide itself."""
-    from demask.training.commands import SelfGuidanceTraining, train_self_guidance
+    from demask.training.commands import train_self_guidance
+    from demask.training.recipes import SelfGuidanceTraining
 
-    start_log()
-    training = read_recipe(SelfGuidanceTraining, recipe, overrides, data, held_out)
+    training = read_recipe(SelfGuidanceTraining, said)
     click.echo(train_self_guidance(training, model, out or folder_of(model), strict))
 
 
 @train.command("token-critic")
-@add(SELF_GUIDANCE)
-def token_critic(
-    model: str,
-    recipe: Path | None,
-    data: str | None,
-    held_out: str | None,
-    out: Path | None,
-    overrides: tuple[str, ...],
-    strict: bool,
-) -> None:
+@add(BESIDE)
+def token_critic(model: str, out: Path | None, strict: bool, **said: Unpack[Said]) -> None:
     """Train a second network that tells real tokens from a model's guesses."""
-    from demask.training.commands import TokenCriticTraining, train_token_critic
+    from demask.training.commands import train_token_critic
+    from demask.training.recipes import TokenCriticTraining
 
-    start_log()
-    training = read_recipe(TokenCriticTraining, recipe, overrides, data, held_out)
+    training = read_recipe(TokenCriticTraining, said)
     click.echo(train_token_critic(training, model, out or folder_of(model), strict))
 
 
-def read_recipe(
-    kind: type[R],
-    recipe: Path | None,
-    overrides: tuple[str, ...],
-    data: str | None,
-    held_out: str | None,
-) -> R:
+def read_recipe(kind: type[R], said: Said) -> R:
     """What a recipe file says, or nothing does, with what the command line changes.
+
+    It also begins to show what Demask logs, since a training begins.
 
     Raises:
         ValueError: the file or a change cannot be used.
     """
     from demask.config import load_toml, override, parse
 
+    start_log()
+    recipe = said["recipe"]
     written = load_toml(recipe) if recipe else {}
-    training = parse(kind, override(written, overrides), recipe or "--set")
+    training = parse(kind, override(written, said["overrides"]), recipe or "--set")
     source = training.data
-    source = replace(source, pictures=data or source.pictures, held_out=held_out or source.held_out)
+    source = replace(
+        source,
+        pictures=said["data"] or source.pictures,
+        held_out=said["held_out"] or source.held_out,
+    )
     return replace(training, data=source)
 
 
-def run_folder(recipe: Path) -> Path:
+def run_folder(said: Said) -> Path:
     """Where a run goes that was given no folder: the recipes of one model share it."""
-    return Path("runs") / recipe.resolve().parent.name
+    assert said["recipe"] is not None, "the option is required"
+    return Path("runs") / said["recipe"].resolve().parent.name
+
+
+def recipe_folder(said: Said) -> Path:
+    """Where a network of its own goes that was given no folder."""
+    assert said["recipe"] is not None, "the option is required"
+    return Path("runs") / said["recipe"].stem
 
 
 def folder_of(model: str) -> Path:

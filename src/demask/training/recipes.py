@@ -1,0 +1,174 @@
+"""What a recipe file says: a dataclass for each training, of its pictures, network and run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from demask import rng
+from demask.data import open_pictures
+from demask.data.pictures import Pictures, Subset
+from demask.data.tokens import TokenCache
+from demask.data.views import ModelViews, Views
+from demask.training.loop import Run
+from demask.training.task import Task
+from demask.training.train_classifier import ClassifierRecipe
+from demask.training.train_lora import LoraRecipe, LoraRun
+from demask.training.train_masked import MaskedRecipe, MaskedTask
+from demask.training.train_scorer import ScorerRecipe
+from demask.training.train_self_guidance import SelfGuidanceRecipe, SelfGuidanceRun
+from demask.training.train_text import MeissonicRecipe, TextTask
+from demask.training.train_token_critic import TokenCriticRecipe, TokenCriticRun
+from demask.training.train_tokenizer import TokenizerRecipe
+from demask.types import Tokenizer
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the pictures come from.
+
+    Attributes:
+        pictures: a folder, a parquet file or folder, web shards, or a hub data set (``hf:...``).
+        held_out: other pictures to measure on; by default a part of ``pictures``.
+        held_out_fraction: how large that part is.
+        class_names: where the data does not name its classes.
+    """
+
+    pictures: str = ""
+    held_out: str = ""
+    held_out_fraction: float = 0.02
+    class_names: tuple[str, ...] = ()
+
+    def open(self, strict: bool) -> tuple[Pictures, Pictures]:
+        """The pictures to train on and those to measure on.
+
+        Raises:
+            ValueError: no data was named, or it cannot be read.
+        """
+        if not self.pictures:
+            raise ValueError("no training pictures: name them with --data PATH")
+        names = self.class_names or None
+        pictures = open_pictures(self.pictures, strict=strict, class_names=names)
+        if self.held_out:
+            return pictures, open_pictures(
+                self.held_out, strict=strict, class_names=pictures.class_names
+            )
+        count = max(1, round(self.held_out_fraction * len(pictures)))
+        if len(pictures) < 2:
+            raise ValueError(
+                f"{self.pictures} holds {len(pictures)} pictures; at least 2 are needed"
+            )
+        generator = torch.Generator().manual_seed(rng.derive(0, "held out"))
+        order = torch.randperm(len(pictures), generator=generator).tolist()
+        return Subset(pictures, sorted(order[count:])), Subset(pictures, sorted(order[:count]))
+
+
+@dataclass(frozen=True)
+class TokenizerTraining:
+    """A recipe file for `train_tokenizer`."""
+
+    tokenizer: TokenizerRecipe
+    run: Run
+    data: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True)
+class MaskedTraining:
+    """A recipe file for `train_masked`.
+
+    Attributes:
+        views: how the pictures are tokenised.
+        run: how long to train.
+        transformer: a class-conditional model, or ...
+        meissonic: ... one that reads captions.
+        data: where the pictures come from.
+    """
+
+    views: Views
+    run: Run
+    transformer: MaskedRecipe | None = None
+    meissonic: MeissonicRecipe | None = None
+    data: Source = field(default_factory=Source)
+
+    def __post_init__(self) -> None:
+        if (self.transformer is None) == (self.meissonic is None):
+            raise ValueError("one of the tables [transformer] and [meissonic] says what to train")
+        if self.transformer is not None and len(self.views.buckets) > 1:
+            raise ValueError("several buckets are for [meissonic]; a model of classes has one size")
+
+    def task(self, tokens: TokenCache, held_out: TokenCache, tokenizer: Tokenizer) -> Task:
+        """What is trained."""
+        if self.meissonic is not None:
+            return TextTask(self.meissonic, tokens, held_out, tokenizer)
+        assert self.transformer is not None
+        return MaskedTask(self.transformer, tokens, held_out, tokenizer)
+
+
+@dataclass(frozen=True)
+class LoraTraining:
+    """A recipe file for `train_lora`; all of it may be left out.
+
+    Attributes:
+        lora: what to adapt, and how to learn.
+        views: how the pictures are tokenised.
+        run: how long to train.
+        data: where the pictures come from; without held-out ones, they are measured on themselves.
+    """
+
+    lora: LoraRecipe = field(default_factory=LoraRecipe)
+    views: ModelViews = field(default_factory=ModelViews)
+    run: LoraRun = field(default_factory=LoraRun)
+    data: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True)
+class ClassifierTraining:
+    """A recipe file for `train_classifier`."""
+
+    classifier: ClassifierRecipe
+    run: Run
+    data: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True)
+class ScorerTraining:
+    """A recipe file for `train_scorer`."""
+
+    scorer: ScorerRecipe
+    run: Run
+    data: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True)
+class SelfGuidanceTraining:
+    """A recipe file for `train_self_guidance`; all of it may be left out.
+
+    Attributes:
+        self_guidance: what to learn, and how.
+        views: how the pictures are tokenised.
+        run: how long to train.
+        data: where the pictures come from; where they don't name their classes, the model does.
+    """
+
+    self_guidance: SelfGuidanceRecipe = field(default_factory=SelfGuidanceRecipe)
+    views: ModelViews = field(default_factory=ModelViews)
+    run: SelfGuidanceRun = field(default_factory=SelfGuidanceRun)
+    data: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True)
+class TokenCriticTraining:
+    """A recipe file for `train_token_critic`; all of it may be left out.
+
+    Attributes:
+        token_critic: what to train, and how.
+        views: how the pictures are tokenised.
+        run: how long to train.
+        data: where the pictures come from; where they don't name their classes, the model does.
+    """
+
+    token_critic: TokenCriticRecipe = field(default_factory=TokenCriticRecipe)
+    views: ModelViews = field(default_factory=ModelViews)
+    run: TokenCriticRun = field(default_factory=TokenCriticRun)
+    data: Source = field(default_factory=Source)
