@@ -21,10 +21,11 @@ from typing import Any
 
 from demask.checkpoint.save import write_text
 from demask.registry import UnknownNameError, unknown
-from demask.settings import Settings
+from demask.settings import DTYPES, Settings
 
 FILE = "presets.toml"
 DEFAULT = "default"
+KEYS = ("settings", "scores", "dtype")
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,12 @@ class Named:
     Attributes:
         settings: all of them; what a file leaves out is as in `Settings`.
         scores: what was measured with them, each with its extractor and number of pictures.
+        dtype: the type of the weights that they were measured in; None = float32.
     """
 
     settings: Settings
     scores: tuple[str, ...] = ()
+    dtype: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,8 +122,8 @@ def read_named(name: str, table: Any) -> Named:
     if not isinstance(table, dict) or not isinstance(table.get("settings", {}), dict):
         raise ValueError(f"[{name}] must be a table with a table of settings inside")
     for key in table:
-        if key not in ("settings", "scores"):
-            raise ValueError(f"{name}: {unknown('key', key, ['settings', 'scores'])}")
+        if key not in KEYS:
+            raise ValueError(f"{name}: {unknown('key', key, KEYS)}")
     scores = table.get("scores", [])
     if not isinstance(scores, list) or not all(isinstance(score, str) for score in scores):
         raise ValueError(f"{name}: scores is a list of texts, not {scores}")
@@ -129,7 +132,10 @@ def read_named(name: str, table: Any) -> Named:
         _ = settings.sampler, settings.scale, settings.acceleration
     except ValueError as error:
         raise ValueError(f"{name}.settings: {error}") from error
-    return Named(settings, tuple(scores))
+    dtype = table.get("dtype")
+    if dtype is not None and dtype not in DTYPES:
+        raise ValueError(f"{name}: {unknown('dtype', str(dtype), DTYPES)}")
+    return Named(settings, tuple(scores), dtype)
 
 
 def settings_from(values: Mapping[str, Any]) -> Settings:
@@ -164,6 +170,7 @@ def write_presets(path: Path, presets: PresetFile) -> None:
     for name, named in presets.named.items():
         lines += ["", f"[{name}]"]
         lines += ["scores = [", *(f"    {toml(score)}," for score in named.scores), "]"]
+        lines += [f"dtype = {toml(named.dtype)}"] if named.dtype else []
         lines += ["", f"[{name}.settings]"]
         lines += [f"{key} = {toml(value)}" for key, value in changed(named.settings).items()]
     text = "\n".join(lines) + "\n"

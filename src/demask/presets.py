@@ -83,6 +83,7 @@ def load(
     companions: Sequence[str] = (),
     variant: str | None = None,
     low_memory: bool = False,
+    preset: str | None = None,
 ) -> Generator:
     """A generator from a shipped model's name, a folder, a file or a hub id.
 
@@ -99,11 +100,15 @@ def load(
             transformer), before those in its folder.
         variant: of a public layout's files, such as ``fp16``.
         low_memory: guidance makes two passes of half the size, and weights are not packed.
+        preset: named settings of the model that are to be its defaults, in the type of weights that
+            they were measured in unless ``dtype`` says another.
 
     Raises:
         ValueError: nothing of that name, or a checkpoint that is broken or incomplete.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if preset is not None and dtype is None:
+        dtype = getattr(torch, read_presets(folder_of(model) / FILE)[preset].dtype or "float32")
     floating = torch.float32 if dtype == torch.int8 else dtype
     parts = load_parts(model, tokenizer, device, floating, variant)
     check_pair(parts.transformer, parts.tokenizer)
@@ -115,6 +120,7 @@ def load(
     if not low_memory:
         pack(parts.transformer)
     settings, named = settings_of(model, parts)
+    settings = settings if preset is None else named[preset].settings
     return Generator(
         model,
         parts.tokenizer,  # type: ignore[arg-type]

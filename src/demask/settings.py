@@ -18,6 +18,9 @@ from demask.sampling.select import parse_order
 from demask.sampling.temperature import Temperature
 from demask.types import Step
 
+DTYPES = ("float32", "bfloat16", "float16", "int8")
+"""Types of a model's weights, by the names that a person writes."""
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -56,6 +56,8 @@ COMMANDS = {
     "compare": "--prompts --variant --seeds --seed --batch-size --scorer --control --resamples"
     f" --gallery --out {MODEL}",
     "sweep": f"--recipe --set --only --reference --extractor --out --plot-only {MODEL}",
+    "bench": "--front --save --point --presets --recipe --set --only --reference --extractor --out"
+    f" --plot-only {MODEL}",
     "tune": "--reference --extractor --budget --refine --search --metric --count --final-count"
     " --finalists --seed --batch-size --save --default --presets --out"
     f" {MODEL} {SAMPLING}",

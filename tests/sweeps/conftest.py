@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
+from demask.conditioning import Subject
 from demask.generator import Generator
 from demask.sweeps.bench import Bench
 from demask.sweeps.result import Value
@@ -26,9 +28,9 @@ class MeanRuler:
     looked: list[tuple[int, ...]] = field(default_factory=list)
     classes: list[int] = field(default_factory=list)
 
-    def look(self, pixels_BHWC: Tensor, labels_B: Tensor) -> Tensor:
+    def look(self, pixels_BHWC: Tensor, subjects: Sequence[Subject]) -> Tensor:
         self.looked.append(tuple(pixels_BHWC.shape))
-        self.classes += labels_B.tolist()
+        self.classes += [subject.label for subject in subjects]
         return pixels_BHWC.float().mean((1, 2, 3)) / 255
 
     def measure(self, seen: Sequence[Any]) -> list[Value]:
@@ -48,8 +50,11 @@ def ruler() -> MeanRuler:
 
 @pytest.fixture
 def bench(ruler: MeanRuler, tmp_path: Path) -> Bench:
-    def load(companions: tuple[str, ...]) -> Generator:
+    def load(companions: tuple[str, ...], dtype: str | None) -> Generator:
         assert companions == ()
-        return tiny_generator()
+        generator = tiny_generator()
+        if dtype is not None:
+            generator.transformer.to(getattr(torch, dtype))  # type: ignore[attr-defined]
+        return generator
 
     return Bench(load, [ruler], tmp_path / "sweep", batch_size=4, command="demask sweep --recipe x")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from demask.conditioning import Subject
 from demask.evaluation.features import extract
 from demask.evaluation.metrics import measure
 from demask.sweeps.rulers import rulers, same_classes
@@ -34,9 +35,10 @@ def pictures(count: int, seed: int) -> Tensor:
 def test_batches_measure_as_the_whole() -> None:
     samples, real, eyes = pictures(30, 1), pictures(40, 2), Corners()
     labels = torch.arange(30) % 2
+    shown = [Subject(label=int(label)) for label in labels]
     reference = extract([(real, None)], eyes)
     (ruler,) = rulers([eyes], [reference], "data", ("bright", "dark"), (), 4)
-    seen = [ruler.look(samples[a : a + 8], labels[a : a + 8]) for a in range(0, 30, 8)]
+    seen = [ruler.look(samples[a : a + 8], shown[a : a + 8]) for a in range(0, 30, 8)]
     whole = extract([(samples, 1 - labels)], eyes)  # the model counts its classes the other way
     expected = measure(whole, reference, resamples=4)
     assert [v.metric for v in ruler.measure(seen)] == [score.metric for score in expected]
@@ -48,7 +50,7 @@ def test_batches_measure_as_the_whole() -> None:
 def test_without_resampling_there_is_no_interval() -> None:
     reference = extract([(pictures(40, 2), None)], Corners())
     (ruler,) = rulers([Corners()], [reference], "data", (), ("frechet",), 0)
-    (value,) = ruler.measure([ruler.look(pictures(20, 3), torch.zeros(20, dtype=torch.long))])
+    (value,) = ruler.measure([ruler.look(pictures(20, 3), [Subject()] * 20)])
     assert value.low == value.value == value.high
 
 

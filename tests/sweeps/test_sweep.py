@@ -132,7 +132,7 @@ def test_the_key_holds_all_that_a_number_depends_on(bench: Bench, ruler) -> None
     paths.add(bench.path(row))
     ruler.fingerprint = "a"
     bench.prints.clear()
-    transformer = bench.generators[()].transformer
+    transformer = bench.generators[(), None].transformer
     transformer.head.bias.data += 1
     paths.add(bench.path(row))
     bench.prints.clear()
@@ -185,7 +185,7 @@ def test_forwards_are_counted(bench: Bench) -> None:
     late = recipe(final=None).rows(None)[-1]
     late = replace(late, settings=late.settings.updated(guidance_schedule="interval:start=0.5"))
     assert bench.measured(late).forwards == 3
-    assert "predict" not in vars(bench.generators[()].transformer)
+    assert "predict" not in vars(bench.generators[(), None].transformer)
 
 
 def test_settings_that_the_model_cannot_use_are_found_first(bench: Bench, ruler) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from demask import __version__
+from demask.cli.bench import bench
 from demask.cli.command import Group
 from demask.cli.compare import compare
 from demask.cli.convert import convert
@@ -32,7 +33,7 @@ def demask() -> None:
 
 COMMANDS = (
     *(generate, inpaint, outpaint, reconstruct),
-    *(evaluate, compare, sweep, tune, figure),
+    *(evaluate, compare, sweep, tune, bench, figure),
     *(models, train, convert, quantize, serve),
 )
 for command in COMMANDS:

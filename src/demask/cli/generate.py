@@ -80,7 +80,7 @@ def generate(
         click.echo(paint_geneval(choice, file, num_images, seeds, batch_size, out, settings))
         return
     texts = [*prompts, *(read_lines(file) if file else ())]
-    generator = choice.load()
+    generator = choice.load(settings.get("preset"))
     conditions = wishes(texts, classes, generator)
     seed = one_or_each(seeds)
     count = len(generator.seeds(seed, len(generator.wishes(conditions)), num_images))

@@ -32,7 +32,7 @@ def paint_geneval(
     if each < 1:
         raise ValueError(f"-n is at least 1, not {each}")
     lines = read_geneval(file)
-    generator = choice.load()
+    generator = choice.load(settings.get("preset"))
     if generator.class_names:
         raise ValueError(f"{generator.name} paints classes; GenEval is for models of prompts")
     words = [line.prompt for line in lines for _ in range(each)]

@@ -68,7 +68,7 @@ def inpaint(
         raise ValueError("--feather is for --mask and --box: --strength leaves no edge")
     picture = open_picture(image)
     area = None if strength is not None else open_area(mask, box, picture.size)
-    generator = choice.load()
+    generator = choice.load(settings.get("preset"))
     conditions = wishes(prompts, classes, generator)
     seed = one_or_each(seeds)
     count = len(generator.seeds(seed, len(conditions or [None]), num_images))

@@ -80,7 +80,7 @@ def painted_samples(
     from demask.bulk.paint import paint
     from demask.evaluation.pictures import in_batches
 
-    generator = choice.load()
+    generator = choice.load(settings.get("preset"))
     conditions = wishes(prompts, classes, generator)
     jobs = generator.jobs(conditions, count, seed, batch_size, **settings)
     shown = [generator.conditioner.subject(wish) for wish in generator.wishes(conditions)]

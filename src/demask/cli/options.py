@@ -166,11 +166,11 @@ class ModelChoice:
     companions: tuple[str, ...]
     low_memory: bool
 
-    def load(self) -> Generator:
-        """The generator that they name.
+    def load(self, preset: str | None = None) -> Generator:
+        """The generator that they name, in the type of a preset unless ``--dtype`` says another.
 
         Raises:
-            ValueError: no such model or device, or a broken checkpoint.
+            ValueError: no such model, device or preset, or a broken checkpoint.
         """
         import torch
 
@@ -185,6 +185,7 @@ class ModelChoice:
             loras=self.loras,
             companions=self.companions,
             low_memory=self.low_memory,
+            preset=preset,
         )
 
 

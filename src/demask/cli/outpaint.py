@@ -55,7 +55,7 @@ def outpaint(
     if not any((left, right, top, bottom)):
         raise ValueError("name where to paint: --left, --right, --top or --bottom PIXELS")
     picture = open_picture(image)
-    generator = choice.load()
+    generator = choice.load(settings.get("preset"))
     conditions = wishes(prompts, classes, generator)
     seed = one_or_each(seeds)
     count = len(generator.seeds(seed, len(conditions or [None]), num_images))

@@ -13,9 +13,14 @@ from demask.cli.evaluate import SHIPPED
 from demask.cli.options import ModelChoice, add, with_model
 
 if TYPE_CHECKING:
+    from demask.evaluation.extractors import Extractor
     from demask.generator import Generator
     from demask.sweeps.bench import Bench
+    from demask.sweeps.names import Names
     from demask.sweeps.recipe import Measuring, SweepRecipe
+    from demask.sweeps.rulers import FeatureRuler
+
+RETRIEVAL = "retrieval"
 
 RECIPE = [
     click.option(
@@ -117,32 +122,74 @@ def open_bench(
     reference: str | None,
     extractors: tuple[str, ...],
     out: Path,
+    *,
+    looks: bool = True,
 ) -> tuple[Bench, Generator]:
     """A bench for the model that the options name, and the model without a row's companions.
+
+    Args:
+        choice: the model.
+        measure: how.
+        reference: real pictures.
+        extractors: in place of the recipe's.
+        out: the folder of the results.
+        looks: whether anybody looks at the pictures; if not, only their cost is measured.
 
     Raises:
         ValueError: no reference, or a model, extractor or reference that cannot be opened.
     """
+    from demask.sweeps.bench import Bench, command_line
+
+    if reference is None and looks:
+        raise ValueError("name the real pictures to compare with: --reference PATH")
+
+    def load(companions: tuple[str, ...], dtype: str | None) -> Generator:
+        beside = (*choice.companions, *companions)
+        return replace(choice, companions=beside, dtype=dtype or choice.dtype).load()
+
+    generator = load((), None)
+    looking = open_eyes(generator, measure, reference, extractors) if reference else ([], None)
+    bench = Bench(load, looking[0], out, measure.batch_size, command_line(), looking[1])
+    bench.generators[(), None] = generator
+    return bench, generator
+
+
+def open_eyes(
+    generator: Generator, measure: Measuring, reference: str, extractors: tuple[str, ...]
+) -> tuple[list[FeatureRuler], tuple[str, ...] | None]:
+    """What looks at the pictures, and what is to be painted where that is nothing usual."""
     from demask.cli.measured import see_reference
     from demask.evaluation.extractors import load_extractor
     from demask.evaluation.metrics import METRICS
-    from demask.sweeps.bench import Bench, command_line
     from demask.sweeps.rulers import rulers
 
-    if reference is None:
-        raise ValueError("name the real pictures to compare with: --reference PATH")
     for metric in measure.metrics:
         METRICS[metric]
-
-    def load(companions: tuple[str, ...]) -> Generator:
-        return replace(choice, companions=(*choice.companions, *companions)).load()
-
-    generator = load(())
     names = extractors or measure.extractors or SHIPPED
     networks = [load_extractor(name, str(generator.device)) for name in names]
-    classes = tuple(generator.class_names)
+    classes, numbers = tuple(generator.class_names), (measure.metrics, measure.resamples)
+    if RETRIEVAL in measure.metrics:
+        told = see_names(reference, generator, networks, measure.leave_out)
+        eyes = rulers(networks, told.features, told.fingerprint, (), *numbers, told.answers)
+        return eyes, told.wishes
     seen, facts = see_reference(reference, generator.size, classes, networks, None)
-    eyes = rulers(networks, seen, facts["data"], classes, measure.metrics, measure.resamples)
-    bench = Bench(load, eyes, out, measure.batch_size, command_line())
-    bench.generators[()] = generator
-    return bench, generator
+    return rulers(networks, seen, facts["data"], classes, *numbers), None
+
+
+def see_names(
+    reference: str, generator: Generator, extractors: list[Extractor], leave_out: tuple[str, ...]
+) -> Names:
+    """The prompts that the reference's captions name, and its pictures.
+
+    Raises:
+        ValueError: a model of classes, or a reference that cannot be read or has no captions.
+    """
+    from demask.cli.progress import counting
+    from demask.data import open_pictures
+    from demask.sweeps.names import read_names
+
+    if generator.class_names:
+        raise ValueError(f"{generator.name} paints classes; {RETRIEVAL} is for models of prompts")
+    pictures = open_pictures(reference)
+    with counting("looking at the reference", len(pictures)) as progress:
+        return read_names(pictures, generator.size, extractors, leave_out, progress)

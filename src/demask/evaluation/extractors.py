@@ -100,6 +100,30 @@ def shipped(name: str, weights: str, device: str) -> Extractor:
     return ClassifierExtractor(label, path, device)
 
 
+class Pixels:
+    """The pixels themselves, for retrieval: how near is a picture to one that is known?
+
+    Args:
+        size: see `Extractor`.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.name, self.size = "pixels", size
+        self.class_names: tuple[str, ...] = ()
+        self.fingerprint = fingerprint(self.name, size, files=[])
+
+    def __call__(self, image_BCHW: Tensor) -> tuple[Tensor, None]:
+        """See `Extractor`."""
+        return resized(image_BCHW, self.size).flatten(1), None
+
+
+def pixels(size: str = "64", *, device: str = "cpu") -> Extractor:
+    """Red, green and blue at a size; ``device`` does not matter."""
+    if not (size.isdecimal() and int(size) > 0):
+        raise ValueError(f"pixels: the size is a whole number from 1 on, not {size}")
+    return Pixels(int(size))
+
+
 def inception(weights: str, *, device: str = "cpu") -> Extractor:
     """Inception v3 from the public file ``pt_inception-2015-12-05-6726825d.pth``."""
     from demask.evaluation.inception import Inception
@@ -119,6 +143,7 @@ EXTRACTORS: Table[Callable[..., Extractor]] = Table(
     {
         "cifar10_conv": cifar10_conv,
         "cifar10_patches": cifar10_patches,
+        "pixels": pixels,
         "inception": inception,
         "clip": clip,
     },

@@ -47,6 +47,7 @@ class Features:
         class_names: what the extractor's logits mean.
         texts_ND: features of the words that each picture was meant to show, of an extractor that
             reads words.
+        answers_N: the reference's label that each picture should be nearest to.
     """
 
     features_ND: Tensor
@@ -57,6 +58,7 @@ class Features:
     labels_N: Tensor | None = None
     class_names: tuple[str, ...] = ()
     texts_ND: Tensor | None = None
+    answers_N: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.features_ND)

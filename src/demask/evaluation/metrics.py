@@ -27,6 +27,7 @@ from demask.evaluation.neighbours import (
     recall,
 )
 from demask.evaluation.reference import Reference
+from demask.evaluation.retrieval import nearest_label
 from demask.registry import Table
 
 RESAMPLES = 30
@@ -94,6 +95,14 @@ def clip_score(samples: Features, kept_MN: Tensor) -> Tensor:
     assert samples.texts_ND is not None
     cosine_N = F.cosine_similarity(samples.features_ND, samples.texts_ND, dim=-1)
     return mean_of(100 * cosine_N.clamp_min(0), kept_MN)
+
+
+def retrieval(samples: Features, reference: Features, kept_MN: Tensor) -> Tensor:
+    """How many of the samples are nearest to a real picture of what they should show, (M)."""
+    assert reference.labels_N is not None
+    assert samples.answers_N is not None
+    found_N = nearest_label(samples.features_ND, reference.features_ND, reference.labels_N)
+    return mean_of(torch.eq(found_N, samples.answers_N), kept_MN)
 
 
 def of_features(compute: Callable[[Tensor, Reference, Tensor], Tensor]) -> Compute:
@@ -172,6 +181,15 @@ METRICS: Table[Metric] = Table(
             ("texts_ND",),
             compares=False,
         ),
+        "retrieval": Metric(
+            "retrieval",
+            "retrieval",
+            retrieval,
+            lambda _: 1,
+            "highest",
+            ("answers_N",),
+            limits=SHARE,
+        ),
     },
 )
 
@@ -180,6 +198,7 @@ WHAT_IS_MISSING = {
     "class_names": "the extractor {extractor} does not name its classes",
     "labels_N": "nothing says which class each picture was meant to show",
     "texts_ND": "needs pictures of known words and an extractor that reads words, such as clip",
+    "answers_N": "needs a model of prompts and a reference with captions, in a sweep",
 }
 
 

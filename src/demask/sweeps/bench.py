@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -17,8 +17,10 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from demask.acceleration.quantization import quantized_layers
 from demask.checkpoint.lora import base_fingerprint
 from demask.companions import Companions
+from demask.conditioning import Subject, Wish
 from demask.data.pictures import fingerprint
 from demask.generator import Generator, Job
 from demask.sampling.decode import last
@@ -43,8 +45,8 @@ class Ruler(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
-    def look(self, pixels_BHWC: Tensor, labels_B: Tensor) -> Any:
-        """Some pictures' features, which are all that is kept of them."""
+    def look(self, pixels_BHWC: Tensor, subjects: Sequence[Subject]) -> Any:
+        """The features of some pictures, and of what they should show: all that is kept."""
         ...
 
     def measure(self, seen: Sequence[Any]) -> list[Value]:
@@ -52,8 +54,11 @@ class Ruler(Protocol):
         ...
 
 
-Load = Callable[[tuple[str, ...]], Generator]
-"""The model with some companions beside it."""
+Load = Callable[[tuple[str, ...], str | None], Generator]
+"""The model with some companions beside it, in a type or in the usual one."""
+
+WARM = 4
+"""Pictures that are painted before the clock runs."""
 
 Watch = Callable[[int], None]
 """Is told how many pictures of the row are done."""
@@ -64,12 +69,13 @@ class Bench:
     """Where rows are measured, each once.
 
     Attributes:
-        load: the model with a row's companions.
+        load: the model with a row's companions, in a row's type.
         rulers: what looks at the pictures.
         folder: where results lie, a file each.
         batch_size: pictures painted together.
         command: what to write down as the way to make the results again.
-        generators: those loaded so far, by their companions.
+        wishes: what the pictures show, in turn; None: what is usual for the model.
+        generators: those loaded so far, by their companions and type.
         prints: fingerprints of their networks, by companions.
     """
 
@@ -78,23 +84,25 @@ class Bench:
     folder: Path
     batch_size: int = 100
     command: str = ""
-    generators: dict[tuple[str, ...], Generator] = field(default_factory=dict)
+    wishes: tuple[Wish, ...] | None = None
+    generators: dict[tuple[tuple[str, ...], str | None], Generator] = field(default_factory=dict)
     prints: dict[int, str] = field(default_factory=dict)
 
     def generator(self, row: Row) -> Generator:
         """The model with the settings of a row, and no companion loaded but what these need."""
-        if row.companions not in self.generators:
-            self.generators[row.companions] = self.load(row.companions)
-        loaded = self.generators[row.companions]
+        which = row.companions, row.dtype
+        if which not in self.generators:
+            self.generators[which] = self.load(*which)
+        loaded = self.generators[which]
         store = loaded.companions
         fresh = Companions(store.model, store.files, lambda kind, _path: store.get(kind))
         generator = replace(loaded, settings=row.settings, companions=fresh)
-        generator.jobs(None, row.count, row.seed, self.batch_size)
+        generator.jobs(self.wishes, row.count, row.seed, self.batch_size)
         return generator
 
     def key(self, row: Row, generator: Generator) -> str:
         """The name of a row's result: another one for anything that its numbers depend on."""
-        dtype = next(cast(nn.Module, generator.transformer).parameters()).dtype
+        precision = precision_of(cast(nn.Module, generator.transformer))
         return fingerprint(
             VERSION,
             sorted(asdict(row.settings).items()),
@@ -102,7 +110,9 @@ class Bench:
             row.seed,
             sorted(self.networks(generator).items()),
             *(f"{ruler.name} {ruler.fingerprint}" for ruler in self.rulers),
-            *([] if dtype == torch.float32 else [dtype]),  # fingerprints of networks do not say it
+            # fingerprints of networks do not say it
+            *([] if precision == str(torch.float32) else [precision]),
+            *(self.wishes or ()),
         )
 
     def networks(self, generator: Generator) -> dict[str, str]:
@@ -142,9 +152,12 @@ class Bench:
         """Paint and look, a batch at a time; no picture stays in memory."""
         generator, tally, done = self.generator(row), Tally(), 0
         seen: list[list[Any]] = [[] for _ in self.rulers]
-        for pixels_BHWC, labels_B in painted(generator, row, self.batch_size, tally):
+        for job in generator.jobs(self.wishes, min(row.count, WARM), row.seed):
+            paint(generator, job)
+        for job in generator.jobs(self.wishes, row.count, row.seed, self.batch_size):
+            pixels_BHWC = tallied(generator, job, tally)
             for ruler, parts in zip(self.rulers, seen, strict=True):
-                parts.append(ruler.look(pixels_BHWC, labels_B))
+                parts.append(ruler.look(pixels_BHWC, job.subjects))
             done += len(pixels_BHWC)
             watch(done)
         values = [
@@ -173,15 +186,18 @@ class Bench:
         }
 
 
-def painted(
-    generator: Generator, row: Row, batch_size: int, tally: Tally
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The pictures of a row, uint8 (B, H, W, 3), and their classes (B), a batch at a time."""
-    for job in generator.jobs(None, row.count, row.seed, batch_size):
-        networks = (generator.transformer, *generator.companions.loaded.values())
-        with tally.counting(*networks), tally.timing():
-            pixels_BHWC = paint(generator, job)
-        yield pixels_BHWC, torch.tensor([subject.label for subject in job.subjects])
+def precision_of(transformer: nn.Module) -> str:
+    """The type that a transformer multiplies in."""
+    kinds = {layer.precision for layer in quantized_layers(transformer).values()}
+    dtype = next(transformer.parameters()).dtype
+    return " ".join([str(dtype), *sorted(map(str, kinds))])
+
+
+def tallied(generator: Generator, job: Job, tally: Tally) -> Tensor:
+    """One batch as bytes (B, H, W, 3), and what it cost."""
+    networks = (generator.transformer, *generator.companions.loaded.values())
+    with tally.counting(*networks), tally.timing():
+        return paint(generator, job)
 
 
 def paint(generator: Generator, job: Job) -> Tensor:

@@ -83,7 +83,7 @@ def points_of(results: Iterable[Result]) -> list[Point]:
     for result in results:
         row = result.row
         facts = tuple(sorted(row.facts.items()))
-        key = (row.method, row.settings, row.companions, facts, row.count)
+        key = (row.method, row.settings, row.companions, row.dtype, facts, row.count)
         groups.setdefault(key, []).append(result)
     return [Point(tuple(group)) for group in groups.values()]
 

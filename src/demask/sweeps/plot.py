@@ -130,12 +130,14 @@ def has(points: Sequence[Point], metric: str) -> bool:
     return any(metric in result.metrics for point in points for result in point.results)
 
 
-def panels(rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
-    """A figure of some panels, drawn without a screen."""
+def panels(
+    rows: int, columns: int, *, wide: float = 1.0, high: float = 1.0
+) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of some panels of so many times the usual size, drawn without a screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    size = (PANEL[0] * columns, PANEL[1] * rows + 0.8)
+    size = (wide * PANEL[0] * columns, high * PANEL[1] * rows + 0.8)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     grid: Any = figure.subplots(rows, columns, squeeze=False)

@@ -10,7 +10,7 @@ from typing import Any
 from demask.evaluation.metrics import METRICS
 from demask.preset_file import PresetFile, settings_from
 from demask.registry import unknown
-from demask.settings import Settings
+from demask.settings import DTYPES, Settings
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Measuring:
         metrics: what is measured; () = all that need no more than samples and reference.
         resamples: for the confidence intervals; 0 = none.
         batch_size: pictures painted together.
+        leave_out: for retrieval, where the prompts are the reference's main captions: those that
+            hold one of these words are not painted.
     """
 
     count: int = 1000
@@ -33,6 +35,7 @@ class Measuring:
     metrics: tuple[str, ...] = ()
     resamples: int = 30
     batch_size: int = 100
+    leave_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.count < 2:
@@ -55,6 +58,8 @@ class Method:
         facts: numbers that belong to the method and are no settings, such as how long a module was
             fine-tuned; a picture may have them as its axis.
         final: it takes part in the final table.
+        dtypes: types of the model's weights, as ``--dtype`` names them; each is a row of every
+            point of the grid. () = what the command says.
     """
 
     name: str
@@ -63,8 +68,12 @@ class Method:
     companions: tuple[str, ...] = ()
     facts: dict[str, float] = field(default_factory=dict)
     final: bool = True
+    dtypes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for dtype in self.dtypes:
+            if dtype not in DTYPES:
+                raise ValueError(unknown("dtype", dtype, DTYPES))
         if empty := [key for key, values in self.grid.items() if not values]:
             raise ValueError(f"the grid of '{self.name}' has no values for {', '.join(empty)}")
 
@@ -129,7 +138,7 @@ class SweepRecipe:
     def rows_of(
         self, method: Method, point: Mapping[str, Any], presets: PresetFile | None
     ) -> list[Row]:
-        """One point of a method's grid, under each seed."""
+        """One point of a method's grid, in each type and under each seed."""
         given = {**self.settings, **method.settings, **point}
         try:
             settings = chosen(given, presets)
@@ -145,7 +154,10 @@ class SweepRecipe:
             self.measure.seeds[0],
             takes_part=method.final,
         )
-        return [replace(row, seed=seed) for seed in self.measure.seeds]
+        dtypes: tuple[str | None, ...] = method.dtypes or (None,)
+        return [
+            replace(row, seed=seed, dtype=dtype) for dtype in dtypes for seed in self.measure.seeds
+        ]
 
     def only(self, names: tuple[str, ...]) -> SweepRecipe:
         """The recipe with some of its methods.
@@ -176,6 +188,7 @@ class Row:
         seed: of the first picture.
         takes_part: in the final table.
         final: it is of the final table.
+        dtype: of the model's weights; None = what the command says.
     """
 
     method: str
@@ -187,12 +200,13 @@ class Row:
     seed: int = 0
     takes_part: bool = True
     final: bool = False
+    dtype: str | None = None
 
     @property
     def label(self) -> str:
         """The method with what sets this row of it apart."""
         values = [f"{name} {getattr(self.settings, name)}" for name in self.varied]
-        return ", ".join([self.method, *values])
+        return ", ".join([self.method, *values, *([self.dtype] if self.dtype else [])])
 
 
 def chosen(given: Mapping[str, Any], presets: PresetFile | None) -> Settings:

@@ -6,13 +6,14 @@ pixels, N pictures.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from demask.conditioning import Subject
 from demask.data.pictures import fingerprint
 from demask.evaluation.extractors import Extractor
 from demask.evaluation.features import Features, extract
@@ -32,6 +33,7 @@ class FeatureRuler:
         resamples: for the intervals.
         classes: for each class of the model, the number that the extractor knows it by; None
             where they are not the same classes.
+        answers: for each prompt, the reference's label that its pictures should be nearest to.
     """
 
     extractor: Extractor
@@ -40,16 +42,22 @@ class FeatureRuler:
     metrics: tuple[str, ...]
     resamples: int
     classes: tuple[int, ...] | None
+    answers: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The extractor's."""
         return self.extractor.name
 
-    def look(self, pixels_BHWC: Tensor, labels_B: Tensor) -> Features:
-        """The features of some pictures."""
-        known = None if self.classes is None else torch.tensor(self.classes)[labels_B]
-        return extract([(pixels_BHWC, known)], self.extractor)
+    def look(self, pixels_BHWC: Tensor, subjects: Sequence[Subject]) -> Features:
+        """The features of some pictures, and what they should show."""
+        known = None
+        if self.classes is not None:
+            known = torch.tensor([self.classes[subject.label] for subject in subjects])
+        seen = extract([(pixels_BHWC, known)], self.extractor)
+        if not self.answers:
+            return seen
+        return replace(seen, answers_N=torch.tensor([self.answers[s.prompt] for s in subjects]))
 
     def measure(self, seen: Sequence[Any]) -> list[Value]:
         """The metrics of all pictures seen."""
@@ -81,6 +89,7 @@ def join(parts: Sequence[Features]) -> Features:
         features_ND=features_ND,
         logits_NK=joined("logits_NK"),
         labels_N=joined("labels_N"),
+        answers_N=joined("answers_N"),
     )
 
 
@@ -98,6 +107,7 @@ def rulers(
     class_names: Sequence[str],
     metrics: tuple[str, ...] = (),
     resamples: int = 30,
+    answers: Mapping[str, int] | None = None,
 ) -> list[FeatureRuler]:
     """A ruler for each extractor.
 
@@ -108,6 +118,7 @@ def rulers(
         class_names: of the model.
         metrics: what to measure; () = all that the features allow.
         resamples: for the intervals; 0 = none.
+        answers: for each prompt, the label of a reference picture that shows it.
 
     Raises:
         ValueError: an unknown metric.
@@ -122,6 +133,7 @@ def rulers(
             metrics,
             resamples,
             same_classes(class_names, extractor.class_names),
+            answers or {},
         )
         for extractor, reference in zip(extractors, references, strict=True)
     ]

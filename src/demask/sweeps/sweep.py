@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -12,7 +12,6 @@ from statistics import fmean
 from demask.checkpoint.save import write_text
 from demask.evaluation.metrics import METRICS
 from demask.preset_file import PresetFile
-from demask.settings import Settings
 from demask.sweeps.bench import Bench
 from demask.sweeps.recipe import Final, Row, SweepRecipe
 from demask.sweeps.result import Result, result_from
@@ -84,9 +83,10 @@ def final_rows(results: Iterable[Result], final: Final) -> list[Row]:
 
 def best_point(results: Sequence[Result], metric: str) -> Result:
     """A result of the point that is best over its seeds."""
-    points: dict[tuple[Settings, tuple[str, ...]], list[Result]] = {}
+    points: dict[Hashable, list[Result]] = {}
     for result in results:
-        points.setdefault((result.row.settings, result.row.companions), []).append(result)
+        row = result.row
+        points.setdefault((row.settings, row.companions, row.dtype), []).append(result)
     return min(points.values(), key=lambda point: fmean(loss(r, metric) for r in point))[0]
 
 

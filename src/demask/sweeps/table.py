@@ -24,14 +24,16 @@ def table(results: Sequence[Result]) -> str:
 def rows_of(results: Sequence[Result]) -> str:
     """One table of results that may have been measured differently."""
     columns = list(dict.fromkeys((v.extractor, v.metric) for r in results for v in r.values))
-    names = varying(results)
-    head = ["method", *(name.replace("_", " ") for name in names)]
+    names, dtypes = varying(results), len({result.row.dtype for result in results}) > 1
+    head = ["method", *(name.replace("_", " ") for name in names), *(["dtype"] if dtypes else [])]
     head += ["pictures", "first seed", "forwards", "ms", "CPU ms"]
     head += [f"{metric}, {extractor}" for extractor, metric in columns]
-    lines = [head, ["---"] * (len(names) + 1) + ["---:"] * (len(head) - len(names) - 1)]
+    words = len(names) + 1 + dtypes
+    lines = [head, ["---"] * words + ["---:"] * (len(head) - words)]
     for result in results:
         row = result.row
         cells = [row.method, *(setting(row.settings, name) for name in names)]
+        cells += [row.dtype or ""] if dtypes else []
         cells += [f"{row.count:,}", str(row.seed), f"{result.forwards:.1f}"]
         cells += [f"{1000 * result.seconds:.1f}", f"{1000 * result.cpu_seconds:.1f}"]
         cells += [number(result.value(metric, extractor)) for extractor, metric in columns]

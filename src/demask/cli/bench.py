@@ -1,0 +1,117 @@
+"""`demask bench`: what settings cost, and which of them are worth it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from demask.cli.command import Command
+from demask.cli.options import ModelChoice, add, with_model
+from demask.cli.sweep import MEASURE, OUT, RECIPE, open_bench, read_recipe
+from demask.cli.tune import presets_of
+
+if TYPE_CHECKING:
+    from demask.sweeps.front import Front
+
+QUALITY = ("frechet", "retrieval", "kid", "precision")
+TABLE, PICTURE = "front.md", "front.png"
+
+FRONT = [
+    click.option(
+        "--front",
+        is_flag=True,
+        help="Measure quality, too, and mark the points that no other beats at both.",
+    ),
+    click.option("--save", "name", metavar="NAME", help="Save --point as a preset of this name."),
+    click.option("--point", metavar="LABEL", help="A point of the front, as the table calls it."),
+    click.option(
+        "--presets",
+        "file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="The file to save to; default: presets.toml in the model's folder, or in --out"
+        " for a model that ships with Demask.",
+    ),
+]
+
+
+@click.command(cls=Command)
+@add(FRONT, RECIPE, MEASURE, OUT)
+@with_model
+def bench(
+    front: bool,
+    name: str | None,
+    point: str | None,
+    file: Path | None,
+    recipe: Path,
+    overrides: tuple[str, ...],
+    only: tuple[str, ...],
+    reference: str | None,
+    extractors: tuple[str, ...],
+    out: Path,
+    plot_only: bool,
+    choice: ModelChoice,
+) -> None:
+    """Measure what a picture costs under the settings of a recipe, in time of all cores.
+
+    Each row is measured once; an interrupted bench goes on where it stopped. A few pictures are
+    painted before the clock runs.
+    """
+    from demask.preset_file import check_name
+
+    if (name is None) != (point is None) or (name and not front):
+        raise ValueError("a preset is saved with all of --front, --save NAME and --point LABEL")
+    if name is not None:
+        check_name(name)
+    if front and not plot_only and reference is None:
+        raise ValueError("name the real pictures to compare with: --reference PATH")
+    plan = replace(read_recipe(recipe, overrides).only(only), final=None)
+    if not plot_only:
+        from demask.cli.sweep_progress import shown
+        from demask.sweeps.sweep import sweep as run
+
+        seen = reference if front else None
+        desk, generator = open_bench(choice, plan.measure, seen, extractors, out, looks=front)
+        with shown() as progress:
+            run(desk, plan, generator.presets, progress)
+    if not front:
+        click.echo(out / "table.md")
+        return
+    found = draw(out)
+    click.echo(out / TABLE)
+    click.echo(out / PICTURE)
+    if name is not None and point is not None:
+        click.echo(save(found, name, point, file or presets_of(choice.model, out)))
+
+
+def draw(out: Path) -> Front:
+    """The front of what a folder holds, as a table and a picture there.
+
+    Raises:
+        ValueError: there are no results, or none of quality.
+    """
+    from demask.checkpoint.save import write_text
+    from demask.sweeps.curves import first_of, points_of
+    from demask.sweeps.front import Front, front_table
+    from demask.sweeps.front_plot import draw_front
+    from demask.sweeps.sweep import read_results
+
+    results = read_results(out)
+    metric = first_of(QUALITY, results)
+    if metric is None:
+        raise ValueError(f"a front needs one of {', '.join(QUALITY)} in the recipe's metrics")
+    front = Front.of(points_of(results), metric)
+    write_text(out / TABLE, front_table(front))
+    draw_front(front, out / PICTURE)
+    return front
+
+
+def save(front: Front, name: str, label: str, target: Path) -> str:
+    """Save a point of the front as a preset; return what to say."""
+    from demask.preset_file import read_presets, write_presets
+
+    named = front.named(label)
+    write_presets(target, read_presets(target).with_named(name, named))
+    return f"preset '{name}' in {target}"

@@ -1,0 +1,114 @@
+"""Which points of a sweep are worth their time: no other one is both quicker and better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from demask.evaluation.metrics import METRICS
+from demask.preset_file import Named
+from demask.sweeps.curves import Point
+from demask.sweeps.table import number, setting, varying
+from demask.sweeps.tune import scores
+
+
+class Standing(StrEnum):
+    """How a point stands among all."""
+
+    FRONT = "front"
+    NEAR = "near"
+    BEATEN = ""
+
+
+@dataclass(frozen=True)
+class Front:
+    """The points of a sweep and how each stands.
+
+    A point is on the *front* if no other one costs less and is better, by the mean over extractors.
+    It is *near* if some do, but with each of them it shares a part of its interval, under some
+    extractor: other seeds might have put it on the front. All others are beaten.
+
+    Attributes:
+        points: from the quickest on.
+        metric: what is called better.
+        clock: by the clock instead of processor time.
+    """
+
+    points: tuple[Point, ...]
+    metric: str
+    clock: bool = False
+
+    @classmethod
+    def of(cls, points: Sequence[Point], metric: str) -> Front:
+        """The front by processor time, or by the clock where a GPU has painted."""
+        on_gpu = any(r.facts.get("device", "cpu") != "cpu" for p in points for r in p.results)
+        front = cls(tuple(points), metric, on_gpu)
+        return cls(tuple(sorted(points, key=front.cost)), metric, on_gpu)
+
+    def cost(self, point: Point) -> float:
+        """Seconds for a picture."""
+        return point.seconds if self.clock else point.cpu_seconds
+
+    def standing(self, point: Point) -> Standing:
+        """How a point stands."""
+        rivals = [
+            other
+            for other in self.points
+            if self.cost(other) < self.cost(point)
+            and other.loss(self.metric) < point.loss(self.metric)
+        ]
+        if not rivals:
+            return Standing.FRONT
+        alike = all(self.overlap(point, rival) for rival in rivals)
+        return Standing.NEAR if alike else Standing.BEATEN
+
+    def overlap(self, one: Point, other: Point) -> bool:
+        """Whether the intervals of two points share a part under any extractor."""
+        for extractor in one.results[0].extractors:
+            low = [p.mean(self.metric, extractor, "low") for p in (one, other)]
+            high = [p.mean(self.metric, extractor, "high") for p in (one, other)]
+            if None not in (*low, *high) and max(filter(None, low), default=0.0) <= min(
+                h for h in high if h is not None
+            ):
+                return True
+        return False
+
+    def chosen(self, label: str) -> Point:
+        """The point of a label, to be saved.
+
+        Raises:
+            ValueError: no such point, or one that is not on the front.
+        """
+        by_label = {point.results[0].row.label: point for point in self.points}
+        valid = [n for n, p in by_label.items() if self.standing(p) is Standing.FRONT]
+        if label not in valid:
+            known = "is not on the front" if label in by_label else "is no point of the sweep"
+            raise ValueError(f"'{label}' {known}; on it are: {'; '.join(valid)}")
+        return by_label[label]
+
+    def named(self, label: str) -> Named:
+        """A point of the front, to be saved under a name."""
+        result = self.chosen(label).results[0]
+        dtype = result.row.dtype
+        return Named(result.row.settings, scores(result), None if dtype == "float32" else dtype)
+
+
+def front_table(front: Front) -> str:
+    """All points from the quickest on, in Markdown."""
+    results = [point.results[0] for point in front.points]
+    names = [name for name in varying(results) if name != "steps"]
+    extractors = list(dict.fromkeys(e for r in results for e in r.extractors))
+    unit = "ms" if front.clock else "CPU ms"
+    head = ["", "method", "steps", "dtype", *(name.replace("_", " ") for name in names)]
+    words, head = len(head), [*head, "forwards", unit, "pictures"]
+    head += [f"{METRICS[front.metric].title}, {extractor}" for extractor in extractors]
+    lines = [head, ["---"] * words + ["---:"] * (len(head) - words)]
+    for point, result in zip(front.points, results, strict=True):
+        row = result.row
+        cells = [front.standing(point).value, row.method, str(row.settings.steps), row.dtype or ""]
+        cells += [setting(row.settings, name) for name in names]
+        cells += [f"{point.forwards:.1f}", f"{1000 * front.cost(point):.1f}", f"{row.count:,}"]
+        cells += [number(result.value(front.metric, extractor)) for extractor in extractors]
+        lines.append(cells)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
