@@ -20,6 +20,7 @@ from demask.registry import unknown
 HOW_TO_GET = {
     "self_guidance": "train its module with 'demask train self-guidance'",
     "token_critic": "train one with 'demask train token-critic'",
+    "shortcut": "train one with 'demask train shortcut'",
     "weaker": "name a transformer checkpoint: an earlier one, or a smaller one",
 }
 """The kinds, and where a network of each comes from."""

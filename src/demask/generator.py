@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor, nn
 
 from demask import rng
-from demask.acceleration import accelerate
+from demask.acceleration import Accelerator, accelerate
 from demask.companions import Companions
 from demask.conditioning import Conditioner, Subject, Wish
 from demask.guidance import GUIDANCES, Means, Smoothed, parse_guidance
@@ -284,7 +284,7 @@ class Generator:
 
     def guided(self, settings: Settings) -> Predict:
         """The transformer under the settings' accelerators and guidance."""
-        transformer = accelerate(self.transformer, settings.acceleration)
+        transformer = accelerate(self.transformer, self.acceleration(settings))
         predict, scale = transformer.predict, settings.scale
         GUIDANCES[settings.guidance_method.partition(":")[0]]
         if settings.guidance == 1:
@@ -300,14 +300,28 @@ class Generator:
         refresh = settings.guidance_refresh
         return parse_guidance(settings.guidance_method, predict, scale, means, refresh)
 
+    def acceleration(self, settings: Settings) -> list[Accelerator]:
+        """The settings' accelerators, with the networks that they ask for."""
+        return [
+            one if one.companion is None else one.beside(self.companions.get(one.companion))
+            for one in settings.acceleration
+        ]
+
     def smoothed(self, transformer: Transformer) -> Smoothed:
         """The second pass of the self-guidance module, through the accelerated transformer."""
         module: Any = self.companions.get("self_guidance")
         return partial(module.smoothed, transformer)
 
     def weaker(self, settings: Settings) -> Predict:
-        """The weaker model, accelerated alike, or its difference would be one of acceleration."""
+        """The weaker model, accelerated alike, or its difference would be one of acceleration.
+
+        Raises:
+            ValueError: an accelerator has learned the model itself.
+        """
         weaker = cast(Transformer, self.companions.get("weaker"))
+        for accelerator in settings.acceleration:
+            if accelerator.companion is not None:
+                raise ValueError(f"{accelerator.companion} is not made for a weaker model")
         return accelerate(weaker, settings.acceleration).predict
 
     def sampler(self, settings: Settings) -> Sampler:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from demask import rng
-from demask.acceleration import ACCELERATORS, accelerate, parse_accelerator
+from demask.acceleration import ACCELERATORS, Accelerator, accelerate, parse_accelerator
 from demask.guidance import ClassifierFree, Interval
 from demask.sampling.correction import Informed, Remask, Zigzag
 from demask.sampling.decode import Sampler, decode, last
@@ -24,12 +24,21 @@ from demask.sampling.select import Halton
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from demask.transformer.meissonic import Meissonic
 from demask.transformer.modern_maskgit import ModernMaskGIT
+from demask.transformer.shortcut import Shortcut, ShortcutConfig
 from demask.types import Condition, Grid, Predict, Step, Transformer
 from tiny import tiny_meissonic, tiny_transformer
 
 # a new accelerator gets a line in each
-OFF = {"token_merging": "token_merging:0", "local_steps": "local_steps:1"}
-ON = {"token_merging": "token_merging:0.5", "local_steps": "local_steps:3,full=1"}
+OFF = {
+    "token_merging": "token_merging:0",
+    "local_steps": "local_steps:1",
+    "shortcut": "shortcut:1",
+}
+ON = {
+    "token_merging": "token_merging:0.5",
+    "local_steps": "local_steps:3,full=1",
+    "shortcut": "shortcut:3",
+}
 BATCH = 5
 SEEDS = [21, 22, 23, 24, 25]
 SAMPLERS = {
@@ -88,6 +97,18 @@ def conditions(batch: int) -> Condition:
     )
 
 
+def named(text: str, transformer: Transformer) -> Accelerator:
+    """An accelerator, with a random network of the kind that it needs."""
+    accelerator = parse_accelerator(text)
+    if accelerator.companion is None:
+        return accelerator
+    assert accelerator.companion == "shortcut"
+    torch.manual_seed(4)
+    network = Shortcut(ShortcutConfig(transformer.config.width, 8, 1, 8))  # type: ignore[attr-defined]
+    nn.init.normal_(network.leave.weight)
+    return accelerator.beside(network.double().eval().requires_grad_(False))
+
+
 def half_hidden(transformer: Transformer, grid: Grid) -> torch.Tensor:
     generator = torch.Generator().manual_seed(3)
     ids_BL = torch.randint(11, (BATCH, grid[0] * grid[1]), generator=generator)
@@ -132,7 +153,7 @@ def test_off_is_the_identity(name: str, model) -> None:
     half_B = torch.full((BATCH,), 0.5)
 
     def second(names: list[str]) -> torch.Tensor:
-        predict = accelerate(transformer, map(parse_accelerator, names)).predict
+        predict = accelerate(transformer, [named(name, transformer) for name in names]).predict
         predict(before_BL, conditions(BATCH), Step(0, 4, grid, half_B))
         return predict(ids_BL, conditions(BATCH), Step(1, 4, grid, half_B, read_BL)).logits_BLV
 
@@ -162,7 +183,7 @@ def test_a_picture_does_not_depend_on_its_batch(
 
     def painted(index: list[int]) -> torch.Tensor:
         # made anew for every batch, as the generator does
-        fast = accelerate(transformer, [parse_accelerator(ON[name])])
+        fast = accelerate(transformer, [named(ON[name], transformer)])
         return paint(fast.predict, canvas, index, SAMPLERS[sampler], together)
 
     whole_BL = painted(list(range(BATCH)))
@@ -179,7 +200,7 @@ def test_nothing_is_modified_in_place(name: str, model) -> None:
     step = Step(1, 4, grid, torch.full((BATCH,), 0.5))
     before = copy.deepcopy((ids_BL, condition))
     state = copy.deepcopy(transformer.state_dict())  # type: ignore[attr-defined]
-    fast = accelerate(transformer, [parse_accelerator(ON[name])])
+    fast = accelerate(transformer, [named(ON[name], transformer)])
     first, second = (fast.predict(ids_BL, condition, step).logits_BLV for _ in range(2))
     assert torch.equal(first, second)
     assert torch.equal(ids_BL, before[0])

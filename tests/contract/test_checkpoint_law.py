@@ -19,6 +19,7 @@ from demask.transformer.feature_selection import FeatureSelection, FeatureSelect
 from demask.transformer.maskgit import MaskGITConfig
 from demask.transformer.meissonic import MeissonicConfig
 from demask.transformer.modern_maskgit import ModernMaskGITConfig
+from demask.transformer.shortcut import Shortcut, ShortcutConfig
 from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
 from demask.types import Condition, Step
 
@@ -47,6 +48,7 @@ TINY = {
     "clip_text": ClipTextConfig(9, 8, 4, width=8, mlp_width=8, layers=2, heads=2, pooled_width=4),
     "conv_tokenizer": ConvTokenizerConfig((3, 4), (16,), (1,), (1,), 16),
     "token_critic": TokenCriticConfig(codebook_size=8, **SIZES),
+    "shortcut": ShortcutConfig(base_width=8, width=8, heads=1, mlp_width=8),
     "feature_selection": FeatureSelectionConfig(width=8, depth=2, num_classes=3, factors=2),
 }
 
@@ -67,6 +69,10 @@ def answers(module: nn.Module) -> tuple[Tensor, ...]:
         return (module.predict(ids_BL, condition, step).logits_BLV,)
     if isinstance(module, TokenCritic):
         return (module(torch.tensor([[1, 5, 3, 0]]), torch.tensor([1])),)
+    if isinstance(module, Shortcut):
+        features_BND = torch.rand(1, 4, 8, generator=torch.Generator().manual_seed(0))
+        changed_BN = torch.tensor([[True, False, False, True]])
+        return (module(features_BND, features_BND.flip(1), changed_BN, torch.ones(1), (2, 2)),)
     if isinstance(module, ClipText):
         return module(torch.tensor([[7, 3, 8, 8]]))
     if isinstance(module, FeatureSelection):

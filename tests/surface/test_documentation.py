@@ -27,6 +27,7 @@ from demask.cli.sweep import read_recipe as read_sweep
 from demask.cli.train import read_recipe
 from demask.companions import Companions
 from demask.conditioning import Classes, Prompts
+from demask.config import load_toml, parse
 from demask.generator import Generator
 from demask.guidance import GUIDANCES, SCALES
 from demask.presets import load
@@ -42,6 +43,7 @@ from demask.training.recipes import (
     MaskedTraining,
     ScorerTraining,
     SelfGuidanceTraining,
+    ShortcutTraining,
     TokenCriticTraining,
     TokenizerTraining,
 )
@@ -174,12 +176,16 @@ def test_the_commands_parse(words: list[str]) -> None:
     elif given.get("model") in CLASS_MODELS:
         assert not given.get("prompts")
         assert not chosen.negative
-    if context.info_name == "sweep":
+    if context.info_name in ("sweep", "bench"):
         assert read_sweep(ROOT / given["recipe"], given["overrides"]).only(given["only"])
+    elif context.info_name == "shortcut":
+        file = given["recipe"] and ROOT / given["recipe"]
+        assert parse(ShortcutTraining, load_toml(file) if file else {})
     elif "recipe" in given:
         file = given["recipe"] and ROOT / given["recipe"]
         kind = TRAININGS[context.info_name]
-        recipe = read_recipe(kind, file, given["overrides"], given["data"], given["held_out"])
+        said = {name: given[name] for name in ("data", "held_out", "overrides")}
+        recipe = read_recipe(kind, {"recipe": file, **said})
         assert recipe.data.pictures == given["data"]
 
 

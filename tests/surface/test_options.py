@@ -41,6 +41,7 @@ COMMANDS = {
     "train scorer": "--recipe --data --held-out --out --set --strict",
     "train self-guidance": BESIDE,
     "train token-critic": BESIDE,
+    "train shortcut": "--model --recipe --prompts --out --set",
     "convert": "source --kind --out",
     "quantize": "--model --tokenizer --device --scheme --data -n --num-images --share --tune --seed"
     " --out",

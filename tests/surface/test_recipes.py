@@ -24,6 +24,7 @@ KINDS = {
     "lora": "LoraTraining",
     "self_guidance": "SelfGuidanceTraining",
     "token_critic": "TokenCriticTraining",
+    "shortcut": "ShortcutTraining",
     "classifier": "ClassifierTraining",
     "scorer": "ScorerTraining",
 }

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 from demask.acceleration.accelerator import Accelerator
 from demask.acceleration.local_steps import LocalSteps
+from demask.acceleration.shortcut import ShortcutSteps
 from demask.acceleration.token_merging import TokenMerging
 from demask.registry import Table, build
 from demask.types import Transformer
@@ -14,6 +15,7 @@ ACCELERATORS: Table[Callable[..., Accelerator]] = Table(
     {
         "token_merging": TokenMerging,
         "local_steps": LocalSteps,
+        "shortcut": ShortcutSteps,
     },
 )
 
@@ -48,6 +50,7 @@ __all__ = [
     "ACCELERATORS",
     "Accelerator",
     "LocalSteps",
+    "ShortcutSteps",
     "TokenMerging",
     "accelerate",
     "parse_accelerator",

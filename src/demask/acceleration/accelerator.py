@@ -9,9 +9,9 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from demask.transformer.seam import Seamed, Seams
 from demask.types import Condition, Prediction, Step, Transformer
@@ -22,7 +22,16 @@ class Accelerator(ABC):
 
     It holds no state: what has to last over the steps belongs to the transformer that `around`
     returns, which is made anew for every batch of pictures.
+
+    Attributes:
+        companion: the kind of network beside the model that it needs, or None.
     """
+
+    companion: ClassVar[str | None] = None
+
+    def beside(self, network: nn.Module) -> Accelerator:
+        """This accelerator with the network that ``companion`` names."""
+        raise NotImplementedError
 
     @abstractmethod
     def around(self, transformer: Transformer) -> Transformer:

@@ -20,6 +20,7 @@ from demask.transformer.feature_selection import FeatureSelection, FeatureSelect
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
+from demask.transformer.shortcut import Shortcut, ShortcutConfig
 from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
 
 FEATURE_SELECTION = ("cls_anchor_gen.", "decoders.", "top_down_transform")
@@ -40,7 +41,9 @@ class Architecture:
         within: prefixes of the only keys in a public file that belong to this one; by default all.
     """
 
-    part: Literal["tokenizer", "transformer", "text_encoder", "self_guidance", "token_critic"]
+    part: Literal[
+        "tokenizer", "transformer", "text_encoder", "self_guidance", "token_critic", "shortcut"
+    ]
     module: Callable[[Any], nn.Module]
     config: type[Any]
     class_names: tuple[str, ...] = ()
@@ -217,6 +220,7 @@ ARCHITECTURES: Table[Architecture] = Table(
             within=FEATURE_SELECTION,
         ),
         "token_critic": Architecture("token_critic", TokenCritic, TokenCriticConfig),
+        "shortcut": Architecture("shortcut", Shortcut, ShortcutConfig),
     },
 )
 

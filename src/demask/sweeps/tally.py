@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-CALLS = ("predict", "attended", "smoothed", "score")
+CALLS = ("predict", "attended", "smoothed", "score", "advance")
 """The methods by which the loop asks a network: each pass over a picture's tokens is a forward.
 What one of them asks of another counts once."""
 

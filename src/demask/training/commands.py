@@ -8,6 +8,7 @@ have a folder of their own.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +20,7 @@ from demask.checkpoint.pipeline import Parts
 from demask.data.pictures import Pictures
 from demask.data.tokens import TokenCache, build_tokens
 from demask.data.views import Views
-from demask.presets import load_parts
+from demask.presets import load, load_parts
 from demask.training.loop import Trainer, main_process_first
 from demask.training.recipes import (
     ClassifierTraining,
@@ -27,6 +28,7 @@ from demask.training.recipes import (
     MaskedTraining,
     ScorerTraining,
     SelfGuidanceTraining,
+    ShortcutTraining,
     TokenCriticTraining,
     TokenizerTraining,
 )
@@ -36,6 +38,7 @@ from demask.training.train_classifier import ClassifierTask
 from demask.training.train_lora import LoraTask
 from demask.training.train_scorer import ScorerTask
 from demask.training.train_self_guidance import PromptSelfGuidanceTask, SelfGuidanceTask
+from demask.training.train_shortcut import ShortcutTask
 from demask.training.train_token_critic import TokenCriticTask
 from demask.training.train_tokenizer import TokenizerTask
 from demask.transformer.meissonic import Meissonic
@@ -220,6 +223,33 @@ def train_token_critic(
     data = data_beside(parts, recipe, out, strict)
     torch.manual_seed(recipe.run.seed)
     task = TokenCriticTask(recipe.token_critic, parts.transformer, *data)
+    return Trainer(task, recipe.run, out).fit()
+
+
+def train_shortcut(
+    recipe: ShortcutTraining, model: str, out: Path, prompts: Sequence[str] = ()
+) -> Path:
+    """Train a shortcut beside a model, or go on; return its file.
+
+    Args:
+        recipe: how to train.
+        model: a shipped model, a folder that training wrote, a transformer with a tokenizer beside
+            it, or a folder or hub id in Meissonic's layout.
+        out: the folder of the shortcut.
+        prompts: what a model of prompts paints to learn from.
+
+    Raises:
+        ValueError: no such model, one of prompts without any, settings that it refuses, or a
+            folder that holds another run.
+    """
+    generator = load(model, low_memory=True)
+    if not (generator.class_names or prompts):
+        raise ValueError(f"{model} paints prompts: name some to learn from with --prompts FILE")
+    if generator.class_names and prompts:
+        raise ValueError(f"{model} paints classes and has no prompts: leave --prompts out")
+    generator = replace(generator, settings=generator.chosen(**recipe.shortcut.settings))
+    torch.manual_seed(recipe.run.seed)
+    task = ShortcutTask(recipe.shortcut, generator, list(prompts) or None)
     return Trainer(task, recipe.run, out).fit()
 
 

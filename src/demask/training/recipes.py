@@ -18,6 +18,7 @@ from demask.training.train_lora import LoraRecipe, LoraRun
 from demask.training.train_masked import MaskedRecipe, MaskedTask
 from demask.training.train_scorer import ScorerRecipe
 from demask.training.train_self_guidance import SelfGuidanceRecipe, SelfGuidanceRun
+from demask.training.train_shortcut import ShortcutRecipe, ShortcutRun
 from demask.training.train_text import MeissonicRecipe, TextTask
 from demask.training.train_token_critic import TokenCriticRecipe, TokenCriticRun
 from demask.training.train_tokenizer import TokenizerRecipe
@@ -172,3 +173,16 @@ class TokenCriticTraining:
     views: ModelViews = field(default_factory=ModelViews)
     run: TokenCriticRun = field(default_factory=TokenCriticRun)
     data: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True)
+class ShortcutTraining:
+    """A recipe file for `train_shortcut`; all of it may be left out.
+
+    Attributes:
+        shortcut: what to learn, and how.
+        run: how long to train.
+    """
+
+    shortcut: ShortcutRecipe = field(default_factory=ShortcutRecipe)
+    run: ShortcutRun = field(default_factory=ShortcutRun)

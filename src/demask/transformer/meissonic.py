@@ -183,10 +183,8 @@ class Meissonic(nn.Module):
         blocks = self.config.blocks + self.config.single_blocks
         given: Sequence[Tensor | None] = extra_values or [None] * blocks
         extras = enumerate(given)
-        x_BND, tokens = self.embed(ids_BL), grid
-        if self.config.compress:
-            x_BND, tokens = self.down_block["downsample"](x_BND, grid), (grid[0] // 2, grid[1] // 2)
-        image_BND = self.project_to_hidden(self.project_to_hidden_norm(x_BND))
+        tokens = (grid[0] // self.grid_multiple, grid[1] // self.grid_multiple)
+        image_BND = self.entered(ids_BL, condition, grid)
         yield image_BND
         text_BTD, pooled_BD = self.context(condition)
         vector_BD = F.silu(self.time_text_embed(time_B, pooled_BD))
@@ -205,6 +203,13 @@ class Meissonic(nn.Module):
             seam = seams(index, x_BND[:, texts:], extra, tokens)
             x_BND = block(x_BND, vector_BD, rotary, extra, seam)
             yield x_BND[:, texts:]
+
+    def entered(self, ids_BL: Tensor, condition: Condition, grid: Grid) -> Tensor:
+        """The first block's input: the image tokens (B, N - T, D)."""
+        x_BND = self.embed(ids_BL)
+        if self.config.compress:
+            x_BND = self.down_block["downsample"](x_BND, grid)
+        return self.project_to_hidden(self.project_to_hidden_norm(x_BND))
 
     def logits(self, features_BND: Tensor, grid: Grid) -> Tensor:
         """Hidden states of the image tokens -> logits of the ids (B, L, V)."""

@@ -150,6 +150,10 @@ class ModernMaskGIT(nn.Module):
             x_BLD = block(x_BLD, shared_B6D, rotary, extra_BLD, seam)
             yield x_BLD
 
+    def entered(self, ids_BL: Tensor, condition: Condition, grid: Grid) -> Tensor:
+        """The first block's input (B, L, D)."""
+        return self.embed(ids_BL)
+
     def surroundings(self, class_ids_B: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
         """What every block is told: the class (B, 6, D), and the rotary positions."""
         shared_B6D = self.modulate(F.silu(self.embed_class(class_ids_B))).unflatten(-1, (6, -1))

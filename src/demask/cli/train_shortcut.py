@@ -1,0 +1,62 @@
+"""`demask train shortcut`: a narrow block that stands in for the transformer in some steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from demask.cli.command import Command
+from demask.cli.generate import read_lines
+from demask.cli.options import add
+from demask.cli.train import CHANGES, folder_of, start_log
+
+SHORTCUT = [
+    click.option(
+        "--model",
+        metavar="NAME|PATH",
+        required=True,
+        help="The model beside which it learns: a shipped one, a folder or a hub id.",
+    ),
+    click.option(
+        "--recipe",
+        type=click.Path(path_type=Path),
+        help="How to train: a file; default: what suits a small model.",
+    ),
+    click.option(
+        "--prompts",
+        "file",
+        type=click.Path(path_type=Path),
+        help="A text file with a prompt a line, for a model of prompts: what it paints to learn.",
+    ),
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="The shortcut's folder; default: runs/, then the model's name.",
+    ),
+    CHANGES,
+]
+
+
+@click.command(cls=Command)
+@add(SHORTCUT)
+def shortcut(
+    model: str,
+    recipe: Path | None,
+    file: Path | None,
+    out: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Train a narrow block that stands in for the model in some of its steps.
+
+    It learns from pictures that the model paints; no others are needed.
+    """
+    from demask.config import load_toml, override, parse
+    from demask.training.commands import train_shortcut
+    from demask.training.recipes import ShortcutTraining
+
+    start_log()
+    written = override(load_toml(recipe) if recipe else {}, overrides)
+    training = parse(ShortcutTraining, written, recipe or "--set")
+    prompts = read_lines(file) if file else []
+    click.echo(train_shortcut(training, model, out or folder_of(model), prompts))

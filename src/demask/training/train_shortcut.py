@@ -1,0 +1,259 @@
+"""Train a shortcut beside a frozen model, on the model's own trajectories (arXiv 2602.23996).
+
+No picture is needed. Some pictures are painted and all that the model said is kept; the shortcut
+learns to say it from what was said a step before.
+
+Shape legend: B batch, P passes of guidance, R steps in a row, L ids, S sequence of the base's
+features, N tokens of the picture, D width, V codebook.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from demask.acceleration import ShortcutSteps
+from demask.acceleration.kept import pooled
+from demask.checkpoint.lora import base_fingerprint
+from demask.checkpoint.save import save_model
+from demask.conditioning import Wish
+from demask.generator import Generator
+from demask.training.loop import Run, describe
+from demask.training.optim import Optim
+from demask.training.samples import painted
+from demask.training.task import Batch, Phase, Task
+from demask.training.trajectories import Trajectories, sampled
+from demask.transformer.shortcut import Extended, Shortcut, ShortcutConfig, advance
+from demask.types import Condition, Transformer
+
+log = logging.getLogger(__name__)
+
+HELD_OUT = 64
+"""Pictures that are measured on."""
+HELD_OUT_SEED = 1 << 40
+"""Of the first of them."""
+SHOWN = 16
+"""Pictures in a sample."""
+
+
+@dataclass(frozen=True)
+class ShortcutOptim(Optim):
+    """`Optim`, for a small network."""
+
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.0
+    warmup: int = 50
+    decay: str = "cosine"
+    decay_fraction: float = 1.0
+
+
+@dataclass(frozen=True)
+class ShortcutRun(Run):
+    """`Run`, for a small network."""
+
+    steps: int = 1000
+    batch_size: int = 32
+    ema_decay: float = 0.99
+    save_every: int = 200
+    validate_every: int = 500
+
+
+@dataclass(frozen=True)
+class ShortcutRecipe:
+    """What to learn, and how.
+
+    Attributes:
+        width: of the shortcut; 0 = half of the model's.
+        heads: its attention heads.
+        mlp_width: hidden channels of its MLP; 0 = twice its width.
+        pictures: trajectories to learn from; they stay in memory.
+        rollout: steps in a row, each from what the shortcut itself said of the one before.
+        features: the weight of the error in the features.
+        logits: the weight of the divergence of the guided distributions.
+        settings: how the pictures are painted, where that is not as the model's own.
+        optim: the optimiser.
+    """
+
+    width: int = 0
+    heads: int = 2
+    mlp_width: int = 0
+    pictures: int = 768
+    rollout: int = 2
+    features: float = 1.0
+    logits: float = 1.0
+    settings: dict[str, Any] = field(default_factory=dict)
+    optim: ShortcutOptim = field(default_factory=ShortcutOptim)
+
+    def __post_init__(self) -> None:
+        for name in ("pictures", "rollout"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if min(self.features, self.logits) < 0 or self.features + self.logits == 0:
+            raise ValueError("features and logits are weights from 0 on, one of them above 0")
+
+    def config(self, base_width: int) -> ShortcutConfig:
+        """The sizes beside a model."""
+        multiple = 4 * self.heads
+        width = self.width or max(multiple, base_width // 2 // multiple * multiple)
+        return ShortcutConfig(base_width, width, self.heads, self.mlp_width or 2 * width)
+
+
+class ShortcutTask(Task):
+    """Trains a `Shortcut` beside a model.
+
+    Args:
+        recipe: what to learn.
+        generator: the model, with the settings that it paints under; it is frozen.
+        wishes: what its pictures show, in turn; None: what is usual.
+
+    Raises:
+        ValueError: a model that no shortcut works with, or too few steps.
+    """
+
+    main = "shortcut"
+
+    def __init__(
+        self, recipe: ShortcutRecipe, generator: Generator, wishes: Sequence[Wish] | None
+    ) -> None:
+        self.recipe, self.generator, self.wishes = recipe, generator, wishes
+        self.frozen = cast(nn.Module, generator.transformer).eval().requires_grad_(False)
+        if not hasattr(self.frozen, "entered"):
+            raise ValueError(f"no shortcut works with {type(self.frozen).__name__}")
+        if generator.settings.steps <= recipe.rollout:
+            raise ValueError(
+                f"{generator.settings.steps} steps are too few for a rollout of {recipe.rollout}"
+            )
+        self.fingerprint = base_fingerprint(self.frozen)
+        self.pool = sampled(generator, wishes, recipe.pictures, 0, self.tell)
+        self.held_out = sampled(generator, wishes, min(HELD_OUT, recipe.pictures), HELD_OUT_SEED)
+        self.examples = len(self.pool)
+        width = self.pool.features_NPTSD.shape[-1]
+        self.modules: dict[str, nn.Module] = {self.main: Shortcut(recipe.config(width))}
+        self.phases = {"advance": Phase(self.main, recipe.optim)}
+
+    @property
+    def base(self) -> Extended:
+        """The frozen model, by what it offers."""
+        return cast(Extended, self.frozen)
+
+    def tell(self, done: int) -> None:
+        """Log how many pictures have been painted."""
+        if done % 256 == 0 or done == self.recipe.pictures:
+            log.info("painting trajectories: %d of %d", done, self.recipe.pictures)
+
+    def identity(self) -> str:
+        """The recipe, the model, and what it paints."""
+        return describe(
+            task="shortcut",
+            recipe=asdict(self.recipe),
+            base=self.fingerprint,
+            settings=asdict(self.generator.settings),
+            wishes=self.wishes,
+        )
+
+    def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
+        """Some steps in a row of each picture, from a random one on."""
+        starts = self.pool.ids_NTL.shape[1] - self.recipe.rollout
+        start_B = torch.randint(starts, indices.shape, generator=generator)
+        return self.rows(self.pool, indices, start_B)
+
+    def rows(self, pool: Trajectories, index_B: Tensor, start_B: Tensor) -> Batch:
+        """The steps ``start_B`` and those after them."""
+        step_BR = start_B[:, None] + torch.arange(self.recipe.rollout + 1)
+        features_BPTSD = pool.features_NPTSD[index_B]
+        own_B = torch.arange(len(index_B))
+        batch = {
+            "ids_BRL": pool.ids_NTL[index_B[:, None], step_BR],
+            "features_BRPSD": features_BPTSD.transpose(1, 2)[own_B[:, None], step_BR].float(),
+            "scale_BR": pool.scale_T[step_BR],
+            "grid_2": torch.tensor(pool.grid),
+        }
+        told = Condition.join([one.take(index_B) for one in pool.conditions])
+        return batch | {f"condition.{name}": tensor for name, tensor in told.tensors.items()}
+
+    def loss(
+        self, phase: str, batch: Batch, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Both errors, each the mean over the steps of a rollout."""
+        error, divergence = self.errors(self.modules[self.main], batch)
+        total = self.recipe.features * error + self.recipe.logits * divergence
+        return total, {"error": error, "divergence": divergence}
+
+    def errors(self, network: nn.Module | None, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Relative squared error of the features, and divergence of the guided distributions.
+
+        Args:
+            network: the shortcut; None: a cache, which says that nothing changes.
+            batch: see `rows`.
+        """
+        ids_BRL, features_BRPSD = batch["ids_BRL"], batch["features_BRPSD"]
+        self.frozen.to(ids_BRL.device)
+        rows, columns = batch["grid_2"].tolist()
+        grid, passes = (rows, columns), features_BRPSD.shape[2]
+        told = {n.partition(".")[2]: t for n, t in batch.items() if n.startswith("condition.")}
+        errors, divergences = [], []
+        now_XSD = features_BRPSD[:, 0].transpose(0, 1).flatten(0, 1)
+        for r in range(1, ids_BRL.shape[1]):
+            ids_BL, true_XSD = ids_BRL[:, r], features_BRPSD[:, r].transpose(0, 1).flatten(0, 1)
+            hidden_BL = ids_BL == self.base.mask_id
+            if network is not None:
+                changed_BN = pooled(ids_BL != ids_BRL[:, r - 1], grid, self.base.grid_multiple)
+                now_XSD = advance(
+                    network,
+                    self.base,
+                    now_XSD,
+                    ids_BL.repeat(passes, 1),
+                    changed_BN.repeat(passes, 1),
+                    Condition(told),
+                    hidden_BL.float().mean(-1).repeat(passes),
+                    grid,
+                )
+            errors.append(((now_XSD - true_XSD).pow(2).mean(-1) / true_XSD.pow(2).mean(-1)).mean())
+            scale_B11 = batch["scale_BR"][:, r, None, None]
+            said, truth = (
+                guide(self.base.read_out(x_XSD, grid), passes, scale_B11)[hidden_BL].log_softmax(-1)
+                for x_XSD in (now_XSD, true_XSD)
+            )
+            divergences.append(F.kl_div(said, truth, reduction="batchmean", log_target=True))
+        return torch.stack(errors).mean(), torch.stack(divergences).mean()
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Both errors on other pictures, from every step on, beside those of a cache."""
+        device = next(model.parameters()).device
+        count, steps = self.held_out.ids_NTL.shape[:2]
+        sums = torch.zeros(4, dtype=torch.float64)
+        starts = range(steps - self.recipe.rollout)
+        for start in starts:
+            index_B = torch.arange(count)
+            batch = self.rows(self.held_out, index_B, torch.full_like(index_B, start))
+            batch = {name: tensor.to(device) for name, tensor in batch.items()}
+            found = [*self.errors(model, batch), *self.errors(None, batch)]
+            sums += torch.stack(found).double().cpu() / len(starts)
+        names = ("error", "divergence", "error of a cache", "divergence of a cache")
+        return dict(zip(names, sums.tolist(), strict=True))
+
+    def sample(self, model: nn.Module) -> Tensor:
+        """Pictures of which every second step was a shortcut, without guidance."""
+        device = next(model.parameters()).device
+        self.frozen.to(device)
+        fast = ShortcutSteps().beside(model).around(cast(Transformer, self.frozen))
+        told = self.held_out.conditions[0]
+        condition = told.take(slice(min(SHOWN, len(told)))).to(device)
+        return painted(fast, condition, self.held_out.grid, self.generator.tokenizer)
+
+    def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
+        """Write the shortcut alone in half precision, with what it was made for."""
+        save_model(path, model, "shortcut", torch.float16, base=self.fingerprint, training=facts)
+
+
+def guide(logits_XLV: Tensor, passes: int, scale_B11: Tensor) -> Tensor:
+    """The guided logits (B, L, V) of passes that stand one after the other."""
+    parts = logits_XLV.float().chunk(passes)
+    return parts[-1] + scale_B11 * (parts[0] - parts[-1])

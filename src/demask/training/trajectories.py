@@ -1,0 +1,124 @@
+"""What a model sees and thinks on its own way from nothing to a picture, to learn from.
+
+Shape legend: N pictures, P passes of guidance (conditional first), T steps, L ids, S sequence of
+the model's features, D width, B batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from demask import rng
+from demask.conditioning import Wish
+from demask.generator import Generator, Job
+from demask.guidance.classifier_free import twice
+from demask.sampling.decode import decode, last
+from demask.types import Condition, Grid, Prediction, Step
+
+AT_ONCE = 32
+"""Pictures that are painted together."""
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """All steps of some pictures, in memory.
+
+    Attributes:
+        ids_NTL: before each step.
+        features_NPTSD: the last hidden states of each pass, bfloat16.
+        conditions: of all pictures, one for each pass.
+        scale_T: of guidance.
+        grid: rows and columns of the ids.
+    """
+
+    ids_NTL: Tensor
+    features_NPTSD: Tensor
+    conditions: tuple[Condition, ...]
+    scale_T: Tensor
+    grid: Grid
+
+    def __len__(self) -> int:
+        return len(self.ids_NTL)
+
+
+def sampled(
+    generator: Generator,
+    wishes: Sequence[Wish] | None,
+    count: int,
+    seed: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Trajectories:
+    """Paint pictures under the generator's settings and keep all that the model said on the way.
+
+    Args:
+        generator: of classifier-free guidance or none; both passes are made in every step.
+        wishes: what they show, in turn; None: what is usual.
+        count: of pictures.
+        seed: of the first one.
+        progress: is told how many are done.
+
+    Raises:
+        ValueError: another kind of guidance.
+    """
+    settings = generator.settings
+    method = settings.guidance_method.partition(":")[0]
+    if settings.guidance != 1 and method != "classifier_free":
+        raise ValueError(
+            f"a shortcut is trained under classifier_free guidance or none, not {method}"
+        )
+    parts = []
+    for job in generator.jobs(wishes, count, seed, AT_ONCE):
+        parts.append(one_batch(generator, job))
+        progress(sum(len(part) for part in parts))
+    steps = min(part.ids_NTL.shape[1] for part in parts)
+    first = parts[0]
+    return Trajectories(
+        torch.cat([part.ids_NTL[:, :steps] for part in parts]),
+        torch.cat([part.features_NPTSD[:, :, :steps] for part in parts]),
+        tuple(
+            Condition.join([part.conditions[p] for part in parts])
+            for p in range(len(first.conditions))
+        ),
+        first.scale_T[:steps],
+        first.grid,
+    )
+
+
+def one_batch(generator: Generator, job: Job) -> Trajectories:
+    """The trajectories of a batch."""
+    condition, scale = generator.job_condition(job), job.settings.scale
+    told = [condition]
+    if job.settings.guidance != 1:
+        nothing = generator.reference(job.settings)
+        told.append(nothing.take(torch.zeros(len(job.seeds), dtype=torch.long)))
+    seen: list[Tensor] = []
+    thought: list[Tensor] = []
+    scales: list[float] = []
+
+    def predict(ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
+        both = step if len(told) == 1 else twice(step)
+        ids_XL = torch.cat([ids_BL] * len(told))
+        found = generator.transformer.predict(ids_XL, Condition.join(told), both)
+        assert found.features is not None
+        seen.append(ids_BL.cpu())
+        thought.append(torch.stack(found.features.chunk(len(told)), dim=1).bfloat16().cpu())
+        scales.append(float(scale(step)))
+        logits = found.logits_BLV.chunk(len(told))
+        guided_BLV = logits[-1] + scales[-1] * (logits[0] - logits[-1])
+        return Prediction(guided_BLV, found.features[: len(ids_BL)])
+
+    canvas = generator.blank(job)
+    generators = rng.image_generators(job.seeds)
+    sampler = generator.sampler(job.settings)
+    last(decode(predict, condition, canvas, generators, replace(sampler, corrections=())))
+    return Trajectories(
+        torch.stack(seen, dim=1),
+        torch.stack(thought, dim=2),
+        tuple(one.to("cpu") for one in told),
+        torch.tensor(scales),
+        job.grid,
+    )
