@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from demask.bulk.background import MOST_WAITING
 from demask.bulk.contact_sheet import Tile
 from demask.bulk.folder import MOST_TILES, write_folder, write_png
 from demask.generator import Picture
@@ -56,14 +57,14 @@ def test_memory_does_not_grow_with_the_count(pictures: Callable, tmp_path: Path)
 
     def watched() -> Iterator[Picture]:
         nonlocal alive, most
-        for picture in pictures(MOST_TILES + 40):
+        for picture in pictures(MOST_TILES + MOST_WAITING + 40):
             alive += 1
             weakref.finalize(picture.image, let_go)
             most = max(most, alive)
             yield picture
 
     write_folder(tmp_path, watched())
-    assert most <= MOST_TILES + 3
+    assert most <= MOST_TILES + MOST_WAITING + 3
 
 
 def test_a_failed_write_leaves_the_old_file(

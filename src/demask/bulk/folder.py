@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from demask.bulk.background import background
 from demask.bulk.contact_sheet import Tile, contact_sheet
 from demask.checkpoint.save import write_atomically
 from demask.generator import Picture
@@ -18,7 +20,7 @@ MOST_TILES = 64
 
 
 def write_folder(folder: Path, pictures: Iterable[Picture], first: Sequence[Tile] = ()) -> int:
-    """Write each picture as it comes, then the contact sheet of the first 64.
+    """Write each picture as it comes, in the background, then the contact sheet of the first 64.
 
     Args:
         folder: made if need be; files of the same seeds are replaced. Of pictures of one seed, all
@@ -33,13 +35,15 @@ def write_folder(folder: Path, pictures: Iterable[Picture], first: Sequence[Tile
         OSError: the disk is full or the folder may not be written; no file is half-written.
     """
     tiles, count, seen = list(first), 0, Counter[int]()
-    for picture in pictures:
-        count += 1
-        seen[picture.seed] += 1
-        again = f"-{seen[picture.seed]}" if seen[picture.seed] > 1 else ""
-        write_png(folder / f"{picture.seed:06}{again}.png", picture.image, picture.png_text())
-        if len(tiles) < MOST_TILES:
-            tiles.append(Tile(picture.image, picture.prompt))
+    with background() as soon:
+        for picture in pictures:
+            count += 1
+            seen[picture.seed] += 1
+            again = f"-{seen[picture.seed]}" if seen[picture.seed] > 1 else ""
+            path = folder / f"{picture.seed:06}{again}.png"
+            soon(partial(write_png, path, picture.image, picture.png_text()))
+            if len(tiles) < MOST_TILES:
+                tiles.append(Tile(picture.image, picture.prompt))
     if count:
         write_png(folder / SHEET, contact_sheet(tiles))
     return count
