@@ -62,7 +62,11 @@ def categorical(logits_RV: Tensor, uniform_R: Tensor) -> Tensor:
 
     One random number a row instead of V: the draw costs a softmax and a prefix sum.
     """
-    cumulative_RV = logits_RV.softmax(-1).cumsum(-1)
+    return invert(logits_RV.softmax(-1).cumsum(-1), uniform_R)
+
+
+def invert(cumulative_RV: Tensor, uniform_R: Tensor) -> Tensor:
+    """The code of each row at which a cumulative distribution passes ``uniform_R``."""
     total_R = cumulative_RV[:, -1]
     target_R = uniform_R.to(cumulative_RV) * total_R
     # strictly below the total, or rounding could pick a code of probability 0

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from demask.generator import Generator, Picture
-from demask.server.engine import Engine, Limits, shown_after
+from demask.server.brush import shown_after
+from demask.server.engine import Engine, Limits
 from demask.server.request import (
     BusyError,
     ClosedError,
@@ -84,8 +85,13 @@ def same(picture: Picture, generator: Generator, wish: object, **settings: Any) 
 @pytest.mark.parametrize("name", ["tiny", "tiny_text"])
 @pytest.mark.parametrize(
     "settings",
-    [{"steps": 5}, {"steps": 5, "guidance": 3.0, "temperature": 0.0}, {"order": "halton"}],
-    ids=["plain", "argmax", "halton"],
+    [
+        {"steps": 5},
+        {"steps": 5, "guidance": 3.0},
+        {"steps": 5, "guidance": 3.0, "temperature": 0.0},
+        {"order": "halton", "guidance": 2.0, "guidance_schedule": "ramp"},
+    ],
+    ids=["plain", "guided", "argmax", "halton"],
 )
 def test_a_picture_is_the_same_in_any_company(
     generators: dict[str, Generator], name: str, settings: dict[str, Any]
@@ -128,6 +134,36 @@ def test_partial_pictures_come_in_order(generators: dict[str, Generator]) -> Non
     assert [(p.number, p.step, p.steps) for p in partials] == [(0, 2, 6), (1, 4, 6)]
     assert isinstance(last, Picture)
     assert all(isinstance(p, Partial) and p.image.size == (16, 16) for p in partials)
+
+
+def test_partial_pictures_are_the_same_in_company(generators: dict[str, Generator]) -> None:
+    settings = {"steps": 4, "guidance": 2.0}
+
+    def shown(count: int) -> list[Image.Image]:
+        requests = [Request("tiny", "cat", i, settings, partials=3) for i in range(count)]
+        engine = Engine(generators)
+        tickets = engine.submit(*requests)
+        with engine:
+            return [event.image for event in tickets[0]]
+
+    for alone, shared in zip(shown(1), shown(3), strict=True):
+        # pixels of the same ids; the codes beneath the grey may be others at a tie
+        assert np.mean(np.asarray(alone) != np.asarray(shared)) < 0.01
+
+
+def test_a_listener_that_fails_takes_nobody_along(
+    generators: dict[str, Generator], caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_event: object) -> None:
+        raise OSError("gone")
+
+    engine = Engine(generators)
+    tickets = engine.submit(*[Request("tiny", "cat", i, {"steps": 2}, 1) for i in range(2)])
+    tickets[0].listen(fail)
+    with engine:
+        assert [ticket.result(30).seed for ticket in tickets] == [0, 1]
+        assert engine.alive
+    assert "a listener failed" in caplog.text
 
 
 def test_partials_are_spread_over_the_steps() -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -202,13 +203,13 @@ def test_a_form_without_a_picture_is_refused(server: Running) -> None:
 def test_a_client_that_leaves_frees_its_place(generators: dict[str, Generator]) -> None:
     with serving(generators, Limits(queue=1)) as server:
         held = threading.Event()
-        real = server.engine._paint
+        real = server.engine._brush.paint
 
         def paint(batch: Any) -> None:
             assert held.wait(30)
             real(batch)
 
-        server.engine._paint = paint  # type: ignore[method-assign]
+        server.engine._brush.paint = paint  # type: ignore[method-assign]
         body = json.dumps(BODY).encode()
         connections = []
         for count in range(2):
@@ -229,6 +230,35 @@ def test_a_client_that_leaves_frees_its_place(generators: dict[str, Generator]) 
         assert post_json(server, BODY)[0] == 200
         assert connections[0].getresponse().status == 200
         connections[0].close()
+
+
+def test_who_waits_behind_others_is_told_in_time(generators: dict[str, Generator]) -> None:
+    with serving(generators, Limits(seconds=0.5)) as server:
+        held = threading.Event()
+        server.engine._brush.paint = lambda _batch: held.wait(30)  # type: ignore[method-assign, assignment]
+        start = time.monotonic()
+        status, answer, _ = post_json(server, BODY)
+        assert (status, answer["error"]["code"]) == (504, "time_limit")
+        assert time.monotonic() - start < 10
+        held.set()
+
+
+def test_a_crowd_is_served_or_told_to_come_again(generators: dict[str, Generator]) -> None:
+    with serving(generators, Limits(queue=8)) as server:
+        together = threading.Barrier(40)
+
+        def ask(seed: int) -> tuple[int, dict[str, str]]:
+            together.wait(30)
+            status, _, headers = post_json(server, {**BODY, "steps": 16, "seed": seed})
+            return status, headers
+
+        with ThreadPoolExecutor(40) as pool:
+            found = list(pool.map(ask, range(40)))
+        statuses = [status for status, _ in found]
+        assert set(statuses) <= {200, 429}
+        assert statuses.count(200) >= 8
+        assert all("retry-after" in headers for status, headers in found if status == 429)
+        assert post_json(server, BODY)[0] == 200
 
 
 def test_metrics_count(server: Running) -> None:

@@ -12,7 +12,8 @@ from demask import rng
 from demask.sampling.decode import Painter
 from demask.sampling.edit import blank
 from demask.sampling.schedule import hidden_after
-from demask.server.steady import Rounding, can_share, steady
+from demask.server.early import same
+from demask.server.steady import Careful, Rounding, can_share
 from demask.server.together import cloned
 from demask.settings import Settings
 from demask.types import Condition, DecodeState, Prediction, Step
@@ -44,8 +45,11 @@ def moved(sure: bool, settings: Settings) -> list[bool]:
     seeds = list(range(BATCH))
     painter, state = advance(settings, logits_BLV, seeds)
     copies = [generator.get_state() for generator in painter.generators]
-    after = painter.advance(state, state.step)
-    sure_B = steady(painter, state, after, cloned(copies), TOLERANCE)
+    careful = Careful.of(painter, painter.predict, same, lambda _logits_RV: TOLERANCE)
+    after = careful.advance(state, state.step)
+    sure_B = careful.steady(after.decided_BL, cloned(copies))
+    plain, begin = advance(settings, logits_BLV, seeds)
+    assert plain.advance(begin, begin.step).ids_BL.equal(after.ids_BL)
     changed_B = torch.zeros(BATCH, dtype=torch.bool)
     for _ in range(40):
         # the corners of the box, where a decision moves furthest
@@ -95,7 +99,7 @@ def test_the_tolerance_follows_what_was_measured_and_the_guidance() -> None:
     logits_BLV = torch.ones(1, 16, CODES)
     alone = DecodeState(step, ids_BL, given_BL, given_BL, CODES, logits_BLV)
     rounding = Rounding()
-    rounding.measure(replace(alone, logits_BLV=logits_BLV + 3e-3), alone, scale=2.0)
+    rounding.measure(logits_BLV[0] + 3e-3, alone, scale=2.0)
     assert rounding.seen == pytest.approx(1e-3, rel=1e-3)
     assert rounding.tolerance(1.0, logits_BLV) == pytest.approx(8e-3, rel=1e-3)
     assert rounding.tolerance(4.0, logits_BLV) == pytest.approx(56e-3, rel=1e-3)

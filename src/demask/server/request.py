@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -14,6 +15,8 @@ from PIL import Image
 
 from demask.conditioning import Wish
 from demask.generator import Picture
+
+LOG = logging.getLogger(__name__)
 
 
 class EngineError(Exception):
@@ -173,9 +176,12 @@ class Ticket:
             if self._future.done():
                 return
             self._events.append(event)
-            for listener in self._listeners:
-                listener(event)
             if isinstance(event, BaseException):
                 self._future.set_exception(event)
             elif isinstance(event, Picture):
                 self._future.set_result(event)
+            for listener in self._listeners:
+                try:
+                    listener(event)
+                except Exception:  # theirs, and no reason to paint the picture again
+                    LOG.exception("a listener failed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import secrets
 import time
@@ -141,6 +142,9 @@ async def events(
             except TimeoutError:
                 if await gone():
                     raise ApiError(499, "the client has left", "withdrawn") from None
+                late = next((ticket.gave_up for ticket in tickets if not ticket.done), None)
+                if late is not None:  # the engine, busy with others, has not noticed yet
+                    raise api_error(late) from None
                 continue
             if isinstance(event, BaseException):
                 raise api_error(event)
@@ -157,7 +161,7 @@ def hearer(
     """Brings a ticket's events from the engine's thread to a queue of a loop."""
 
     def hear(event: Event) -> None:
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
             loop.call_soon_threadsafe(heard.put_nowait, (index, event))
 
     return hear

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,8 +17,12 @@ from demask import rng
 from demask.generator import Generator, Job, Picture
 from demask.sampling.decode import Painter
 from demask.sampling.schedule import hidden_after
-from demask.server.steady import Rounding, can_share, steady
-from demask.types import Condition, DecodeState
+from demask.server.early import Codes, of_batches, same
+from demask.server.steady import Careful, Rounding, can_share
+from demask.types import Condition, DecodeState, Predict, Prediction, Step
+
+FIRST_CHECKS = 24
+"""So many pictures are compared with themselves alone at two steps a batch; later, at one."""
 
 
 @dataclass
@@ -27,9 +32,10 @@ class Together:
     Attributes:
         generator: the model.
         job: the pictures; all have the same settings and grid.
-        painter: the loop's.
+        painter: the loop's, of a picture alone.
         state: after the latest step.
         rounding: measured over all batches of these settings.
+        batched: the painter's predictor, for several pictures, and what makes logits of it.
         repeated: how many pictures were painted again, alone, in the latest step.
     """
 
@@ -38,8 +44,10 @@ class Together:
     painter: Painter
     state: DecodeState
     rounding: Rounding
+    batched: tuple[Predict, Codes]
     repeated: int = 0
     _index: int = 0
+    _codes: Codes = same  # makes logits of the state's
     _probe: int = 0  # which picture, at which step beside the first, is compared with itself alone
 
     @classmethod
@@ -68,7 +76,8 @@ class Together:
             hidden_BT,
         )
         state = canvas.state(sampler.steps)
-        return cls(generator, job, painter, state, rounding, _probe=rounding.checks)
+        batched = of_batches(generator, job.settings)
+        return cls(generator, job, painter, state, rounding, batched, _probe=rounding.checks)
 
     @property
     def done(self) -> bool:
@@ -93,6 +102,7 @@ class Together:
 
     def _alone(self, index: int) -> DecodeState:
         """A step of a batch of one."""
+        self._codes = same
         state = self.painter.advance(self.state, replace(self.state.step, index=index))
         for correction in self.painter.sampler.corrections:
             state = correction.revise(state, self.painter)
@@ -100,17 +110,25 @@ class Together:
 
     def _shared(self, index: int) -> DecodeState:
         """A step of several pictures; those near a tie make it again, alone."""
-        painter, before = self.painter, replace(self.state, before=None)
-        copies = [generator.get_state() for generator in painter.generators]
-        after = painter.advance(before, replace(before.step, index=index))
-        assert after.logits_BLV is not None
-        scale = float(self.job.settings.scale(after.step))
-        if index in (0, self._probe % painter.sampler.steps):
-            position = self._probe % len(copies)
-            alone = self._again(before, index, position, copies[position])
-            self.rounding.measure(take(after, [position]), alone, scale)
-        tolerance = self.rounding.tolerance(scale, after.logits_BLV)
-        sure_B = steady(painter, before, after, cloned(copies), tolerance)
+        before = replace(self.state, before=None)
+        step = replace(before.step, index=index)
+        scale = float(self.job.settings.scale(step))
+        copies = [generator.get_state() for generator in self.painter.generators]
+        predict, codes = self.batched
+
+        def compared(ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
+            """Now and then, one picture is asked for alone, too."""
+            prediction, position = predict(ids_BL, condition, step), self._probe % len(copies)
+            first = index == 0 and self.rounding.checks < FIRST_CHECKS
+            if first or index == self._probe % step.steps:
+                alone = self._again(before, index, position, copies[position])
+                self.rounding.measure(codes(prediction.logits_BLV[position]), alone, scale)
+            return prediction
+
+        tolerance = partial(self.rounding.tolerance, scale)
+        painter = Careful.of(self.painter, compared, codes, tolerance)
+        after, self._codes = painter.advance(before, step), codes
+        sure_B = painter.steady(after.decided_BL, cloned(copies))
         for position in (~sure_B).nonzero()[:, 0].tolist():
             alone = self._again(before, index, position, copies[position])
             after.ids_BL[position] = alone.ids_BL[0]
@@ -120,8 +138,7 @@ class Together:
 
     def _again(self, before: DecodeState, index: int, position: int, copy: Tensor) -> DecodeState:
         """The same step of one picture, in a batch of one."""
-        painter = painter_of(self.painter, [position])
-        painter.generators[0].set_state(copy)
+        painter = replace(painter_of(self.painter, [position]), generators=cloned([copy]))
         single = take(before, [position])
         return painter.advance(single, replace(single.step, index=index))
 
@@ -135,7 +152,10 @@ class Together:
 
     def preview(self, position: int) -> Tensor:
         """A picture as it stands, bytes (H, W, 3)."""
-        return self.generator.preview(take(self.state, [position]))[0]
+        state = take(self.state, [position])
+        if state.logits_BLV is not None:
+            state = replace(state, logits_BLV=self._codes(state.logits_BLV))
+        return self.generator.preview(state)[0]
 
     def finish(self) -> Iterator[Picture]:
         """The finished pictures, each decoded to pixels alone."""

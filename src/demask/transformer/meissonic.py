@@ -213,10 +213,23 @@ class Meissonic(nn.Module):
 
     def logits(self, features_BND: Tensor, grid: Grid) -> Tensor:
         """Hidden states of the image tokens -> logits of the ids (B, L, V)."""
+        return self.codes(self.ready(features_BND, grid))
+
+    def ready(self, features_BND: Tensor, grid: Grid) -> Tensor:
+        """Hidden states of the image tokens -> what the output matrix reads (B, L, D)."""
         x_BND = self.project_from_hidden(self.project_from_hidden_norm(features_BND))
         if self.config.compress:
             x_BND = self.up_block["upsample"](x_BND, grid)
-        return self.mlm_layer(finite(x_BND))
+        return self.mlm_layer.ready(finite(x_BND))
+
+    def codes(self, ready_BLD: Tensor) -> Tensor:
+        """The output matrix: logits (B, L, V), linear in what it reads."""
+        return self.mlm_layer.codes(ready_BLD)
+
+    def before_codes(self, ids_BL: Tensor, condition: Condition, step: Step) -> Tensor:
+        """As `predict`, but what its output matrix reads (B, L, D); `codes` is the rest."""
+        time_B = self.time(step, ids_BL)
+        return self.ready(self.features(ids_BL, condition, time_B, step.grid), step.grid)
 
     def forward(
         self, ids_BL: Tensor, condition: Condition, time_B: Tensor, grid: Grid | None = None

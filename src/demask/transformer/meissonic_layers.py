@@ -112,5 +112,12 @@ class Head(nn.Module):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """(B, L, V); its 1x1 convolutions are matrix products over the tokens."""
-        x_BLD = F.linear(x_BLD, self.conv1.weight[:, :, 0, 0])
-        return F.linear(self.layer_norm(x_BLD), self.conv2.weight[:, :, 0, 0])
+        return self.codes(self.ready(x_BLD))
+
+    def ready(self, x_BLD: Tensor) -> Tensor:
+        """What the output matrix reads, (B, L, D)."""
+        return self.layer_norm(F.linear(x_BLD, self.conv1.weight[:, :, 0, 0]))
+
+    def codes(self, x_BLD: Tensor) -> Tensor:
+        """The output matrix, (B, L, V)."""
+        return F.linear(x_BLD, self.conv2.weight[:, :, 0, 0])

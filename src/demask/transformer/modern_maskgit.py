@@ -167,6 +167,14 @@ class ModernMaskGIT(nn.Module):
         features_BLD = self.features(ids_BL, condition["class_ids"], step.grid, seams)
         return Prediction(self.head(self.norm(features_BLD)), features_BLD)
 
+    def before_codes(self, ids_BL: Tensor, condition: Condition, step: Step) -> Tensor:
+        """As `predict`, but what its output matrix reads (B, L, D); `codes` is the rest."""
+        return self.norm(self.features(ids_BL, condition["class_ids"], step.grid))
+
+    def codes(self, ready_BLD: Tensor) -> Tensor:
+        """The output matrix: logits (B, L, V), but for its bias linear in what it reads."""
+        return self.head(ready_BLD)
+
     def attended(
         self, ids_BL: Tensor, condition: Condition, step: Step, seams: Seams = plain
     ) -> tuple[Prediction, Tensor]:
