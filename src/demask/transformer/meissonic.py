@@ -207,8 +207,7 @@ class Meissonic(nn.Module):
     def entered(self, ids_BL: Tensor, condition: Condition, grid: Grid) -> Tensor:
         """The first block's input: the image tokens (B, N - T, D)."""
         x_BND = self.embed(ids_BL)
-        if self.config.compress:
-            x_BND = self.down_block["downsample"](x_BND, grid)
+        x_BND = self.down_block["downsample"](x_BND, grid) if self.config.compress else x_BND
         return self.project_to_hidden(self.project_to_hidden_norm(x_BND))
 
     def logits(self, features_BND: Tensor, grid: Grid) -> Tensor:
@@ -218,8 +217,7 @@ class Meissonic(nn.Module):
     def ready(self, features_BND: Tensor, grid: Grid) -> Tensor:
         """Hidden states of the image tokens -> what the output matrix reads (B, L, D)."""
         x_BND = self.project_from_hidden(self.project_from_hidden_norm(features_BND))
-        if self.config.compress:
-            x_BND = self.up_block["upsample"](x_BND, grid)
+        x_BND = self.up_block["upsample"](x_BND, grid) if self.config.compress else x_BND
         return self.mlm_layer.ready(finite(x_BND))
 
     def codes(self, ready_BLD: Tensor) -> Tensor:
@@ -228,8 +226,8 @@ class Meissonic(nn.Module):
 
     def before_codes(self, ids_BL: Tensor, condition: Condition, step: Step) -> Tensor:
         """As `predict`, but what its output matrix reads (B, L, D); `codes` is the rest."""
-        time_B = self.time(step, ids_BL)
-        return self.ready(self.features(ids_BL, condition, time_B, step.grid), step.grid)
+        time_B, grid = self.time(step, ids_BL), step.grid
+        return self.ready(self.features(ids_BL, condition, time_B, grid), grid)
 
     def forward(
         self, ids_BL: Tensor, condition: Condition, time_B: Tensor, grid: Grid | None = None
