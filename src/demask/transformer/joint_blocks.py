@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask.transformer.joint_attention import JointAttention, SelfAttention, Sizes
+from demask.transformer.packed_linear import PackedLinear, gelu
 from demask.transformer.seam import PLAIN, Seam
 
 FEW_ROWS = 1024
@@ -55,13 +56,6 @@ def join(x_BND: Tensor, gate_B1D: Tensor, branch_BND: Tensor) -> Tensor:
     return finite(torch.addcmul(x_BND, gate_B1D, branch_BND))
 
 
-def tanh_gelu(x: Tensor) -> Tensor:
-    """The tanh approximation of GELU; without gradients in place, which saves fresh memory."""
-    if torch.is_grad_enabled():
-        return F.gelu(x, approximate="tanh")
-    return torch.ops.aten.gelu_(x, approximate="tanh")
-
-
 class TanhGELU(nn.Module):
     """A linear layer and the tanh approximation of GELU."""
 
@@ -71,7 +65,7 @@ class TanhGELU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., width_in) -> (..., width)."""
-        return tanh_gelu(self.proj(x))
+        return gelu(self.proj, x, "tanh")
 
 
 class FeedForward(nn.Module):
@@ -162,12 +156,14 @@ class SingleBlock(nn.Module):
         """
         shift_B1D, scale_B1D, gate_B1D = self.norm(vector_BD)
         seen = seam.take(modulate(x_BND, shift_B1D, scale_B1D))
-        thought = tanh_gelu(self.proj_mlp(seen))
+        thought = gelu(self.proj_mlp, seen, "tanh")
         taken = self.attn(seen, seam.turn(rotary), seam.take_extra(extra_value_BND), seam)
         return join(x_BND, gate_B1D, seam.give(self.project(taken, thought)))
 
     def project(self, taken_BND: Tensor, thought_BNM: Tensor) -> Tensor:
         """The shared output projection, without joining its two inputs in memory first."""
+        if isinstance(self.proj_out, PackedLinear):
+            return self.proj_out.product_of_parts((taken_BND, thought_BNM))
         few = taken_BND.shape[:-1].numel() <= FEW_ROWS
         if few or torch.is_grad_enabled() or not isinstance(self.proj_out, nn.Linear):
             return self.proj_out(torch.cat([taken_BND, thought_BNM], dim=-1))

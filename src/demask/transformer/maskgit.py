@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from demask.transformer.feature_selection import FeatureSelectionConfig
 from demask.transformer.layers import received
+from demask.transformer.packed_linear import gelu
 from demask.transformer.seam import PLAIN, Seam, Seams, plain
 from demask.types import Condition, Grid, Prediction, Step
 
@@ -139,7 +140,7 @@ class MLP(nn.Module):
 
     def forward(self, x_BND: Tensor, seam: Seam = PLAIN) -> Tensor:
         """Same shape in and out."""
-        thought_BND = self.layer_output(F.gelu(self.intermediate_output(seam.take(x_BND))))
+        thought_BND = self.layer_output(gelu(self.intermediate_output, seam.take(x_BND)))
         return self.layer_norm(x_BND + self.dropout(seam.give(thought_BND)))
 
 
@@ -210,7 +211,7 @@ class Head(nn.Module):
     def forward(self, x_BLD: Tensor, words_VD: Tensor, vocabulary: bool = False) -> Tensor:
         """Logits (B, L, K), or (B, L, V); ``words_VD`` is the word embedding, where it is tied."""
         weight_VD = words_VD if self.to_logits.weight is None else self.to_logits.weight
-        x_BLD = self.mlm_ln(F.gelu(self.mlm_dense(x_BLD)))
+        x_BLD = self.mlm_ln(gelu(self.mlm_dense, x_BLD))
         rows = None if vocabulary else self.codebook_size
         return F.linear(x_BLD, weight_VD[:rows], self.to_logits.bias[:rows])
 
