@@ -50,12 +50,10 @@ format: $(DEV_STAMP) ## format the code and mend what the linter can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(DEV_STAMP) ## measure speed and memory on this machine, best left alone meanwhile
+bench: $(DEV_STAMP) ## measure speed and memory on this machine, best left alone; BENCH=--quick is shorter
 	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/maskgit_speed.py
-	$(BIN)/python benchmarks/maskgit_speed.py --batch 4
+	$(BIN)/python benchmarks/full_size.py $(BENCH)
 	$(BIN)/python benchmarks/memory.py
-	$(BIN)/python benchmarks/meissonic_speed.py
 	$(BIN)/python benchmarks/meissonic_memory.py
 
 samples: $(RUN_STAMP) ## paint the pictures of the pages again

@@ -1,11 +1,12 @@
 """What a local step costs of a full one, by how many of the tokens it computes.
 
-MaskGIT-256 of the published size with random weights, and the shipped cifar10, both fp32, without
-guidance: a full pass and local passes in which a share of the tokens is read, half of which were
-just decided. They take turns, in an order that goes round, so that what else the machine does meets
-all of them; the result is the median of each, in processor time and in seconds.
+MaskGIT-256 of the published size with random weights, and the shipped cifar10, without guidance: a
+full pass and local passes in which a share of the tokens is read, half of which were just decided.
+They take turns, in an order that goes round, so that what else the machine does meets all of them;
+the result is the median of each, in processor time and in seconds.
 
     python benchmarks/local_steps_speed.py [--rounds 5] [--batch 1] [--threads N] [--pack]
+        [--dtype float32] [--models cifar10 MaskGIT-256]
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -67,7 +69,7 @@ class Watched:
         self.step += 1
 
 
-def maskgit() -> Transformer:
+def maskgit() -> MaskGIT:
     """The published size, with random weights, drawn the quick way."""
     with torch.device("meta"):
         model = MaskGIT(MaskGITConfig.imagenet_256()).eval()
@@ -77,7 +79,7 @@ def maskgit() -> Transformer:
     return model
 
 
-def cifar10() -> Transformer:
+def cifar10() -> ModernMaskGIT:
     """The shipped model, whose weights the loader has packed: plain again."""
     loaded = demask.load("cifar10", device="cpu").transformer
     assert isinstance(loaded, ModernMaskGIT)
@@ -86,7 +88,7 @@ def cifar10() -> Transformer:
     return model
 
 
-MODELS: dict[str, Callable[[], Transformer]] = {"cifar10": cifar10, "MaskGIT-256": maskgit}
+MODELS: dict[str, Callable[[], Any]] = {"cifar10": cifar10, "MaskGIT-256": maskgit}
 
 
 @torch.no_grad()
@@ -97,11 +99,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--pack", action="store_true", help="packed weights, as the loader does")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    for name, make in MODELS.items():
-        model = make()
-        if chosen.pack and isinstance(model, torch.nn.Module):
+    for name in chosen.models:
+        model: Any = MODELS[name]().to(getattr(torch, chosen.dtype))
+        if chosen.pack:
             pack(model)
         watched = Watched(model, chosen.batch)
         watched.advance(0.5)  # a full pass, since nothing is cached yet
@@ -112,7 +116,7 @@ def main() -> None:
             for share in [*SHARES[first:], *SHARES[:first]]:
                 watched.advance(share)
         packed = ", packed weights" if chosen.pack else ""
-        print(f"{name}, batch {chosen.batch}, fp32, {chosen.threads} threads{packed}")
+        print(f"{name}, batch {chosen.batch}, {chosen.dtype}, {chosen.threads} threads{packed}")
         print("  tokens   processor   of a full one      time   of a full one", flush=True)
         report(watched)
 
