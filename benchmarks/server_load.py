@@ -4,7 +4,8 @@
 its own and asks it over HTTP, as anybody would: first one request at a time, then many clients at
 once, then more than the queue has room for. Every picture is compared with that of
 `demask.load(...).generate(...)`, which paints it alone, which takes minutes on 2 cores; `--solo N`
-compares N of the pictures. Where other programs run, look at the processor seconds.
+compares N of the pictures, and `--keep FOLDER` keeps them, to be compared at another time with
+`--compare FOLDER`. Where other programs run, look at the processor seconds.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -108,16 +110,21 @@ def burst(port: int, clients: int) -> Counter[int]:
         return Counter(pool.map(one, range(clients)))
 
 
-def wrong(model: str, found: list[tuple[int, bytes, float]], count: int) -> int:
+def wrong(model: str, pictures: list[bytes]) -> int:
     """How many of the first pictures differ from those painted alone in this process."""
     import demask
 
     generator, differing = demask.load(model), 0
-    for index, (_, png, _) in enumerate(found[:count]):
+    for index, png in enumerate(pictures):
         (alone,) = generator.generate(PROMPTS[index % len(PROMPTS)], seed=index)
         served = np.asarray(Image.open(io.BytesIO(png)))
         differing += not np.array_equal(served, np.asarray(alone.image))
     return differing
+
+
+def compare(model: str, pictures: list[bytes]) -> None:
+    """Print how many of them differ."""
+    print(f"  {wrong(model, pictures)} of {len(pictures)} differ from their solo pictures")
 
 
 def main() -> None:
@@ -130,7 +137,14 @@ def main() -> None:
     parser.add_argument("--one-by-one", type=int, default=40, help="requests of the baseline")
     parser.add_argument("--solo", type=int, help="pictures compared; default: all")
     parser.add_argument("--queue", type=int, default=64, help="places for the crowd")
+    parser.add_argument("--keep", type=Path, help="a folder for the pictures")
+    parser.add_argument("--compare", type=Path, help="compare such a folder, and do nothing else")
     chosen = parser.parse_args()
+    if chosen.compare is not None:
+        kept = sorted(chosen.compare.glob("*.png"))
+        assert kept, f"{chosen.compare} holds no pictures"
+        compare(chosen.model, [path.read_bytes() for path in kept[: chosen.solo]])
+        return
 
     with Server("--model", chosen.model) as port:
         crowd(port, range(2), 1)
@@ -166,8 +180,12 @@ def main() -> None:
         f"{chosen.crowd} at once, {chosen.queue} places: {dict(sorted(statuses.items()))}",
         flush=True,
     )
-    count = len(found) if chosen.solo is None else chosen.solo
-    print(f"  {wrong(chosen.model, found, count)} of {count} differ from their solo pictures")
+    pictures = [png for _, png, _ in found]
+    if chosen.keep is not None:
+        chosen.keep.mkdir(parents=True, exist_ok=True)
+        for index, png in enumerate(pictures):
+            (chosen.keep / f"{index:04d}.png").write_bytes(png)
+    compare(chosen.model, pictures[: chosen.solo])
 
 
 if __name__ == "__main__":
