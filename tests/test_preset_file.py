@@ -96,3 +96,13 @@ def test_a_model_brings_its_presets_and_their_default(tmp_path: Path) -> None:
         found = load(str(model), str(folder / "tokenizer.safetensors"))
         assert found.settings == EIGHT.settings
         assert list(found.presets.named) == ["steps4"]
+
+
+def test_the_type_of_the_weights_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "presets.toml"
+    presets = PresetFile({"fast": Named(Settings(steps=2), ("a",), "bfloat16")})
+    write_presets(path, presets)
+    assert read_presets(path) == presets
+    path.write_text('[fast]\ndtype = "bfloat"\n[fast.settings]\nsteps = 2\n')
+    with pytest.raises(ValueError, match="unknown dtype 'bfloat'; did you mean 'bfloat16'"):
+        read_presets(path)

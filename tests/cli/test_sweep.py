@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+import demask
 from demask.checkpoint.save import save_model
 from demask.evaluation.small_conv import SmallConv, SmallConvConfig
 from demask.preset_file import Named, PresetFile, write_presets
@@ -188,3 +189,84 @@ def test_presets_of_a_shipped_model_are_kept_with_the_search(tmp_path: Path) -> 
     assert presets_of("owner/name", tmp_path) == tmp_path / "presets.toml"
     (tmp_path / "mine").mkdir()
     assert presets_of(str(tmp_path / "mine"), Path("x")) == tmp_path / "mine" / "presets.toml"
+
+
+FRONT = """
+[measure]
+count = 24
+resamples = 4
+metrics = ["frechet"]
+
+[settings]
+temperature = 0.9
+
+[[methods]]
+name = "plain"
+grid = { steps = [2, 3] }
+dtypes = ["float32", "bfloat16"]
+"""
+
+
+def test_a_bench_draws_the_front_and_saves_a_point_of_it(
+    run: Callable, refused: Callable, eyes: str, reference: Path, tmp_path: Path
+) -> None:
+    folder, recipe, out = save_tiny(tmp_path / "model"), tmp_path / "front.toml", tmp_path / "out"
+    recipe.write_text(FRONT)
+    words = ("bench", "--recipe", recipe, "--model", folder, "--out", out)
+    seen = (*words, "--front", "--reference", reference, "--extractor", eyes)
+    result = run(*seen)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.split() == [str(out / "front.md"), str(out / "front.png")]
+    lines = (out / "front.md").read_text().splitlines()
+    assert len(lines) == 2 + 4
+    assert lines[2].startswith("| front | plain | ")  # the quickest one is on it
+    steps, dtype = (cell.strip() for cell in lines[2].split("|")[3:5])
+    label = f"plain, steps {steps}, {dtype}"
+    saved = run(*seen, "--plot-only", "--save", "fast", "--point", label)
+    assert saved.stdout.splitlines()[-1] == f"preset 'fast' in {folder / 'presets.toml'}"
+    table = tomllib.loads((folder / "presets.toml").read_text())["fast"]
+    assert table["settings"] == {"steps": int(steps), "temperature": 0.9}
+    assert table.get("dtype", "float32") == dtype
+    assert "24 pictures of seeds 0 to 23" in table["scores"][0]
+    assert "is no point of the sweep" in refused(
+        *seen, "--plot-only", "--save", "fast", "--point", "plain"
+    )
+    assert "all of --front, --save NAME and --point" in refused(*words, "--save", "fast")
+    assert "--reference PATH" in refused(*words, "--front")
+
+
+def test_a_bench_without_eyes_measures_the_cost(
+    run: Callable, refused: Callable, model: str, tmp_path: Path
+) -> None:
+    recipe, out = tmp_path / "front.toml", tmp_path / "out"
+    recipe.write_text(FRONT)
+    words = ("bench", "--recipe", recipe, "--model", model, "--out", out)
+    result = run(*words)
+    assert result.exit_code == 0, result.stderr
+    table = (out / "table.md").read_text()
+    assert table.count("| plain |") == 4
+    assert "CPU ms" in table
+    assert "a front needs one of" in refused(*words, "--front", "--plot-only")
+
+
+def test_a_preset_brings_the_type_of_its_weights(run: Callable, tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "model")
+    half = Named(Settings(steps=2, guidance=3.0), (), "bfloat16")
+    write_presets(folder / "presets.toml", PresetFile({"fast": half}))
+    generator = demask.load(str(folder), preset="fast")
+    assert generator.settings == half.settings
+    assert generator.transformer.head.weight.dtype == torch.bfloat16  # type: ignore[attr-defined]
+    given = demask.load(str(folder), preset="fast", dtype=torch.float32)
+    assert given.transformer.head.weight.dtype == torch.float32  # type: ignore[attr-defined]
+    usual = demask.load(str(folder))
+    assert usual.transformer.head.weight.dtype == torch.float32  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="unknown preset 'fats'; did you mean 'fast'"):
+        demask.load(str(folder), preset="fats")
+    words = ("generate", "--model", folder, "--preset", "fast", "-n", 1, "--out")
+    assert run(*words, tmp_path / "a").exit_code == 0
+    assert run(*words, tmp_path / "b", "--dtype", "bfloat16").exit_code == 0
+    assert run(*words, tmp_path / "c", "--dtype", "float32").exit_code == 0
+    first, same, other = (
+        Image.open(tmp_path / n / "000000.png").tobytes() for n in ("a", "b", "c")
+    )
+    assert first == same != other

@@ -41,13 +41,14 @@ def test_the_front_is_what_no_other_point_beats_at_both() -> None:
         result(8, 2.0, 3.0, 0.1),
         result(9, 2.5, 3.1, 0.1),  # slower and worse, but within the intervals
         result(10, 2.6, 4.0, 0.1),  # clearly worse
+        result(11, 2.7, 3.0, 0.0),  # slower and no better
         result(64, 9.0, 2.9, 0.1),
     ]
     front = Front.of(points_of(results[::-1]), "frechet")
     found = {p.results[0].row.settings.steps: front.standing(p) for p in front.points}
     on, near, beaten = Standing.FRONT, Standing.NEAR, Standing.BEATEN
-    assert found == {4: on, 8: on, 9: near, 10: beaten, 64: on}
-    assert list(found) == [4, 8, 9, 10, 64]
+    assert found == {4: on, 8: on, 9: near, 10: beaten, 11: near, 64: on}
+    assert list(found) == [4, 8, 9, 10, 11, 64]
     lines = front_table(front).splitlines()
     assert lines[2].startswith("| front | plain | 4 | float32 |")
     assert lines[4].startswith("| near | plain | 9 |")

@@ -79,15 +79,14 @@ def bench(
     if not front:
         click.echo(out / "table.md")
         return
-    found = draw(out)
-    click.echo(out / TABLE)
-    click.echo(out / PICTURE)
+    found, lines = draw(out), [str(out / TABLE), str(out / PICTURE)]
     if name is not None and point is not None:
-        click.echo(save(found, name, point, file or presets_of(choice.model, out)))
+        lines.append(save(found, name, point, file or presets_of(choice.model, out)))
+    click.echo("\n".join(lines))
 
 
 def draw(out: Path) -> Front:
-    """The front of what a folder holds, as a table and a picture there.
+    """The front of all rows that a folder holds, as a table and a picture there.
 
     Raises:
         ValueError: there are no results, or none of quality.
@@ -96,9 +95,9 @@ def draw(out: Path) -> Front:
     from demask.sweeps.curves import first_of, points_of
     from demask.sweeps.front import Front, front_table
     from demask.sweeps.front_plot import draw_front
-    from demask.sweeps.sweep import read_results
+    from demask.sweeps.result import read_rows
 
-    results = read_results(out)
+    results = read_rows(out)
     metric = first_of(QUALITY, results)
     if metric is None:
         raise ValueError(f"a front needs one of {', '.join(QUALITY)} in the recipe's metrics")

@@ -10,7 +10,7 @@ from demask.evaluation.metrics import METRICS
 from demask.preset_file import Named
 from demask.sweeps.curves import Point
 from demask.sweeps.table import number, setting, varying
-from demask.sweeps.tune import scores
+from demask.sweeps.tune import measured
 
 
 class Standing(StrEnum):
@@ -25,9 +25,9 @@ class Standing(StrEnum):
 class Front:
     """The points of a sweep and how each stands.
 
-    A point is on the *front* if no other one costs less and is better, by the mean over extractors.
-    It is *near* if some do, but with each of them it shares a part of its interval, under some
-    extractor: other seeds might have put it on the front. All others are beaten.
+    A point is on the *front* if no other one costs less and is as good, by the mean over
+    extractors. It is *near* if some do, but with each of them it shares a part of its interval,
+    under some extractor: other seeds might have put it on the front. All others are beaten.
 
     Attributes:
         points: from the quickest on.
@@ -56,7 +56,7 @@ class Front:
             other
             for other in self.points
             if self.cost(other) < self.cost(point)
-            and other.loss(self.metric) < point.loss(self.metric)
+            and other.loss(self.metric) <= point.loss(self.metric)
         ]
         if not rivals:
             return Standing.FRONT
@@ -89,9 +89,11 @@ class Front:
 
     def named(self, label: str) -> Named:
         """A point of the front, to be saved under a name."""
-        result = self.chosen(label).results[0]
-        dtype = result.row.dtype
-        return Named(result.row.settings, scores(result), None if dtype == "float32" else dtype)
+        point = self.chosen(label)
+        result, unit = point.results[0], "ms" if self.clock else "ms of processor time"
+        cost = f"{point.forwards:.1f} forwards and {1000 * self.cost(point):.1f} {unit} a picture"
+        dtype = None if result.row.dtype == "float32" else result.row.dtype
+        return Named(result.row.settings, (*measured(result), cost), dtype)
 
 
 def front_table(front: Front) -> str:

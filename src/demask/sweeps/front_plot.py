@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 
 def draw_front(front: Front, path: Path) -> None:
     """Write the picture as PNG: a panel for each extractor, seconds on a logarithmic axis."""
+    from matplotlib.ticker import FuncFormatter
+
     extractors = list(
         dict.fromkeys(e for p in front.points for r in p.results for e in r.extractors)
     )
+    plain = FuncFormatter(lambda number, _place: f"{number:g}")
     figure, grid = panels(1, len(extractors), wide=1.5, high=1.4)
     for axes, extractor in zip(grid[0], extractors, strict=True):
         for number, points in enumerate(methods(front.points).values()):
@@ -26,7 +29,10 @@ def draw_front(front: Front, path: Path) -> None:
         unit = "milliseconds" if front.clock else "CPU milliseconds"
         describe(axes, f"{unit} a picture", front.metric, extractor)
         axes.set_xscale("log")
-    head = "Quality against seconds; ringed and joined: no other point is both quicker and better"
+        axes.xaxis.set_major_formatter(plain)
+        axes.xaxis.set_minor_formatter(plain)
+        axes.tick_params(axis="x", which="minor", labelsize=7)
+    head = "Quality against seconds; ringed and joined: none is both quicker and as good"
     save(finish(figure, grid, front.points, head), path)
 
 

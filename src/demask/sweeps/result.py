@@ -74,6 +74,24 @@ def write_result(path: Path, result: Result) -> None:
     write_text(path, text)
 
 
+def read_rows(folder: Path) -> list[Result]:
+    """All rows that a folder holds, whichever command measured them.
+
+    Raises:
+        ValueError: there are none, one is broken, or they are of several numbers of pictures.
+    """
+    results = [read_result(path) for path in sorted((folder / "rows").glob("*.json"))]
+    if not results:
+        raise ValueError(f"{folder / 'rows'} holds no results")
+    counts = sorted({result.row.count for result in results})
+    if len(counts) > 1:
+        raise ValueError(
+            f"{folder} holds rows of {', '.join(map(str, counts))} pictures, which cannot be "
+            "compared; choose another folder"
+        )
+    return results
+
+
 def read_result(path: Path, row: Row | None = None) -> Result:
     """Read a result.
 

@@ -228,11 +228,13 @@ def decide(bench: Bench, start: Settings, tuning: Tuning, progress: Progress, lo
 
 
 def scores(result: Result) -> tuple[str, ...]:
+    """What was measured and what it cost, in words."""
+    cost = f"{result.forwards:.1f} forwards and {1000 * result.seconds:.1f} ms a picture"
+    return (*measured(result), cost)
+
+
+def measured(result: Result) -> list[str]:
     """What was measured, in words that say with what."""
     row = result.row
     pictures = f"{row.count:,} pictures of seeds {row.seed} to {row.seed + row.count - 1}"
-    cost = f"{result.forwards:.1f} forwards and {1000 * result.seconds:.1f} ms a picture"
-    measured = [
-        f"{v.metric} {number(v)}, extractor {v.extractor}, {pictures}" for v in result.values
-    ]
-    return (*measured, cost)
+    return [f"{v.metric} {number(v)}, extractor {v.extractor}, {pictures}" for v in result.values]
