@@ -11,6 +11,13 @@ from PIL import Image
 PROMPT = "#{}-prompt textarea, #{}-prompt input"
 SEEDS = "#paint-seeds textarea, #paint-seeds input"
 DONE = "#{} [data-state=done]"
+WATCH = """() => {
+  window.seen = new Set();
+  new MutationObserver(() => {
+    const tile = document.querySelector("#paint-stage .dm-tile");
+    if (tile) window.seen.add(tile.getAttribute("style"));
+  }).observe(document.body, {subtree: true, childList: true, attributes: true});
+}"""
 
 
 def fill(page, place, text):
@@ -39,13 +46,11 @@ def paint(page, text, seeds=""):
 def test_a_prompt_appears_token_by_token_and_gives_its_settings_back(opened, served, tmp_path):
     page = opened()
     shoot(page, "empty")
+    page.evaluate(WATCH)
     paint(page, "rocket", "5-5")
-    page.wait_for_selector("#paint-stage [data-state=painting]")
-    seen = set()
-    while not page.locator(DONE.format("paint-stage")).count():
-        style = page.locator("#paint-stage .dm-tile").first.get_attribute("style")
-        seen.add(style)
-    assert len(seen) > 2
+    page.wait_for_selector(DONE.format("paint-stage"))
+    seen = page.evaluate("() => [...window.seen]")
+    assert len(seen) > 2, seen
     shoot(page, "painted")
     with page.expect_download() as waiting:
         page.click("#paint-stage a[download]")
