@@ -224,7 +224,9 @@ def test_a_client_that_leaves_frees_its_place(generators: dict[str, Generator]) 
         assert (status, answer["error"]["code"]) == (429, "queue_full")
         assert int(headers["retry-after"]) >= 1
         connections[1].close()
-        time.sleep(1)
+        until = time.monotonic() + 20
+        while server.engine._queue[0].ticket.gave_up is None and time.monotonic() < until:
+            time.sleep(0.01)
         waiting = threading.Thread(target=held.set)
         threading.Timer(0.5, waiting.start).start()
         assert post_json(server, BODY)[0] == 200
@@ -244,19 +246,19 @@ def test_who_waits_behind_others_is_told_in_time(generators: dict[str, Generator
 
 
 def test_a_crowd_is_served_or_told_to_come_again(generators: dict[str, Generator]) -> None:
-    with serving(generators, Limits(queue=8)) as server:
-        together = threading.Barrier(40)
+    with serving(generators, Limits(queue=6)) as server:
+        together = threading.Barrier(24)
 
         def ask(seed: int) -> tuple[int, dict[str, str]]:
             together.wait(30)
-            status, _, headers = post_json(server, {**BODY, "steps": 16, "seed": seed})
+            status, _, headers = post_json(server, {**BODY, "steps": 8, "seed": seed})
             return status, headers
 
-        with ThreadPoolExecutor(40) as pool:
-            found = list(pool.map(ask, range(40)))
+        with ThreadPoolExecutor(24) as pool:
+            found = list(pool.map(ask, range(24)))
         statuses = [status for status, _ in found]
         assert set(statuses) <= {200, 429}
-        assert statuses.count(200) >= 8
+        assert statuses.count(200) >= 6
         assert all("retry-after" in headers for status, headers in found if status == 429)
         assert post_json(server, BODY)[0] == 200
 
