@@ -95,7 +95,7 @@ def test_the_key_names_the_weights(network: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("vgg", "unknown extractor 'vgg'. Valid: cifar10_conv, cifar10_patches, inception, clip"),
+        ("vgg", "unknown extractor 'vgg'. Valid: cifar10_conv, cifar10_patches, pixels, inception"),
         ("inception", "the extractor 'inception' needs a path: write inception:weights=PATH"),
         ("inception:file=x", "unknown option of the extractor 'inception' 'file'"),
         ("inception:weights", "cannot read 'inception:weights'"),

@@ -9,8 +9,9 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -202,36 +203,48 @@ def test_a_form_without_a_picture_is_refused(server: Running) -> None:
 
 def test_a_client_that_leaves_frees_its_place(generators: dict[str, Generator]) -> None:
     with serving(generators, Limits(queue=1)) as server:
-        held = threading.Event()
+        painting, held = threading.Event(), threading.Event()
         real = server.engine._brush.paint
 
         def paint(batch: Any) -> None:
-            assert held.wait(30)
+            painting.set()
+            assert held.wait(60)
             real(batch)
 
         server.engine._brush.paint = paint  # type: ignore[method-assign]
-        body = json.dumps(BODY).encode()
-        connections = []
-        for count in range(2):
-            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
-            connections.append(connection)
-            headers = {"Content-Type": "application/json"}
-            connection.request("POST", "/v1/images/generations", body, headers)
-            until = time.monotonic() + 10
-            while server.engine.waiting != count and time.monotonic() < until:
-                time.sleep(0.01)
-        status, answer, headers = post_json(server, BODY)
-        assert (status, answer["error"]["code"]) == (429, "queue_full")
-        assert int(headers["retry-after"]) >= 1
-        connections[1].close()
-        until = time.monotonic() + 20
-        while server.engine._queue[0].ticket.gave_up is None and time.monotonic() < until:
-            time.sleep(0.01)
-        waiting = threading.Thread(target=held.set)
-        threading.Timer(0.5, waiting.start).start()
-        assert post_json(server, BODY)[0] == 200
-        assert connections[0].getresponse().status == 200
-        connections[0].close()
+        with post_and_go(server) as first, post_and_go(server, after=painting) as second:
+            until(lambda: server.engine.waiting == 1)
+            status, answer, headers = post_json(server, BODY)
+            assert (status, answer["error"]["code"]) == (429, "queue_full")
+            assert int(headers["retry-after"]) >= 1
+            second.close()
+            until(lambda: server.engine._queue[0].ticket.gave_up is not None)
+            threading.Timer(0.5, held.set).start()
+            assert post_json(server, BODY)[0] == 200
+            assert first.getresponse().status == 200
+
+
+@contextmanager
+def post_and_go(
+    server: Running, after: threading.Event | None = None
+) -> Iterator[http.client.HTTPConnection]:
+    """Ask for a picture, once something has happened, and don't wait for it."""
+    assert after is None or after.wait(20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    headers = {"Content-Type": "application/json"}
+    connection.request("POST", "/v1/images/generations", json.dumps(BODY).encode(), headers)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def until(true: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for something that must come true."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.01)
 
 
 def test_who_waits_behind_others_is_told_in_time(generators: dict[str, Generator]) -> None:
