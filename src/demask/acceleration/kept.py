@@ -7,6 +7,7 @@ all pictures, V codebook, X any shape.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -196,3 +197,24 @@ def joined(parts: list[Tensor | None]) -> Tensor | None:
     if len(found) < len(parts):
         return None
     return found[0] if len(found) == 1 else torch.cat(found)
+
+
+def recalled(
+    memory: Mapping[str, Kept], seen: Tensor, condition: Condition, step: Step
+) -> tuple[list[Condition], list[Kept]]:
+    """What each part of a batch is told, and what is remembered of those that are remembered.
+
+    Args:
+        memory: what the passes of a guidance left behind, by their names.
+        seen: the input of all parts, whose changes tell whether a memory still serves.
+        condition: of all parts.
+        step: names the parts; there is at least one.
+    """
+    size = len(seen) // len(step.passes)
+    told = [condition.take(slice(i * size, (i + 1) * size)) for i in range(len(step.passes))]
+    before = [
+        kept
+        for name, one, words in zip(step.passes, seen.chunk(len(told)), told, strict=True)
+        if (kept := memory.get(name)) and kept.serves(one, words, step)
+    ]
+    return told, before

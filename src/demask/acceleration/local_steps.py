@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from demask.acceleration.accelerator import Accelerator, Inside, seamed
-from demask.acceleration.kept import Kept, Rows, along, joined, pieces, pooled
+from demask.acceleration.kept import Kept, Rows, along, joined, pieces, pooled, recalled
 from demask.acceleration.local_pass import LocalPass, WholePass
 from demask.transformer.seam import Seams
 from demask.types import Condition, Prediction, Step, Transformer
@@ -154,13 +154,7 @@ class LocalTransformer(Inside):
         parts = len(step.passes)
         if not parts:
             return forward(Seams())
-        size = len(seen) // parts
-        told = [condition.take(slice(i * size, (i + 1) * size)) for i in range(parts)]
-        before = [
-            kept
-            for name, one, words in zip(step.passes, seen.chunk(parts), told, strict=True)
-            if (kept := self.memory.get(name)) and kept.serves(one, words, step)
-        ]
+        told, before = recalled(self.memory, seen, condition, step)
         if len(before) < parts:
             return self.in_full(seen, told, step, forward, None)
         asked_BL = step.rows_BL

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from demask.acceleration.accelerator import Accelerator, Inside, seamed
-from demask.acceleration.kept import Kept, joined, pieces, pooled
+from demask.acceleration.kept import Kept, joined, pieces, pooled, recalled
 from demask.transformer.shortcut import Extended, Shortcut
 from demask.types import Condition, Prediction, Step, Transformer
 
@@ -86,13 +86,7 @@ class ShortcutTransformer(Inside):
         parts = len(step.passes)
         if not parts:
             return self.base.predict(ids_BL, condition, step)
-        size = len(ids_BL) // parts
-        told = [condition.take(slice(i * size, (i + 1) * size)) for i in range(parts)]
-        before = [
-            kept
-            for name, one, words in zip(step.passes, ids_BL.chunk(parts), told, strict=True)
-            if (kept := self.memory.get(name)) and kept.serves(one, words, step)
-        ]
+        told, before = recalled(self.memory, ids_BL, condition, step)
         if len(before) < parts:
             found = self.base.predict(ids_BL, condition, step)
             return self.keep(found, ids_BL, told, step, step.index)

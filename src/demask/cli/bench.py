@@ -11,7 +11,7 @@ import click
 from demask.cli.command import Command
 from demask.cli.options import ModelChoice, add, with_model
 from demask.cli.sweep import MEASURE, OUT, RECIPE, open_bench, read_recipe
-from demask.cli.tune import presets_of
+from demask.cli.tune import PRESETS, presets_of
 
 if TYPE_CHECKING:
     from demask.sweeps.front import Front
@@ -27,13 +27,7 @@ FRONT = [
     ),
     click.option("--save", "name", metavar="NAME", help="Save --point as a preset of this name."),
     click.option("--point", metavar="LABEL", help="A point of the front, as the table calls it."),
-    click.option(
-        "--presets",
-        "file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="The file to save to; default: presets.toml in the model's folder, or in --out"
-        " for a model that ships with Demask.",
-    ),
+    PRESETS,
 ]
 
 
@@ -65,8 +59,6 @@ def bench(
         raise ValueError("a preset is saved with all of --front, --save NAME and --point LABEL")
     if name is not None:
         check_name(name)
-    if front and not plot_only and reference is None:
-        raise ValueError("name the real pictures to compare with: --reference PATH")
     plan = replace(read_recipe(recipe, overrides).only(only), final=None)
     if not plot_only:
         from demask.cli.sweep_progress import shown

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         TokenizerTraining,
     )
 
+P = TypeVar("P")
 R = TypeVar(
     "R",
     "ClassifierTraining",
@@ -110,7 +111,7 @@ LORA = [
     STRICT,
 ]
 
-BESIDE = [
+MODEL = [
     click.option(
         "--model",
         metavar="NAME|PATH",
@@ -122,6 +123,10 @@ BESIDE = [
         type=click.Path(path_type=Path),
         help="How to train: a file; default: what suits a small model.",
     ),
+]
+
+BESIDE = [
+    *MODEL,
     DATA,
     click.option(
         "--held-out", metavar="PATH", help="Others to measure on; default: a part of --data."
@@ -233,6 +238,22 @@ def token_critic(model: str, out: Path | None, strict: bool, **said: Unpack[Said
 
 
 def read_recipe(kind: type[R], said: Said) -> R:
+    """`parsed`, with the pictures that the command line names.
+
+    Raises:
+        ValueError: the file or a change cannot be used.
+    """
+    training = parsed(kind, said["recipe"], said["overrides"])
+    source = training.data
+    source = replace(
+        source,
+        pictures=said["data"] or source.pictures,
+        held_out=said["held_out"] or source.held_out,
+    )
+    return replace(training, data=source)
+
+
+def parsed(kind: type[P], recipe: Path | None, overrides: tuple[str, ...]) -> P:
     """What a recipe file says, or nothing does, with what the command line changes.
 
     It also begins to show what Demask logs, since a training begins.
@@ -243,16 +264,8 @@ def read_recipe(kind: type[R], said: Said) -> R:
     from demask.config import load_toml, override, parse
 
     start_log()
-    recipe = said["recipe"]
     written = load_toml(recipe) if recipe else {}
-    training = parse(kind, override(written, said["overrides"]), recipe or "--set")
-    source = training.data
-    source = replace(
-        source,
-        pictures=said["data"] or source.pictures,
-        held_out=said["held_out"] or source.held_out,
-    )
-    return replace(training, data=source)
+    return parse(kind, override(written, overrides), recipe or "--set")
 
 
 def run_folder(said: Said) -> Path:

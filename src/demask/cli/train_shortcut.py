@@ -9,20 +9,10 @@ import click
 from demask.cli.command import Command
 from demask.cli.generate import read_lines
 from demask.cli.options import add
-from demask.cli.train import CHANGES, folder_of, start_log
+from demask.cli.train import CHANGES, MODEL, folder_of, parsed
 
 SHORTCUT = [
-    click.option(
-        "--model",
-        metavar="NAME|PATH",
-        required=True,
-        help="The model beside which it learns: a shipped one, a folder or a hub id.",
-    ),
-    click.option(
-        "--recipe",
-        type=click.Path(path_type=Path),
-        help="How to train: a file; default: what suits a small model.",
-    ),
+    *MODEL,
     click.option(
         "--prompts",
         "file",
@@ -51,12 +41,9 @@ def shortcut(
 
     It learns from pictures that the model paints; no others are needed.
     """
-    from demask.config import load_toml, override, parse
     from demask.training.commands import train_shortcut
     from demask.training.recipes import ShortcutTraining
 
-    start_log()
-    written = override(load_toml(recipe) if recipe else {}, overrides)
-    training = parse(ShortcutTraining, written, recipe or "--set")
+    training = parsed(ShortcutTraining, recipe, overrides)
     prompts = read_lines(file) if file else []
     click.echo(train_shortcut(training, model, out or folder_of(model), prompts))

@@ -53,18 +53,20 @@ SEARCH = [
     ),
 ]
 
+PRESETS = click.option(
+    "--presets",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file to save to; default: presets.toml in the model's folder, or in --out"
+    " for a model that ships with Demask.",
+)
+
 SAVE = [
     click.option(
         "--save", "name", metavar="NAME", required=True, help="The preset that it is to be."
     ),
     click.option("--default", is_flag=True, help="It is to be the model's default, too."),
-    click.option(
-        "--presets",
-        "file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="The file to save to; default: presets.toml in the model's folder, or in --out"
-        " for a model that ships with Demask.",
-    ),
+    PRESETS,
     click.option(
         "--out",
         type=click.Path(path_type=Path, file_okay=False),
