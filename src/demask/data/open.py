@@ -10,10 +10,11 @@ from demask.data.hub import PREFIX, open_hub
 from demask.data.image_folder import ImageFolder, find_files
 from demask.data.parquet import ParquetPictures
 from demask.data.pictures import Pictures
+from demask.data.scenes import open_scenes
 from demask.data.verify import verify
 from demask.data.web_shards import WebShards
 
-KINDS = "a folder of pictures, .parquet files, .tar shards, or hf:owner/name"
+KINDS = "a folder of pictures, .parquet files, .tar shards, hf:owner/name, or scenes:SEED,COUNT"
 SPLITS = frozenset({"train", "training", "test", "val", "valid", "validation", "dev"})
 
 
@@ -28,8 +29,9 @@ def open_pictures(
 
     Args:
         source: a folder whose sub-folders are classes; a ``.parquet`` or ``.tar`` file, a folder
-            of them, or a pattern such as ``train-*.parquet`` or ``shard-{000..007}.tar``; or a Hub
-            data set, ``hf:owner/name`` for its split "train" or ``hf:owner/name:split``.
+            of them, or a pattern such as ``train-*.parquet`` or ``shard-{000..007}.tar``; a Hub
+            data set, ``hf:owner/name`` for its split "train" or ``hf:owner/name:split``; or
+            generated scenes, ``scenes:SEED,COUNT`` (see `demask.data.scenes`).
         strict: an unreadable picture is an error; by default those are skipped with a warning.
         class_names: the order of the classes, which makes two sources agree on their numbers; where
             the data only numbers them, their names.
@@ -42,6 +44,10 @@ def open_pictures(
         ValueError: there is no such source, it holds no pictures, several splits or no such
             caption column, its classes are not in ``class_names``, or its captions don't fit.
     """
+    # computed images can always be read
+    scenes = open_scenes(str(source), class_names, caption_columns)
+    if scenes is not None:
+        return scenes
     opened = open_unverified(str(source), class_names, caption_columns)
     return verify(opened, strict, progress)
 
