@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -273,5 +273,25 @@ def main_process_first() -> AbstractContextManager[None]:
 
 
 def describe(**parts: object) -> str:
-    """A stable text of what makes two runs the same."""
-    return json.dumps(parts, sort_keys=True, default=str)
+    """A stable text of what makes two runs the same.
+
+    Dataclasses are written without the fields that have their default value, so that a run can be
+    resumed after a field is added.
+    """
+    return json.dumps(parts, sort_keys=True, default=described)
+
+
+def described(value: object) -> object:
+    """A dataclass as a dictionary of its fields that differ from the default; others as text."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return str(value)
+    return {
+        field.name: getattr(value, field.name)
+        for field in fields(value)
+        if getattr(value, field.name) != default_of(field)
+    }
+
+
+def default_of(field: Field[Any]) -> object:
+    """The default value of a dataclass's field; `MISSING` where it has none."""
+    return field.default if field.default_factory is MISSING else field.default_factory()
