@@ -17,10 +17,11 @@ CLASSES ?= airplane automobile bird cat deer dog frog horse ship truck
 DEMO := out/demo
 DATA ?= data/cifar10
 EMOJI ?= data/noto-emoji/train.parquet
+SWEEPS ?= tuning methods presets finetuning corrections schedules
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo samples figures test check format bench train-cifar10 train-rivals \
-	train-classifiers train-emoji measure-cifar10 test-browser
+	train-classifiers train-emoji measure-cifar10 measure-emoji numbers test-browser
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +46,7 @@ check: $(DEV_STAMP) ## check format, lint, types, imports, and the tracked files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/tree.py
+	$(BIN)/python benchmarks/write_numbers.py --check
 
 format: $(DEV_STAMP) ## format the code and mend what the linter can mend
 	$(BIN)/ruff format .
@@ -86,11 +88,27 @@ train-classifiers: $(DEV_STAMP) ## train the two networks that cifar10 is measur
 		--held-out $(DATA)/test.parquet --out runs/classifier_$$name || exit 1; done
 
 measure-cifar10: RUN ?= runs/cifar10
-measure-cifar10: $(DEV_STAMP) ## make the tables and curves of docs/numbers.md again, in hours on 2 cores
-	for name in tuning methods presets finetuning; do $(BIN)/demask sweep \
-		--recipe recipes/sweeps/cifar10_$$name.toml --model cifar10 \
+measure-cifar10: $(DEV_STAMP) ## measure cifar10 again and write docs/numbers.md, in hours on 2 cores
+	for name in $(SWEEPS); do $(BIN)/demask sweep \
+		--recipe recipes/sweeps/cifar10_$$name.toml --model cifar10 --dtype bfloat16 \
 		--companion $(RUN)/token_critic.safetensors $(RUN)/weaker.safetensors \
-		--reference $(DATA)/train.parquet --out runs/sweeps/cifar10_$$name || exit 1; done
+		--reference $(DATA)/train.parquet --out runs/sweeps/cifar10_$$name || exit 1; \
+		$(BIN)/python benchmarks/read_results.py runs/sweeps/cifar10_$$name/results.json \
+			results/cifar10_$$name.json || exit 1; done
+	$(BIN)/demask bench --front --recipe recipes/sweeps/cifar10_front.toml --model cifar10 \
+		--reference $(DATA)/train.parquet --out runs/sweeps/cifar10_front
+	$(BIN)/python benchmarks/read_results.py runs/sweeps/cifar10_front/results.json \
+		results/cifar10_front.json
+	$(BIN)/python benchmarks/cifar10_numbers.py --held-out $(DATA)/test.parquet \
+		--result results/cifar10.json
+	$(MAKE) numbers
+
+measure-emoji: $(DEV_STAMP) ## measure emoji again and write docs/numbers.md; EMOJI is train.parquet
+	$(BIN)/python benchmarks/emoji_numbers.py --data $(EMOJI) --result results/emoji.json
+	$(MAKE) numbers
+
+numbers: $(DEV_STAMP) ## write docs/numbers.md from the result files in results
+	$(BIN)/python benchmarks/write_numbers.py
 
 figures: $(RUN_STAMP) ## paint the comparisons of the pages again; DATA is the folder of test.parquet
 	$(BIN)/demask figure seeds --model cifar10 -n 20 --out docs/self_guidance_seeds.png \
