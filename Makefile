@@ -40,11 +40,12 @@ test-browser: $(DEV_STAMP) ## test the page in headless Chromium; DEMASK_SHOTS=F
 	command -v chromium || command -v chromium-browser || command -v google-chrome || apt-get install -y chromium
 	DEMASK_BROWSER=1 $(BIN)/python -m pytest tests/browser
 
-check: $(DEV_STAMP) ## check format, lint, types, imports, and the tracked files
+check: $(DEV_STAMP) ## check format, lint, types, imports, numbers and the tracked files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/circles.py
 	$(BIN)/python .ci/tree.py
 	$(BIN)/python benchmarks/write_numbers.py --check
 
