@@ -1,11 +1,14 @@
 # Everything runs in .venv, which is made on the first call. `make help` lists the targets.
 # TORCH chooses another build: make demo TORCH="torch==2.13.0 --index-url ..."
+# LOCK pins all versions: make install LOCK=requirements-dev.lock
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
+LOCK ?=
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet \
+	$(if $(LOCK),--constraint $(LOCK))
 
 # What is installed is remembered in files: a repeated call installs nothing.
 TORCH_STAMP := $(VENV)/.torch-$(shell echo '$(TORCH)' | cksum | cut -d ' ' -f 1)
@@ -21,7 +24,7 @@ SWEEPS ?= tuning methods presets finetuning corrections schedules
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo samples figures test check format bench train-cifar10 train-rivals \
-	train-classifiers train-emoji measure-cifar10 measure-emoji numbers test-browser
+	train-classifiers train-emoji measure-cifar10 measure-emoji numbers test-browser docs wheel lock hooks
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,7 +50,21 @@ check: $(DEV_STAMP) ## check format, lint, types, imports, numbers and the track
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/circles.py
 	$(BIN)/python .ci/tree.py
+	$(BIN)/python .ci/lock.py --check
+	$(BIN)/python .ci/links.py
 	$(BIN)/python benchmarks/write_numbers.py --check
+
+docs: numbers ## write the pages that come from other files, and check the links of all
+	$(BIN)/python .ci/links.py
+
+wheel: $(DEV_STAMP) ## build wheel and source archive into dist
+	$(BIN)/python -m build --outdir dist
+
+lock: $(DEV_STAMP) ## write requirements-dev.lock from what is installed
+	$(BIN)/python .ci/lock.py
+
+hooks: $(DEV_STAMP) ## run the quick checks before every commit, the slow ones before every push
+	$(BIN)/pre-commit install --install-hooks --hook-type pre-commit --hook-type pre-push
 
 format: $(DEV_STAMP) ## format the code and mend what the linter can mend
 	$(BIN)/ruff format .
