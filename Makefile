@@ -1,11 +1,14 @@
 # Everything runs in .venv, which is made on the first call. `make help` lists the targets.
 # TORCH chooses another build: make demo TORCH="torch==2.13.0 --index-url ..."
+# LOCK pins all versions: make install LOCK=requirements-dev.lock
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
+LOCK ?=
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet \
+	$(if $(LOCK),--constraint $(LOCK))
 
 # What is installed is remembered in files: a repeated call installs nothing.
 TORCH_STAMP := $(VENV)/.torch-$(shell echo '$(TORCH)' | cksum | cut -d ' ' -f 1)
@@ -17,10 +20,11 @@ CLASSES ?= airplane automobile bird cat deer dog frog horse ship truck
 DEMO := out/demo
 DATA ?= data/cifar10
 EMOJI ?= data/noto-emoji/train.parquet
+SWEEPS ?= tuning methods presets finetuning corrections schedules
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo samples figures test check format bench train-cifar10 train-rivals \
-	train-classifiers train-emoji measure-cifar10 test-browser
+	train-classifiers train-emoji measure-cifar10 measure-emoji numbers test-browser docs wheel lock hooks
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,12 +43,28 @@ test-browser: $(DEV_STAMP) ## test the page in headless Chromium; DEMASK_SHOTS=F
 	command -v chromium || command -v chromium-browser || command -v google-chrome || apt-get install -y chromium
 	DEMASK_BROWSER=1 $(BIN)/python -m pytest tests/browser
 
-check: $(DEV_STAMP) ## check format, lint, types, imports, and the tracked files
+check: $(DEV_STAMP) ## check format, lint, types, imports, numbers and the tracked files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/circles.py
 	$(BIN)/python .ci/tree.py
+	$(BIN)/python .ci/lock.py --check
+	$(BIN)/python .ci/links.py
+	$(BIN)/python benchmarks/write_numbers.py --check
+
+docs: numbers ## write the pages that come from other files, and check the links of all
+	$(BIN)/python .ci/links.py
+
+wheel: $(DEV_STAMP) ## build wheel and source archive into dist
+	$(BIN)/python -m build --outdir dist
+
+lock: $(DEV_STAMP) ## write requirements-dev.lock from what is installed
+	$(BIN)/python .ci/lock.py
+
+hooks: $(DEV_STAMP) ## run the quick checks before every commit, the slow ones before every push
+	$(BIN)/pre-commit install --install-hooks --hook-type pre-commit --hook-type pre-push
 
 format: $(DEV_STAMP) ## format the code and mend what the linter can mend
 	$(BIN)/ruff format .
@@ -86,11 +106,27 @@ train-classifiers: $(DEV_STAMP) ## train the two networks that cifar10 is measur
 		--held-out $(DATA)/test.parquet --out runs/classifier_$$name || exit 1; done
 
 measure-cifar10: RUN ?= runs/cifar10
-measure-cifar10: $(DEV_STAMP) ## make the tables and curves of docs/numbers.md again, in hours on 2 cores
-	for name in tuning methods presets finetuning; do $(BIN)/demask sweep \
-		--recipe recipes/sweeps/cifar10_$$name.toml --model cifar10 \
+measure-cifar10: $(DEV_STAMP) ## measure cifar10 again and write docs/numbers.md, in hours on 2 cores
+	for name in $(SWEEPS); do $(BIN)/demask sweep \
+		--recipe recipes/sweeps/cifar10_$$name.toml --model cifar10 --dtype bfloat16 \
 		--companion $(RUN)/token_critic.safetensors $(RUN)/weaker.safetensors \
-		--reference $(DATA)/train.parquet --out runs/sweeps/cifar10_$$name || exit 1; done
+		--reference $(DATA)/train.parquet --out runs/sweeps/cifar10_$$name || exit 1; \
+		$(BIN)/python benchmarks/read_results.py runs/sweeps/cifar10_$$name/results.json \
+			results/cifar10_$$name.json || exit 1; done
+	$(BIN)/demask bench --front --recipe recipes/sweeps/cifar10_front.toml --model cifar10 \
+		--reference $(DATA)/train.parquet --out runs/sweeps/cifar10_front
+	$(BIN)/python benchmarks/read_results.py runs/sweeps/cifar10_front/results.json \
+		results/cifar10_front.json
+	$(BIN)/python benchmarks/cifar10_numbers.py --held-out $(DATA)/test.parquet \
+		--result results/cifar10.json
+	$(MAKE) numbers
+
+measure-emoji: $(DEV_STAMP) ## measure emoji again and write docs/numbers.md; EMOJI is train.parquet
+	$(BIN)/python benchmarks/emoji_numbers.py --data $(EMOJI) --result results/emoji.json
+	$(MAKE) numbers
+
+numbers: $(DEV_STAMP) ## write docs/numbers.md from the result files in results
+	$(BIN)/python benchmarks/write_numbers.py
 
 figures: $(RUN_STAMP) ## paint the comparisons of the pages again; DATA is the folder of test.parquet
 	$(BIN)/demask figure seeds --model cifar10 -n 20 --out docs/self_guidance_seeds.png \

@@ -6,14 +6,23 @@ python benchmarks/cifar10_numbers.py --held-out test.parquet [--model cifar10] [
 from __future__ import annotations
 
 import argparse
+import math
 
 import torch
+from result_file import Row, Value, add_result_option, write_if_asked
 
 import demask
 from demask.data import open_pictures
 from demask.data.transforms import to_tensor
 from demask.training.losses import held_out_cross_entropy
 from demask.types import Condition
+
+RATIOS = {
+    "few": "few masked, under 30 %",
+    "half": "about half masked, 35 to 65 %",
+    "most": "most masked, over 90 %",
+}
+"""What a row is called, by the word in the name of its score."""
 
 
 @torch.inference_mode()
@@ -23,6 +32,7 @@ def main() -> None:
     parser.add_argument("--model", default="cifar10")
     parser.add_argument("--held-out", required=True)
     parser.add_argument("--count", type=int, default=10_000)
+    add_result_option(parser)
     chosen = parser.parse_args()
     generator = demask.load(chosen.model)
     tokenizer = generator.tokenizer
@@ -46,6 +56,24 @@ def main() -> None:
     scores = held_out_cross_entropy(generator.transformer, ids_BL, condition)
     for name, value in scores.items():
         print(f"  {name:<25} {value:.3f} nats a token")
+    psnr = {
+        "PSNR": Value(float(psnr_B.mean()), unit="dB"),
+        "standard deviation": Value(float(psnr_B.std()), unit="dB"),
+        "codes used": Value(used),
+    }
+    sizes = {"codes": tokenizer.codebook_size, "tokens": ids_BL.shape[1], "images": count}
+    losses = {ratios(name): value for name, value in scores.items()}
+    losses["uniform guess"] = math.log(tokenizer.codebook_size)
+    rows = [Row("tokenizer", psnr, sizes)]
+    for name, loss in losses.items():
+        rows.append(Row(name, {"cross-entropy": Value(loss, unit="nats")}, {"images": count}))
+    title = f"How well does {chosen.model} reconstruct and predict held-out images?"
+    write_if_asked(chosen.result, title, rows)
+
+
+def ratios(name: str) -> str:
+    """The mask ratios that a score is the mean over."""
+    return next((text for word, text in RATIOS.items() if word in name), "all mask ratios")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from result_file import Row, Value, add_result_option, write_if_asked
 from torch import Tensor
 
 import demask
@@ -64,6 +65,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float)
     parser.add_argument("--every", type=int, default=1, help="only every n-th name")
     parser.add_argument("--wrong", type=Path, help="a picture of what went wrong")
+    add_result_option(parser)
     chosen = parser.parse_args()
     names = ("steps", "guidance", "noise", "temperature")
     settings = {name: getattr(chosen, name) for name in names if getattr(chosen, name) is not None}
@@ -75,7 +77,7 @@ def main() -> None:
     plain = [(i, texts[0]) for i, texts in enumerate(captions) if "skin tone" not in texts[0]]
     held = hold_out(captions, HELD_OUT)[1]
     print(f"{chosen.model}, seed {chosen.seed}, {settings or 'its own settings'}")
-    tiles = []
+    tiles, rows = [], []
     for what, wanted in (("names", plain[:: chosen.every]), ("held-out aliases", held)):
         prompts = [text for _, text in wanted]
         painted_NCHW = paint(generator, prompts, chosen.seed, settings)
@@ -84,10 +86,14 @@ def main() -> None:
         print(
             f"  {what:18} {int(right.sum()):5} of {len(right):5} right: {right.float().mean():.1%}"
         )
+        counts = {"images": len(right), "right images": int(right.sum())}
+        rows.append(Row(what, {"right": Value(float(right.float().mean()))}, counts))
         wrong = [n for n in range(len(right)) if not right[n]]
         tiles += [Tile(to_image(painted_NCHW[n]), prompts[n]) for n in wrong[:32]]
     if chosen.wrong and tiles:
         contact_sheet(tiles).save(chosen.wrong)
+    title = f"Does {chosen.model} generate the image that its prompt names?"
+    write_if_asked(chosen.result, title, rows, str(chosen.seed))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from typing import Any
 import torch
 from full_size_models import MODELS, Model
 from matrix_product import FastestProduct, MatrixProduct, now
+from result_file import Row, Setting, Value, add_result_option, write_if_asked
 from torch import Tensor
 
 from demask import rng
@@ -213,28 +214,50 @@ def row(found: Result, exact: Result | None) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def result_row(found: Result, exact: Result | None) -> Row:
+    """A row of a result file."""
+    parts = {name: getattr(found, name) for name in ("seconds", "trunk", "head", "sampling")}
+    values = {name: Value(part, unit="s") for name, part in parts.items()}
+    values["tokenizer"] = Value(found.tokenizer, unit="s")
+    values["peak memory"] = Value(round(found.memory / 2**30, 2), unit="GiB")
+    if exact is not None:
+        values["over exact float32"] = Value(exact.seconds / found.seconds)
+    if found.shares is not None:
+        values["share of torch.mm"] = Value(found.shares[0])
+        values["share of own product"] = Value(found.shares[1])
+    model = f"{found.model}, batch {found.batch}"
+    settings: dict[str, Setting] = {
+        "model": model,
+        "dtype": found.dtype,
+        "way": found.way,
+        "steps": found.steps,
+    }
+    return Row(f"{model}, {found.dtype}, {found.way}", values, settings)
+
+
 def main() -> None:
     """Measure and print one table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
     parser.add_argument("--dtypes", nargs="+", default=DTYPES, choices=DTYPES)
     parser.add_argument("--quick", action="store_true", help="one batch size, at most 8 steps")
     parser.add_argument("--ways", nargs="+", default=NAMES, choices=NAMES)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 4])
     parser.add_argument("--part", action="store_true", help="the rows alone, as JSON")
+    add_result_option(parser)
     chosen = parser.parse_args()
     if chosen.part:
         for found in work(chosen.models[0], chosen.dtypes[0], chosen):
             print(json.dumps(asdict(found)), flush=True)
         return
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}; seconds a picture with")
-    print("its tokenizer (MaskGIT-256, 18 steps), or a step without it (Meissonic, 1024 px).")
-    print("Authors' programs: 45.4 s and at batch 4 22.2 s a picture; 17.45 s a step.\n")
+    print("its tokenizer (MaskGIT-256, 18 steps), or a step without it (Meissonic, 1024 px).\n")
     heads = "model", "type", "how", "s", "over exact fp32", "of torch.mm fp32", "of own product"
     more = "trunk", "head", "sampling", "tokenizer", "peak GiB"
     print(f"| {' | '.join([*heads, *more])} |\n|{'---|' * (len(heads) + len(more))}", flush=True)
     exact: dict[tuple[str, int], Result] = {}
     rates: dict[tuple[str, str], str] = {}
+    rows = []
     for name in chosen.models:
         for dtype in chosen.dtypes:
             for found in results(name, dtype, chosen):
@@ -242,10 +265,13 @@ def main() -> None:
                 if found.way == "exact" and dtype == "float32":
                     exact[key] = found
                 print(row(found, exact.get(key)), flush=True)
+                rows.append(result_row(found, exact.get(key)))
                 rate = ", ".join(f"{r / 1e9:.0f}" for r in found.rates)
                 rates[name, dtype] = f"{name} {dtype}: {rate}"
     print("\nGFLOP/s of torch.mm in float32, and of the type's own product (last row of each):")
     print("; ".join(rates.values()))
+    title = "What do types, local steps and refresh save at the published sizes?"
+    write_if_asked(chosen.result, title, rows, note="Random weights.")
 
 
 def results(name: str, dtype: str, chosen: argparse.Namespace) -> Iterator[Result]:

@@ -16,6 +16,7 @@ import time
 
 import torch
 from matrix_product import SIZE, MatrixProduct
+from result_file import Row, Value, add_result_option, write_if_asked
 
 from demask import rng
 from demask.acceleration.packing import pack
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--no-pack", action="store_true", help="without packed weights")
+    add_result_option(parser)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(0)
@@ -96,6 +98,16 @@ def main() -> None:
     print(f"  tokens to pixels          {pixels / chosen.batch:8.2f} s more")
     print(f"  packed layers             {packed:8d}")
     print(f"  peak memory               {peak:8.2f} GiB")
+    values = {
+        "share of torch.mm": Value(flops / step / rate),
+        "seconds": Value(sum(step_seconds) / chosen.batch, unit="s"),
+        "transformer": Value(sum(trunk) / chosen.batch, unit="s"),
+        "tokenizer": Value(pixels / chosen.batch, unit="s"),
+        "peak memory": Value(round(peak, 2), unit="GiB"),
+    }
+    row = Row("MaskGIT-256", values, {"batch": chosen.batch, "steps": chosen.steps})
+    title = "How close does MaskGIT-256 come to the rate of a matrix product?"
+    write_if_asked(chosen.result, title, [row])
 
 
 if __name__ == "__main__":

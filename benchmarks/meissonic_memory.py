@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from result_file import Row, Value, add_result_option, write_if_asked
 from safetensors.torch import save_file
 from torch import nn
 
@@ -116,7 +117,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="where to keep the 6 GB for the next time")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "float16"])
-    chosen = parser.parse_args()
+    add_result_option(parser)
+    chosen, rows = parser.parse_args(), []
     with tempfile.TemporaryDirectory() as name:
         folder = chosen.folder or Path(name)
         if not (folder / "model_index.json").is_file():
@@ -134,6 +136,13 @@ def main() -> None:
                 f"{(after - before) / 2**30:.2f} GiB above the imports, "
                 f"{(after - before) / weights:.2f} of the weights"
             )
+            values = {
+                "weights": Value(round(weights / 2**30, 2), unit="GiB"),
+                "peak over weights": Value(round((after - before) / weights, 3)),
+            }
+            rows.append(Row(dtype, values))
+    title = "How much memory does loading Meissonic take?"
+    write_if_asked(chosen.result, title, rows)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from result_file import Row, Value, add_result_option, write_if_asked
 
 from demask.checkpoint.save import save_model
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
@@ -48,7 +49,8 @@ def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--counts", type=int, nargs="+", default=[1000, 50_000])
-    chosen = parser.parse_args()
+    add_result_option(parser)
+    chosen, rows = parser.parse_args(), []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         save_random_model(folder)
@@ -64,6 +66,10 @@ def main() -> None:
             )
             peak = int(run.stdout.split()[-1]) / 1024
             print(f"  {count:8d} pictures of 64x64 {peak:8.0f} MiB")
+            values = {"peak": Value(round(peak), unit="MiB")}
+            rows.append(Row(f"{count} images", values, {"images": count}))
+    title = "Does memory grow with the number of images?"
+    write_if_asked(chosen.result, title, rows)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,11 @@ Shape legend: D width of the features, K candidates, N queries.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from result_file import Row, Value, add_result_option, write_if_asked
 from torch import Tensor
 
 from demask.evaluation.extractors import WEIGHTS
@@ -24,11 +26,12 @@ from demask.training.train_scorer import Pairs, features, read, twins
 SHIPPED = WEIGHTS / "emoji_pairs" / "scorer.safetensors"
 
 
-def line(what: str, query_ND: Tensor, candidate_KD: Tensor, right_NK: Tensor) -> None:
-    """One number."""
+def line(what: str, query_ND: Tensor, candidate_KD: Tensor, right_NK: Tensor) -> Row:
+    """Print one number, and return it."""
     among = candidate_KD.shape[0]
     share = found(query_ND, candidate_KD, right_NK)
     print(f"  {what:34} {share:6.1%} of {len(query_ND):5,} among {among:5,}")
+    return Row(what, {"found": Value(float(share))}, {"queries": len(query_ND), "among": among})
 
 
 def main() -> None:
@@ -37,6 +40,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--scorer", type=Path, default=SHIPPED)
     parser.add_argument("--fraction", type=float, default=0.04)
+    add_result_option(parser)
     chosen = parser.parse_args()
     network = load_pair_scorer(chosen.scorer)
     pictures, kept_back = Source(chosen.data, held_out_fraction=chosen.fraction).open(False)
@@ -54,12 +58,17 @@ def main() -> None:
         "trained on": ~is_held_K,
     }
     ways = {"words -> picture": (text_KD, picture_KD), "picture -> words": (picture_KD, text_KD)}
+    rows = []
     for way, (query_KD, candidate_KD) in ways.items():
         print(way)
         few = right_KK[is_held_K][:, is_held_K]
-        line("held out", query_KD[is_held_K], candidate_KD[is_held_K], few)
+        held_KD = candidate_KD[is_held_K]
+        found_here = [line("held out, among themselves", query_KD[is_held_K], held_KD, few)]
         for what, chosen_K in groups.items():
-            line(what, query_KD[chosen_K], candidate_KD, right_KK[chosen_K])
+            found_here.append(line(what, query_KD[chosen_K], candidate_KD, right_KK[chosen_K]))
+        rows += [replace(row, name=f"{way}: {row.name}") for row in found_here]
+    title = "How well does the scorer of pairs find an image by its words, and words by an image?"
+    write_if_asked(chosen.result, title, rows)
 
 
 if __name__ == "__main__":

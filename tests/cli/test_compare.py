@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from read_results import read_results
 
 from demask.checkpoint.save import save_model
 from demask.cli.figure import read_variant
@@ -46,6 +47,12 @@ def test_it_compares(
     results = json.loads((out / "results.json").read_text())
     assert len(results["variants"][1]["scores"]["emoji_pairs:tiny"]) == 6
     assert results["variants"][1]["settings"]["corrections"] == ["noise_regularization"]
+    read = read_results(out / "results.json")
+    rates = [row.values.get("win rate") for row in read.rows]
+    assert rates[0] is None
+    assert [rate.value for rate in rates[1:]] == [
+        outcome["paired"]["rate"] for outcome in results["outcomes"][1:]
+    ]
     assert "no model of what people prefer" in (out / "table.md").read_text()
     with Image.open(out / "gallery.png") as image:
         assert image.size[1] > 2 * 16

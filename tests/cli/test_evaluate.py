@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from read_results import read_results
 
 from demask.checkpoint.save import save_model
 from demask.evaluation.small_conv import SmallConv, SmallConvConfig
@@ -55,6 +56,9 @@ def test_a_model_against_a_folder(
     assert len(report["extractors"][0]["fingerprint"]) == 16
     scores = {score["metric"]: score for score in report["scores"]}
     assert {"frechet", "kid", "recall", "class_accuracy"} <= scores.keys()
+    (row,) = read_results(tmp_path / "report.json").rows
+    (kid,) = (value for name, value in row.values.items() if name.startswith("kid "))
+    assert kid.value == scores["kid"]["value"]
     assert scores["kid"]["low"] < scores["kid"]["value"] < scores["kid"]["high"]
     assert len(list((tmp_path / "cache" / "features").iterdir())) == 1
     # the same pictures, painted first and then measured, give the same numbers

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from read_results import read_results
 
 import demask
 from demask.checkpoint.save import save_model
@@ -102,6 +103,9 @@ def test_a_sweep_from_a_recipe_to_pictures(
     assert all(v["low"] <= v["value"] <= v["high"] for v in rows[0]["values"])
     assert [r["forwards"] for r in rows] == [2, 2, 4, 2, 4]
     assert result.stderr.count("plain, temperature") == 3
+    read = read_results(out / "results.json")
+    assert [row.settings["method"] for row in read.rows] == [r["row"]["method"] for r in rows]
+    assert read.row("plain, temperature 0.5, count 24, seed 0").values["forwards"].value == 2
 
     written = (out / "table.md").read_text()
     again = run(*words, "--reference", reference, "--extractor", eyes, "--only", "plain", "guided")

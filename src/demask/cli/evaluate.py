@@ -195,8 +195,13 @@ def write_report(
     scores: list[Score],
 ) -> None:
     """A JSON file with the numbers and everything that is needed to measure them again."""
+    import datetime
+
+    import torch
+
     from demask import __version__
     from demask.checkpoint.save import write_text
+    from demask.sweeps.bench import command_line, commit
 
     measuring = {"metrics", "resamples", "seed"}
     options = {
@@ -212,6 +217,10 @@ def write_report(
         "reference": reference,
         "extractors": [{"name": e.name, "fingerprint": e.fingerprint} for e in extractors],
         "scores": [asdict(score) for score in scores],
+        "commit": commit(),
+        "command": command_line(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "threads": torch.get_num_threads(),
     }
     text = json.dumps(report, indent=2, default=str, ensure_ascii=False) + "\n"
     write_text(path, text)
