@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from demask.evaluation.metrics import Score
 
 SHIPPED = ("cifar10_conv", "cifar10_patches")
+SCENES = "scenes"
+"""The metric that needs neither extractor nor reference."""
 
 PICTURES = [
     click.option(
@@ -36,7 +38,9 @@ PICTURES = [
         help="The pictures to measure: an .npz file or a folder. Or let --model paint them.",
     ),
     click.option(
-        "--reference", metavar="PATH", required=True, help="Real ones: a folder, parquet or .npz."
+        "--reference",
+        metavar="PATH",
+        help="Real ones: a folder, parquet or .npz. Needed, but for the metric scenes.",
     ),
 ]
 
@@ -55,7 +59,7 @@ MEASURE = [
         "metrics",
         cls=Several,
         metavar="NAME...",
-        help="frechet, kid, precision, ...; default: all that can be measured.",
+        help="frechet, kid, ... or scenes; default: all that can be measured.",
     ),
     click.option(
         "--resamples",
@@ -109,7 +113,7 @@ PAINT = [
 @add(PRESET, SETTINGS)
 def evaluate(
     samples: Path | None,
-    reference: str,
+    reference: str | None,
     extractors: tuple[str, ...],
     metrics: tuple[str, ...],
     resamples: int,
@@ -126,7 +130,8 @@ def evaluate(
     """Measure pictures, or a model's, against real ones.
 
     Fréchet and kernel distance, precision, recall, density, coverage, class score and accuracy,
-    each with a 95 % interval and the name of the network whose features it is made of.
+    each with a 95 % interval and the name of the network whose features it is made of. Or, of a
+    model of scenes, --metric scenes: what is right by an exact scorer, and diversity.
     """
     import torch
 
@@ -138,6 +143,21 @@ def evaluate(
     context = click.get_current_context()
     check_one_source(context, samples)
     check_device(choice.device)
+    if SCENES in metrics:
+        from demask.cli.scenes import SceneOptions, evaluate_scenes
+
+        explicit = context.get_parameter_source("extractors") is not ParameterSource.DEFAULT
+        others = [
+            name for name, set_ in (("--reference", reference), ("--extractor", explicit)) if set_
+        ]
+        asked = SceneOptions(samples, metrics, others, num_images, prompts, classes)
+        given, scores = evaluate_scenes(asked, choice, seed, batch_size, settings)
+        show(f"{given.count} images of scenes", scores)
+        if out:
+            write_report(out, context, given, {}, [], scores)
+        return
+    if reference is None:
+        raise ValueError("name the real pictures to compare with: --reference PATH")
     for name in metrics:
         METRICS[name]
     device = choice.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -156,7 +176,7 @@ def evaluate(
         for mine, theirs in zip(seen, real, strict=True)
         for score in measure(mine, theirs, metrics or None, seed, resamples)
     ]
-    show(scores, given.count, facts["count"])
+    show(f"{given.count} pictures against {facts['count']} real ones", scores)
     if out:
         write_report(out, context, given, facts, networks, scores)
 
@@ -170,15 +190,15 @@ def check_one_source(context: click.Context, samples: Path | None) -> None:
         raise ValueError("no pictures to measure: name them with --samples, or a --model")
 
 
-def show(scores: list[Score], samples: int, reference: int) -> None:
+def show(title: str, scores: list[Score]) -> None:
     """A table on stdout."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{samples} pictures against {reference} real ones", title_justify="left")
+    table = Table(title=title, title_justify="left")
     table.add_column("measured")
-    for title in ("value", "95 % interval"):
-        table.add_column(title, justify="right")
+    for column in ("value", "95 % interval"):
+        table.add_column(column, justify="right")
     table.add_column("best")
     for score in scores:
         interval = "" if score.low is None else f"{score.low:.4g} to {score.high:.4g}"
