@@ -61,7 +61,7 @@ HIDE = [
 ]
 
 
-CAPTION_LINES = 3
+CAPTION_LINES = 5
 """Lines below an image of a data set."""
 
 PREVIEW = [

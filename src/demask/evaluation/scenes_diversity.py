@@ -10,7 +10,7 @@ import numpy as np
 from demask import rng
 from demask.evaluation.scenes_parser import ParsedScene
 from demask.evaluation.scenes_truth import Counts, Truth, truth_of
-from demask.scenes.vocabulary import Requirement
+from demask.scenes.vocabulary import Requirement, Scene
 
 REPEATS = 200
 """True samples that the floor is made of."""
@@ -46,7 +46,7 @@ def total_variation(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 def diversity(
-    groups: Mapping[Requirement | str, Sequence[ParsedScene]], seed: int = 0
+    groups: Mapping[Requirement | str, Sequence[Scene | ParsedScene]], seed: int = 0
 ) -> list[Distance]:
     """The distances of all attributes that conditions leave open.
 

@@ -15,7 +15,7 @@ from demask.evaluation.scenes_parser import ParsedScene, parse_scenes
 from demask.evaluation.statistics import NORMAL_95, wilson
 from demask.scenes.captions import parse_caption
 from demask.scenes.law import HELD_OUT_SEED, sample, unseen_sample
-from demask.scenes.vocabulary import KINDS, SHAPES, UNSEEN_KINDS, Requirement
+from demask.scenes.vocabulary import KINDS, SHAPES, UNSEEN_KINDS, Requirement, Scene
 
 SCENES = "scenes"
 """The name of the metric."""
@@ -131,7 +131,7 @@ def diversity_scores(judged: Sequence[Judged], seed: int = 0) -> list[Score]:
         the mean distance of as many true samples with the interval that holds 95 % of them; last
         the number of distinct scenes and that of true samples. Empty where no image is right.
     """
-    groups: dict[Wanted, list[ParsedScene]] = {}
+    groups: dict[Wanted, list[Scene | ParsedScene]] = {}
     for one in judged:
         if one.right:
             groups.setdefault(one.wanted, []).append(one.parsed)

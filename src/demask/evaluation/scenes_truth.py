@@ -33,7 +33,7 @@ CELLS = 4
 STEPS = 64
 """Radii of a size over which positions are averaged."""
 
-CLASS_SCENES = 10_000
+CLASS_SCENES = 6000
 """True scenes that stand for the distribution of class-conditional scenes."""
 
 Counts = dict[str, np.ndarray]
