@@ -12,6 +12,7 @@ from demask.evaluation.metrics import Score
 from demask.evaluation.scenes_diversity import Distance, diversity
 from demask.evaluation.scenes_faithfulness import is_of_class, is_right
 from demask.evaluation.scenes_parser import ParsedScene, parse_scenes
+from demask.evaluation.scenes_truth import truth_of
 from demask.evaluation.statistics import NORMAL_95, wilson
 from demask.scenes.captions import parse_caption
 from demask.scenes.law import HELD_OUT_SEED, sample, unseen_sample
@@ -123,17 +124,18 @@ def diversity_scores(judged: Sequence[Judged], seed: int = 0) -> list[Score]:
     """The distances of the right images' attributes from the truth, each with its floor.
 
     Args:
-        judged: images of captions of one object, or of classes; several of each.
+        judged: images of captions of one object, or of classes; several of each. Captions of
+            several objects are left out.
         seed: of the true samples of the floor.
 
     Returns:
         For each attribute the total variation distance, averaged over captions or classes, then
         the mean distance of as many true samples with the interval that holds 95 % of them; last
-        the number of distinct scenes and that of true samples. Empty where no image is right.
+        the number of distinct scenes and that of true samples. Empty where no such image is right.
     """
     groups: dict[Wanted, list[Scene | ParsedScene]] = {}
     for one in judged:
-        if one.right:
+        if one.right and truth_of(one.wanted) is not None:
             groups.setdefault(one.wanted, []).append(one.parsed)
     return [score for found in diversity(groups, seed) for score in distance_scores(found)]
 
