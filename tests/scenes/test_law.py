@@ -10,9 +10,11 @@ import pytest
 
 from demask.scenes import Sample, Scene, class_scene, draw, sample, unseen_sample
 from demask.scenes.vocabulary import (
+    COLOURS,
     KINDS,
     MARGIN,
     RADII,
+    RELATIONS,
     SHAPES,
     SIDE,
     UNSEEN_COUNTS,
@@ -125,6 +127,21 @@ def test_kinds_and_suffixes_are_drawn_evenly(seen: list[Sample], unseen: list[Sa
     first = Counter(drawn.captions[0].split()[0] for drawn in seen)
     assert first["one"] > COUNT / 10
     assert first["1"] > COUNT / 20
+
+
+def test_named_colours_and_backgrounds_are_drawn_evenly(seen: list[Sample]) -> None:
+    named = [drawn.requirement for drawn in seen]
+    backgrounds = Counter(one.background for one in named if one.background)
+    assert set(backgrounds) == set(COLOURS)
+    assert min(backgrounds.values()) > 0.6 * backgrounds.total() / 10
+    shapes = Counter(one.shapes[0] for one in named if one.kind == "colors")
+    assert min(shapes[shape] for shape in SHAPES) > 0.4 * shapes.total() / 8
+    behind = Counter(drawn.scene.background for drawn in seen if not drawn.requirement.background)
+    assert min(behind[colour] for colour in COLOURS) > 0.6 * behind.total() / 10
+    relations = Counter(one.relation for one in named if one.relation)
+    assert min(relations[relation] for relation in RELATIONS) > 0.6 * relations.total() / 4
+    counts = Counter(len(one.shapes) for one in named if one.kind == "counting")
+    assert min(counts[count] for count in (2, 3, 4)) > 0.7 * counts.total() / 3
 
 
 def test_streams_differ() -> None:

@@ -144,17 +144,7 @@ def evaluate(
     check_one_source(context, samples)
     check_device(choice.device)
     if SCENES in metrics:
-        from demask.cli.scenes import SceneOptions, evaluate_scenes
-
-        explicit = context.get_parameter_source("extractors") is not ParameterSource.DEFAULT
-        others = [
-            name for name, set_ in (("--reference", reference), ("--extractor", explicit)) if set_
-        ]
-        asked = SceneOptions(samples, metrics, others, num_images, prompts, classes)
-        given, scores = evaluate_scenes(asked, choice, seed, batch_size, settings)
-        show(f"{given.count} images of scenes", scores)
-        if out:
-            write_report(out, context, given, {}, [], scores)
+        measure_scenes(context, choice, settings)
         return
     if reference is None:
         raise ValueError("name the real pictures to compare with: --reference PATH")
@@ -179,6 +169,27 @@ def evaluate(
     show(f"{given.count} pictures against {facts['count']} real ones", scores)
     if out:
         write_report(out, context, given, facts, networks, scores)
+
+
+def measure_scenes(context: click.Context, choice: ModelChoice, settings: dict[str, Any]) -> None:
+    """The metric scenes, with the other options of the command."""
+    from demask.cli.scenes import SceneOptions, evaluate_scenes
+
+    given = context.params
+    explicit = context.get_parameter_source("extractors") is not ParameterSource.DEFAULT
+    unused = {"--reference": given["reference"], "--extractor": explicit}
+    asked = SceneOptions(
+        given["samples"],
+        given["metrics"],
+        [name for name, value in unused.items() if value],
+        given["num_images"],
+        given["prompts"],
+        given["classes"],
+    )
+    samples, scores = evaluate_scenes(asked, choice, given["seed"], given["batch_size"], settings)
+    show(f"{samples.count} images of scenes", scores)
+    if given["out"]:
+        write_report(given["out"], context, samples, {}, [], scores)
 
 
 def check_one_source(context: click.Context, samples: Path | None) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demask.evaluation.metrics import Score
+from demask.evaluation.metric import Score
 from demask.evaluation.scenes_diversity import Distance, diversity
 from demask.evaluation.scenes_faithfulness import is_of_class, is_right
 from demask.evaluation.scenes_parser import ParsedScene, parse_scenes
