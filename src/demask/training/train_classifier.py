@@ -6,7 +6,7 @@ Shape legend: B batch, C channels, H W rows and columns, K classes, N pictures.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -107,9 +107,7 @@ class ClassifierTask(Task):
 
     def identity(self) -> str:
         """The recipe and the pictures."""
-        return describe(
-            task="classifier", recipe=asdict(self.recipe), pictures=self.pictures_fingerprint
-        )
+        return describe(task="classifier", recipe=self.recipe, pictures=self.pictures_fingerprint)
 
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """Pictures (B, 3, H, W) in [0, 1], augmented, and their classes (B)."""

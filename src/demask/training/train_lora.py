@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +209,7 @@ class LoraTask(CaptionedTask):
         """The recipe, the model and the token cache."""
         return describe(
             task="lora",
-            recipe=asdict(self.recipe),
+            recipe=self.recipe,
             base=self.fingerprints,
             tokens=self.tokens.fingerprint,
         )

@@ -84,7 +84,7 @@ class MaskedTask(Task):
 
     def identity(self) -> str:
         """The recipe and the token cache."""
-        return describe(task="masked", recipe=asdict(self.recipe), tokens=self.tokens.fingerprint)
+        return describe(task="masked", recipe=self.recipe, tokens=self.tokens.fingerprint)
 
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """Ids (B, L) of one view of each picture, and class ids (B), some of them dropped."""

@@ -7,7 +7,7 @@ candidates, N pictures, T words.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -130,9 +130,7 @@ class ScorerTask(Task):
 
     def identity(self) -> str:
         """The recipe and the pictures."""
-        return describe(
-            task="scorer", recipe=asdict(self.recipe), pictures=self.pictures_fingerprint
-        )
+        return describe(task="scorer", recipe=self.recipe, pictures=self.pictures_fingerprint)
 
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """Pictures, damaged ones of the first of them, their words, and who shows the same."""

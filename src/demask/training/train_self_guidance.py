@@ -9,7 +9,7 @@ Shape legend: B batch, L tokens, T text tokens, V vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -166,7 +166,7 @@ class SelfGuidanceTask(Task):
         """The recipe, the model and the token cache."""
         return describe(
             task="self_guidance",
-            recipe=asdict(self.recipe),
+            recipe=self.recipe,
             base=self.fingerprint,
             tokens=self.tokens.fingerprint,
         )

@@ -152,7 +152,7 @@ class ShortcutTask(Task):
         """The recipe, the model, and what it paints."""
         return describe(
             task="shortcut",
-            recipe=asdict(self.recipe),
+            recipe=self.recipe,
             base=self.fingerprint,
             settings=asdict(self.generator.settings),
             wishes=self.wishes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -149,8 +149,7 @@ class TextTask(CaptionedTask):
 
     def identity(self) -> str:
         """The recipe and the token cache."""
-        recipe = asdict(self.recipe)
-        return describe(task="text_to_image", recipe=recipe, tokens=self.tokens.fingerprint)
+        return describe(task="text_to_image", recipe=self.recipe, tokens=self.tokens.fingerprint)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the transformer in half precision, and the text encoder beside it."""

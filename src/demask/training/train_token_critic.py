@@ -8,7 +8,7 @@ Shape legend: B batch, L tokens, C channels, H W rows and columns, R hidden toke
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -144,7 +144,7 @@ class TokenCriticTask(Task):
         """The recipe, the model and the token cache."""
         return describe(
             task="token_critic",
-            recipe=asdict(self.recipe),
+            recipe=self.recipe,
             base=self.fingerprint,
             tokens=self.tokens.fingerprint,
         )

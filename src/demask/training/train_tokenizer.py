@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -28,6 +28,7 @@ from demask.training.losses import (
     spectrum_l1,
 )
 from demask.training.optim import Optim
+from demask.training.perceptual import PerceptualLoss
 from demask.training.task import Batch, Phase, Task
 
 
@@ -43,6 +44,9 @@ class TokenizerLoss:
         adversarial: of the hinge loss, relative to the balanced weight; 0 = no adversary.
         matching: of the discriminator's feature distance.
         adversary_start: the step at which the adversary starts.
+        perceptual: of `PerceptualLoss`; 0 = none.
+        network: the classifier of the perceptual loss, a file that ``demask train classifier``
+            wrote.
     """
 
     l1: float = 1.0
@@ -52,6 +56,12 @@ class TokenizerLoss:
     adversarial: float = 0.1
     matching: float = 0.5
     adversary_start: int = 0
+    perceptual: float = 0.0
+    network: str = ""
+
+    def __post_init__(self) -> None:
+        if self.perceptual and not self.network:
+            raise ValueError("a perceptual loss needs a classifier: name its file as 'network'")
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,9 @@ class TokenizerTask(Task):
             raise ValueError(f"size {recipe.size} is no multiple of {tokenizer.downsampling}")
         tokenizer.encoder.requires_grad_(not recipe.decoder_only)
         self.modules: dict[str, nn.Module] = {"tokenizer": tokenizer}
+        self.perceptual = (
+            PerceptualLoss(Path(recipe.loss.network)) if recipe.loss.perceptual else None
+        )
         start = recipe.loss.adversary_start
         self.phases = {"reconstruct": Phase("tokenizer", recipe.optim)}
         if recipe.loss.adversarial:
@@ -109,7 +122,7 @@ class TokenizerTask(Task):
 
     def identity(self) -> str:
         """The recipe and how many pictures there are."""
-        return describe(task="tokenizer", recipe=asdict(self.recipe), pictures=self.examples)
+        return describe(task="tokenizer", recipe=self.recipe, pictures=self.examples)
 
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """Pictures (B, 3, H, W)."""
@@ -146,6 +159,10 @@ class TokenizerTask(Task):
         if weights.edge:
             loss = loss + weights.edge * edge_l1(made_BCHW, image_BCHW)
         logged = {"l1": l1, "psnr": -10 * torch.log10(l2)}
+        if self.perceptual is not None:
+            perceptual = self.perceptual.to(made_BCHW.device)(made_BCHW, image_BCHW)
+            loss = loss + weights.perceptual * perceptual
+            logged["perceptual"] = perceptual
         if not weights.adversarial or step < weights.adversary_start:
             return loss, logged
         adversary = self.modules["adversary"]
