@@ -135,6 +135,7 @@ figures: $(RUN_STAMP) ## paint the comparisons of the pages again; DATA is the f
 		"classifier-free, 18 steps: steps=18 noise=25 guidance=9 guidance_schedule=ramp"
 	$(BIN)/demask figure one-step --model cifar10 --data $(DATA)/test.parquet \
 		--out docs/self_guidance_one_step.png
+	$(BIN)/demask figure data --data scenes:0,24 --out docs/scenes.png
 
 train-emoji: RUN ?= runs/emoji
 train-emoji: $(DEV_STAMP) ## train the default model; EMOJI is train.parquet

@@ -50,6 +50,7 @@ COMMANDS = {
     " --c2pa-certificate --c2pa-key",
     "figure": "",
     "figure seeds": f"--variant --prompt --class -n --num-images --seed --out {MODEL}",
+    "figure data": "--data -n --num-images --first --out",
     "figure one-step": "--data -n --num-images --first --hidden --guidance --method --seed --out"
     f" {MODEL}",
     "evaluate": "--samples --reference --extractor --metric --resamples --out --cache"

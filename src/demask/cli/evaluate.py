@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from demask.evaluation.metrics import Score
 
 SHIPPED = ("cifar10_conv", "cifar10_patches")
+SCENES = "scenes"
+"""The metric that needs neither extractor nor reference."""
 
 PICTURES = [
     click.option(
@@ -36,7 +38,9 @@ PICTURES = [
         help="The pictures to measure: an .npz file or a folder. Or let --model paint them.",
     ),
     click.option(
-        "--reference", metavar="PATH", required=True, help="Real ones: a folder, parquet or .npz."
+        "--reference",
+        metavar="PATH",
+        help="Real ones: a folder, parquet or .npz. Needed, but for the metric scenes.",
     ),
 ]
 
@@ -55,7 +59,7 @@ MEASURE = [
         "metrics",
         cls=Several,
         metavar="NAME...",
-        help="frechet, kid, precision, ...; default: all that can be measured.",
+        help="frechet, kid, ... or scenes; default: all that can be measured.",
     ),
     click.option(
         "--resamples",
@@ -109,7 +113,7 @@ PAINT = [
 @add(PRESET, SETTINGS)
 def evaluate(
     samples: Path | None,
-    reference: str,
+    reference: str | None,
     extractors: tuple[str, ...],
     metrics: tuple[str, ...],
     resamples: int,
@@ -126,7 +130,8 @@ def evaluate(
     """Measure pictures, or a model's, against real ones.
 
     Fréchet and kernel distance, precision, recall, density, coverage, class score and accuracy,
-    each with a 95 % interval and the name of the network whose features it is made of.
+    each with a 95 % interval and the name of the network whose features it is made of. Or, of a
+    model of scenes, --metric scenes: what is right by an exact scorer, and diversity.
     """
     import torch
 
@@ -138,6 +143,11 @@ def evaluate(
     context = click.get_current_context()
     check_one_source(context, samples)
     check_device(choice.device)
+    if SCENES in metrics:
+        measure_scenes(context, choice, settings)
+        return
+    if reference is None:
+        raise ValueError("name the real pictures to compare with: --reference PATH")
     for name in metrics:
         METRICS[name]
     device = choice.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -156,9 +166,30 @@ def evaluate(
         for mine, theirs in zip(seen, real, strict=True)
         for score in measure(mine, theirs, metrics or None, seed, resamples)
     ]
-    show(scores, given.count, facts["count"])
+    show(f"{given.count} pictures against {facts['count']} real ones", scores)
     if out:
         write_report(out, context, given, facts, networks, scores)
+
+
+def measure_scenes(context: click.Context, choice: ModelChoice, settings: dict[str, Any]) -> None:
+    """The metric scenes, with the other options of the command."""
+    from demask.cli.scenes import SceneOptions, evaluate_scenes
+
+    given = context.params
+    explicit = context.get_parameter_source("extractors") is not ParameterSource.DEFAULT
+    unused = {"--reference": given["reference"], "--extractor": explicit}
+    asked = SceneOptions(
+        given["samples"],
+        given["metrics"],
+        [name for name, value in unused.items() if value],
+        given["num_images"],
+        given["prompts"],
+        given["classes"],
+    )
+    samples, scores = evaluate_scenes(asked, choice, given["seed"], given["batch_size"], settings)
+    show(f"{samples.count} images of scenes", scores)
+    if given["out"]:
+        write_report(given["out"], context, samples, {}, [], scores)
 
 
 def check_one_source(context: click.Context, samples: Path | None) -> None:
@@ -170,15 +201,15 @@ def check_one_source(context: click.Context, samples: Path | None) -> None:
         raise ValueError("no pictures to measure: name them with --samples, or a --model")
 
 
-def show(scores: list[Score], samples: int, reference: int) -> None:
+def show(title: str, scores: list[Score]) -> None:
     """A table on stdout."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{samples} pictures against {reference} real ones", title_justify="left")
+    table = Table(title=title, title_justify="left")
     table.add_column("measured")
-    for title in ("value", "95 % interval"):
-        table.add_column(title, justify="right")
+    for column in ("value", "95 % interval"):
+        table.add_column(column, justify="right")
     table.add_column("best")
     for score in scores:
         interval = "" if score.low is None else f"{score.low:.4g} to {score.high:.4g}"

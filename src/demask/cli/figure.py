@@ -61,6 +61,18 @@ HIDE = [
 ]
 
 
+CAPTION_LINES = 5
+"""Lines below an image of a data set."""
+
+PREVIEW = [
+    click.option(
+        "--data", metavar="PATH", required=True, help="A folder, ..., or scenes:SEED,COUNT."
+    ),
+    click.option("-n", "--num-images", type=int, default=40, show_default=True, help="How many."),
+    click.option("--first", type=int, default=0, show_default=True, help="Where to begin in them."),
+]
+
+
 @click.group(cls=Group)
 def figure() -> None:
     """Pictures that show what a setting or a guidance does."""
@@ -121,6 +133,29 @@ def one_step_figure(
     ]
     images = [picture.image for picture in chosen]
     write_png(out, one_step(generator, images, told, methods, guidance, hidden, seed))
+    click.echo(out)
+
+
+@figure.command("data", cls=Command)
+@add(PREVIEW, FILE)
+def data_figure(data: str, num_images: int, first: int, out: Path) -> None:
+    """The first images of a data set, with their captions or classes."""
+    if num_images < 1:
+        raise ValueError(f"-n is at least 1, not {num_images}")
+
+    from demask.bulk.contact_sheet import Tile, contact_sheet
+    from demask.bulk.folder import write_png
+    from demask.data import open_pictures
+
+    pictures = open_pictures(data)
+    if not 0 <= first < len(pictures):
+        raise ValueError(f"--first is from 0 to {len(pictures) - 1}, not {first}")
+    chosen = [pictures[i] for i in range(first, min(first + num_images, len(pictures)))]
+    tiles = [
+        Tile(p.image, p.captions[0] if p.captions else pictures.class_names[p.label])
+        for p in chosen
+    ]
+    write_png(out, contact_sheet(tiles, CAPTION_LINES))
     click.echo(out)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,11 @@ from demask.cli.options import ModelChoice, wishes
 from demask.cli.progress import counting
 
 if TYPE_CHECKING:
+    from demask.conditioning import Wish
     from demask.data.pictures import Pictures
     from demask.evaluation.extractors import Extractor
     from demask.evaluation.features import Batch, Features
+    from demask.generator import Generator
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,29 @@ def painted_samples(
     Raises:
         ValueError: no such model, or settings that it refuses.
     """
+    generator = choice.load(settings.get("preset"))
+    conditions = wishes(prompts, classes, generator)
+    made = generated_samples(generator, conditions, count, seed, batch_size, settings)
+    asked = {"classes": list(classes), "prompts": list(prompts)}
+    return replace(made, facts={"model": asdict(choice), **asked, **made.facts})
+
+
+def generated_samples(
+    generator: Generator,
+    conditions: Sequence[Wish] | None,
+    count: int,
+    seed: int,
+    batch_size: int,
+    settings: dict[str, Any],
+) -> Samples:
+    """Images that a loaded model will generate; none of them is kept.
+
+    Raises:
+        ValueError: settings that the model refuses.
+    """
     from demask.bulk.paint import paint
     from demask.evaluation.pictures import in_batches
 
-    generator = choice.load(settings.get("preset"))
-    conditions = wishes(prompts, classes, generator)
     jobs = generator.jobs(conditions, count, seed, batch_size, **settings)
     shown = [generator.conditioner.subject(wish) for wish in generator.wishes(conditions)]
     words = tuple(shown[i % len(shown)].prompt for i in range(count))
@@ -90,10 +110,7 @@ def painted_samples(
         return in_batches((p.image, p.label) for p in paint(generator, jobs))
 
     facts = {
-        "model": asdict(choice),
         "settings": asdict(generator.chosen(**settings)),
-        "classes": list(classes),
-        "prompts": list(prompts),
         "seed": seed,
         "batch_size": batch_size,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,13 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from demask.cli.command import Command, Several
-from demask.cli.evaluate import SHIPPED
+from demask.cli.evaluate import SCENES, SHIPPED
 from demask.cli.options import ModelChoice, add, with_model
 
 if TYPE_CHECKING:
     from demask.evaluation.extractors import Extractor
     from demask.generator import Generator
-    from demask.sweeps.bench import Bench
+    from demask.sweeps.bench import Bench, Ruler
     from demask.sweeps.names import Names
     from demask.sweeps.recipe import Measuring, SweepRecipe
     from demask.sweeps.rulers import FeatureRuler
@@ -140,7 +141,10 @@ def open_bench(
     """
     from demask.sweeps.bench import Bench, command_line
 
-    if reference is None and looks:
+    scenes = SCENES in measure.metrics
+    if scenes and (reference or extractors or measure.extractors or len(measure.metrics) > 1):
+        raise ValueError("the metric scenes is measured alone, without reference and extractors")
+    if reference is None and looks and not scenes:
         raise ValueError("name the real pictures to compare with: --reference PATH")
 
     def load(companions: tuple[str, ...], dtype: str | None) -> Generator:
@@ -148,7 +152,11 @@ def open_bench(
         return replace(choice, companions=beside, dtype=dtype or choice.dtype).load()
 
     generator = load((), None)
-    looking = open_eyes(generator, measure, reference, extractors) if reference else ([], None)
+    looking: tuple[Sequence[Ruler], tuple[str, ...] | None] = [], None
+    if scenes and looks:
+        looking = open_scorer(generator, measure.count)
+    elif reference:
+        looking = open_eyes(generator, measure, reference, extractors)
     bench = Bench(load, looking[0], out, measure.batch_size, command_line(), looking[1])
     bench.generators[(), None] = generator
     return bench, generator
@@ -174,6 +182,22 @@ def open_eyes(
         return eyes, told.wishes
     seen, facts = see_reference(reference, generator.size, classes, networks, None)
     return rulers(networks, seen, facts["data"], classes, *numbers), None
+
+
+def open_scorer(generator: Generator, count: int) -> tuple[Sequence[Ruler], tuple[str, ...] | None]:
+    """The scorer of scenes, and the captions to generate; None for all classes in turn.
+
+    Raises:
+        ValueError: a model that generates no scenes.
+    """
+    from demask.cli.scenes import check_model
+    from demask.evaluation.scenes_scores import open_captions
+    from demask.sweeps.scene_ruler import SceneRuler, scene_prompts
+
+    check_model(generator)
+    if generator.class_names:
+        return [SceneRuler()], None
+    return [SceneRuler(tuple(open_captions(1)))], scene_prompts(count)
 
 
 def see_names(

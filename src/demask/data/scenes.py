@@ -22,11 +22,8 @@ from PIL import Image
 from demask.data.classes import number_names
 from demask.data.pictures import Picture, fingerprint
 from demask.scenes import Sample, Scene, class_scene, draw, sample, unseen_sample
+from demask.scenes.law import RANGE
 from demask.scenes.vocabulary import KINDS, SHAPES
-
-TRAINING_SEED, VALIDATION_SEED, HELD_OUT_SEED = 0, 10**9, 2 * 10**9
-RANGE = 10**9
-"""Seeds of one range."""
 
 VERSION = 1
 """Raised with every change of the law or the drawing, which makes other images of a seed."""

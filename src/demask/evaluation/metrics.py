@@ -5,9 +5,7 @@ Shape legend: D width of the features, K classes, M choices of samples, N sample
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +16,9 @@ from demask.evaluation.class_scores import class_accuracy, class_score, mean_of
 from demask.evaluation.features import Features
 from demask.evaluation.frechet import frechet
 from demask.evaluation.kernel_distance import kernel_distance
+from demask.evaluation.metric import POSITIVE, SHARE, Compute
+from demask.evaluation.metric import Metric as Metric
+from demask.evaluation.metric import Score as Score
 from demask.evaluation.neighbours import (
     DENSITY_K,
     PRECISION_K,
@@ -28,63 +29,11 @@ from demask.evaluation.neighbours import (
 )
 from demask.evaluation.reference import Reference
 from demask.evaluation.retrieval import nearest_label
+from demask.evaluation.scenes_metrics import SCENE_METRICS, of_scenes
+from demask.evaluation.statistics import NORMAL_95
 from demask.registry import Table
 
 RESAMPLES = 30
-POSITIVE, SHARE = (0.0, math.inf), (0.0, 1.0)
-NORMAL_95 = 1.96
-"""Standard deviations around the mean that hold 95 % of a normal distribution."""
-
-Compute = Callable[[Features, Features, Tensor], Tensor]
-"""Samples, reference and choices of samples (M, N) -> a value for each choice (M)."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How a number is made, and what it needs.
-
-    Attributes:
-        title: what it is called ...
-        inception: ... and where Inception v3 made the features.
-        compute: makes it.
-        least: how many pictures it needs on either side, from the width of the features.
-        best: ``lowest`` or ``highest``.
-        needs: the fields of the samples' `Features` that must be there.
-        compares: whether it looks at the reference.
-        limits: what no interval goes beyond.
-    """
-
-    title: str
-    inception: str
-    compute: Compute
-    least: Callable[[int], int]
-    best: str
-    needs: tuple[str, ...] = ()
-    compares: bool = True
-    limits: tuple[float, float] = (-math.inf, math.inf)
-
-
-@dataclass(frozen=True)
-class Score:
-    """A measured number.
-
-    Attributes:
-        name: what it is and whose features it is made of, such as "recall, cifar10_conv".
-        value: over all samples.
-        low: the lower end of a 95 % interval; None where no interval was asked for.
-        high: its upper end.
-        metric: its row in `METRICS`.
-        extractor: whose features it is made of.
-        best: ``lowest`` or ``highest``.
-    """
-
-    name: str
-    value: float
-    low: float | None
-    high: float | None
-    metric: str
-    extractor: str
-    best: str
 
 
 def clip_score(samples: Features, kept_MN: Tensor) -> Tensor:
@@ -190,6 +139,7 @@ METRICS: Table[Metric] = Table(
             ("answers_N",),
             limits=SHARE,
         ),
+        **{name: of_scenes(name) for name in SCENE_METRICS},
     },
 )
 
@@ -198,6 +148,7 @@ WHAT_IS_MISSING = {
     "class_names": "the extractor {extractor} does not name its classes",
     "labels_N": "nothing says which class each picture was meant to show",
     "texts_ND": "needs pictures of known words and an extractor that reads words, such as clip",
+    "scenes": "the exact scorer of scenes measures it, in a sweep or by --metric scenes",
     "answers_N": "needs a model of prompts and a reference with captions, in a sweep",
 }
 
@@ -252,7 +203,7 @@ def possible(samples: Features) -> list[str]:
 
 def missing(metric: Metric, samples: Features) -> list[str]:
     """What a metric needs and the features lack."""
-    fields = {name: getattr(samples, name) for name in metric.needs}
+    fields = {name: getattr(samples, name, None) for name in metric.needs}
     return [name for name, field in fields.items() if field is None or len(field) == 0]
 
 

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-QUALITY = ("frechet", "kid", "precision")
+QUALITY = ("frechet", "kid", "precision", "scenes")
+DIVERSITY = {"recall": "recall (diversity)", "scenes_colour": "colour distance (0: all diversity)"}
+BESIDE = ("precision", "scenes_unseen")
+"""What is drawn against diversity beside the quality."""
+
 NAMES = {
     "guidance": "guidance scale",
     "temperature": "softmax temperature",
@@ -64,9 +68,11 @@ def figures(results: Sequence[Result]) -> list[tuple[str, Figure]]:
         return []
     points, found = points_of(results), []
     extractors = list(dict.fromkeys(e for result in results for e in result.extractors))
-    if first_of(["recall"], results):
-        found.append(("quality_diversity", quality_diversity(points, extractors, quality)))
-    metrics = [m for m in (*QUALITY, "recall") if first_of([m], results)]
+    if diversity := first_of(DIVERSITY, results):
+        drawn = quality_diversity(points, extractors, quality, diversity)
+        found.append(("quality_diversity", drawn))
+    wanted = dict.fromkeys((*QUALITY, *BESIDE, *DIVERSITY))
+    metrics = [m for m in wanted if first_of([m], results)]
     found += [
         (f"by_{name}", by_number(points, extractors, metrics, name, quality))
         for name in varied(points)
@@ -76,16 +82,18 @@ def figures(results: Sequence[Result]) -> list[tuple[str, Figure]]:
     return found
 
 
-def quality_diversity(points: Sequence[Point], extractors: Sequence[str], quality: str) -> Figure:
-    """Quality, and precision where it was measured, against recall."""
-    columns = [m for m in dict.fromkeys((quality, "precision")) if has(points, m)]
+def quality_diversity(
+    points: Sequence[Point], extractors: Sequence[str], quality: str, diversity: str
+) -> Figure:
+    """Quality, and what was measured of `BESIDE`, against diversity."""
+    columns = [m for m in dict.fromkeys((quality, *BESIDE)) if has(points, m)]
     figure, grid = panels(len(extractors), len(columns))
     for row, extractor in zip(grid, extractors, strict=True):
         for axes, metric in zip(row, columns, strict=True):
-            recall = partial(Point.mean, metric="recall", extractor=extractor)
+            across = partial(Point.mean, metric=diversity, extractor=extractor)
             for number, curve in enumerate(trade_off(points, quality)):
-                line(axes, curve, number, recall, metric, extractor)
-            describe(axes, "recall (diversity)", metric, extractor)
+                line(axes, curve, number, across, metric, extractor)
+            describe(axes, DIVERSITY[diversity], metric, extractor)
     return finish(figure, grid, points, "Quality against diversity")
 
 
