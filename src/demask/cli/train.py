@@ -46,7 +46,9 @@ class Said(TypedDict):
 
 
 DATA = click.option(
-    "--data", metavar="PATH", help="Pictures: a folder, parquet, web shards or hf:owner/name."
+    "--data",
+    metavar="PATH",
+    help="Pictures: a folder, parquet, web shards, hf:owner/name or emoji:FOLDER,COPIES.",
 )
 
 CHANGES = click.option(

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from demask.data.composition.composed import PREFIX as COMPOSED
+from demask.data.composition.composed import open_composed
 from demask.data.hub import PREFIX, open_hub
 from demask.data.image_folder import ImageFolder, find_files
 from demask.data.parquet import ParquetPictures
@@ -13,7 +15,7 @@ from demask.data.pictures import Pictures
 from demask.data.verify import verify
 from demask.data.web_shards import WebShards
 
-KINDS = "a folder of pictures, .parquet files, .tar shards, or hf:owner/name"
+KINDS = "a folder of pictures, .parquet files, .tar shards, hf:owner/name, or emoji:FOLDER,COPIES"
 SPLITS = frozenset({"train", "training", "test", "val", "valid", "validation", "dev"})
 
 
@@ -29,7 +31,8 @@ def open_pictures(
     Args:
         source: a folder whose sub-folders are classes; a ``.parquet`` or ``.tar`` file, a folder
             of them, or a pattern such as ``train-*.parquet`` or ``shard-{000..007}.tar``; or a Hub
-            data set, ``hf:owner/name`` for its split "train" or ``hf:owner/name:split``.
+            data set, ``hf:owner/name`` for its split "train" or ``hf:owner/name:split``; or images
+            composed of drawings, ``emoji:FOLDER,COPIES`` (see `open_composed`).
         strict: an unreadable picture is an error; by default those are skipped with a warning.
         class_names: the order of the classes, which makes two sources agree on their numbers; where
             the data only numbers them, their names.
@@ -42,6 +45,8 @@ def open_pictures(
         ValueError: there is no such source, it holds no pictures, several splits or no such
             caption column, its classes are not in ``class_names``, or its captions don't fit.
     """
+    if str(source).startswith(COMPOSED):
+        return open_composed(str(source), strict, progress)  # tries each drawing, not each copy
     opened = open_unverified(str(source), class_names, caption_columns)
     return verify(opened, strict, progress)
 
