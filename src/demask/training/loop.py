@@ -26,6 +26,7 @@ from demask.training import checkpoints
 from demask.training.ema import Average
 from demask.training.optim import set_learning_rate
 from demask.training.order import group_turn, shuffled
+from demask.training.precision import PRECISIONS, resolve_precision, training_attention
 from demask.training.report import Report
 from demask.training.task import Batch, Task
 
@@ -42,7 +43,8 @@ class Run:
         accumulate: parts that each device's share is worked through in, to save memory.
         seed: of everything random.
         ema_decay: of the averaged weights.
-        precision: ``no`` (fp32), ``bf16`` or ``fp16``.
+        precision: ``auto`` (bfloat16 where the device is fast at it), ``no`` (float32), ``bf16``
+            or ``fp16``.
         compile: compile the modules (worth it on a GPU).
         save_every: steps between checkpoints.
         validate_every: steps between held-out scores and sample pictures.
@@ -55,7 +57,7 @@ class Run:
     accumulate: int = 1
     seed: int = 0
     ema_decay: float = 0.999
-    precision: str = "no"
+    precision: str = "auto"
     compile: bool = False
     save_every: int = 250
     validate_every: int = 1000
@@ -63,8 +65,10 @@ class Run:
     tracker: str = "tensorboard"
 
     def __post_init__(self) -> None:
-        if self.precision not in ("no", "bf16", "fp16"):
-            raise ValueError(f"unknown precision '{self.precision}'. Valid: no, bf16, fp16")
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"unknown precision '{self.precision}'. Valid: {', '.join(PRECISIONS)}"
+            )
         if self.tracker not in ("tensorboard", "wandb", "none"):
             raise ValueError(f"unknown tracker '{self.tracker}'. Valid: tensorboard, wandb, none")
         for name in ("steps", "batch_size", "accumulate", "save_every", "validate_every"):
@@ -107,9 +111,10 @@ class Trainer:
 
     def __init__(self, task: Task, run: Run, out: Path) -> None:
         self.task, self.run, self.out = task, run, out
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.accelerator = Accelerator(
-            cpu=not torch.cuda.is_available(),
-            mixed_precision=run.precision,
+            cpu=device.type == "cpu",
+            mixed_precision=resolve_precision(run.precision, device),
             log_with=None if run.tracker == "none" else run.tracker,
             project_dir=str(out),
         )
@@ -194,7 +199,8 @@ class Trainer:
             for part, batch in enumerate(batches):
                 wait = part < len(batches) - 1 and hasattr(module, "no_sync")
                 with self.accelerator.no_sync(module) if wait else torch.enable_grad():
-                    loss, logged = self.task.loss(name, batch, self.step, generator)
+                    with training_attention(self.accelerator.device):
+                        loss, logged = self.task.loss(name, batch, self.step, generator)
                     self.accelerator.backward(loss / len(batches))
             if phase.optim.clip:
                 values[f"{name}/gradient"] = self.accelerator.clip_grad_norm_(

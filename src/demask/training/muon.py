@@ -1,7 +1,8 @@
 """Muon (K. Jordan, 2024): momentum whose matrices are orthogonalised before each step.
 
 ``torch.optim.Muon`` does the same in bfloat16, one matrix at a time. Here matrices of one shape go
-through the iteration together, in float32 on a CPU, where bfloat16 is several times slower.
+through the iteration together, in bfloat16 where the device is fast at it (3 times as fast on a CPU
+with AMX), else in float32.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from demask.training.precision import has_fast_bfloat16
+
 ITERATIONS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
@@ -24,12 +27,12 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     a, b, c = COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
-    x = x.bfloat16() if x.is_cuda else x.float()
+    x = x.bfloat16() if has_fast_bfloat16(x.device) else x.float()
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(ITERATIONS):
         gram = x @ x.mT
         x = a * x + torch.baddbmm(gram, gram, gram, beta=b, alpha=c) @ x
-    return x.mT if tall else x
+    return (x.mT if tall else x).to(matrices.dtype)
 
 
 class Muon(Optimizer):
@@ -66,7 +69,7 @@ class Muon(Optimizer):
                 rate = group["lr"] * 0.2 * math.sqrt(max(shape))
                 for parameter, update in zip(parameters, updates, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.sub_(update.to(parameter.dtype), alpha=rate)
+                    parameter.sub_(update, alpha=rate)
 
     def push(self, parameter: Tensor, momentum: float) -> Tensor:
         """The Nesterov direction, after the gradient is taken into the average."""

@@ -30,7 +30,8 @@ class Source:
     """Where the pictures come from.
 
     Attributes:
-        pictures: a folder, a parquet file or folder, web shards, or a hub data set (``hf:...``).
+        pictures: a folder, a parquet file or folder, web shards, a hub data set (``hf:...``), or
+            generated scenes (``scenes:SEED,COUNT``).
         held_out: other pictures to measure on; by default a part of ``pictures``.
         held_out_fraction: how large that part is.
         class_names: where the data does not name its classes.

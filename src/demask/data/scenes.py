@@ -1,0 +1,126 @@
+"""Scenes as a source of images: computed from their seeds, never stored.
+
+Three sources, each followed by ``:SEED,COUNT``; image i has seed SEED + i:
+
+- ``scenes``: captioned scenes without held-out combinations; the class is the kind of the caption;
+- ``scenes_unseen``: captioned scenes, each with a held-out combination;
+- ``scenes_classes``: all objects of a scene have one shape, which is the class; no captions.
+
+Seeds are divided into three ranges, so that training never sees what is measured on: training uses
+0 to 999,999,999, validation 1,000,000,000 to 1,999,999,999, held-out evaluation 2,000,000,000 to
+2,999,999,999. A source lies within one range.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from demask.data.classes import number_names
+from demask.data.pictures import Picture, fingerprint
+from demask.scenes import Sample, Scene, class_scene, draw, sample, unseen_sample
+from demask.scenes.vocabulary import KINDS, SHAPES
+
+TRAINING_SEED, VALIDATION_SEED, HELD_OUT_SEED = 0, 10**9, 2 * 10**9
+RANGE = 10**9
+"""Seeds of one range."""
+
+VERSION = 1
+"""Raised with every change of the law or the drawing, which makes other images of a seed."""
+
+Labelled = tuple[Scene, int, tuple[str, ...]]
+"""A scene, its class number and its captions."""
+
+
+def captioned(drawn: Sample) -> Labelled:
+    """A sample with the kind of its caption as its class."""
+    return drawn.scene, KINDS.index(drawn.requirement.kind), drawn.captions
+
+
+@dataclass(frozen=True)
+class SceneLaw:
+    """A distribution of scenes.
+
+    Attributes:
+        at: seed -> scene, class number and captions.
+        class_names: what the class numbers mean.
+    """
+
+    at: Callable[[int], Labelled]
+    class_names: tuple[str, ...]
+
+
+LAWS = {
+    "scenes": SceneLaw(lambda seed: captioned(sample(seed)), KINDS),
+    "scenes_unseen": SceneLaw(lambda seed: captioned(unseen_sample(seed)), KINDS),
+    "scenes_classes": SceneLaw(lambda seed: (*class_scene(seed), ()), SHAPES),
+}
+"""The distributions by the name of their source."""
+
+SOURCE = re.compile(rf"({'|'.join(LAWS)}):(.*)")
+
+
+class ScenePictures:
+    """Scenes of consecutive seeds.
+
+    Args:
+        law: one of `LAWS`.
+        seed: of the first scene.
+        count: how many.
+        class_names: the order of the classes.
+
+    Raises:
+        ValueError: no scenes, seeds outside one range, or unknown classes.
+    """
+
+    def __init__(
+        self, law: str, seed: int, count: int, class_names: Sequence[str] | None = None
+    ) -> None:
+        if count < 1 or not 0 <= seed < 3 * RANGE or seed % RANGE + count > RANGE:
+            raise ValueError(
+                f"{law}:{seed},{count} is out of range; valid: at least one scene, all seeds in "
+                f"one of 0 to 999999999 (training), 1000000000 to 1999999999 (validation), "
+                f"2000000000 to 2999999999 (held out)"
+            )
+        self.law, self.seed, self.count = law, seed, count
+        self.class_names, self._numbers = number_names(LAWS[law].class_names, class_names)
+
+    @property
+    def fingerprint(self) -> str:
+        """Made of the law, its version, the seeds and the classes."""
+        return fingerprint(self.law, VERSION, self.seed, self.count, *self.class_names)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Picture:
+        if not 0 <= index < self.count:
+            raise IndexError(f"scene {index} of {self.count}")
+        seed = self.seed + index
+        scene, label, captions = LAWS[self.law].at(seed)
+        image = Image.fromarray(draw(scene))
+        return Picture(image, self._numbers[label], f"{self.law}:{seed}", captions)
+
+
+def open_scenes(
+    source: str,
+    class_names: Sequence[str] | None = None,
+    caption_columns: Sequence[str] | None = None,
+) -> ScenePictures | None:
+    """Open ``scenes:SEED,COUNT`` or one of its siblings; None for any other source.
+
+    Raises:
+        ValueError: seed and count are no such numbers, or columns are named.
+    """
+    match = SOURCE.fullmatch(source)
+    if not match:
+        return None
+    law, numbers = match.groups()
+    if not (found := re.fullmatch(r"(\d{1,12}),(\d{1,12})", numbers)):
+        raise ValueError(f"can't read {source}; valid: {law}:SEED,COUNT, such as {law}:0,1000")
+    if caption_columns:
+        raise ValueError(f"{source} has no caption columns; its captions are computed")
+    return ScenePictures(law, int(found[1]), int(found[2]), class_names)

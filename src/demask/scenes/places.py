@@ -1,0 +1,44 @@
+"""Where the objects of a scene may be.
+
+Shape legend: P proposals, N objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from demask.scenes.chance import Chance
+from demask.scenes.vocabulary import MARGIN, OFFSET, SIDE
+
+PROPOSALS = 128
+"""Places tried at once."""
+
+
+def free_places(
+    radii: Sequence[float], relation: str | None, chance: Chance
+) -> list[tuple[float, float]]:
+    """Centres of objects, jointly uniform over the places that are allowed (by rejection)."""
+    radius_N, count = np.array(radii), len(radii)
+    low_N, room_N = radius_N + MARGIN, SIDE - 2 * (radius_N + MARGIN)
+    first, second = np.triu_indices(count, 1)
+    gap = radius_N[first] + radius_N[second] + MARGIN
+    while True:
+        proposals = PROPOSALS if count > 1 else 1
+        draws_PN2 = chance.uniform(proposals * count * 2).reshape(proposals, count, 2)
+        centre_PN2 = low_N[:, None] + draws_PN2 * room_N[:, None]
+        offset = centre_PN2[:, first] - centre_PN2[:, second]
+        free_P = ((offset * offset).sum(-1) >= gap * gap).all(-1)
+        if relation is not None:
+            free_P &= has_relation(offset[:, 0, 0], offset[:, 0, 1], relation)
+        if free_P.any():
+            return [(x, y) for x, y in centre_PN2[free_P.argmax()].tolist()]
+
+
+def has_relation(x: np.ndarray, y: np.ndarray, relation: str) -> np.ndarray:
+    """Whether an object is in a relation to another, from its offset to the other in pixels."""
+    along, across = (x, y) if relation in ("left of", "right of") else (y, x)
+    if relation in ("left of", "above"):
+        along = -along
+    return (along >= OFFSET) & (along > abs(across))
