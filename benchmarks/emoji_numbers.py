@@ -98,7 +98,7 @@ class Sampled:
 def named(model: Sampled, wanted: Sequence[tuple[str, str]], what: str, out: Numbers) -> None:
     """The share of (concept, prompt) whose image is the concept."""
     images = model.images([prompt for _, prompt in wanted])
-    found = model.measure.nearest(model.pixels(images))
+    _, found = model.measure.nearest(model.pixels(images))
     right = [model.measure.shows(n, c) for n, (c, _) in zip(found, wanted, strict=True)]
     out.share(what, right)
     bad = [row for row, good in enumerate(right) if not good]
@@ -112,7 +112,7 @@ def styled(model: Sampled, every: int, out: Numbers) -> None:
     style_names = [STYLE_NAMES.get(d.style, (d.style,))[0] for d in drawings]
     prompts = [Wording(style=s).say(d.concept) for s, d in zip(style_names, drawings, strict=True)]
     images = model.images(prompts)
-    found = model.measure.nearest(model.pixels(images))
+    _, found = model.measure.nearest(model.pixels(images))
     pairs = list(zip(found, drawings, strict=True))
     right = [model.measure.shows(n, d.concept) for n, d in pairs]
     out.share("names with a style: concept", right)
@@ -124,7 +124,7 @@ def paired(model: Sampled, pairs: Sequence[Pair], out: Numbers) -> None:
     """(thing, colour) pairs that training never showed: the thing, the colour and both."""
     images = model.images([pair.prompt for pair in pairs])
     colors = [color_seen(image) for image in images]
-    found = model.measure.nearest_of_any_color(model.pixels(images), colors)
+    _, found = model.measure.nearest_of_any_color(model.pixels(images), colors)
     rows = list(zip(found, colors, pairs, strict=True))
     thing = [any(model.measure.shows(n, c) for c in pair.concepts) for n, _, pair in rows]
     color = [seen == pair.color for _, seen, pair in rows]
@@ -179,7 +179,7 @@ def reconstructed(model: Sampled, held_out: ComposedPictures, out: Numbers) -> N
     image_NP = model.measure.plain.image_AP[firsts]
     side = model.measure.size
     back_NP = returned(image_NP.unflatten(1, (3, side, side))).flatten(1)
-    found = model.measure.nearest(back_NP)
+    _, found = model.measure.nearest(back_NP)
     right = [
         model.measure.shows(n, catalog.drawings[first].concept)
         for n, first in zip(found, firsts, strict=True)

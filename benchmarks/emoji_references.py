@@ -91,9 +91,10 @@ class Measure:
             self._small[number] = np.array(resized)
         return self._small[number]
 
-    def nearest(self, image_NP: Tensor) -> list[int]:
-        """The number of the nearest plain drawing of each image."""
-        return self.plain.distance(image_NP).argmin(1).tolist()
+    def nearest(self, image_NP: Tensor) -> tuple[Tensor, list[int]]:
+        """The distance (N) to the nearest plain drawing of each image, and its number."""
+        distance_N, found_N = self.plain.distance(image_NP).min(1)
+        return distance_N, found_N.tolist()
 
     def shows(self, number: int, concept: str) -> bool:
         """Whether a drawing, or one that is equal to it, is of a concept."""
@@ -105,7 +106,9 @@ class Measure:
         distance_A = torch.cdist(image_P[None], self.plain.image_AP[numbers])[0]
         return self.catalog.drawings[numbers[int(distance_A.argmin())]].style
 
-    def nearest_of_any_color(self, image_NP: Tensor, colors: Sequence[str]) -> list[int]:
+    def nearest_of_any_color(
+        self, image_NP: Tensor, colors: Sequence[str]
+    ) -> tuple[Tensor, list[int]]:
         """As `nearest`, robust to colour: each image is also compared with drawings recoloured.
 
         Args:
@@ -121,7 +124,7 @@ class Measure:
             for row, distance, place in zip(rows, distance_N, place_N.tolist(), strict=True):
                 if distance < best_N[row]:
                     best_N[row], found_N[row] = distance, numbers[place]
-        return found_N.tolist()
+        return best_N, found_N.tolist()
 
 
 def color_seen(image: Image.Image) -> str:
