@@ -175,7 +175,7 @@ class Trainer:
         """Train to the end, or until it overfits; return the path of the exported model."""
         self.resume()
         if self.overfitting.reason:
-            log.info("%s", self.overfitting.reason)
+            log.warning("%s", self.overfitting.reason)
             return self.export_path
         report = Report(self.accelerator, self.run, self.step)
         for batches in self.batches():
