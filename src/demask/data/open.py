@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from demask.data.composition.composed import PREFIX as COMPOSED
+from demask.data.composition.composed import open_composed
 from demask.data.hub import PREFIX, open_hub
 from demask.data.image_folder import ImageFolder, find_files
 from demask.data.parquet import ParquetPictures
@@ -14,7 +16,10 @@ from demask.data.scenes import open_scenes
 from demask.data.verify import verify
 from demask.data.web_shards import WebShards
 
-KINDS = "a folder of pictures, .parquet files, .tar shards, hf:owner/name, or scenes:SEED,COUNT"
+KINDS = (
+    "a folder of pictures, .parquet files, .tar shards, hf:owner/name, scenes:SEED,COUNT, or "
+    "emoji:FOLDER,COPIES"
+)
 SPLITS = frozenset({"train", "training", "test", "val", "valid", "validation", "dev"})
 
 
@@ -30,8 +35,9 @@ def open_pictures(
     Args:
         source: a folder whose sub-folders are classes; a ``.parquet`` or ``.tar`` file, a folder
             of them, or a pattern such as ``train-*.parquet`` or ``shard-{000..007}.tar``; a Hub
-            data set, ``hf:owner/name`` for its split "train" or ``hf:owner/name:split``; or
-            generated scenes, ``scenes:SEED,COUNT`` (see `demask.data.scenes`).
+            data set, ``hf:owner/name`` for its split "train" or ``hf:owner/name:split``; generated
+            scenes, ``scenes:SEED,COUNT`` (see `demask.data.scenes`); or images composed of
+            drawings, ``emoji:FOLDER,COPIES`` (see `open_composed`).
         strict: an unreadable picture is an error; by default those are skipped with a warning.
         class_names: the order of the classes, which makes two sources agree on their numbers; where
             the data only numbers them, their names.
@@ -44,6 +50,8 @@ def open_pictures(
         ValueError: there is no such source, it holds no pictures, several splits or no such
             caption column, its classes are not in ``class_names``, or its captions don't fit.
     """
+    if str(source).startswith(COMPOSED):
+        return open_composed(str(source), strict, progress)  # tries each drawing, not each copy
     # computed images can always be read
     scenes = open_scenes(str(source), class_names, caption_columns)
     if scenes is not None:

@@ -34,6 +34,20 @@ def verify(
     Raises:
         ValueError: no picture can be read, or with ``strict`` one can't.
     """
+    bad = find_unreadable(pictures, strict, progress)
+    return Subset(pictures, [i for i in range(len(pictures)) if i not in bad]) if bad else pictures
+
+
+def find_unreadable(
+    pictures: Pictures,
+    strict: bool = False,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[int, str]:
+    """The positions of the pictures that can't be read, and why; they are counted in a warning.
+
+    Raises:
+        ValueError: no picture can be read, or with ``strict`` one can't.
+    """
     bad: dict[int, str] = {}
     with ThreadPoolExecutor(cpu_count()) as readers:
         for start in range(0, len(pictures), CHUNK):
@@ -44,14 +58,14 @@ def verify(
                 raise ValueError(f"unreadable picture {next(iter(bad.values()))}")
             progress(part.stop)
     if not bad:
-        return pictures
+        return bad
     named = "; ".join(list(bad.values())[:NAMED]) + ("; ..." if len(bad) > NAMED else "")
     if len(bad) == len(pictures):
         raise ValueError(f"none of the {len(bad)} pictures can be read: {named}")
     log.warning(
         "%d of %d pictures can't be read and are skipped: %s", len(bad), len(pictures), named
     )
-    return Subset(pictures, [i for i in range(len(pictures)) if i not in bad])
+    return bad
 
 
 def try_one(pictures: Pictures, index: int) -> str | None:

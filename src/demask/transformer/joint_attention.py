@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from demask.transformer.norm import RMSNorm
 from demask.transformer.seam import PLAIN, Seam
 from demask.types import Grid
 
@@ -93,7 +94,7 @@ def with_extra(v_BNHK: Tensor, to_v: nn.Module, extra_value_BND: Tensor | None) 
     return torch.cat([v_BNHK[:, :texts], v_BNHK[:, texts:] + added_BNHK], dim=1)
 
 
-class HeadNorm(nn.RMSNorm):
+class HeadNorm(RMSNorm):
     """RMS norm of each head's channels (queries and keys)."""
 
     def __init__(self, width: int) -> None:
