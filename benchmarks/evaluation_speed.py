@@ -1,8 +1,8 @@
-"""How long it takes to measure 10,000 pictures: both shipped extractors, every metric.
+"""How long it takes to measure 10,000 images: both shipped extractors, every metric.
 
     python benchmarks/evaluation_speed.py [--count N] [--threads N]
 
-Pictures are noise of 32x32 pixels; the reference's features are extracted too, as on a first run.
+Images are noise of 32x32 pixels; the reference's features are extracted too, as on a first run.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
                 start = time.perf_counter()
                 measure(samples, reference, [name])
                 print(f"{name}, {samples.extractor}: {time.perf_counter() - start:.1f} s")
-    print(f"{given.count} pictures in all: {time.perf_counter() - began:.1f} s")
+    print(f"{given.count} images in all: {time.perf_counter() - began:.1f} s")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""A crowd at `demask serve`: is every picture the one it would be alone, and how fast are they?
+"""A crowd at `demask serve`: is every image the one it would be alone, and how fast are they?
 
 `python benchmarks/server_load.py [--requests 500] [--clients 32] [--crowd 200]` starts a server of
 its own and asks it over HTTP, as anybody would: first one request at a time, then many clients at
-once, then more than the queue has room for. Every picture is compared with that of
-`demask.load(...).generate(...)`, which paints it alone, which takes minutes on 2 cores; `--solo N`
-compares N of the pictures, and `--keep FOLDER` keeps them, to be compared at another time with
+once, then more than the queue has room for. Every image is compared with that of
+`demask.load(...).generate(...)`, which generates it alone, which takes minutes on 2 cores; `--solo
+N` compares N of the images, and `--keep FOLDER` keeps them, to be compared at another time with
 `--compare FOLDER`. Where other programs run, look at the processor seconds.
 """
 
@@ -38,7 +38,7 @@ PROMPTS = (
 
 
 def ask(port: int, index: int, settings: dict[str, Any]) -> tuple[int, bytes, float]:
-    """A picture of number ``index``: the status, its PNG, and how long it took."""
+    """An image of number ``index``: the status, its PNG, and how long it took."""
     body = {"prompt": PROMPTS[index % len(PROMPTS)], "seed": index, **settings}
     start = time.perf_counter()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
@@ -91,7 +91,7 @@ class Server:
 
 
 def crowd(port: int, indices: range, clients: int) -> tuple[list[tuple[int, bytes, float]], float]:
-    """Ask for many pictures from several clients; what came, and how long all of it took."""
+    """Ask for many images from several clients; what came, and how long all of it took."""
     start = time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
         found = list(pool.map(lambda index: ask(port, index, {}), indices))
@@ -110,21 +110,21 @@ def burst(port: int, clients: int) -> Counter[int]:
         return Counter(pool.map(one, range(clients)))
 
 
-def wrong(model: str, pictures: list[bytes]) -> int:
-    """How many of the first pictures differ from those painted alone in this process."""
+def wrong(model: str, images: list[bytes]) -> int:
+    """How many of the first images differ from those generated alone in this process."""
     import demask
 
     generator, differing = demask.load(model), 0
-    for index, png in enumerate(pictures):
+    for index, png in enumerate(images):
         (alone,) = generator.generate(PROMPTS[index % len(PROMPTS)], seed=index)
         served = np.asarray(Image.open(io.BytesIO(png)))
         differing += not np.array_equal(served, np.asarray(alone.image))
     return differing
 
 
-def compare(model: str, pictures: list[bytes]) -> None:
+def compare(model: str, images: list[bytes]) -> None:
     """Print how many of them differ."""
-    print(f"  {wrong(model, pictures)} of {len(pictures)} differ from their solo pictures")
+    print(f"  {wrong(model, images)} of {len(images)} differ from their solo images")
 
 
 def main() -> None:
@@ -135,14 +135,14 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--crowd", type=int, default=200)
     parser.add_argument("--one-by-one", type=int, default=40, help="requests of the baseline")
-    parser.add_argument("--solo", type=int, help="pictures compared; default: all")
+    parser.add_argument("--solo", type=int, help="images compared; default: all")
     parser.add_argument("--queue", type=int, default=64, help="places for the crowd")
-    parser.add_argument("--keep", type=Path, help="a folder for the pictures")
+    parser.add_argument("--keep", type=Path, help="a folder for the images")
     parser.add_argument("--compare", type=Path, help="compare such a folder, and do nothing else")
     chosen = parser.parse_args()
     if chosen.compare is not None:
         kept = sorted(chosen.compare.glob("*.png"))
-        assert kept, f"{chosen.compare} holds no pictures"
+        assert kept, f"{chosen.compare} holds no images"
         compare(chosen.model, [path.read_bytes() for path in kept[: chosen.solo]])
         return
 
@@ -151,9 +151,7 @@ def main() -> None:
         begin = numbers(port)
         single, seconds = crowd(port, range(chosen.one_by_one), 1)
         alone_rate = len(single) / seconds
-        print(
-            f"one at a time: {alone_rate:.2f} pictures/s, {1 / alone_rate:.2f} s each", flush=True
-        )
+        print(f"one at a time: {alone_rate:.2f} images/s, {1 / alone_rate:.2f} s each", flush=True)
         before = numbers(port)
         found, seconds = crowd(port, range(chosen.requests), chosen.clients)
         rate = len(found) / seconds
@@ -161,17 +159,17 @@ def main() -> None:
     lost = sum(status != 200 for status, _, _ in found)
     times = sorted(took for _, _, took in found)
     repeated = after["demask_repeated_steps_total"] - before["demask_repeated_steps_total"]
-    batches = after["demask_batch_pictures_count"] - before["demask_batch_pictures_count"]
-    print(f"{chosen.clients} clients: {rate:.2f} pictures/s, {rate / alone_rate:.2f} times that")
-    print(f"  {len(found)} requests, {lost} lost, {len(found) / batches:.1f} pictures a batch")
+    batches = after["demask_batch_images_count"] - before["demask_batch_images_count"]
+    print(f"{chosen.clients} clients: {rate:.2f} images/s, {rate / alone_rate:.2f} times that")
+    print(f"  {len(found)} requests, {lost} lost, {len(found) / batches:.1f} images a batch")
     print(
         f"  seconds: median {times[len(times) // 2]:.1f}, 99 % {times[int(len(times) * 0.99)]:.1f}"
     )
     cpu = "process_cpu_seconds_total"
     alone_cpu = (before[cpu] - begin[cpu]) / len(single)
-    print(f"  processor seconds a picture: {(after[cpu] - before[cpu]) / len(found):.2f}", end="")
+    print(f"  processor seconds an image: {(after[cpu] - before[cpu]) / len(found):.2f}", end="")
     print(f", one at a time {alone_cpu:.2f}")
-    print(f"  {repeated:.0f} steps of a picture done again, alone", flush=True)
+    print(f"  {repeated:.0f} steps of an image done again, alone", flush=True)
 
     with Server("--model", chosen.model, "--max-queue", str(chosen.queue)) as port:
         crowd(port, range(1), 1)
@@ -180,12 +178,12 @@ def main() -> None:
         f"{chosen.crowd} at once, {chosen.queue} places: {dict(sorted(statuses.items()))}",
         flush=True,
     )
-    pictures = [png for _, png, _ in found]
+    images = [png for _, png, _ in found]
     if chosen.keep is not None:
         chosen.keep.mkdir(parents=True, exist_ok=True)
-        for index, png in enumerate(pictures):
+        for index, png in enumerate(images):
             (chosen.keep / f"{index:04d}.png").write_bytes(png)
-    compare(chosen.model, pictures[: chosen.solo])
+    compare(chosen.model, images[: chosen.solo])
 
 
 if __name__ == "__main__":

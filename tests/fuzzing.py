@@ -16,7 +16,7 @@ def fuzz(url: str, cases: int) -> Counter[int]:
     """
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
     operations = [result.ok() for result in schema.get_all_operations()]
-    # what paints has more to get wrong than what lists
+    # what generates has more to get wrong than what lists
     weights = [8 if operation.method == "post" else 1 for operation in operations]
     statuses: Counter[int] = Counter()
     for operation, weight in zip(operations, weights, strict=True):

@@ -1,4 +1,4 @@
-"""`demask evaluate`: measure pictures against real ones."""
+"""`demask evaluate`: measure images against real ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PICTURES = [
     click.option(
         "--samples",
         type=click.Path(path_type=Path),
-        help="The pictures to measure: an .npz file or a folder. Or let --model paint them.",
+        help="The images to measure: an .npz file or a folder. Or let --model generate them.",
     ),
     click.option(
         "--reference", metavar="PATH", required=True, help="Real ones: a folder, parquet or .npz."
@@ -82,23 +82,25 @@ PAINT = [
         metavar="N",
         default=1000,
         show_default=True,
-        help="How many the model paints.",
+        help="How many the model generates.",
     ),
     click.option(
         "--prompt",
         "prompts",
         cls=Several,
         metavar="TEXT...",
-        help="What a model of prompts paints, in turn.",
+        help="What a model of prompts generates, in turn.",
     ),
     CLASS,
-    click.option("--batch-size", type=int, default=64, show_default=True, help="Painted together."),
+    click.option(
+        "--batch-size", type=int, default=64, show_default=True, help="Generated together."
+    ),
     click.option(
         "--seed",
         type=int,
         default=0,
         show_default=True,
-        help="Of the first picture painted, the next ones count on; and of the halves.",
+        help="Of the first image generated, the next ones count on; and of the halves.",
     ),
 ]
 
@@ -123,14 +125,14 @@ def evaluate(
     choice: ModelChoice,
     **settings: Any,
 ) -> None:
-    """Measure pictures, or a model's, against real ones.
+    """Measure images, or a model's, against real ones.
 
     Fréchet and kernel distance, precision, recall, density, coverage, class score and accuracy,
     each with a 95 % interval and the name of the network whose features it is made of.
     """
     import torch
 
-    from demask.cli.measured import painted_samples, read_samples, see_reference, with_meaning
+    from demask.cli.measured import generated_samples, read_samples, see_reference, with_meaning
     from demask.evaluation.extractors import load_extractor
     from demask.evaluation.features import extract_all
     from demask.evaluation.metrics import METRICS, measure
@@ -146,7 +148,7 @@ def evaluate(
         given = read_samples(samples)
     else:
         wanted = (prompts, classes, num_images, seed, batch_size)
-        given = painted_samples(choice, *wanted, settings)
+        given = generated_samples(choice, *wanted, settings)
     with counting("looking at samples", given.count) as progress:
         seen = extract_all(given.batches(), networks, progress)
     seen = [with_meaning(f, n, given) for f, n in zip(seen, networks, strict=True)]
@@ -163,11 +165,11 @@ def evaluate(
 
 def check_one_source(context: click.Context, samples: Path | None) -> None:
     """Raise a ValueError unless there are samples or a model, and not both."""
-    painted = context.get_parameter_source("model") is not ParameterSource.DEFAULT
-    if painted and samples:
-        raise ValueError("--samples and --model both name pictures to measure; leave one out")
-    if not painted and not samples:
-        raise ValueError("no pictures to measure: name them with --samples, or a --model")
+    generated = context.get_parameter_source("model") is not ParameterSource.DEFAULT
+    if generated and samples:
+        raise ValueError("--samples and --model both name images to measure; leave one out")
+    if not generated and not samples:
+        raise ValueError("no images to measure: name them with --samples, or a --model")
 
 
 def show(scores: list[Score], samples: int, reference: int) -> None:
@@ -175,7 +177,7 @@ def show(scores: list[Score], samples: int, reference: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{samples} pictures against {reference} real ones", title_justify="left")
+    table = Table(title=f"{samples} images against {reference} real ones", title_justify="left")
     table.add_column("measured")
     for title in ("value", "95 % interval"):
         table.add_column(title, justify="right")

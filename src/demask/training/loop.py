@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 
 from demask import rng
 from demask.training import checkpoints
-from demask.training.ema import Average
+from demask.training.ema import EMA
 from demask.training.optim import set_learning_rate
 from demask.training.order import group_turn, shuffled
 from demask.training.report import Report
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainConfig:
     """How long, how fast and how carefully to train.
 
     Attributes:
@@ -45,7 +45,7 @@ class Run:
         precision: ``no`` (fp32), ``bf16`` or ``fp16``.
         compile: compile the modules (worth it on a GPU).
         save_every: steps between checkpoints.
-        validate_every: steps between held-out scores and sample pictures.
+        validate_every: steps between held-out scores and sample images.
         log_every: steps between log lines.
         tracker: ``tensorboard``, ``wandb`` or ``none``.
     """
@@ -74,7 +74,7 @@ class Run:
 
 def step_indices(
     examples: int,
-    run: Run,
+    run: TrainConfig,
     step: int,
     rank: int,
     world: int,
@@ -105,7 +105,7 @@ def step_indices(
 class Trainer:
     """One run of one task in one folder."""
 
-    def __init__(self, task: Task, run: Run, out: Path) -> None:
+    def __init__(self, task: Task, run: TrainConfig, out: Path) -> None:
         self.task, self.run, self.out = task, run, out
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
@@ -130,7 +130,7 @@ class Trainer:
                 task.modules[phase.module] = torch.compile(task.modules[phase.module])  # type: ignore[assignment]
         self.checkpoints = out / "checkpoints" / task.main
         self.main = self.raw[task.main]
-        self.average = Average(self.main.named_parameters(), run.ema_decay)
+        self.average = EMA(self.main.named_parameters(), run.ema_decay)
         self.step = 0
 
     def state(self) -> dict[str, Any]:
@@ -245,7 +245,7 @@ class Trainer:
         return model
 
     def show(self, report: Report) -> None:
-        """Held-out scores and a sample picture, by the main process."""
+        """Held-out scores and a sample image, by the main process."""
         if self.accelerator.is_main_process:
             model = self.averaged()
             with torch.no_grad():
