@@ -33,7 +33,7 @@ from result_file import Row, Value, add_result_option, write_if_asked
 from torch import Tensor
 
 import demask
-from demask.bulk.contact_sheet import Tile, contact_sheet
+from demask.bulk.contact_sheet import CaptionedImage, contact_sheet
 from demask.data.composition.composed import ComposedPictures, Pair, open_composed
 from demask.data.composition.words import STYLE_NAMES, Wording
 from demask.data.transforms import to_tensor
@@ -51,7 +51,7 @@ class Numbers:
     """What was measured, and images of what was wrong."""
 
     rows: list[Row] = field(default_factory=list)
-    wrong: list[Tile] = field(default_factory=list)
+    wrong: list[CaptionedImage] = field(default_factory=list)
 
     def share(self, what: str, right: Sequence[bool]) -> None:
         """Note and print a share with its interval."""
@@ -72,7 +72,7 @@ class Numbers:
     def show(self, images: Sequence[Image.Image], labels: Sequence[str]) -> None:
         """Keep some of the wrong images."""
         self.wrong += [
-            Tile(i, label) for i, label in list(zip(images, labels, strict=True))[:SHOWN]
+            CaptionedImage(i, label) for i, label in list(zip(images, labels, strict=True))[:SHOWN]
         ]
 
 
@@ -88,8 +88,8 @@ class Sampled:
     def images(self, prompts: Sequence[str], seed: int | Sequence[int] | None = None) -> Any:
         """One image a prompt; image i has the seed ``seed + i``."""
         chosen = self.seed if seed is None else seed
-        made = self.generator.pictures(list(prompts), seed=chosen, **self.settings)
-        return [picture.image for picture in made]
+        made = self.generator.images(list(prompts), seed=chosen, **self.settings)
+        return [generated.image for generated in made]
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
         """(N, P) in [0, 1]."""
@@ -196,8 +196,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--preset")
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--guidance", type=float)
-    parser.add_argument("--noise", type=float)
+    parser.add_argument("--guidance-scale", type=float)
+    parser.add_argument("--choice-temperature", type=float)
     parser.add_argument("--temperature", type=float)
     parser.add_argument("--every", type=int, default=1, help="only every n-th prompt of each part")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
@@ -209,7 +209,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Generate, compare and print a table."""
     chosen = arguments()
-    names = ("steps", "guidance", "noise", "temperature")
+    names = ("steps", "guidance_scale", "choice_temperature", "temperature")
     settings = {name: getattr(chosen, name) for name in names if getattr(chosen, name) is not None}
     generator = demask.load(chosen.model, preset=chosen.preset)
     held_out = open_composed(f"emoji:{chosen.data},held-out")

@@ -29,7 +29,7 @@ from figures import COUNT, write_zorps, zorp, zorps
 from PIL import Image
 
 import demask
-from demask.bulk.contact_sheet import Tile, contact_sheet
+from demask.bulk.contact_sheet import CaptionedImage, contact_sheet
 from demask.config import override, parse
 from demask.data.composition.colors import PALETTE
 from demask.data.composition.composed import open_composed
@@ -65,7 +65,7 @@ def is_zorp(model: Sampled, images: Sequence[Image.Image], colors: Sequence[str]
     return right
 
 
-def measured(model: Sampled, out: Numbers) -> list[Tile]:
+def measured(model: Sampled, out: Numbers) -> list[CaptionedImage]:
     """Print the shares; the images, with their captions."""
     zorp_images = model.images([PROMPT] * SEEDS)
     zorp_NP = model.pixels(zorp_images)
@@ -77,9 +77,9 @@ def measured(model: Sampled, out: Numbers) -> list[Tile]:
     out.share(f"{GREEN!r} is green", [color == "green" for color in colors])
     shape = is_zorp(model, green_images, colors)
     out.share(f"{GREEN!r} is a zorp", shape)
-    tiles = [Tile(image, f"zorp {n}") for n, image in enumerate(zorps())]
-    tiles += [Tile(image, PROMPT) for image in zorp_images]
-    return tiles + [Tile(image, GREEN) for image in green_images]
+    tiles = [CaptionedImage(image, f"zorp {n}") for n, image in enumerate(zorps())]
+    tiles += [CaptionedImage(image, PROMPT) for image in zorp_images]
+    return tiles + [CaptionedImage(image, GREEN) for image in green_images]
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 from demask.scenes import sample, unseen_sample
-from demask.transformer.condition import learn_words
+from demask.transformer.condition import train_text_tokenizer
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "scenes" / "masked.toml"
 
@@ -14,7 +14,7 @@ RECIPE = Path(__file__).parents[2] / "recipes" / "scenes" / "masked.toml"
 def test_no_caption_is_cut_off() -> None:
     text = tomllib.loads(RECIPE.read_text())["meissonic"]["text"]
     learned = [caption for seed in range(1500) for caption in sample(seed).captions]
-    words = learn_words(learned, text["vocabulary"], text["length"])
+    words = train_text_tokenizer(learned, text["vocabulary"], text["length"])
     asked = {
         caption
         for seed in range(2000, 2800)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from demask.training import precision
-from demask.training.loop import Run
+from demask.training.loop import TrainConfig
 from demask.training.precision import resolve_precision
 
 CPU = torch.device("cpu")
@@ -21,7 +21,10 @@ def test_auto_is_bfloat16_where_the_processor_is_fast_at_it(
 
 
 def test_an_unknown_precision_names_the_valid_ones() -> None:
-    for refuse in (lambda: Run(steps=1, precision="bf32"), lambda: resolve_precision("bf32", CPU)):
+    for refuse in (
+        lambda: TrainConfig(steps=1, precision="bf32"),
+        lambda: resolve_precision("bf32", CPU),
+    ):
         with pytest.raises(ValueError, match=r"'bf32'\. Valid: auto, no, bf16, fp16"):
             refuse()
 
