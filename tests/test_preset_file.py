@@ -61,8 +61,10 @@ def test_names_are_words(name: str) -> None:
         ("[a.settings]\nstps = 4", "unknown setting 'stps'; did you mean 'steps'"),
         ("[a.settings]\nsteps = '4'", 'a.settings: steps = "4": '),
         (
-            "[a.settings]\nsteps = 4\nchoice_temperature = 1\n"
-            "choice_temperature_decay = 'listed:1,1'",
+            (
+                "[a.settings]\nsteps = 4\nchoice_temperature = 1\n"
+                "choice_temperature_decay = 'listed:1,1'"
+            ),
             "for 4 steps",
         ),
         ("[a]\nsetings = {}", "did you mean 'settings'"),

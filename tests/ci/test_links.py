@@ -39,7 +39,7 @@ def test_links_that_lead_somewhere(pages: list[Path]) -> None:
     ("link", "message"),
     [
         ("[a](docs/othr.md)", "there is no docs/othr.md"),
-        ("![a](docs/picture.png)", "there is no docs/picture.png"),
+        ("![a](docs/image.png)", "there is no docs/image.png"),
         ("[a](docs/other.md#no-heading)", "docs/other.md has no heading #no-heading"),
         ("[a](#another-title)", "page.md has no heading #another-title"),
     ],

@@ -15,5 +15,5 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise over the last dimensions; same shape and number type in and out."""
-        weight = None if self.weight is None else self.weight.to(x.dtype)
+        weight = self.weight.to(x.dtype) if self.elementwise_affine else None
         return F.rms_norm(x, self.normalized_shape, weight, self.eps)
