@@ -70,7 +70,7 @@ def config_from_json(config: type[Any], values: Mapping[str, Any]) -> Any:
     plain = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
     try:
         return config(**plain)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(f"{config.__name__}: {error}") from None
 
 

@@ -18,6 +18,7 @@ from demask.checkpoint.architectures import (
     by_class_name,
     config_from_json,
 )
+from demask.checkpoint.plausible import check_config, check_values, listed, without_prefix
 from demask.checkpoint.quantized import prepare
 from demask.checkpoint.read import (
     PICKLED,
@@ -62,7 +63,7 @@ def load_model(
 
     Raises:
         CheckpointError: it cannot be read, says not what it is, or its tensors do not fit; the
-            line names every missing, unexpected and mis-shaped key.
+            line names the missing, unexpected and mis-shaped keys, the first of each kind.
         ValueError: an unknown architecture.
     """
     path = locate(name_or_path, subfolder, revision)
@@ -255,6 +256,7 @@ def build(
     Raises:
         CheckpointError: the configuration describes no network, or the tensors do not fit it.
     """
+    check_config(config, tensors)
     try:
         with _Unfilled():
             module = row.module(config)
@@ -263,7 +265,10 @@ def build(
         raise
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise CheckpointError(f"its configuration describes no network ({error})") from None
-    check_tensors({name: t.shape for name, t in module.state_dict().items()}, tensors)
+    own = module.state_dict()
+    tensors = without_prefix(own, tensors)
+    check_tensors({name: t.shape for name, t in own.items()}, tensors)
+    check_values(own, tensors)
     module.load_state_dict(tensors, assign=True)
     left = [n for n, t in (*module.named_parameters(), *module.named_buffers()) if t.is_meta]
     assert not left, f"not stored in the state dict and not made from numbers: {left}"
@@ -274,7 +279,7 @@ def check_tensors(expected: Mapping[str, torch.Size | tuple[int, ...]], tensors:
     """Check names and shapes.
 
     Raises:
-        CheckpointError: names every missing, unexpected and mis-shaped key.
+        CheckpointError: names the missing, unexpected and mis-shaped keys, the first of each kind.
     """
     problems = {
         "missing": sorted(set(expected) - set(tensors)),
@@ -285,6 +290,6 @@ def check_tensors(expected: Mapping[str, torch.Size | tuple[int, ...]], tensors:
             if name in tensors and tensors[name].shape != torch.Size(shape)
         ],
     }
-    lines = [f"{what}: {', '.join(keys)}" for what, keys in problems.items() if keys]
+    lines = [f"{what}: {listed(keys)}" for what, keys in problems.items() if keys]
     if lines:
         raise CheckpointError("tensors do not fit; " + "; ".join(lines))

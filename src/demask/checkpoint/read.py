@@ -46,6 +46,10 @@ HALF = "fp16"
 """The variant of a public repository's weights that is stored in float16."""
 MAX_ZIP_BYTES = 32 << 30
 MAX_JSON_BYTES = 64 << 20
+MAX_ZIP_RATIO = 100
+"""Weights hardly compress: what unpacks to more times its size, and to more than FREE_ZIP_BYTES, is
+no checkpoint."""
+FREE_ZIP_BYTES = 64 << 20
 
 
 class CheckpointError(ValueError):
@@ -284,7 +288,12 @@ def _zipped_config(
 
 
 def _checked(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> zipfile.ZipInfo:
-    """The same member, unless it unpacks to more bytes than the limit."""
+    """The same member, unless it unpacks to more bytes than the limit, or than is plausible."""
+    ratio = info.file_size / max(info.compress_size, 1)
+    if info.file_size > FREE_ZIP_BYTES and ratio > MAX_ZIP_RATIO:
+        raise CheckpointError(
+            f"{archive.filename}, {info.filename}: unpacks to {ratio:.0f} times its size; refused"
+        )
     if info.file_size > limit:
         raise CheckpointError(
             f"{archive.filename}, {info.filename}: unpacks to {info.file_size} bytes, above {limit}"

@@ -42,6 +42,8 @@ DTYPES = {
 }
 MAX_HEADER_BYTES = 100_000_000
 """As the format's library has it."""
+MAX_TENSORS = 100_000
+"""More than any network of the supported kinds has."""
 PIECE_BYTES = 4 << 20
 
 
@@ -82,6 +84,8 @@ def read_header(stream: BufferedIOBase, size: int) -> tuple[list[Stored], dict[s
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise ValueError("the metadata is not a table of texts")
+    if len(header) > MAX_TENSORS:
+        raise ValueError(f"{len(header)} tensors; at most {MAX_TENSORS} are read")
     tensors = [_stored(name, facts) for name, facts in header.items()]
     tensors.sort(key=lambda stored: (stored.begin, stored.end))
     ends = [0, *(stored.end for stored in tensors)]
