@@ -70,7 +70,10 @@ def config_from_json(config: type[Any], values: Mapping[str, Any]) -> Any:
     plain = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
     try:
         return config(**plain)
-    except (TypeError, ValueError, ArithmeticError) as error:
+    except ArithmeticError:
+        zeros = ", ".join(name for name, value in plain.items() if value == 0)
+        raise CheckpointError(f"{config.__name__}: {zeros} must be at least 1") from None
+    except (TypeError, ValueError) as error:
         raise CheckpointError(f"{config.__name__}: {error}") from None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,7 +118,15 @@ def load_ours(
 
 
 def class_names(source: str, transformer: nn.Module) -> tuple[str, ...]:
-    """The names of the classes: those beside the weights, or their numbers."""
+    """The names of the classes: those beside the weights, or their numbers.
+
+    Raises:
+        CheckpointError: names that are no texts, or not one for each class.
+    """
     count: int = getattr(getattr(transformer, "config", None), "num_classes", 0)
-    named: Sequence[str] = read_metadata(source).get("class_names") or ()
+    named = read_metadata(source).get("class_names") or ()
+    if not isinstance(named, list | tuple) or not all(isinstance(name, str) for name in named):
+        raise CheckpointError(f"{source}: class_names should be a list of texts, not {named!r:.60}")
+    if named and len(named) != count:
+        raise CheckpointError(f"{source}: {len(named)} class names for {count} classes")
     return tuple(named) or tuple(map(str, range(count)))
