@@ -105,6 +105,10 @@ def test_variants_have_only_their_plain_copy(pictures: ComposedPictures) -> None
     variants = sum(d.variant for d in pictures.catalog.drawings)
     assert variants == 2
     assert len(pictures) == len(pictures.first) * COPIES - variants * (COPIES - 1)
+    sources = [pictures.source_of(index) for index in range(len(pictures))]
+    copies = {(n, copy) for n in pictures.changed for copy in range(COPIES)}
+    assert set(sources) == copies | {(n, 0) for n in pictures.first}
+    assert len(set(sources)) == len(sources)
     with pytest.raises(IndexError):
         pictures[len(pictures)]
 
