@@ -17,11 +17,11 @@ SIDE, FINER = 128, 4
 INK, WHITE = (40, 36, 52), (255, 255, 255)
 ZORP = (128, 84, 200)
 
-Draw = ImageDraw.ImageDraw
+
 Rgb = tuple[int, int, int]
 
 
-def canvas(draw: Callable[[Draw], None], degrees: float = 0.0) -> Image.Image:
+def canvas(draw: Callable[[Scaled], None], degrees: float = 0.0) -> Image.Image:
     """What ``draw`` draws in a square of 100 units, turned by some degrees."""
     side = SIDE * FINER
     image = Image.new("RGB", (side, side), WHITE)
@@ -42,7 +42,7 @@ class Scaled(ImageDraw.ImageDraw):
         box = (x - wide / 2, y - high / 2, x + wide / 2, y + high / 2)
         self.ellipse([value * self.unit for value in box], color)
 
-    def shape(self, color: Rgb, *points: float) -> None:
+    def corners(self, color: Rgb, *points: float) -> None:
         """A polygon: x and y of each corner."""
         self.polygon([value * self.unit for value in points], color)
 
@@ -95,23 +95,23 @@ YELLOW, BROWN, GREY = (250, 200, 60), (140, 92, 56), (150, 154, 160)
 
 def house(d: Scaled) -> None:
     """A house with a door and a window."""
-    d.shape(YELLOW, 20, 45, 80, 45, 80, 90, 20, 90)
-    d.shape(RED, 12, 48, 50, 14, 88, 48)
-    d.shape(BROWN, 42, 62, 58, 62, 58, 90, 42, 90)
-    d.shape(BLUE, 63, 55, 74, 55, 74, 66, 63, 66)
+    d.corners(YELLOW, 20, 45, 80, 45, 80, 90, 20, 90)
+    d.corners(RED, 12, 48, 50, 14, 88, 48)
+    d.corners(BROWN, 42, 62, 58, 62, 58, 90, 42, 90)
+    d.corners(BLUE, 63, 55, 74, 55, 74, 66, 63, 66)
 
 
 def tree(d: Scaled) -> None:
     """A round tree."""
-    d.shape(BROWN, 44, 60, 56, 60, 56, 94, 44, 94)
+    d.corners(BROWN, 44, 60, 56, 60, 56, 94, 44, 94)
     d.oval(50, 38, 60, 58, GREEN)
 
 
 def boat(d: Scaled) -> None:
     """A boat with a sail."""
-    d.shape(BROWN, 12, 68, 88, 68, 72, 86, 28, 86)
+    d.corners(BROWN, 12, 68, 88, 68, 72, 86, 28, 86)
     d.stroke(INK, 3, 48, 68, 48, 12)
-    d.shape(RED, 52, 16, 52, 62, 84, 62)
+    d.corners(RED, 52, 16, 52, 62, 84, 62)
 
 
 def flower(d: Scaled) -> None:
@@ -126,12 +126,12 @@ def cup(d: Scaled) -> None:
     """A cup with a handle."""
     d.oval(74, 52, 30, 32, BLUE)
     d.oval(74, 52, 16, 18, WHITE)
-    d.shape(BLUE, 18, 28, 72, 28, 66, 84, 24, 84)
+    d.corners(BLUE, 18, 28, 72, 28, 66, 84, 24, 84)
 
 
 def fish(d: Scaled) -> None:
     """A fish that swims to the left."""
-    d.shape((240, 140, 40), 66, 50, 94, 26, 94, 74)
+    d.corners((240, 140, 40), 66, 50, 94, 26, 94, 74)
     d.oval(42, 50, 66, 44, (240, 140, 40))
     d.oval(24, 44, 9, 9, WHITE)
     d.oval(23, 44, 5, 5, INK)
@@ -141,7 +141,9 @@ def key(d: Scaled) -> None:
     """A key that lies."""
     d.oval(24, 50, 34, 34, YELLOW)
     d.oval(20, 50, 14, 14, WHITE)
-    d.shape(YELLOW, 38, 46, 92, 46, 92, 66, 84, 66, 84, 54, 76, 54, 76, 62, 68, 62, 68, 54, 38, 54)
+    d.corners(
+        YELLOW, 38, 46, 92, 46, 92, 66, 84, 66, 84, 54, 76, 54, 76, 62, 68, 62, 68, 54, 38, 54
+    )
 
 
 def ladder(d: Scaled) -> None:
@@ -154,10 +156,10 @@ def ladder(d: Scaled) -> None:
 
 def kite(d: Scaled) -> None:
     """A kite with a tail."""
-    d.shape(RED, 50, 6, 76, 34, 50, 34)
-    d.shape(BLUE, 50, 6, 50, 34, 24, 34)
-    d.shape(YELLOW, 24, 34, 50, 34, 50, 70)
-    d.shape(GREEN, 50, 34, 76, 34, 50, 70)
+    d.corners(RED, 50, 6, 76, 34, 50, 34)
+    d.corners(BLUE, 50, 6, 50, 34, 24, 34)
+    d.corners(YELLOW, 24, 34, 50, 34, 50, 70)
+    d.corners(GREEN, 50, 34, 76, 34, 50, 70)
     d.stroke(INK, 2, 50, 70, 58, 78, 50, 86, 58, 95)
 
 
@@ -172,8 +174,8 @@ def face(d: Scaled) -> None:
 
 def truck(d: Scaled) -> None:
     """A truck that drives to the right."""
-    d.shape(GREY, 8, 30, 60, 30, 60, 72, 8, 72)
-    d.shape(GREEN, 62, 42, 80, 42, 92, 58, 92, 72, 62, 72)
+    d.corners(GREY, 8, 30, 60, 30, 60, 72, 8, 72)
+    d.corners(GREEN, 62, 42, 80, 42, 92, 58, 92, 72, 62, 72)
     for x in (26, 76):
         d.oval(x, 74, 20, 20, INK)
 
@@ -191,7 +193,7 @@ THINGS = (house, tree, boat, flower, cup, fish, key, ladder, kite, face, truck, 
 
 def plain_drawings() -> dict[str, Image.Image]:
     """Twelve plain drawings by name."""
-    return {thing.__name__: canvas(thing) for thing in THINGS}  # type: ignore[arg-type]
+    return {thing.__name__: canvas(thing) for thing in THINGS}
 
 
 if __name__ == "__main__":
