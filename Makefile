@@ -1,11 +1,14 @@
 # Everything runs in .venv, which is made on the first call. `make help` lists the targets.
 # TORCH chooses another build: make demo TORCH="torch==2.13.0 --index-url ..."
+# LOCK pins all versions: make install LOCK=requirements-dev.lock
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
+LOCK ?=
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet \
+	$(if $(LOCK),--constraint $(LOCK))
 
 # What is installed is remembered in files: a repeated call installs nothing.
 TORCH_STAMP := $(VENV)/.torch-$(shell echo '$(TORCH)' | cksum | cut -d ' ' -f 1)
@@ -17,19 +20,22 @@ CLASSES ?= airplane automobile bird cat deer dog frog horse ship truck
 DEMO := out/demo
 DATA ?= data/cifar10
 EMOJI ?= data/noto-emoji/train.parquet
+DATASETS ?= data
+DRAWINGS ?= $(DATASETS)
+SWEEPS ?= tuning methods presets finetuning corrections schedules
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo samples figures test check format bench train-cifar10 train-rivals \
-	train-classifiers train-emoji measure-cifar10 test-browser
+	train-classifiers train-emoji train-models measure-cifar10 measure-emoji numbers test-browser docs wheel lock hooks
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(DEV_STAMP) ## make .venv with everything for training and development
 
-demo: $(RUN_STAMP) ## paint pictures with the model that ships with the package
+demo: $(RUN_STAMP) ## generate images with the model that ships with the package
 	$(BIN)/demask generate $(PROMPTS) --seed 0 --out $(DEMO)
-	@echo "The pictures are in $(DEMO); contact_sheet.png shows them all."
+	@echo "The images are in $(DEMO); contact_sheet.png shows them all."
 
 test: $(DEV_STAMP) ## run the tests
 	$(BIN)/python -m pytest
@@ -39,12 +45,28 @@ test-browser: $(DEV_STAMP) ## test the page in headless Chromium; DEMASK_SHOTS=F
 	command -v chromium || command -v chromium-browser || command -v google-chrome || apt-get install -y chromium
 	DEMASK_BROWSER=1 $(BIN)/python -m pytest tests/browser
 
-check: $(DEV_STAMP) ## check format, lint, types, imports, and the tracked files
+check: $(DEV_STAMP) ## check format, lint, types, imports, numbers and the tracked files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/circles.py
 	$(BIN)/python .ci/tree.py
+	$(BIN)/python .ci/lock.py --check
+	$(BIN)/python .ci/links.py
+	$(BIN)/python benchmarks/write_numbers.py --check
+
+docs: numbers ## write the pages that come from other files, and check the links of all
+	$(BIN)/python .ci/links.py
+
+wheel: $(DEV_STAMP) ## build wheel and source archive into dist
+	$(BIN)/python -m build --outdir dist
+
+lock: $(DEV_STAMP) ## write requirements-dev.lock from what is installed
+	$(BIN)/python .ci/lock.py
+
+hooks: $(DEV_STAMP) ## run the quick checks before every commit, the slow ones before every push
+	$(BIN)/pre-commit install --install-hooks --hook-type pre-commit --hook-type pre-push
 
 format: $(DEV_STAMP) ## format the code and mend what the linter can mend
 	$(BIN)/ruff format .
@@ -56,7 +78,7 @@ bench: $(DEV_STAMP) ## measure speed and memory on this machine, best left alone
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/meissonic_memory.py
 
-samples: $(RUN_STAMP) ## paint the pictures of the pages again
+samples: $(RUN_STAMP) ## generate the images of the pages again
 	$(BIN)/demask generate --prompts recipes/emoji/prompts.txt --seed 0 --out out/emoji
 	cp out/emoji/contact_sheet.png docs/emoji.png
 	$(BIN)/demask generate --model cifar10 --class $(CLASSES) -n 60 --seed 0 --out out/samples
@@ -86,30 +108,47 @@ train-classifiers: $(DEV_STAMP) ## train the two networks that cifar10 is measur
 		--held-out $(DATA)/test.parquet --out runs/classifier_$$name || exit 1; done
 
 measure-cifar10: RUN ?= runs/cifar10
-measure-cifar10: $(DEV_STAMP) ## make the tables and curves of docs/numbers.md again, in hours on 2 cores
-	for name in tuning methods presets finetuning; do $(BIN)/demask sweep \
-		--recipe recipes/sweeps/cifar10_$$name.toml --model cifar10 \
-		--companion $(RUN)/token_critic.safetensors $(RUN)/weaker.safetensors \
-		--reference $(DATA)/train.parquet --out runs/sweeps/cifar10_$$name || exit 1; done
+measure-cifar10: $(DEV_STAMP) ## measure cifar10 again and write docs/numbers.md, in hours on 2 cores
+	for name in $(SWEEPS); do $(BIN)/demask sweep \
+		--recipe recipes/sweeps/cifar10_$$name.toml --model cifar10 --dtype bfloat16 \
+		--aux $(RUN)/token_critic.safetensors $(RUN)/weaker.safetensors \
+		--reference $(DATA)/train.parquet --out runs/sweeps/cifar10_$$name || exit 1; \
+		$(BIN)/python benchmarks/read_results.py runs/sweeps/cifar10_$$name/results.json \
+			results/cifar10_$$name.json || exit 1; done
+	$(BIN)/demask bench --front --recipe recipes/sweeps/cifar10_front.toml --model cifar10 \
+		--reference $(DATA)/train.parquet --out runs/sweeps/cifar10_front
+	$(BIN)/python benchmarks/read_results.py runs/sweeps/cifar10_front/results.json \
+		results/cifar10_front.json
+	$(BIN)/python benchmarks/cifar10_numbers.py --held-out $(DATA)/test.parquet \
+		--result results/cifar10.json
+	$(MAKE) numbers
 
-figures: $(RUN_STAMP) ## paint the comparisons of the pages again; DATA is the folder of test.parquet
+measure-emoji: $(DEV_STAMP) ## measure emoji again and write docs/numbers.md; EMOJI is train.parquet
+	$(BIN)/python benchmarks/emoji_numbers.py --data $(EMOJI) --result results/emoji.json
+	$(MAKE) numbers
+
+numbers: $(DEV_STAMP) ## write docs/numbers.md from the result files in results
+	$(BIN)/python benchmarks/write_numbers.py
+
+figures: $(RUN_STAMP) ## generate the comparisons of the pages again; DATA is the folder of test.parquet
 	$(BIN)/demask figure seeds --model cifar10 -n 20 --out docs/self_guidance_seeds.png \
-		--variant "plain, 36 steps: steps=36 noise=25 guidance=1" \
-		"self-guidance, 18 steps: steps=18 noise=12 temperature=1.1 guidance=2 guidance_schedule=constant guidance_method=self_guidance" \
-		"classifier-free, 18 steps: steps=18 noise=25 guidance=9 guidance_schedule=ramp"
+		--variant "plain, 36 steps: steps=36 choice_temperature=25 guidance_scale=1" \
+		"self-guidance, 18 steps: steps=18 choice_temperature=12 temperature=1.1 guidance_scale=2 guidance_schedule=constant guidance_method=self_guidance" \
+		"classifier-free, 18 steps: steps=18 choice_temperature=25 guidance_scale=9 guidance_schedule=ramp"
 	$(BIN)/demask figure one-step --model cifar10 --data $(DATA)/test.parquet \
 		--out docs/self_guidance_one_step.png
+	$(BIN)/demask figure data --data scenes:0,24 --out docs/scenes.png
 
 train-emoji: RUN ?= runs/emoji
-train-emoji: $(DEV_STAMP) ## train the default model; EMOJI is train.parquet
+train-emoji: $(DEV_STAMP) ## train the default model; DRAWINGS is the folder of noto-emoji and emoji-styles
 	$(BIN)/demask train tokenizer --recipe recipes/emoji/tokenizer.toml \
-		--data $(EMOJI) --held-out $(EMOJI) --out $(RUN)
+		--data emoji:$(DRAWINGS),13 --held-out emoji:$(DRAWINGS),held-out --out $(RUN)
 	$(BIN)/demask train masked --recipe recipes/emoji/masked.toml \
-		--data $(EMOJI) --held-out $(EMOJI) --out $(RUN)
-	$(BIN)/demask train tokenizer --recipe recipes/emoji/decoder.toml \
-		--data $(EMOJI) --held-out $(EMOJI) --init $(RUN)/tokenizer.safetensors --out $(RUN)/decoder
-	cp $(RUN)/decoder/tokenizer.safetensors $(RUN)/tokenizer.safetensors
+		--data emoji:$(DRAWINGS),13 --held-out emoji:$(DRAWINGS),held-out --out $(RUN)
 	$(BIN)/demask models shrink $(RUN) --out $(RUN)/small
+
+train-models: $(DEV_STAMP) ## train all shipped models in the background; DATASETS has cifar10, noto-emoji, emoji-styles
+	recipes/train_models.sh $(DATASETS)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Demask needs Python 3.11 or newer: make PYTHON=/path/to/it" if sys.version_info < (3, 11) else 0)'

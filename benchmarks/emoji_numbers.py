@@ -9,7 +9,7 @@ interval.
 
     python benchmarks/emoji_numbers.py --data FOLDER [--model emoji] [--preset NAME] [--seed 0]
         [--every 1] [--parts names styles aliases pairs seeds tokenizer] [--wrong wrong.png]
-        [--out numbers.json]
+        [--result FILE]
 
 FOLDER holds the parquet files of the drawings.
 
@@ -19,7 +19,6 @@ Shape legend: N images, P pixels times channels, C H W as usual.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -30,10 +29,11 @@ import torch
 from emoji_references import Measure, color_seen
 from figures import plain_drawings, zorps
 from PIL import Image
+from result_file import Row, Value, add_result_option, write_if_asked
 from torch import Tensor
 
 import demask
-from demask.bulk.contact_sheet import Tile, contact_sheet
+from demask.bulk.contact_sheet import CaptionedImage, contact_sheet
 from demask.data.composition.composed import ComposedPictures, Pair, open_composed
 from demask.data.composition.words import STYLE_NAMES, Wording
 from demask.data.transforms import to_tensor
@@ -50,14 +50,15 @@ SHOWN = 32
 class Numbers:
     """What was measured, and images of what was wrong."""
 
-    lines: dict[str, Any] = field(default_factory=dict)
-    wrong: list[Tile] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    wrong: list[CaptionedImage] = field(default_factory=list)
 
     def share(self, what: str, right: Sequence[bool]) -> None:
         """Note and print a share with its interval."""
         low, high = wilson(sum(right), len(right))
         share = sum(right) / len(right)
-        self.lines[what] = {"right": sum(right), "of": len(right), "low": low, "high": high}
+        counts = {"images": len(right), "right images": sum(right)}
+        self.rows.append(Row(what, {"right": Value(share, low, high)}, counts))
         print(
             f"  {what:34} {sum(right):5} of {len(right):5}: {share:6.1%} ({low:.1%} to {high:.1%})",
             flush=True,
@@ -65,13 +66,13 @@ class Numbers:
 
     def value(self, what: str, value: float, unit: str) -> None:
         """Note and print a number."""
-        self.lines[what] = value
+        self.rows.append(Row(what, {"value": Value(value, unit=unit)}))
         print(f"  {what:34} {value:.2f} {unit}", flush=True)
 
     def show(self, images: Sequence[Image.Image], labels: Sequence[str]) -> None:
         """Keep some of the wrong images."""
         self.wrong += [
-            Tile(i, label) for i, label in list(zip(images, labels, strict=True))[:SHOWN]
+            CaptionedImage(i, label) for i, label in list(zip(images, labels, strict=True))[:SHOWN]
         ]
 
 
@@ -87,8 +88,8 @@ class Sampled:
     def images(self, prompts: Sequence[str], seed: int | Sequence[int] | None = None) -> Any:
         """One image a prompt; image i has the seed ``seed + i``."""
         chosen = self.seed if seed is None else seed
-        made = self.generator.pictures(list(prompts), seed=chosen, **self.settings)
-        return [picture.image for picture in made]
+        made = self.generator.images(list(prompts), seed=chosen, **self.settings)
+        return [generated.image for generated in made]
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
         """(N, P) in [0, 1]."""
@@ -195,20 +196,20 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--preset")
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--guidance", type=float)
-    parser.add_argument("--noise", type=float)
+    parser.add_argument("--guidance-scale", type=float)
+    parser.add_argument("--choice-temperature", type=float)
     parser.add_argument("--temperature", type=float)
     parser.add_argument("--every", type=int, default=1, help="only every n-th prompt of each part")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--wrong", type=Path, help="an image of what went wrong")
-    parser.add_argument("--out", type=Path, help="a JSON file of the numbers")
+    add_result_option(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     """Generate, compare and print a table."""
     chosen = arguments()
-    names = ("steps", "guidance", "noise", "temperature")
+    names = ("steps", "guidance_scale", "choice_temperature", "temperature")
     settings = {name: getattr(chosen, name) for name in names if getattr(chosen, name) is not None}
     generator = demask.load(chosen.model, preset=chosen.preset)
     held_out = open_composed(f"emoji:{chosen.data},held-out")
@@ -234,8 +235,8 @@ def main() -> None:
         seeded(model, several[:: max(1, len(several) // SEED_PROMPTS)][:SEED_PROMPTS:every], out)
     if chosen.wrong and out.wrong:
         contact_sheet(out.wrong).save(chosen.wrong)
-    if chosen.out:
-        chosen.out.write_text(json.dumps(out.lines, indent=1))
+    title = f"Does {chosen.model} generate what its prompts ask for?"
+    write_if_asked(chosen.result, title, out.rows, str(chosen.seed))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Drawings that no model has seen: twelve of a one-eyed "zorp", and twelve plain things.
 
-They are drawn here, of flat shapes on white, as a person would draw them in a paint program.
+They are drawn here, of flat shapes on white, as a person would draw them in a drawing program.
 """
 
 from __future__ import annotations
@@ -199,8 +199,8 @@ def plain_drawings() -> dict[str, Image.Image]:
 if __name__ == "__main__":
     import sys
 
-    from demask.bulk.contact_sheet import Tile, contact_sheet
+    from demask.bulk.contact_sheet import CaptionedImage, contact_sheet
 
-    tiles = [Tile(image, f"zorp {n}") for n, image in enumerate(zorps())]
-    tiles += [Tile(image, name) for name, image in plain_drawings().items()]
+    tiles = [CaptionedImage(image, f"zorp {n}") for n, image in enumerate(zorps())]
+    tiles += [CaptionedImage(image, name) for name, image in plain_drawings().items()]
     contact_sheet(tiles).save(sys.argv[1])

@@ -1,4 +1,4 @@
-"""The published sizes with random weights: seconds a picture in every type, with what saves time.
+"""The published sizes with random weights: seconds an image in every type, with what saves time.
 
 MaskGIT-256 with self-guidance, 18 steps, at batch 1 and 4; Meissonic at 1024x1024 pixels with
 classifier-free guidance, 32 steps. Three rows a type: every pass in full (``exact``), with local
@@ -37,11 +37,12 @@ from typing import Any
 import torch
 from full_size_models import MODELS, Model
 from matrix_product import FastestProduct, MatrixProduct, now
+from result_file import Row, Setting, Value, add_result_option, write_if_asked
 from torch import Tensor
 
 from demask import rng
 from demask.acceleration import Accelerator, LocalSteps, accelerate
-from demask.guidance import Constant, Means, parse_guidance
+from demask.guidance import Constant, GuidanceProvider, parse_guidance
 from demask.sampling.decode import Sampler, decode
 from demask.sampling.edit import blank
 from demask.sampling.schedule import arccos
@@ -52,7 +53,7 @@ DTYPES = ("float32", "bfloat16", "int8")
 
 @dataclass(frozen=True)
 class Way:
-    """How a picture is painted."""
+    """How an image is generated."""
 
     name: str
     accelerators: tuple[Accelerator, ...] = ()
@@ -75,7 +76,7 @@ NAMES = tuple(way.name.split()[-1] for way in WAYS)
 
 @dataclass(frozen=True)
 class Result:
-    """A row; seconds are a picture's (MaskGIT) or a step's (Meissonic).
+    """A row; seconds are an image's (MaskGIT) or a step's (Meissonic).
 
     Attributes:
         steps: that were measured.
@@ -124,18 +125,18 @@ def status(what: str) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(what)), 0)
 
 
-def painted(
+def generated(
     model: Model, way: Way, batch: int, passes: Clock, steps: int | None = None
 ) -> Iterator[Tensor]:
-    """Paint a batch; the ids after each step."""
+    """Generate a batch; the ids after each step."""
     transformer = accelerate(model.transformer, way.accelerators)
-    means = Means(
+    provider = GuidanceProvider(
         unconditional=lambda: model.condition(1),
-        smoothed=lambda: partial(model.smoothed, transformer),
-        weaker=lambda: transformer.predict,
+        smoothed_pass=lambda: partial(model.smoothed_logits, transformer),
+        weaker_model=lambda: transformer.predict,
     )
     guided = parse_guidance(
-        model.guidance, transformer.predict, Constant(model.scale), means, way.refresh
+        model.guidance, transformer.predict, Constant(model.scale), provider, way.refresh
     )
     canvas = blank(batch, model.grid, transformer.mask_id)
     sampler, generators = way.sampler(model.steps), rng.image_generators(range(batch))
@@ -145,9 +146,9 @@ def painted(
 
 
 def measure(model: Model, way: Way, batch: int, steps: int, seconds: float) -> Result:
-    """One row; ``seconds`` are the tokenizer's for a picture."""
+    """One row; ``seconds`` are the tokenizer's for an image."""
     warm = 3 if way.accelerators and not model.by_step else 1
-    list(painted(model, way, batch, Clock(), warm))  # kernels are made at their first call
+    list(generated(model, way, batch, Clock(), warm))  # kernels are made at their first call
     model.head.seconds = 0.0
     reset = Path("/proc/self/clear_refs")
     if reset.is_file():
@@ -156,7 +157,7 @@ def measure(model: Model, way: Way, batch: int, steps: int, seconds: float) -> R
     products = MatrixProduct(), FastestProduct(getattr(torch, model.dtype))
     taken: list[list[float]] = [[], []]
     start = now()
-    for _ in painted(model, way, batch, passes, steps):
+    for _ in generated(model, way, batch, passes, steps):
         times.append(now() - start)
         for product, found in zip(products, taken, strict=True):
             found.append(product.seconds())
@@ -213,28 +214,50 @@ def row(found: Result, exact: Result | None) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def result_row(found: Result, exact: Result | None) -> Row:
+    """A row of a result file."""
+    parts = {name: getattr(found, name) for name in ("seconds", "trunk", "head", "sampling")}
+    values = {name: Value(part, unit="s") for name, part in parts.items()}
+    values["tokenizer"] = Value(found.tokenizer, unit="s")
+    values["peak memory"] = Value(round(found.memory / 2**30, 2), unit="GiB")
+    if exact is not None:
+        values["over exact float32"] = Value(exact.seconds / found.seconds)
+    if found.shares is not None:
+        values["share of torch.mm"] = Value(found.shares[0])
+        values["share of own product"] = Value(found.shares[1])
+    model = f"{found.model}, batch {found.batch}"
+    settings: dict[str, Setting] = {
+        "model": model,
+        "dtype": found.dtype,
+        "way": found.way,
+        "steps": found.steps,
+    }
+    return Row(f"{model}, {found.dtype}, {found.way}", values, settings)
+
+
 def main() -> None:
     """Measure and print one table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
     parser.add_argument("--dtypes", nargs="+", default=DTYPES, choices=DTYPES)
     parser.add_argument("--quick", action="store_true", help="one batch size, at most 8 steps")
     parser.add_argument("--ways", nargs="+", default=NAMES, choices=NAMES)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 4])
     parser.add_argument("--part", action="store_true", help="the rows alone, as JSON")
+    add_result_option(parser)
     chosen = parser.parse_args()
     if chosen.part:
         for found in work(chosen.models[0], chosen.dtypes[0], chosen):
             print(json.dumps(asdict(found)), flush=True)
         return
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}; seconds a picture with")
-    print("its tokenizer (MaskGIT-256, 18 steps), or a step without it (Meissonic, 1024 px).")
-    print("Authors' programs: 45.4 s and at batch 4 22.2 s a picture; 17.45 s a step.\n")
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}; seconds an image with")
+    print("its tokenizer (MaskGIT-256, 18 steps), or a step without it (Meissonic, 1024 px).\n")
     heads = "model", "type", "how", "s", "over exact fp32", "of torch.mm fp32", "of own product"
     more = "trunk", "head", "sampling", "tokenizer", "peak GiB"
     print(f"| {' | '.join([*heads, *more])} |\n|{'---|' * (len(heads) + len(more))}", flush=True)
     exact: dict[tuple[str, int], Result] = {}
     rates: dict[tuple[str, str], str] = {}
+    rows = []
     for name in chosen.models:
         for dtype in chosen.dtypes:
             for found in results(name, dtype, chosen):
@@ -242,10 +265,13 @@ def main() -> None:
                 if found.way == "exact" and dtype == "float32":
                     exact[key] = found
                 print(row(found, exact.get(key)), flush=True)
+                rows.append(result_row(found, exact.get(key)))
                 rate = ", ".join(f"{r / 1e9:.0f}" for r in found.rates)
                 rates[name, dtype] = f"{name} {dtype}: {rate}"
     print("\nGFLOP/s of torch.mm in float32, and of the type's own product (last row of each):")
     print("; ".join(rates.values()))
+    title = "What do types, local steps and refresh save at the published sizes?"
+    write_if_asked(chosen.result, title, rows, note="Random weights.")
 
 
 def results(name: str, dtype: str, chosen: argparse.Namespace) -> Iterator[Result]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from result_file import Row, Value, add_result_option, write_if_asked
 
 import demask
 from demask.acceleration import LocalSteps
@@ -101,7 +102,8 @@ def main() -> None:
     parser.add_argument("--pack", action="store_true", help="packed weights, as the loader does")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    chosen = parser.parse_args()
+    add_result_option(parser)
+    chosen, rows = parser.parse_args(), []
     torch.set_num_threads(chosen.threads)
     for name in chosen.models:
         model: Any = MODELS[name]().to(getattr(torch, chosen.dtype))
@@ -118,11 +120,15 @@ def main() -> None:
         packed = ", packed weights" if chosen.pack else ""
         print(f"{name}, batch {chosen.batch}, {chosen.dtype}, {chosen.threads} threads{packed}")
         print("  tokens   processor   of a full one      time   of a full one", flush=True)
-        report(watched)
+        rows += report(name, watched)
+    title = "What does a local step cost of a full one?"
+    packed = "with packed weights" if chosen.pack else "without packed weights"
+    write_if_asked(chosen.result, title, rows, note=f"{chosen.dtype}, {packed}.")
 
 
-def report(watched: Watched) -> None:
-    """Print the medians."""
+def report(name: str, watched: Watched) -> list[Row]:
+    """Print the medians, and return those of local steps."""
+    rows = []
     medians = {
         share: [statistics.median(times[share]) for times in (watched.processor, watched.seconds)]
         for share in SHARES
@@ -133,6 +139,10 @@ def report(watched: Watched) -> None:
             f"  {share:6.1%} {1000 * processor:8.1f} ms {shares[0]:13.1%}"
             f" {1000 * seconds:8.1f} ms {shares[1]:13.1%}"
         )
+        if share < 1:
+            values = {"CPU share": Value(shares[0]), "share": Value(shares[1])}
+            rows.append(Row(f"{name}, {share:g}", values, {"network": name, "tokens": share}))
+    return rows
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import time
 
 import torch
 from matrix_product import SIZE, MatrixProduct
+from result_file import Row, Value, add_result_option, write_if_asked
 
 from demask import rng
 from demask.acceleration.packing import pack
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--no-pack", action="store_true", help="without packed weights")
+    add_result_option(parser)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(0)
@@ -60,7 +62,7 @@ def main() -> None:
         trunk.append(time.perf_counter() - start)
         return prediction
 
-    def paint(predict: Predict, steps: int) -> tuple[list[float], list[float], torch.Tensor]:
+    def generate(predict: Predict, steps: int) -> tuple[list[float], list[float], torch.Tensor]:
         generators = rng.image_generators(range(chosen.batch))
         step_seconds, products, ids_BL = [], [], canvas.ids_BL
         start = time.perf_counter()
@@ -71,8 +73,8 @@ def main() -> None:
             start = time.perf_counter()
         return step_seconds, products, ids_BL
 
-    paint(model.predict, 2)
-    step_seconds, products, ids_BL = paint(predict, chosen.steps)
+    generate(model.predict, 2)
+    step_seconds, products, ids_BL = generate(predict, chosen.steps)
     start = time.perf_counter()
     with torch.inference_mode():
         tokenizer.decode(ids_BL.unflatten(1, model.grid))
@@ -90,12 +92,22 @@ def main() -> None:
         f"  decode step, median       {flops / step / 1e9:8.1f} GFLOP/s ({flops / 1e9:.0f} GFLOP)"
     )
     print(f"  share of the product rate {flops / step / rate:8.1%}")
-    print(f"  seconds a picture         {sum(step_seconds) / chosen.batch:8.2f}")
+    print(f"  seconds an image         {sum(step_seconds) / chosen.batch:8.2f}")
     print(f"    of that the transformer {sum(trunk) / chosen.batch:8.2f}")
     print(f"    and sampling            {(sum(step_seconds) - sum(trunk)) / chosen.batch:8.2f}")
     print(f"  tokens to pixels          {pixels / chosen.batch:8.2f} s more")
     print(f"  packed layers             {packed:8d}")
     print(f"  peak memory               {peak:8.2f} GiB")
+    values = {
+        "share of torch.mm": Value(flops / step / rate),
+        "seconds": Value(sum(step_seconds) / chosen.batch, unit="s"),
+        "transformer": Value(sum(trunk) / chosen.batch, unit="s"),
+        "tokenizer": Value(pixels / chosen.batch, unit="s"),
+        "peak memory": Value(round(peak, 2), unit="GiB"),
+    }
+    row = Row("MaskGIT-256", values, {"batch": chosen.batch, "steps": chosen.steps})
+    title = "How close does MaskGIT-256 come to the rate of a matrix product?"
+    write_if_asked(chosen.result, title, [row])
 
 
 if __name__ == "__main__":

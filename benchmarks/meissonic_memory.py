@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from result_file import Row, Value, add_result_option, write_if_asked
 from safetensors.torch import save_file
 from torch import nn
 
 from demask.checkpoint.public_meissonic import clip_text_from_public, meissonic_from_public
 from demask.tokenizer.vq_model import VQModel, VQModelConfig
 from demask.transformer.clip_text import ClipText
-from demask.transformer.condition import learn_words
+from demask.transformer.condition import train_text_tokenizer
 from demask.transformer.meissonic import Meissonic
 
 TRANSFORMER = {
@@ -104,7 +105,7 @@ def write_model(folder: Path) -> None:
     write_part(folder / "transformer", Meissonic, meissonic_from_public(TRANSFORMER), TRANSFORMER)
     write_part(folder / "vqvae", VQModel, VQModelConfig(), VQ_MODEL)
     write_part(folder / "text_encoder", ClipText, clip_text_from_public(TEXT), TEXT)
-    learn_words(["red apple"], 520, 77).save(folder / "tokenizer")
+    train_text_tokenizer(["red apple"], 520, 77).save(folder / "tokenizer")
     (folder / "scheduler").mkdir(exist_ok=True)
     scheduler = {"mask_token_id": 8255, "masking_schedule": "cosine"}
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
@@ -116,7 +117,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="where to keep the 6 GB for the next time")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "float16"])
-    chosen = parser.parse_args()
+    add_result_option(parser)
+    chosen, rows = parser.parse_args(), []
     with tempfile.TemporaryDirectory() as name:
         folder = chosen.folder or Path(name)
         if not (folder / "model_index.json").is_file():
@@ -134,6 +136,13 @@ def main() -> None:
                 f"{(after - before) / 2**30:.2f} GiB above the imports, "
                 f"{(after - before) / weights:.2f} of the weights"
             )
+            values = {
+                "weights": Value(round(weights / 2**30, 2), unit="GiB"),
+                "peak over weights": Value(round((after - before) / weights, 3)),
+            }
+            rows.append(Row(dtype, values))
+    title = "How much memory does loading Meissonic take?"
+    write_if_asked(chosen.result, title, rows)
 
 
 if __name__ == "__main__":

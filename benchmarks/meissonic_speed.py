@@ -16,6 +16,7 @@ import time
 
 import torch
 from matrix_product import SIZE, MatrixProduct
+from result_file import Row, Value, add_result_option, write_if_asked
 
 from demask import rng
 from demask.guidance import ClassifierFree, Constant
@@ -72,6 +73,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--profile", action="store_true", help="where one forward's time goes")
+    add_result_option(parser)
     chosen = parser.parse_args()
     model = random_model()
     side = chosen.size // DOWNSAMPLING
@@ -115,11 +117,20 @@ def main() -> None:
         print(f"    step                    {flops / step / rate:8.1%}")
         print(f"    transformer             {flops / forward / rate:8.1%}")
     print(f"  peak memory               {peak:8.2f} GiB")
+    values = {
+        "share of torch.mm": Value((layers + attention) / step / rate),
+        "step": Value(step, unit="s"),
+        "transformer": Value(forward, unit="s"),
+        "peak memory": Value(round(peak, 2), unit="GiB"),
+    }
+    row = Row("Meissonic", values, {"batch": chosen.batch, "pixels": chosen.size})
+    title = "How close does Meissonic come to the rate of a matrix product?"
+    write_if_asked(chosen.result, title, [row])
 
 
 @torch.inference_mode()
 def profile(model: Meissonic, size: int) -> None:
-    """Print where the time of one forward pass of two pictures goes."""
+    """Print where the time of one forward pass of two images goes."""
     side = size // DOWNSAMPLING
     ids_BL = torch.full((2, side * side), model.mask_id)
     step = Step(0, 4, (side, side), torch.ones(2))

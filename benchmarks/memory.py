@@ -1,7 +1,7 @@
-"""Peak memory of ``demask generate`` to NPZ, by the number of pictures: it must not grow.
+"""Peak memory of ``demask generate`` to NPZ, by the number of images: it must not grow.
 
-The model is small and random, so that the pictures cost little and their storage would show:
-50,000 pictures of 64x64 pixels are 586 MiB.
+The model is small and random, so that the images cost little and their storage would show:
+50,000 images of 64x64 pixels are 586 MiB.
 
     python benchmarks/memory.py [--counts 1000 50000]
 """
@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from result_file import Row, Value, add_result_option, write_if_asked
 
 from demask.checkpoint.save import save_model
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
@@ -48,7 +49,8 @@ def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--counts", type=int, nargs="+", default=[1000, 50_000])
-    chosen = parser.parse_args()
+    add_result_option(parser)
+    chosen, rows = parser.parse_args(), []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         save_random_model(folder)
@@ -63,7 +65,11 @@ def main() -> None:
                 text=True,
             )
             peak = int(run.stdout.split()[-1]) / 1024
-            print(f"  {count:8d} pictures of 64x64 {peak:8.0f} MiB")
+            print(f"  {count:8d} images of 64x64 {peak:8.0f} MiB")
+            values = {"peak": Value(round(peak), unit="MiB")}
+            rows.append(Row(f"{count} images", values, {"images": count}))
+    title = "Does memory grow with the number of images?"
+    write_if_asked(chosen.result, title, rows)
 
 
 if __name__ == "__main__":

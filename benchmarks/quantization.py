@@ -23,8 +23,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+from result_file import Row, Value, add_result_option, write_if_asked
 from torch import nn
 
 import demask
@@ -52,7 +54,7 @@ def memory(what: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(what))
 
 
-def forward(network: nn.Module, condition: Condition) -> Callable[[], object]:
+def forward(network: Any, condition: Condition) -> Callable[[], object]:
     """One prediction of an empty canvas."""
     count = len(condition)
     rows, columns = network.grid
@@ -61,21 +63,23 @@ def forward(network: nn.Module, condition: Condition) -> Callable[[], object]:
     return lambda: network.predict(ids_BL, condition, step)
 
 
-def shipped(name: str, count: int) -> tuple[nn.Module, Condition]:
-    """A shipped model's transformer, and what some pictures show."""
+def shipped(name: str, count: int) -> tuple[Any, Condition]:
+    """A shipped model's transformer, and what some images show."""
     model = demask.load(name, device="cpu", low_memory=True)
-    wishes = [i % 10 for i in range(count)] if model.class_names else ["red apple"] * count
-    return model.transformer, model.condition(wishes)
+    condition_inputs = (
+        [i % 10 for i in range(count)] if model.class_names else ["red apple"] * count
+    )
+    return model.transformer, model.condition(condition_inputs)
 
 
-def published(count: int) -> tuple[nn.Module, Condition]:
+def published(count: int) -> tuple[Any, Condition]:
     """A MaskGIT-256 with random weights."""
     torch.manual_seed(0)
     network = MaskGIT(MaskGITConfig.imagenet_256(tied=True)).eval()
     return network, Condition({"class_ids": torch.zeros(count, dtype=torch.int64)})
 
 
-MODELS: dict[str, Callable[[], tuple[nn.Module, Condition]]] = {
+MODELS: dict[str, Callable[[], tuple[Any, Condition]]] = {
     "cifar10, batch 64": lambda: shipped("cifar10", 64),
     "emoji, batch 16": lambda: shipped("emoji", 16),
     "MaskGIT-256, batch 1": lambda: published(1),
@@ -84,8 +88,8 @@ MODELS: dict[str, Callable[[], tuple[nn.Module, Condition]]] = {
 
 
 @torch.inference_mode()
-def speed(name: str, rounds: int) -> None:
-    """Print one line."""
+def speed(name: str, rounds: int) -> Row:
+    """Print one line, and return it."""
     network, condition = MODELS[name]()
     low = copy.deepcopy(network)
     quantize(low, SCHEMES["int8"])
@@ -108,6 +112,8 @@ def speed(name: str, rounds: int) -> None:
         f"{kind} {least[kind] * 1e3:.1f} ms, {least['float32'] / least[kind]:.2f}x" for kind in runs
     )
     print(f"{name}: {ratios}", flush=True)
+    faster = {kind: Value(least["float32"] / least[kind]) for kind in runs if kind != "float32"}
+    return Row(name, faster)
 
 
 def random_fill(network: nn.Module, dtype: torch.dtype) -> None:
@@ -174,8 +180,8 @@ def meissonic(kind: str) -> None:
     print(json.dumps(numbers))
 
 
-def memories(threads: int) -> None:
-    """Print a line for each kind, and the shares."""
+def memories(threads: int) -> list[Row]:
+    """Print a line for each kind, and the shares, and return them."""
     found = {}
     for kind in ("bfloat16", "w4a8"):
         words = [sys.executable, __file__, "--child", kind, "--threads", str(threads)]
@@ -186,6 +192,13 @@ def memories(threads: int) -> None:
         print(f"Meissonic in {kind}: {sizes}, {seconds}", flush=True)
     shares = {k: found["w4a8"][k] / found["bfloat16"][k] for k in ("weights", "resident", "peak")}
     print("w4a8 / bfloat16:", ", ".join(f"{k} {v:.3f}" for k, v in shares.items()))
+    rows = []
+    for kind, numbers in found.items():
+        values = {k: Value(round(v / 2**20), unit="MiB") for k, v in numbers.items() if v > 1e6}
+        if kind == "w4a8":
+            values |= {f"share of {k}": Value(share) for k, share in shares.items()}
+        rows.append(Row(f"Meissonic in {kind}", values))
+    return rows
 
 
 def main() -> None:
@@ -195,16 +208,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="+", default=[*MODELS, "meissonic"])
     parser.add_argument("--child", help=argparse.SUPPRESS)
+    add_result_option(parser)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     if chosen.child:
         meissonic(chosen.child)
         return
+    rows: list[Row] = []
     for name in chosen.only:
         if name == "meissonic":
-            memories(chosen.threads)
+            rows += memories(chosen.threads)
         else:
-            speed(name, chosen.rounds)
+            rows.append(speed(name, chosen.rounds))
+    title = "What do bfloat16 and int8 save of a forward pass?"
+    write_if_asked(chosen.result, title, rows, note="Times of float32 over the others.")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from meissonic_speed import DOWNSAMPLING, condition, random_model
+from result_file import Row, Value, add_result_option, write_if_asked
 
 from demask import rng
 from demask.acceleration import TokenMerging
@@ -45,8 +46,8 @@ class Timed:
         self.processor.append(time.process_time() - processor)
 
 
-def painted(model: Meissonic, ratio: float, size: int, steps: int) -> Iterator[DecodeState]:
-    """The states of one picture under token merging and guidance."""
+def generated(model: Meissonic, ratio: float, size: int, steps: int) -> Iterator[DecodeState]:
+    """The states of one image under token merging and guidance."""
     side = size // DOWNSAMPLING
     predict = TokenMerging(ratio).around(model).predict
     guided = ClassifierFree(predict, condition(model, 1, size), Constant(9.0))
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ratios", type=float, nargs="+", default=[0.0, 0.25, 0.5])
     parser.add_argument("--depth", type=int, help="blocks that are left of 42, for a quick look")
+    add_result_option(parser)
     chosen = parser.parse_args()
     model = random_model()
     if chosen.depth is not None:
@@ -68,19 +70,23 @@ def main() -> None:
         model.transformer_blocks = model.transformer_blocks[:third]
         model.single_transformer_blocks = model.single_transformer_blocks[: chosen.depth - third]
         model.config = replace(model.config, blocks=third, single_blocks=chosen.depth - third)
-    list(painted(model, 0.0, 256, 1))  # every weight is read once
-    timed = {r: Timed(painted(model, r, chosen.size, chosen.rounds)) for r in chosen.ratios}
+    list(generated(model, 0.0, 256, 1))  # every weight is read once
+    timed = {r: Timed(generated(model, r, chosen.size, chosen.rounds)) for r in chosen.ratios}
     for turn in range(chosen.rounds):
         first = turn % len(chosen.ratios)
         for ratio in [*chosen.ratios[first:], *chosen.ratios[:first]]:
             timed[ratio].step()
             clock, processor = timed[ratio].clock[-1], timed[ratio].processor[-1]
             print(f"  {ratio:5.2f} {clock:9.2f} s {processor:9.2f} s", flush=True)
-    report(timed, chosen.size)
+    rows = report(timed, chosen.size)
+    title = "What does token merging save of a step of Meissonic?"
+    note = f"Random weights, {chosen.size} pixels wide, classifier-free guidance, float32."
+    write_if_asked(chosen.result, title, rows, note=note)
 
 
-def report(timed: dict[float, Timed], size: int) -> None:
-    """Print the medians."""
+def report(timed: dict[float, Timed], size: int) -> list[Row]:
+    """Print the medians, and return them."""
+    rows = []
     threads = torch.get_num_threads()
     print(f"Meissonic, {size} px, guidance as one batch, batch 1, fp32, {threads} threads")
     print("  ratio        step   of the first   processor time   of the first")
@@ -90,6 +96,9 @@ def report(timed: dict[float, Timed], size: int) -> None:
         print(
             f"  {ratio:5.2f} {clock:9.2f} s {shares[0]:14.1%} {processor:14.2f} s {shares[1]:14.1%}"
         )
+        values = {"CPU seconds": Value(processor, unit="s"), "share": Value(shares[1])}
+        rows.append(Row(f"ratio {ratio:g}", values, {"ratio": ratio}))
+    return rows
 
 
 if __name__ == "__main__":

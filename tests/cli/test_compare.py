@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from read_results import read_results
 
 from demask.checkpoint.save import save_model
 from demask.cli.figure import read_variant
@@ -36,7 +37,7 @@ def test_it_compares(
     run: Callable, text_model: str, scorer: str, prompts: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    words = ["compare", "--model", text_model, "--prompts", prompts, "--seeds", 3, "--scorer"]
+    words = ["compare", "--model", text_model, "--prompts", prompts, "--num-seeds", 3, "--scorer"]
     words += [scorer, "--control", "--gallery", 2, "--resamples", 20, "--out", out, "--variant"]
     words += ["base: steps=2", "noise: steps=2 correction=noise_regularization"]
     result = run(*words)
@@ -46,6 +47,12 @@ def test_it_compares(
     results = json.loads((out / "results.json").read_text())
     assert len(results["variants"][1]["scores"]["emoji_pairs:tiny"]) == 6
     assert results["variants"][1]["settings"]["corrections"] == ["noise_regularization"]
+    read = read_results(out / "results.json")
+    rates = [row.values.get("win rate") for row in read.rows]
+    assert rates[0] is None
+    assert [rate.value for rate in rates[1:]] == [
+        outcome["paired"]["rate"] for outcome in results["outcomes"][1:]
+    ]
     assert "no model of what people prefer" in (out / "table.md").read_text()
     with Image.open(out / "gallery.png") as image:
         assert image.size[1] > 2 * 16
@@ -78,7 +85,7 @@ def test_refuses(
     assert "should look like setting=value" in refused(*start, "--variant", "a: steps", "b:")
     assert "unknown setting" in refused(*start, "--variant", "a:", "b: stops=2")
     assert "--gallery is at least 0" in refused(*start, *two, "--gallery", -1)
-    assert "paints classes" in refused(*start[:-1], model, *two)
+    assert "generates classes" in refused(*start[:-1], model, *two)
     empty = tmp_path / "empty.txt"
     empty.write_text("\n")
     assert "holds no prompts" in refused("compare", "--prompts", empty, "--out", out, *two)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from demask.data import open_pictures
+from demask.data import open_images
 from demask.data.composition import composed, drawings, plan, rules
 from demask.data.composition.colors import (
     BACKGROUNDS,
@@ -27,7 +27,7 @@ from demask.data.composition.plan import Plan
 from demask.data.composition.recolor import main_color, recolor
 from demask.data.composition.render import PLAIN, Placement, fitting_scale, render
 from demask.data.composition.words import Wording, colored
-from demask.data.pictures import read_image
+from demask.data.images import read_image
 from drawn import PEBBLES, ROWS, car, png, row, write, write_drawings
 
 COPIES = 24
@@ -41,8 +41,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pictures(folder: Path) -> ComposedPictures:
-    opened = open_pictures(f"emoji:{folder},{COPIES}")
+def images(folder: Path) -> ComposedPictures:
+    opened = open_images(f"emoji:{folder},{COPIES}")
     assert isinstance(opened, ComposedPictures)
     return opened
 
@@ -51,20 +51,20 @@ Planned = list[tuple[int, Drawing, Plan]]
 
 
 @pytest.fixture(scope="module")
-def planned(pictures: ComposedPictures) -> Planned:
-    """The pictures of all concepts but pebbles, and what is done to each."""
-    return plans(pictures)
+def planned(images: ComposedPictures) -> Planned:
+    """The images of all concepts but pebbles, and what is done to each."""
+    return plans(images)
 
 
-def plans(pictures: ComposedPictures) -> Planned:
-    found = ((i, *pictures.plan_of(i)) for i in interesting(pictures))
+def plans(images: ComposedPictures) -> Planned:
+    found = ((i, *images.plan_of(i)) for i in interesting(images))
     return [(index, drawing, made) for index, drawing, _, made in found]
 
 
-def interesting(pictures: ComposedPictures) -> list[int]:
-    """The pictures of all concepts but pebbles."""
-    everything = range(len(pictures))
-    concept = [pictures.catalog.drawings[pictures.source_of(i)[0]].concept for i in everything]
+def interesting(images: ComposedPictures) -> list[int]:
+    """The images of all concepts but pebbles."""
+    everything = range(len(images))
+    concept = [images.catalog.drawings[images.source_of(i)[0]].concept for i in everything]
     return [i for i in everything if not concept[i].startswith("pebble")]
 
 
@@ -76,79 +76,79 @@ def seen_color(image: Image.Image) -> str:
     return dominant_color(pixels[mask], np.ones(mask.sum()))
 
 
-def test_a_picture_is_a_function_of_its_index(folder: Path, pictures: ComposedPictures) -> None:
-    again = open_pictures(f"emoji:{folder},{COPIES}")
-    assert again.fingerprint == pictures.fingerprint
-    chosen = interesting(pictures)[::11]
-    there = {i: pictures[i] for i in chosen}
+def test_an_image_is_a_function_of_its_index(folder: Path, images: ComposedPictures) -> None:
+    again = open_images(f"emoji:{folder},{COPIES}")
+    assert again.fingerprint == images.fingerprint
+    chosen = interesting(images)[::11]
+    there = {i: images[i] for i in chosen}
     for index in reversed(chosen):
         other = again[index]
         assert other.captions == there[index].captions
         assert other.image.tobytes() == there[index].image.tobytes()
     assert len({p.image.tobytes() for p in there.values()}) > len(there) / 2
-    fewer = open_pictures(f"emoji:{folder},2")
-    assert fewer.fingerprint != pictures.fingerprint
+    fewer = open_images(f"emoji:{folder},2")
+    assert fewer.fingerprint != images.fingerprint
     last = len(fewer) - 1
-    assert fewer[last].captions == pictures[last].captions
-    assert fewer[last].image.tobytes() == pictures[last].image.tobytes()
+    assert fewer[last].captions == images[last].captions
+    assert fewer[last].image.tobytes() == images[last].image.tobytes()
 
 
-def test_copy_0_is_the_plain_drawing(pictures: ComposedPictures) -> None:
-    for index, number in enumerate(pictures.first[:40]):
-        drawing = pictures.catalog.drawings[number]
-        assert pictures.source_of(index) == (number, 0)
-        assert pictures[index].image.tobytes() == read_image(drawing.data, "").tobytes()
-        assert pictures[index].captions[0].split(",")[0] == drawing.concept
+def test_copy_0_is_the_plain_drawing(images: ComposedPictures) -> None:
+    for index, number in enumerate(images.first[:40]):
+        drawing = images.catalog.drawings[number]
+        assert images.source_of(index) == (number, 0)
+        assert images[index].image.tobytes() == read_image(drawing.data, "").tobytes()
+        assert images[index].captions[0].split(",")[0] == drawing.concept
 
 
-def test_variants_have_only_their_plain_copy(pictures: ComposedPictures) -> None:
-    variants = sum(d.variant for d in pictures.catalog.drawings)
+def test_variants_have_only_their_plain_copy(images: ComposedPictures) -> None:
+    variants = sum(d.variant for d in images.catalog.drawings)
     assert variants == 2
-    assert len(pictures) == len(pictures.first) * COPIES - variants * (COPIES - 1)
-    sources = [pictures.source_of(index) for index in range(len(pictures))]
-    copies = {(n, copy) for n in pictures.changed for copy in range(COPIES)}
-    assert set(sources) == copies | {(n, 0) for n in pictures.first}
+    assert len(images) == len(images.first) * COPIES - variants * (COPIES - 1)
+    sources = [images.source_of(index) for index in range(len(images))]
+    copies = {(n, copy) for n in images.changed for copy in range(COPIES)}
+    assert set(sources) == copies | {(n, 0) for n in images.first}
     assert len(set(sources)) == len(sources)
     with pytest.raises(IndexError):
-        pictures[len(pictures)]
+        images[len(images)]
 
 
 def test_captions_name_the_colour_that_the_pixels_have(
-    pictures: ComposedPictures, planned: Planned
+    images: ComposedPictures, planned: Planned
 ) -> None:
     changed, said = 0, 0
     for index, _, made in planned:
         if made.wording.color is None:
             continue
-        picture = pictures[index]
+        image = images[index]
         changed, said = changed + (made.color is not None), said + 1
-        assert seen_color(picture.image) == made.wording.color, picture.captions
-        assert all(made.wording.color in caption for caption in picture.captions)
+        assert seen_color(image.image) == made.wording.color, image.captions
+        assert all(made.wording.color in caption for caption in image.captions)
     assert changed > 60
     assert said > changed
 
 
-def test_captions_name_the_background(pictures: ComposedPictures, planned: Planned) -> None:
+def test_captions_name_the_background(images: ComposedPictures, planned: Planned) -> None:
     backgrounds = set()
     for index, _, made in planned:
-        picture = pictures[index]
-        corner = np.asarray(picture.image)[0, 0]
+        image = images[index]
+        corner = np.asarray(image.image)[0, 0]
         name = NAMES[int(name_colors(corner))]
         assert name == (made.wording.background or "white")
-        for caption in picture.captions:
+        for caption in image.captions:
             assert (" background" in caption) == (made.wording.background is not None)
             assert made.wording.background is None or f"{name} background" in caption
         backgrounds.add(name)
     assert len(backgrounds) == len(BACKGROUNDS) + 1
 
 
-def test_all_captions_of_a_picture_say_the_same_of_it(
-    pictures: ComposedPictures, planned: Planned
+def test_all_captions_of_an_image_say_the_same_of_it(
+    images: ComposedPictures, planned: Planned
 ) -> None:
     for index, drawing, made in planned[::5]:
-        names = pictures.catalog.names[drawing.concept]
+        names = images.catalog.names[drawing.concept]
         assert names[0] == drawing.concept
-        assert pictures[index].captions == tuple(made.wording.say(name) for name in names)
+        assert images[index].captions == tuple(made.wording.say(name) for name in names)
 
 
 def test_half_of_the_captions_name_the_style(planned: Planned) -> None:
@@ -164,42 +164,42 @@ def colors_said(planned: Planned) -> set[tuple[str, str]]:
 
 
 def test_held_out_pairs_never_occur(
-    folder: Path, pictures: ComposedPictures, planned: Planned, monkeypatch: pytest.MonkeyPatch
+    folder: Path, images: ComposedPictures, planned: Planned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = {(pair.thing, pair.color) for pair in pictures.catalog.held_out_pairs()}
+    held = {(pair.thing, pair.color) for pair in images.catalog.held_out_pairs()}
     assert held
     assert not held & colors_said(planned)
-    for pair in pictures.catalog.held_out_pairs():
+    for pair in images.catalog.held_out_pairs():
         assert pair.prompt == colored(pair.concepts[0], pair.color)
     monkeypatch.setattr(composed, "HELD_OUT_PAIRS", 0.0)
-    unkept = open_pictures(f"emoji:{folder},{COPIES}")
+    unkept = open_images(f"emoji:{folder},{COPIES}")
     assert held <= colors_said(plans(unkept)), "they would have occurred"
 
 
 def test_a_colour_that_a_thing_has_by_nature_is_not_given_to_it(
-    pictures: ComposedPictures, planned: Planned
+    images: ComposedPictures, planned: Planned
 ) -> None:
-    assert pictures.catalog.natural_colors("apple") == {"red", "green"}
+    assert images.catalog.natural_colors("apple") == {"red", "green"}
     said = {color for thing, color in colors_said(planned) if thing == "apple"}
     assert "purple" in said or "blue" in said
     assert not said & {"red", "green"}
 
 
-def test_held_out_aliases_never_occur(pictures: ComposedPictures, planned: Planned) -> None:
-    held = pictures.catalog.held_out_aliases
+def test_held_out_aliases_never_occur(images: ComposedPictures, planned: Planned) -> None:
+    held = images.catalog.held_out_aliases
     assert len(held) == 1  # a tenth of eleven
     concept, alias = held[0]
-    assert alias not in pictures.catalog.names[concept]
-    several = [pictures[i].captions for i, d, _ in planned if d.concept == concept]
+    assert alias not in images.catalog.names[concept]
+    several = [images[i].captions for i, d, _ in planned if d.concept == concept]
     assert len(several) > COPIES
     assert not any(alias in caption for captions in several for caption in captions)
 
 
-def test_held_out_drawings_are_another_source(folder: Path, pictures: ComposedPictures) -> None:
-    held = open_pictures(f"emoji:{folder},held-out")
+def test_held_out_drawings_are_another_source(folder: Path, images: ComposedPictures) -> None:
+    held = open_images(f"emoji:{folder},held-out")
     assert 0 < len(held) < 10
-    assert not set(held.first) & set(pictures.first)
-    assert len(held.first) + len(pictures.first) == 2 * (len(ROWS) + PEBBLES)
+    assert not set(held.first) & set(images.first)
+    assert len(held.first) + len(images.first) == 2 * (len(ROWS) + PEBBLES)
     for number in held.first:
         assert held.catalog.drawings[number].style == "twemoji", "each concept keeps its first"
     assert not any("background" in held[i].captions[0] for i in range(len(held)))
@@ -287,8 +287,8 @@ def test_people_flags_and_signs_keep_their_colours(name: str) -> None:
     assert not rules.recolors(name)
 
 
-def test_people_are_told_by_their_variants(pictures: ComposedPictures) -> None:
-    assert pictures.catalog.people == {"raised hand"}
+def test_people_are_told_by_their_variants(images: ComposedPictures) -> None:
+    assert images.catalog.people == {"raised hand"}
     several = [("cook medium light skin tone", True), ("cook", False), ("pan", False)]
     assert rules.people(several) == {"cook"}
 
@@ -303,7 +303,7 @@ def test_each_drawing_is_tried_once_when_it_is_opened(
         return read_image(data, name)
 
     monkeypatch.setattr(drawings, "read_image", counted)
-    opened = open_pictures(f"emoji:{folder},50")
+    opened = open_images(f"emoji:{folder},50")
     assert len(tried) == len(opened.catalog.drawings) < len(opened) / 40
 
 
@@ -312,27 +312,27 @@ def test_broken_drawings_are_left_out(
 ) -> None:
     good, bad = row("car", [], png(car("red")), False), row("bus", [], encode()[:30], False)
     write(tmp_path / "own-set/a.parquet", [good, bad])
-    opened = open_pictures(f"emoji:{tmp_path},3")
-    assert "1 of 2 pictures can't be read" in caplog.text
+    opened = open_images(f"emoji:{tmp_path},3")
+    assert "1 of 2 images can't be read" in caplog.text
     assert len(opened) == 3
     assert opened.catalog.drawings[0].style == "own"
-    with pytest.raises(ValueError, match=r"unreadable picture a.parquet\[1\]"):
-        open_pictures(f"emoji:{tmp_path},3", strict=True)
+    with pytest.raises(ValueError, match=r"unreadable image a.parquet\[1\]"):
+        open_images(f"emoji:{tmp_path},3", strict=True)
 
 
 def test_mistakes_are_named(tmp_path: Path, folder: Path, encode: Callable[..., bytes]) -> None:
     for source in ("emoji:", f"emoji:{folder}", f"emoji:{folder},many", f"emoji:{folder},-1"):
         with pytest.raises(ValueError, match="valid: emoji:FOLDER,COPIES to train on"):
-            open_pictures(source)
+            open_images(source)
     with pytest.raises(ValueError, match="the number of copies must be at least 1, not 0"):
-        open_pictures(f"emoji:{folder},0")
+        open_images(f"emoji:{folder},0")
     with pytest.raises(ValueError, match="no such path"):
-        open_pictures(f"emoji:{tmp_path}/none,2")
+        open_images(f"emoji:{tmp_path}/none,2")
     pq.write_table(pa.table({"image": [{"bytes": encode()}]}), tmp_path / "no_names.parquet")
     with pytest.raises(ValueError, match="no parquet file with drawings"):
-        open_pictures(f"emoji:{tmp_path},2")
+        open_images(f"emoji:{tmp_path},2")
     with pytest.raises(ValueError, match="has no column 'text'; it has: image"):
-        open_pictures(f"emoji:{tmp_path}/no_names.parquet,2")
+        open_images(f"emoji:{tmp_path}/no_names.parquet,2")
 
 
 def test_colours_are_called_by_their_names() -> None:
@@ -370,8 +370,8 @@ def test_transparent_pixels_never_show_as_a_rim() -> None:
         assert np.asarray(render(pixels, placement)).min() >= 254
 
 
-def test_a_mirror_image_is_one(pictures: ComposedPictures) -> None:
-    pixels = pictures.catalog.drawings[0].rgba()
+def test_a_mirror_image_is_one(images: ComposedPictures) -> None:
+    pixels = images.catalog.drawings[0].rgba()
     plain, mirrored = (np.asarray(render(pixels, Placement(mirrored=m))) for m in (False, True))
     assert (mirrored == plain[:, ::-1]).all()
     assert (mirrored != plain).any()

@@ -85,7 +85,7 @@ def test_its_state_comes_back() -> None:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     folder = tmp_path / "pictures"
     folder.mkdir()
     for number in range(3):
@@ -110,21 +110,21 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-def recipe(pictures: Path, *changes: str) -> LoraTraining:
-    given = [f"data.pictures={pictures}", "run.tracker=none", "run.batch_size=4", "lora.rank=2"]
+def recipe(images: Path, *changes: str) -> LoraTraining:
+    given = [f"data.pictures={images}", "run.tracker=none", "run.batch_size=4", "lora.rank=2"]
     every = ["run.validate_every=2", "run.save_every=2", "lora.prior=0.0"]
     return parse(LoraTraining, override({}, [*given, *every, *changes]))
 
 
 @pytest.mark.filterwarnings("ignore:Mismatch dtype")
 def test_a_training_stops_and_writes_the_weights_from_before(
-    pictures: Path, tmp_path: Path, scripted: list[int], caplog: pytest.LogCaptureFixture
+    images: Path, tmp_path: Path, scripted: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     model = str(save_tiny_text(tmp_path / "model"))
     # the learning rate of a step does not depend on the length of the run
     constant = "lora.optim.decay_fraction=0.0"
     out = tmp_path / "stopped"
-    path = train_lora(recipe(pictures, "run.steps=40", constant), model, out)
+    path = train_lora(recipe(images, "run.steps=40", constant), model, out)
     assert len(scripted) == 4, "it stopped at the fourth validation"
     assert "stopped after step 8, as it overfits: since step 4" in caplog.text
     facts = json.loads((out / "demask.json").read_text())["training"]
@@ -133,12 +133,12 @@ def test_a_training_stops_and_writes_the_weights_from_before(
 
     whole = tmp_path / "whole"
     stay = "lora.early_stop.patience=0"
-    other = train_lora(recipe(pictures, "run.steps=4", constant, stay), model, whole)
+    other = train_lora(recipe(images, "run.steps=4", constant, stay), model, whole)
     expected, found = load_file(other), load_file(path)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
     before, kept = path.read_bytes(), sorted((out / "checkpoints").rglob("*.pt"))
-    assert train_lora(recipe(pictures, "run.steps=40", constant), model, out) == path
+    assert train_lora(recipe(images, "run.steps=40", constant), model, out) == path
     assert path.read_bytes() == before
     assert sorted((out / "checkpoints").rglob("*.pt")) == kept, "the same command does not go on"
     assert caplog.text.count("stopped after step 8") >= 2

@@ -7,16 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from demask.training.loop import describe
 
-def command(kind: str, recipes: Path, pictures: Path, out: Path) -> list[str]:
+
+def command(kind: str, recipes: Path, images: Path, out: Path) -> list[str]:
     """The command line of a training."""
-    recipe, data = str(recipes / f"{kind}.toml"), str(pictures)
+    recipe, data = str(recipes / f"{kind}.toml"), str(images)
     arguments = ["train", kind, "--recipe", recipe, "--data", data, "--out", str(out)]
     return [sys.executable, "-m", "demask", *arguments]
 
@@ -26,16 +29,16 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def train(kind: str, recipes: Path, pictures: Path, out: Path) -> None:
+def train(kind: str, recipes: Path, images: Path, out: Path) -> None:
     """A training from beginning, or from where it is, to end."""
-    arguments = command(kind, recipes, pictures, out)
+    arguments = command(kind, recipes, images, out)
     subprocess.run(arguments, check=True, env=environment(), capture_output=True)
 
 
-def train_killed(kind: str, recipes: Path, pictures: Path, out: Path, after_step: int) -> None:
+def train_killed(kind: str, recipes: Path, images: Path, out: Path, after_step: int) -> None:
     """A training that is killed soon after a checkpoint appears."""
     started = subprocess.Popen(
-        command(kind, recipes, pictures, out),
+        command(kind, recipes, images, out),
         env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -51,16 +54,16 @@ def train_killed(kind: str, recipes: Path, pictures: Path, out: Path, after_step
 
 @pytest.mark.parametrize("kind", ["tokenizer", "masked"])
 def test_a_killed_run_ends_with_the_same_bits(
-    kind: str, recipes: Path, pictures: Path, tmp_path: Path
+    kind: str, recipes: Path, images: Path, tmp_path: Path
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     if kind == "masked":
         for out in (whole, broken):
-            train("tokenizer", recipes, pictures, out)
-    train(kind, recipes, pictures, whole)
-    train_killed(kind, recipes, pictures, broken, after_step=2)
+            train("tokenizer", recipes, images, out)
+    train(kind, recipes, images, whole)
+    train_killed(kind, recipes, images, broken, after_step=2)
     name = {"tokenizer": "tokenizer", "masked": "transformer"}[kind]
-    train(kind, recipes, pictures, broken)
+    train(kind, recipes, images, broken)
 
     assert_equal(*(load_file(out / f"{name}.safetensors") for out in (whole, broken)))
     last = f"checkpoints/{name}/step-00000008.pt"
@@ -81,3 +84,20 @@ def assert_equal(a: object, b: object) -> None:
             assert_equal(x, y)
     else:
         assert a == b
+
+
+def test_a_field_with_its_default_does_not_change_what_a_run_is() -> None:
+    @dataclass(frozen=True)
+    class Before:
+        width: int
+        inner: tuple[int, ...] = (1, 2)
+
+    @dataclass(frozen=True)
+    class After(Before):
+        added: float = 0.0
+        more: list[int] = field(default_factory=list)
+
+    assert describe(recipe=Before(3)) == describe(recipe=After(3))
+    assert describe(recipe=After(3)) != describe(recipe=After(3, added=1.0))
+    assert describe(recipe=After(3)) != describe(recipe=After(4))
+    assert describe(recipe=Before(3)) != describe(recipe=Before(3, (2,)))

@@ -1,4 +1,4 @@
-"""Many pictures on one, so that a person sees them together."""
+"""Many images on one, so that a person sees them together."""
 
 from __future__ import annotations
 
@@ -15,28 +15,32 @@ PAPER, INK = (255, 255, 255), (70, 70, 70)
 
 
 @dataclass(frozen=True)
-class Tile:
-    """A picture and what to write below it."""
+class CaptionedImage:
+    """An image and what to write below it."""
 
     image: Image.Image
     caption: str = ""
 
 
-def contact_sheet(tiles: Sequence[Tile]) -> Image.Image:
-    """Lay pictures out in rows, with thin gaps.
+def contact_sheet(tiles: Sequence[CaptionedImage], lines: int = 1) -> Image.Image:
+    """Lay images out in rows, with thin gaps.
 
     Small ones are enlarged by a whole factor with hard pixels, large ones are shrunk, all by the
     factor of the largest; smaller ones stand in the middle of their place.
 
+    Args:
+        tiles: the images.
+        lines: how many lines a caption may have; what does not fit is cut off.
+
     Raises:
-        ValueError: no pictures.
+        ValueError: no images.
     """
     if not tiles:
-        raise ValueError("a contact sheet needs at least one picture")
+        raise ValueError("a contact sheet needs at least one image")
     largest = (max(t.image.width for t in tiles), max(t.image.height for t in tiles))
     width, height = scaled_size(largest)
     font = ImageFont.load_default(CAPTION_SIZE)
-    strip = CAPTION_SIZE + 6 if any(tile.caption for tile in tiles) else 0
+    strip = (CAPTION_SIZE + 3) * lines + 3 if any(tile.caption for tile in tiles) else 0
     columns = best_columns(len(tiles))
     rows = math.ceil(len(tiles) / columns)
     size = columns * (width + GAP) + GAP, rows * (height + strip + GAP) + GAP
@@ -51,13 +55,14 @@ def contact_sheet(tiles: Sequence[Tile]) -> Image.Image:
         )
         corner = left + (width - own[0]) // 2, top + (height - own[1]) // 2
         sheet.paste(scaled(tile.image.convert("RGB"), own), corner)
-        caption = shorten(tile.caption, font, width)
-        draw.text((left + width / 2, top + height + 2), caption, INK, font, anchor="ma")
+        for line, text in enumerate(wrap(tile.caption, font, width, lines)):
+            place = left + width / 2, top + height + 2 + line * (CAPTION_SIZE + 3)
+            draw.text(place, text, INK, font, anchor="ma")
     return sheet
 
 
 def scaled_size(size: tuple[int, int]) -> tuple[int, int]:
-    """The width and height of a tile for pictures of a width and height."""
+    """The width and height of a tile for images of a width and height."""
     longer = max(size)
     factor: float = math.ceil(SMALLEST / longer)
     if longer > LARGEST:
@@ -66,7 +71,7 @@ def scaled_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def scaled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The picture at another size: hard pixels when it grows, smooth when it shrinks."""
+    """The image at another size: hard pixels when it grows, smooth when it shrinks."""
     grows = size[0] >= image.width
     return image.resize(size, Image.Resampling.NEAREST if grows else Image.Resampling.LANCZOS)
 
@@ -75,6 +80,22 @@ def best_columns(count: int) -> int:
     """The number of columns that leaves the fewest holes; the squarest of these."""
     square = math.ceil(math.sqrt(count))
     return min(range(square, max(2 * square, 2)), key=lambda columns: (-count % columns, columns))
+
+
+def wrap(
+    text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int, lines: int
+) -> list[str]:
+    """The text in lines of at most ``width`` pixels, the last of them cut where need be."""
+    found, words = [""], text.split(" ")
+    while words and len(found) < lines:
+        longer = f"{found[-1]} {words[0]}".strip()
+        if found[-1] and font.getlength(longer) > width:
+            found.append("")
+        else:
+            found[-1] = longer
+            words.pop(0)
+    rest = " ".join([found.pop(), *words]).strip()
+    return [shorten(line, font, width) for line in [*found, rest]]
 
 
 def shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:

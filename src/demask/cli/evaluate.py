@@ -1,4 +1,4 @@
-"""`demask evaluate`: measure pictures against real ones."""
+"""`demask evaluate`: measure images against real ones."""
 
 from __future__ import annotations
 
@@ -28,15 +28,19 @@ if TYPE_CHECKING:
     from demask.evaluation.metrics import Score
 
 SHIPPED = ("cifar10_conv", "cifar10_patches")
+SCENES = "scenes"
+"""The metric that needs neither extractor nor reference."""
 
 PICTURES = [
     click.option(
         "--samples",
         type=click.Path(path_type=Path),
-        help="The pictures to measure: an .npz file or a folder. Or let --model paint them.",
+        help="The images to measure: an .npz file or a folder. Or let --model generate them.",
     ),
     click.option(
-        "--reference", metavar="PATH", required=True, help="Real ones: a folder, parquet or .npz."
+        "--reference",
+        metavar="PATH",
+        help="Real ones: a folder, parquet or .npz. Needed, but for the metric scenes.",
     ),
 ]
 
@@ -55,7 +59,7 @@ MEASURE = [
         "metrics",
         cls=Several,
         metavar="NAME...",
-        help="frechet, kid, precision, ...; default: all that can be measured.",
+        help="frechet, kid, ... or scenes; default: all that can be measured.",
     ),
     click.option(
         "--resamples",
@@ -82,23 +86,25 @@ PAINT = [
         metavar="N",
         default=1000,
         show_default=True,
-        help="How many the model paints.",
+        help="How many the model generates.",
     ),
     click.option(
         "--prompt",
         "prompts",
         cls=Several,
         metavar="TEXT...",
-        help="What a model of prompts paints, in turn.",
+        help="What a model of prompts generates, in turn.",
     ),
     CLASS,
-    click.option("--batch-size", type=int, default=64, show_default=True, help="Painted together."),
+    click.option(
+        "--batch-size", type=int, default=64, show_default=True, help="Generated together."
+    ),
     click.option(
         "--seed",
         type=int,
         default=0,
         show_default=True,
-        help="Of the first picture painted, the next ones count on; and of the halves.",
+        help="Of the first image generated, the next ones count on; and of the halves.",
     ),
 ]
 
@@ -109,7 +115,7 @@ PAINT = [
 @add(PRESET, SETTINGS)
 def evaluate(
     samples: Path | None,
-    reference: str,
+    reference: str | None,
     extractors: tuple[str, ...],
     metrics: tuple[str, ...],
     resamples: int,
@@ -123,14 +129,15 @@ def evaluate(
     choice: ModelChoice,
     **settings: Any,
 ) -> None:
-    """Measure pictures, or a model's, against real ones.
+    """Measure images, or a model's, against real ones.
 
     Fréchet and kernel distance, precision, recall, density, coverage, class score and accuracy,
-    each with a 95 % interval and the name of the network whose features it is made of.
+    each with a 95 % interval and the name of the network whose features it is made of. Or, of a
+    model of scenes, --metric scenes: what is right by an exact scorer, and diversity.
     """
     import torch
 
-    from demask.cli.measured import painted_samples, read_samples, see_reference, with_meaning
+    from demask.cli.measured import read_samples, samples_of_model, see_reference, with_meaning
     from demask.evaluation.extractors import load_extractor
     from demask.evaluation.features import extract_all
     from demask.evaluation.metrics import METRICS, measure
@@ -138,6 +145,11 @@ def evaluate(
     context = click.get_current_context()
     check_one_source(context, samples)
     check_device(choice.device)
+    if SCENES in metrics:
+        measure_scenes(context, choice, settings)
+        return
+    if reference is None:
+        raise ValueError("name the real images to compare with: --reference PATH")
     for name in metrics:
         METRICS[name]
     device = choice.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -146,7 +158,7 @@ def evaluate(
         given = read_samples(samples)
     else:
         wanted = (prompts, classes, num_images, seed, batch_size)
-        given = painted_samples(choice, *wanted, settings)
+        given = samples_of_model(choice, *wanted, settings)
     with counting("looking at samples", given.count) as progress:
         seen = extract_all(given.batches(), networks, progress)
     seen = [with_meaning(f, n, given) for f, n in zip(seen, networks, strict=True)]
@@ -156,29 +168,50 @@ def evaluate(
         for mine, theirs in zip(seen, real, strict=True)
         for score in measure(mine, theirs, metrics or None, seed, resamples)
     ]
-    show(scores, given.count, facts["count"])
+    show(f"{given.count} images against {facts['count']} real ones", scores)
     if out:
         write_report(out, context, given, facts, networks, scores)
 
 
+def measure_scenes(context: click.Context, choice: ModelChoice, settings: dict[str, Any]) -> None:
+    """The metric scenes, with the other options of the command."""
+    from demask.cli.scenes import SceneOptions, evaluate_scenes
+
+    given = context.params
+    explicit = context.get_parameter_source("extractors") is not ParameterSource.DEFAULT
+    unused = {"--reference": given["reference"], "--extractor": explicit}
+    asked = SceneOptions(
+        given["samples"],
+        given["metrics"],
+        [name for name, value in unused.items() if value],
+        given["num_images"],
+        given["prompts"],
+        given["classes"],
+    )
+    samples, scores = evaluate_scenes(asked, choice, given["seed"], given["batch_size"], settings)
+    show(f"{samples.count} images of scenes", scores)
+    if given["out"]:
+        write_report(given["out"], context, samples, {}, [], scores)
+
+
 def check_one_source(context: click.Context, samples: Path | None) -> None:
     """Raise a ValueError unless there are samples or a model, and not both."""
-    painted = context.get_parameter_source("model") is not ParameterSource.DEFAULT
-    if painted and samples:
-        raise ValueError("--samples and --model both name pictures to measure; leave one out")
-    if not painted and not samples:
-        raise ValueError("no pictures to measure: name them with --samples, or a --model")
+    generated = context.get_parameter_source("model") is not ParameterSource.DEFAULT
+    if generated and samples:
+        raise ValueError("--samples and --model both name images to measure; leave one out")
+    if not generated and not samples:
+        raise ValueError("no images to measure: name them with --samples, or a --model")
 
 
-def show(scores: list[Score], samples: int, reference: int) -> None:
+def show(title: str, scores: list[Score]) -> None:
     """A table on stdout."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{samples} pictures against {reference} real ones", title_justify="left")
+    table = Table(title=title, title_justify="left")
     table.add_column("measured")
-    for title in ("value", "95 % interval"):
-        table.add_column(title, justify="right")
+    for column in ("value", "95 % interval"):
+        table.add_column(column, justify="right")
     table.add_column("best")
     for score in scores:
         interval = "" if score.low is None else f"{score.low:.4g} to {score.high:.4g}"
@@ -195,8 +228,13 @@ def write_report(
     scores: list[Score],
 ) -> None:
     """A JSON file with the numbers and everything that is needed to measure them again."""
+    import datetime
+
+    import torch
+
     from demask import __version__
     from demask.checkpoint.save import write_text
+    from demask.sweeps.runner import command_line, commit
 
     measuring = {"metrics", "resamples", "seed"}
     options = {
@@ -212,6 +250,10 @@ def write_report(
         "reference": reference,
         "extractors": [{"name": e.name, "fingerprint": e.fingerprint} for e in extractors],
         "scores": [asdict(score) for score in scores],
+        "commit": commit(),
+        "command": command_line(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "threads": torch.get_num_threads(),
     }
     text = json.dumps(report, indent=2, default=str, ensure_ascii=False) + "\n"
     write_text(path, text)

@@ -5,9 +5,7 @@ Shape legend: D width of the features, K classes, M choices of samples, N sample
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +16,9 @@ from demask.evaluation.class_scores import class_accuracy, class_score, mean_of
 from demask.evaluation.features import Features
 from demask.evaluation.frechet import frechet
 from demask.evaluation.kernel_distance import kernel_distance
+from demask.evaluation.metric import POSITIVE, SHARE, Compute
+from demask.evaluation.metric import Metric as Metric
+from demask.evaluation.metric import Score as Score
 from demask.evaluation.neighbours import (
     DENSITY_K,
     PRECISION_K,
@@ -28,69 +29,17 @@ from demask.evaluation.neighbours import (
 )
 from demask.evaluation.reference import Reference
 from demask.evaluation.retrieval import nearest_label
+from demask.evaluation.scenes_metrics import SCENE_METRICS, of_scenes
+from demask.evaluation.statistics import NORMAL_95
 from demask.registry import Table
 
 RESAMPLES = 30
-POSITIVE, SHARE = (0.0, math.inf), (0.0, 1.0)
-NORMAL_95 = 1.96
-"""Standard deviations around the mean that hold 95 % of a normal distribution."""
-
-Compute = Callable[[Features, Features, Tensor], Tensor]
-"""Samples, reference and choices of samples (M, N) -> a value for each choice (M)."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How a number is made, and what it needs.
-
-    Attributes:
-        title: what it is called ...
-        inception: ... and where Inception v3 made the features.
-        compute: makes it.
-        least: how many pictures it needs on either side, from the width of the features.
-        best: ``lowest`` or ``highest``.
-        needs: the fields of the samples' `Features` that must be there.
-        compares: whether it looks at the reference.
-        limits: what no interval goes beyond.
-    """
-
-    title: str
-    inception: str
-    compute: Compute
-    least: Callable[[int], int]
-    best: str
-    needs: tuple[str, ...] = ()
-    compares: bool = True
-    limits: tuple[float, float] = (-math.inf, math.inf)
-
-
-@dataclass(frozen=True)
-class Score:
-    """A measured number.
-
-    Attributes:
-        name: what it is and whose features it is made of, such as "recall, cifar10_conv".
-        value: over all samples.
-        low: the lower end of a 95 % interval; None where no interval was asked for.
-        high: its upper end.
-        metric: its row in `METRICS`.
-        extractor: whose features it is made of.
-        best: ``lowest`` or ``highest``.
-    """
-
-    name: str
-    value: float
-    low: float | None
-    high: float | None
-    metric: str
-    extractor: str
-    best: str
 
 
 def clip_score(samples: Features, kept_MN: Tensor) -> Tensor:
-    """100 times the cosine of picture and words, at least 0, (M).
+    """100 times the cosine of image and words, at least 0, (M).
 
-    "CLIPScore" (arXiv 2104.08718), equation 1, with the factor that is usual for painters.
+    "CLIPScore" (arXiv 2104.08718), equation 1, with the factor that is usual for generators.
     """
     assert samples.texts_ND is not None
     cosine_N = F.cosine_similarity(samples.features_ND, samples.texts_ND, dim=-1)
@@ -98,7 +47,7 @@ def clip_score(samples: Features, kept_MN: Tensor) -> Tensor:
 
 
 def retrieval(samples: Features, reference: Features, kept_MN: Tensor) -> Tensor:
-    """How many of the samples are nearest to a real picture of what they should show, (M)."""
+    """How many of the samples are nearest to a real image of what they should show, (M)."""
     assert reference.labels_N is not None
     assert samples.answers_N is not None
     found_N = nearest_label(samples.features_ND, reference.features_ND, reference.labels_N)
@@ -190,14 +139,16 @@ METRICS: Table[Metric] = Table(
             ("answers_N",),
             limits=SHARE,
         ),
+        **{name: of_scenes(name) for name in SCENE_METRICS},
     },
 )
 
 WHAT_IS_MISSING = {
     "logits_NK": "the extractor {extractor} has no classes",
     "class_names": "the extractor {extractor} does not name its classes",
-    "labels_N": "nothing says which class each picture was meant to show",
-    "texts_ND": "needs pictures of known words and an extractor that reads words, such as clip",
+    "labels_N": "nothing says which class each image was meant to show",
+    "texts_ND": "needs images of known words and an extractor that reads words, such as clip",
+    "scenes": "the exact scorer of scenes measures it, in a sweep or by --metric scenes",
     "answers_N": "needs a model of prompts and a reference with captions, in a sweep",
 }
 
@@ -215,20 +166,20 @@ def measure(
     ``value +- 1.96 s``, where s is the standard deviation over ``resamples`` random halves of the
     samples. Halves drawn without replacement spread as much around the whole as the whole does
     around the truth (the delete-half jackknife: Shao and Wu, "A General Theory for Jackknife
-    Variance Estimation", 1989), and hold no picture twice, which would disturb nearest neighbours
+    Variance Estimation", 1989), and hold no image twice, which would disturb nearest neighbours
     and unbiased sums as a bootstrap does. The reference is taken as it is. What an interval does
     not hold is the Fréchet distance's bias, which falls with the number of samples: compare such
     distances at equal numbers only.
 
     Args:
-        samples: the pictures to judge.
-        reference: real pictures.
+        samples: the images to judge.
+        reference: real images.
         metrics: rows of `METRICS`; by default all that these features allow.
         seed: of the halves.
         resamples: how many halves; 0 for no intervals.
 
     Raises:
-        ValueError: an unknown metric, features of two extractors, or too few pictures or too
+        ValueError: an unknown metric, features of two extractors, or too few images or too
             little known of them for a metric.
     """
     if samples.fingerprint != reference.fingerprint:
@@ -252,7 +203,7 @@ def possible(samples: Features) -> list[str]:
 
 def missing(metric: Metric, samples: Features) -> list[str]:
     """What a metric needs and the features lack."""
-    fields = {name: getattr(samples, name) for name in metric.needs}
+    fields = {name: getattr(samples, name, None) for name in metric.needs}
     return [name for name, field in fields.items() if field is None or len(field) == 0]
 
 
@@ -271,7 +222,7 @@ def check(name: str, samples: Features, reference: Features) -> None:
                 f"{samples.extractor} knows"
             )
     least = metric.least(samples.features_ND.shape[1])
-    sides = {"samples": samples, "reference pictures": reference}
+    sides = {"samples": samples, "reference images": reference}
     for what, features in sides.items():
         if len(features) < least and (metric.compares or features is samples):
             raise ValueError(

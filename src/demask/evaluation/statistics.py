@@ -22,4 +22,6 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
     centre = share + z * z / (2 * count)
     spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     scale = 1 + z * z / count
-    return max((centre - spread) / scale, 0.0), min((centre + spread) / scale, 1.0)
+    # at 0 and at all hits the ends are exact, which rounding would miss
+    low = 0.0 if hits == 0 else (centre - spread) / scale
+    return low, 1.0 if hits == count else (centre + spread) / scale

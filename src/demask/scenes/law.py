@@ -54,6 +54,12 @@ from demask.scenes.vocabulary import (
     seen_colours,
 )
 
+TRAINING_SEED, VALIDATION_SEED, HELD_OUT_SEED = 0, 10**9, 2 * 10**9
+"""First seeds of the three disjoint ranges."""
+
+RANGE = 10**9
+"""Seeds of one range."""
+
 NAMES_BACKGROUND, NAMES_SIZES, NAMES_COLOURS = 0.5, 0.25, 0.5
 
 

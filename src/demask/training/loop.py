@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 from demask import rng
 from demask.training import checkpoints
 from demask.training.early_stop import Overfitting
-from demask.training.ema import Average
+from demask.training.ema import EMA
 from demask.training.optim import set_learning_rate
 from demask.training.order import group_turn, shuffled
 from demask.training.precision import PRECISIONS, resolve_precision, training_attention
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainConfig:
     """How long, how fast and how carefully to train.
 
     Attributes:
@@ -49,7 +49,7 @@ class Run:
             or ``fp16``.
         compile: compile the modules (worth it on a GPU).
         save_every: steps between checkpoints.
-        validate_every: steps between held-out scores and sample pictures.
+        validate_every: steps between held-out scores and sample images.
         log_every: steps between log lines.
         tracker: ``tensorboard``, ``wandb`` or ``none``.
     """
@@ -80,7 +80,7 @@ class Run:
 
 def step_indices(
     examples: int,
-    run: Run,
+    run: TrainConfig,
     step: int,
     rank: int,
     world: int,
@@ -111,7 +111,7 @@ def step_indices(
 class Trainer:
     """One run of one task in one folder."""
 
-    def __init__(self, task: Task, run: Run, out: Path) -> None:
+    def __init__(self, task: Task, run: TrainConfig, out: Path) -> None:
         self.task, self.run, self.out = task, run, out
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.accelerator = Accelerator(
@@ -137,7 +137,7 @@ class Trainer:
                 task.modules[phase.module] = torch.compile(task.modules[phase.module])  # type: ignore[assignment]
         self.checkpoints = out / "checkpoints" / task.main
         self.main = self.raw[task.main]
-        self.average = Average(self.main.named_parameters(), run.ema_decay)
+        self.average = EMA(self.main.named_parameters(), run.ema_decay)
         self.overfitting = Overfitting(task.early_stop)
         self.step = 0
 
@@ -265,7 +265,7 @@ class Trainer:
         return model
 
     def show(self, report: Report) -> None:
-        """Held-out scores and a sample picture, by the main process."""
+        """Held-out scores and a sample image, by the main process."""
         if self.accelerator.is_main_process:
             model = self.averaged()
             with torch.no_grad():
@@ -293,5 +293,25 @@ def main_process_first() -> AbstractContextManager[None]:
 
 
 def describe(**parts: object) -> str:
-    """A stable text of what makes two runs the same."""
-    return json.dumps(parts, sort_keys=True, default=str)
+    """A stable text of what makes two runs the same.
+
+    Dataclasses are written without the fields that have their default value, so that a run can be
+    resumed after a field is added.
+    """
+    return json.dumps(parts, sort_keys=True, default=described)
+
+
+def described(value: object) -> object:
+    """A dataclass as a dictionary of its fields that differ from the default; others as text."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return str(value)
+    return {
+        field.name: getattr(value, field.name)
+        for field in fields(value)
+        if getattr(value, field.name) != default_of(field)
+    }
+
+
+def default_of(field: Field[Any]) -> object:
+    """The default value of a dataclass's field; `MISSING` where it has none."""
+    return field.default if field.default_factory is MISSING else field.default_factory()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask.checkpoint.save import save_model
-from demask.data.pictures import Pictures
+from demask.data.images import ImageDataset
 from demask.data.transforms import random_view, to_tensor
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
 from demask.tokenizer.discriminator import PatchDiscriminator
@@ -28,6 +28,7 @@ from demask.training.losses import (
     spectrum_l1,
 )
 from demask.training.optim import Optim
+from demask.training.perceptual import PerceptualLoss
 from demask.training.task import Batch, Phase, Task
 
 
@@ -43,6 +44,9 @@ class TokenizerLoss:
         adversarial: of the hinge loss, relative to the balanced weight; 0 = no adversary.
         matching: of the discriminator's feature distance.
         adversary_start: the step at which the adversary starts.
+        perceptual: of `PerceptualLoss`; 0 = none.
+        network: the classifier of the perceptual loss, a file that ``demask train classifier``
+            wrote.
     """
 
     l1: float = 1.0
@@ -52,6 +56,12 @@ class TokenizerLoss:
     adversarial: float = 0.1
     matching: float = 0.5
     adversary_start: int = 0
+    perceptual: float = 0.0
+    network: str = ""
+
+    def __post_init__(self) -> None:
+        if self.perceptual and not self.network:
+            raise ValueError("a perceptual loss needs a classifier: name its file as 'network'")
 
 
 @dataclass(frozen=True)
@@ -60,10 +70,10 @@ class TokenizerRecipe:
 
     Attributes:
         model: the tokenizer's sizes.
-        size: side of the square training pictures, in pixels.
+        size: side of the square training images, in pixels.
         flip: mirror half of them.
         shift: move them by up to this many pixels.
-        decoder_only: the encoder stays, and with it every picture's ids: a transformer that was
+        decoder_only: the encoder stays, and with it every image's ids: a transformer that was
             trained on them goes on fitting (with ``--init``).
         loss: the weights of the losses.
         optim: the tokenizer's optimiser.
@@ -87,20 +97,25 @@ class TokenizerTask(Task):
 
     Args:
         recipe: what to train.
-        pictures: what to train on.
-        held_out: other pictures, to measure on.
+        images: what to train on.
+        held_out: other images, to measure on.
     """
 
     main = "tokenizer"
 
-    def __init__(self, recipe: TokenizerRecipe, pictures: Pictures, held_out: Pictures) -> None:
-        self.recipe, self.pictures, self.held_out = recipe, pictures, held_out
-        self.examples = len(pictures)
+    def __init__(
+        self, recipe: TokenizerRecipe, images: ImageDataset, held_out: ImageDataset
+    ) -> None:
+        self.recipe, self.images, self.held_out = recipe, images, held_out
+        self.examples = len(images)
         tokenizer = ConvTokenizer(recipe.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if recipe.size % tokenizer.downsampling:
             raise ValueError(f"size {recipe.size} is no multiple of {tokenizer.downsampling}")
         tokenizer.encoder.requires_grad_(not recipe.decoder_only)
         self.modules: dict[str, nn.Module] = {"tokenizer": tokenizer}
+        self.perceptual = (
+            PerceptualLoss(Path(recipe.loss.network)) if recipe.loss.perceptual else None
+        )
         start = recipe.loss.adversary_start
         self.phases = {"reconstruct": Phase("tokenizer", recipe.optim)}
         if recipe.loss.adversarial:
@@ -108,14 +123,14 @@ class TokenizerTask(Task):
             self.phases["discriminate"] = Phase("adversary", recipe.adversary, start)
 
     def identity(self) -> str:
-        """The recipe and how many pictures there are."""
-        return describe(task="tokenizer", recipe=asdict(self.recipe), pictures=self.examples)
+        """The recipe and how many images there are."""
+        return describe(task="tokenizer", recipe=self.recipe, pictures=self.examples)
 
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
-        """Pictures (B, 3, H, W)."""
+        """Images (B, 3, H, W)."""
         recipe = self.recipe
         images = [
-            random_view(self.pictures[i].image, recipe.size, recipe.flip, recipe.shift, generator)
+            random_view(self.images[i].image, recipe.size, recipe.flip, recipe.shift, generator)
             for i in indices.tolist()
         ]
         return {"image_BCHW": torch.stack(images)}
@@ -123,7 +138,7 @@ class TokenizerTask(Task):
     def loss(
         self, phase: str, batch: Batch, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Both phases of a step see the same pictures."""
+        """Both phases of a step see the same images."""
         image_BCHW = batch["image_BCHW"].contiguous(memory_format=torch.channels_last)
         if phase == "discriminate":
             with torch.no_grad():
@@ -146,6 +161,10 @@ class TokenizerTask(Task):
         if weights.edge:
             loss = loss + weights.edge * edge_l1(made_BCHW, image_BCHW)
         logged = {"l1": l1, "psnr": -10 * torch.log10(l2)}
+        if self.perceptual is not None:
+            perceptual = self.perceptual.to(made_BCHW.device)(made_BCHW, image_BCHW)
+            loss = loss + weights.perceptual * perceptual
+            logged["perceptual"] = perceptual
         if not weights.adversarial or step < weights.adversary_start:
             return loss, logged
         adversary = self.modules["adversary"]
@@ -160,7 +179,7 @@ class TokenizerTask(Task):
         return loss, {**logged, "adversarial_weight": weight}
 
     def held_out_images(self, count: int) -> Tensor:
-        """The first held-out pictures, (count, 3, H, W)."""
+        """The first held-out images, (count, 3, H, W)."""
         with ThreadPoolExecutor(2) as readers:
             images = readers.map(
                 lambda i: to_tensor(self.held_out[i].image, self.recipe.size),
@@ -169,7 +188,7 @@ class TokenizerTask(Task):
             return torch.stack(list(images))
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """PSNR of 1,000 held-out pictures' reconstructions, and the share of codes used."""
+        """PSNR of 1,000 held-out images' reconstructions, and the share of codes used."""
         assert isinstance(model, ConvTokenizer)
         device = model.last_layer.device
         errors, ids = [], []
@@ -182,7 +201,7 @@ class TokenizerTask(Task):
         return {"psnr": float(psnr.mean()), "codebook_usage": model.usage(torch.cat(ids))}
 
     def sample(self, model: nn.Module) -> Tensor:
-        """Held-out pictures above their reconstructions, eight in a row."""
+        """Held-out images above their reconstructions, eight in a row."""
         assert isinstance(model, ConvTokenizer)
         image_BCHW = self.held_out_images(32)
         made_BCHW = model.decode(model.encode(image_BCHW.to(model.last_layer.device))).cpu()

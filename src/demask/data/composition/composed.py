@@ -19,7 +19,7 @@ from demask.data.composition.plan import Allowed, Plan, plan
 from demask.data.composition.recolor import main_color, possible_colors, recolor
 from demask.data.composition.render import fitting_scale, render
 from demask.data.composition.words import Wording
-from demask.data.pictures import Picture, fingerprint
+from demask.data.images import ImageSample, fingerprint
 from demask.data.verify import find_unreadable
 
 PREFIX = "emoji:"
@@ -182,30 +182,30 @@ class ComposedPictures:
         return len(self.first) + (self.copies - 1) * len(self.changed)
 
     def source_of(self, index: int) -> tuple[int, int]:
-        """The number of the drawing of a picture, and the number of its copy."""
+        """The number of the drawing of an image, and the number of its copy."""
         if not 0 <= index < len(self):
-            raise IndexError(f"picture {index} of {len(self)}")
+            raise IndexError(f"image {index} of {len(self)}")
         if index < len(self.first):
             return self.first[index], 0
         copy, place = divmod(index - len(self.first), len(self.changed))
         return self.changed[place], copy + 1
 
     def plan_of(self, index: int) -> tuple[Drawing, np.ndarray, Plan]:
-        """The drawing of a picture, its pixels (H, W, 4), and what is done to it."""
+        """The drawing of an image, its pixels (H, W, 4), and what is done to it."""
         number, copy = self.source_of(index)
         drawing = self.catalog.drawings[number]
         rgba_HW4 = drawing.rgba()
         allowed = self.catalog.allowed(number, rgba_HW4) if copy else None
         return drawing, rgba_HW4, plan(drawing.concept, drawing.style, copy, allowed)
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> ImageSample:
         drawing, rgba_HW4, made = self.plan_of(index)
         if made.color and (main := main_color(rgba_HW4)):
             rgba_HW4 = recolor(rgba_HW4, main, made.color)
         image = render(rgba_HW4, made.placement, made.background)
         names = self.catalog.names[drawing.concept]
         captions = dict.fromkeys(made.wording.say(name) for name in names)
-        return Picture(image, 0, f"{drawing.origin} ({drawing.style})", tuple(captions))
+        return ImageSample(image, 0, f"{drawing.origin} ({drawing.style})", tuple(captions))
 
 
 def open_composed(

@@ -14,8 +14,8 @@ from PIL import Image
 from demask.data.caption_columns import ALIASES_COLUMN, join_cells
 from demask.data.classes import number_labels
 from demask.data.image_folder import find_files
+from demask.data.images import ImageSample, UnreadableImageError, fingerprint, read_image
 from demask.data.parquet import image_column, open_parquet
-from demask.data.pictures import Picture, UnreadablePictureError, fingerprint, read_image
 
 NAME_COLUMN, STYLE_COLUMN, VARIANT_COLUMN = "text", "style", "has_skin_tone"
 
@@ -44,18 +44,18 @@ class Drawing:
         """The pixels, (H, W, 4) uint8.
 
         Raises:
-            UnreadablePictureError: the data is no image.
+            UnreadableImageError: the data is no image.
         """
         try:
             with Image.open(io.BytesIO(self.data)) as image:
                 return np.array(image.convert("RGBA"))
         except Exception as error:
             read_image(self.data, self.origin)  # its message is better
-            raise UnreadablePictureError(f"{self.origin}: {error}") from error
+            raise UnreadableImageError(f"{self.origin}: {error}") from error
 
 
 class Drawings:
-    """Drawings as a source of pictures: each plain, on white, with its names as captions."""
+    """Drawings as a source of images: each plain, on white, with its names as captions."""
 
     def __init__(self, drawings: Sequence[Drawing]) -> None:
         self.drawings = list(drawings)
@@ -69,10 +69,10 @@ class Drawings:
     def __len__(self) -> int:
         return len(self.drawings)
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> ImageSample:
         drawing = self.drawings[index]
         image = read_image(drawing.data, drawing.origin)
-        return Picture(image, 0, drawing.origin, (drawing.concept, *drawing.aliases))
+        return ImageSample(image, 0, drawing.origin, (drawing.concept, *drawing.aliases))
 
 
 def facts(drawing: Drawing) -> tuple[object, ...]:
