@@ -38,8 +38,8 @@ class Refreshed:
 
         l = l_c + (s - 1) (l_c - l_ref of the latest refresh).
 
-    A token that has changed since the refresh uses its conditional logits. The decode loop therefore
-    refuses corrections and orders that remask.
+    A token that has changed since the refresh uses its conditional logits. Therefore the decode
+    loop refuses corrections and orders that remask.
 
     A refresh computes all rows, since later steps may read any of them. Steps at scale 1 or 0 are
     not affected and do not count.
