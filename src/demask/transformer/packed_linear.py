@@ -2,8 +2,8 @@
 
 A matrix product first copies its operands into cache-sized panels. For one image (257 rows at
 MaskGIT-256) copying the weights takes a fifth of the time; in a local step with few rows, most of
-it. The copy is the same in every step, so it is made once. The result equals the plain product up to
-rounding and does not depend on earlier calls.
+it. The copy is the same in every step, so it is made once. The result equals the plain product up
+to rounding and does not depend on earlier calls.
 
 oneDNN's layout works for any number of rows. MKL's, which is faster in float32 on Intel processors,
 is made for one number of rows.
