@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from demask.data.decoded import open_decoded
 from demask.data.hub import PREFIX, open_hub
 from demask.data.image_folder import ImageFolder, find_files
 from demask.data.parquet import ParquetPictures
@@ -30,8 +31,9 @@ def open_pictures(
     Args:
         source: a folder whose sub-folders are classes; a ``.parquet`` or ``.tar`` file, a folder
             of them, or a pattern such as ``train-*.parquet`` or ``shard-{000..007}.tar``; a Hub
-            data set, ``hf:owner/name`` for its split "train" or ``hf:owner/name:split``; or
-            generated scenes, ``scenes:SEED,COUNT`` (see `demask.data.scenes`).
+            data set, ``hf:owner/name`` for its split "train" or ``hf:owner/name:split``;
+            generated scenes, ``scenes:SEED,COUNT`` (see `demask.data.scenes`); or decoded images,
+            ``decoded:FOLDER`` (see `demask.data.decoded`).
         strict: an unreadable picture is an error; by default those are skipped with a warning.
         class_names: the order of the classes, which makes two sources agree on their numbers; where
             the data only numbers them, their names.
@@ -44,10 +46,13 @@ def open_pictures(
         ValueError: there is no such source, it holds no pictures, several splits or no such
             caption column, its classes are not in ``class_names``, or its captions don't fit.
     """
-    # computed images can always be read
+    # computed and decoded images can always be read
     scenes = open_scenes(str(source), class_names, caption_columns)
     if scenes is not None:
         return scenes
+    decoded = open_decoded(str(source), class_names)
+    if decoded is not None:
+        return decoded
     opened = open_unverified(str(source), class_names, caption_columns)
     return verify(opened, strict, progress)
 

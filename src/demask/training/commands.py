@@ -283,9 +283,11 @@ def cached(
 ) -> TokenCache:
     """The pictures' tokens, made on the first run."""
     tenth = max(len(pictures) // 10, 1)
+    on_cpu = next(cast(Any, tokenizer).parameters()).device.type == "cpu"
+    batch = 128 if on_cpu else 1024
 
     def progress(done: int) -> None:
-        if done % tenth < 128 or done == len(pictures):
+        if done % tenth < batch or done == len(pictures):
             log.info("tokenising the %s pictures: %d of %d", what, done, len(pictures))
 
-    return build_tokens(tokenizer, pictures, views, out / "tokens", progress)
+    return build_tokens(tokenizer, pictures, views, out / "tokens", progress, batch)

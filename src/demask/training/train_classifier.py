@@ -9,13 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask.checkpoint.save import save_model
+from demask.data.decoded import DecodedImages, fits
 from demask.data.pictures import Pictures
-from demask.data.transforms import cover, to_pixels
+from demask.data.transforms import cover, moved, to_pixels
 from demask.evaluation.networks import NETWORKS
 from demask.evaluation.patch_mixer import PatchMixerConfig
 from demask.evaluation.small_conv import SmallConvConfig
@@ -161,6 +163,9 @@ class ClassifierTask(Task):
 
 def in_memory(pictures: Pictures, size: int) -> tuple[Tensor, Tensor]:
     """All pictures, uint8 (N, 3, size, size), and their classes (N)."""
+    if isinstance(pictures, DecodedImages) and fits(pictures, size):
+        pixels_NHWC = torch.from_numpy(np.array(pictures.pixels_NHWC))
+        return pixels_NHWC.permute(0, 3, 1, 2).contiguous(), torch.tensor(pictures.labels).long()
 
     def read(index: int) -> tuple[Tensor, int]:
         picture = pictures[index]
@@ -184,14 +189,8 @@ def augmented(pixels_BCHW: Tensor, recipe: ClassifierRecipe, generator: torch.Ge
         )
     if recipe.shift:
         moves = 2 * recipe.shift + 1
-        padded_BCHW = F.pad(image_BCHW, (recipe.shift,) * 4, mode="reflect")
-        rows_BH = (down_B * moves).long()[:, None] + torch.arange(height)
-        columns_BW = (right_B * moves).long()[:, None] + torch.arange(width)
-        picture_B = torch.arange(count)
-        image_BHWC = padded_BCHW.permute(0, 2, 3, 1)[
-            picture_B[:, None, None], rows_BH[:, :, None], columns_BW[:, None]
-        ]
-        image_BCHW = image_BHWC.permute(0, 3, 1, 2)
+        starts = (down_B * moves).long(), (right_B * moves).long()
+        image_BCHW = moved(image_BCHW, recipe.shift, *starts)
     if recipe.cutout:
         side = recipe.cutout
         row_BH = torch.arange(height) - (top_B * (height + side)).long()[:, None] + side
