@@ -24,7 +24,7 @@ SWEEPS ?= tuning methods presets finetuning corrections schedules
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo samples figures test check format bench train-cifar10 train-rivals \
-	train-classifiers train-emoji measure-cifar10 measure-emoji numbers test-browser docs wheel lock hooks
+	train-classifiers train-emoji gpu-models measure-cifar10 measure-emoji numbers test-browser docs wheel lock hooks
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -147,6 +147,13 @@ train-emoji: $(DEV_STAMP) ## train the default model; EMOJI is train.parquet
 		--data $(EMOJI) --held-out $(EMOJI) --init $(RUN)/tokenizer.safetensors --out $(RUN)/decoder
 	cp $(RUN)/decoder/tokenizer.safetensors $(RUN)/tokenizer.safetensors
 	$(BIN)/demask models shrink $(RUN) --out $(RUN)/small
+
+gpu-models: MINUTES ?= 11
+gpu-models: OUT ?= out/gpu
+gpu-models: DATA := $(if $(filter file,$(origin DATA)),data,$(DATA))
+gpu-models: ## train all models on a GPU in MINUTES, with no network; folders DATA, WHEELS and OUT
+	$(PYTHON) recipes/gpu/gpu_models.py --minutes $(MINUTES) --data $(DATA) \
+		$(if $(WHEELS),--wheels $(WHEELS)) --out $(OUT)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Demask needs Python 3.11 or newer: make PYTHON=/path/to/it" if sys.version_info < (3, 11) else 0)'
