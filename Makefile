@@ -31,9 +31,9 @@ help: ## list the targets
 
 install: $(DEV_STAMP) ## make .venv with everything for training and development
 
-demo: $(RUN_STAMP) ## paint pictures with the model that ships with the package
+demo: $(RUN_STAMP) ## generate images with the model that ships with the package
 	$(BIN)/demask generate $(PROMPTS) --seed 0 --out $(DEMO)
-	@echo "The pictures are in $(DEMO); contact_sheet.png shows them all."
+	@echo "The images are in $(DEMO); contact_sheet.png shows them all."
 
 test: $(DEV_STAMP) ## run the tests
 	$(BIN)/python -m pytest
@@ -76,7 +76,7 @@ bench: $(DEV_STAMP) ## measure speed and memory on this machine, best left alone
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/meissonic_memory.py
 
-samples: $(RUN_STAMP) ## paint the pictures of the pages again
+samples: $(RUN_STAMP) ## generate the images of the pages again
 	$(BIN)/demask generate --prompts recipes/emoji/prompts.txt --seed 0 --out out/emoji
 	cp out/emoji/contact_sheet.png docs/emoji.png
 	$(BIN)/demask generate --model cifar10 --class $(CLASSES) -n 60 --seed 0 --out out/samples
@@ -109,7 +109,7 @@ measure-cifar10: RUN ?= runs/cifar10
 measure-cifar10: $(DEV_STAMP) ## measure cifar10 again and write docs/numbers.md, in hours on 2 cores
 	for name in $(SWEEPS); do $(BIN)/demask sweep \
 		--recipe recipes/sweeps/cifar10_$$name.toml --model cifar10 --dtype bfloat16 \
-		--companion $(RUN)/token_critic.safetensors $(RUN)/weaker.safetensors \
+		--aux $(RUN)/token_critic.safetensors $(RUN)/weaker.safetensors \
 		--reference $(DATA)/train.parquet --out runs/sweeps/cifar10_$$name || exit 1; \
 		$(BIN)/python benchmarks/read_results.py runs/sweeps/cifar10_$$name/results.json \
 			results/cifar10_$$name.json || exit 1; done
@@ -128,11 +128,11 @@ measure-emoji: $(DEV_STAMP) ## measure emoji again and write docs/numbers.md; EM
 numbers: $(DEV_STAMP) ## write docs/numbers.md from the result files in results
 	$(BIN)/python benchmarks/write_numbers.py
 
-figures: $(RUN_STAMP) ## paint the comparisons of the pages again; DATA is the folder of test.parquet
+figures: $(RUN_STAMP) ## generate the comparisons of the pages again; DATA is the folder of test.parquet
 	$(BIN)/demask figure seeds --model cifar10 -n 20 --out docs/self_guidance_seeds.png \
-		--variant "plain, 36 steps: steps=36 noise=25 guidance=1" \
-		"self-guidance, 18 steps: steps=18 noise=12 temperature=1.1 guidance=2 guidance_schedule=constant guidance_method=self_guidance" \
-		"classifier-free, 18 steps: steps=18 noise=25 guidance=9 guidance_schedule=ramp"
+		--variant "plain, 36 steps: steps=36 choice_temperature=25 guidance_scale=1" \
+		"self-guidance, 18 steps: steps=18 choice_temperature=12 temperature=1.1 guidance_scale=2 guidance_schedule=constant guidance_method=self_guidance" \
+		"classifier-free, 18 steps: steps=18 choice_temperature=25 guidance_scale=9 guidance_schedule=ramp"
 	$(BIN)/demask figure one-step --model cifar10 --data $(DATA)/test.parquet \
 		--out docs/self_guidance_one_step.png
 	$(BIN)/demask figure data --data scenes:0,24 --out docs/scenes.png

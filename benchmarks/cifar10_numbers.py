@@ -12,7 +12,7 @@ import torch
 from result_file import Row, Value, add_result_option, write_if_asked
 
 import demask
-from demask.data import open_pictures
+from demask.data import open_images
 from demask.data.transforms import to_tensor
 from demask.training.losses import held_out_cross_entropy
 from demask.types import Condition
@@ -27,7 +27,7 @@ RATIOS = {
 
 @torch.inference_mode()
 def main() -> None:
-    """Measure on held-out pictures and print a table."""
+    """Measure on held-out images and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="cifar10")
     parser.add_argument("--held-out", required=True)
@@ -36,12 +36,12 @@ def main() -> None:
     chosen = parser.parse_args()
     generator = demask.load(chosen.model)
     tokenizer = generator.tokenizer
-    pictures = open_pictures(chosen.held_out, class_names=generator.class_names)
-    count = min(chosen.count, len(pictures))
+    images = open_images(chosen.held_out, class_names=generator.class_names)
+    count = min(chosen.count, len(images))
 
     ids, labels, errors = [], [], []
     for part in torch.arange(count).split(200):
-        picked = [pictures[int(i)] for i in part]
+        picked = [images[int(i)] for i in part]
         image_BCHW = torch.stack([to_tensor(p.image, generator.size[0]) for p in picked])
         ids_BHW = tokenizer.encode(image_BCHW)
         errors.append((tokenizer.decode(ids_BHW) - image_BCHW).square().mean((1, 2, 3)))
@@ -49,7 +49,7 @@ def main() -> None:
         labels += [p.label for p in picked]
     ids_BL, psnr_B = torch.cat(ids), -10 * torch.log10(torch.cat(errors))
     used = len(ids_BL.unique()) / tokenizer.codebook_size
-    print(f"{chosen.model} on {count} held-out pictures")
+    print(f"{chosen.model} on {count} held-out images")
     print(f"  tokenizer PSNR            {psnr_B.mean():.2f} dB (sd {psnr_B.std():.2f})")
     print(f"  codes used                {used:.1%} of {tokenizer.codebook_size}")
     condition = Condition({"class_ids": torch.tensor(labels)})

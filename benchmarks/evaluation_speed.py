@@ -1,8 +1,8 @@
-"""How long it takes to measure 10,000 pictures: both shipped extractors, every metric.
+"""How long it takes to measure 10,000 images: both shipped extractors, every metric.
 
     python benchmarks/evaluation_speed.py [--count N] [--threads N]
 
-Pictures are noise of 32x32 pixels; the reference's features are extracted too, as on a first run.
+Images are noise of 32x32 pixels; the reference's features are extracted too, as on a first run.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main() -> None:
                 measure(samples, reference, [name])
                 print(f"{name}, {samples.extractor}: {time.perf_counter() - start:.1f} s")
     seconds = {"in all": time.perf_counter() - began, "features": looked}
-    print(f"{given.count} pictures in all: {seconds['in all']:.1f} s")
+    print(f"{given.count} images in all: {seconds['in all']:.1f} s")
     rows = [
         Row(name, {"seconds": Value(round(took, 1), unit="s")}, {"images": given.count})
         for name, took in seconds.items()

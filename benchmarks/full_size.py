@@ -1,4 +1,4 @@
-"""The published sizes with random weights: seconds a picture in every type, with what saves time.
+"""The published sizes with random weights: seconds an image in every type, with what saves time.
 
 MaskGIT-256 with self-guidance, 18 steps, at batch 1 and 4; Meissonic at 1024x1024 pixels with
 classifier-free guidance, 32 steps. Three rows a type: every pass in full (``exact``), with local
@@ -42,7 +42,7 @@ from torch import Tensor
 
 from demask import rng
 from demask.acceleration import Accelerator, LocalSteps, accelerate
-from demask.guidance import Constant, Means, parse_guidance
+from demask.guidance import Constant, GuidanceProvider, parse_guidance
 from demask.sampling.decode import Sampler, decode
 from demask.sampling.edit import blank
 from demask.sampling.schedule import arccos
@@ -53,7 +53,7 @@ DTYPES = ("float32", "bfloat16", "int8")
 
 @dataclass(frozen=True)
 class Way:
-    """How a picture is painted."""
+    """How an image is generated."""
 
     name: str
     accelerators: tuple[Accelerator, ...] = ()
@@ -76,7 +76,7 @@ NAMES = tuple(way.name.split()[-1] for way in WAYS)
 
 @dataclass(frozen=True)
 class Result:
-    """A row; seconds are a picture's (MaskGIT) or a step's (Meissonic).
+    """A row; seconds are an image's (MaskGIT) or a step's (Meissonic).
 
     Attributes:
         steps: that were measured.
@@ -125,18 +125,18 @@ def status(what: str) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(what)), 0)
 
 
-def painted(
+def generated(
     model: Model, way: Way, batch: int, passes: Clock, steps: int | None = None
 ) -> Iterator[Tensor]:
-    """Paint a batch; the ids after each step."""
+    """Generate a batch; the ids after each step."""
     transformer = accelerate(model.transformer, way.accelerators)
-    means = Means(
+    provider = GuidanceProvider(
         unconditional=lambda: model.condition(1),
-        smoothed=lambda: partial(model.smoothed, transformer),
-        weaker=lambda: transformer.predict,
+        smoothed_pass=lambda: partial(model.smoothed_logits, transformer),
+        weaker_model=lambda: transformer.predict,
     )
     guided = parse_guidance(
-        model.guidance, transformer.predict, Constant(model.scale), means, way.refresh
+        model.guidance, transformer.predict, Constant(model.scale), provider, way.refresh
     )
     canvas = blank(batch, model.grid, transformer.mask_id)
     sampler, generators = way.sampler(model.steps), rng.image_generators(range(batch))
@@ -146,9 +146,9 @@ def painted(
 
 
 def measure(model: Model, way: Way, batch: int, steps: int, seconds: float) -> Result:
-    """One row; ``seconds`` are the tokenizer's for a picture."""
+    """One row; ``seconds`` are the tokenizer's for an image."""
     warm = 3 if way.accelerators and not model.by_step else 1
-    list(painted(model, way, batch, Clock(), warm))  # kernels are made at their first call
+    list(generated(model, way, batch, Clock(), warm))  # kernels are made at their first call
     model.head.seconds = 0.0
     reset = Path("/proc/self/clear_refs")
     if reset.is_file():
@@ -157,7 +157,7 @@ def measure(model: Model, way: Way, batch: int, steps: int, seconds: float) -> R
     products = MatrixProduct(), FastestProduct(getattr(torch, model.dtype))
     taken: list[list[float]] = [[], []]
     start = now()
-    for _ in painted(model, way, batch, passes, steps):
+    for _ in generated(model, way, batch, passes, steps):
         times.append(now() - start)
         for product, found in zip(products, taken, strict=True):
             found.append(product.seconds())
@@ -250,7 +250,7 @@ def main() -> None:
         for found in work(chosen.models[0], chosen.dtypes[0], chosen):
             print(json.dumps(asdict(found)), flush=True)
         return
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}; seconds a picture with")
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}; seconds an image with")
     print("its tokenizer (MaskGIT-256, 18 steps), or a step without it (Meissonic, 1024 px).\n")
     heads = "model", "type", "how", "s", "over exact fp32", "of torch.mm fp32", "of own product"
     more = "trunk", "head", "sampling", "tokenizer", "peak GiB"

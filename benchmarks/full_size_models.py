@@ -48,7 +48,7 @@ class Model:
     Attributes:
         dtype: ``float32``, ``bfloat16`` or ``int8``.
         step_flops: multiplications and additions of an exact step, by the batch size.
-        by_step: seconds are a step's, not a picture's.
+        by_step: seconds are a step's, not an image's.
     """
 
     name: str
@@ -66,11 +66,11 @@ class Model:
     by_step: bool
     head: Head = field(default_factory=Head)
 
-    def smoothed(
+    def smoothed_logits(
         self, transformer: Any, features_BSD: Tensor, condition: Condition, step: Step
     ) -> Tensor:
         """Self-guidance's second pass."""
-        out: Tensor = self.module.smoothed(transformer, features_BSD, condition, step)
+        out: Tensor = self.module.smoothed_logits(transformer, features_BSD, condition, step)
         return out
 
     @torch.inference_mode()
@@ -124,12 +124,12 @@ def maskgit(dtype: str) -> Model:
         lambda batch: batch * maskgit_flops(config),
         by_step=False,
     )
-    model.head.watch(transformer, "read_out")
+    model.head.watch(transformer, "apply_head")
     return model
 
 
 def maskgit_flops(config: MaskGITConfig) -> float:
-    """Of a picture's step: two passes, what is selected, and the second pass's further values."""
+    """Of an image's step: two passes, what is selected, and the second pass's further values."""
     width, tokens = config.width, config.sequence
     layer = 2 * tokens * (4 * width**2 + 2 * width * config.mlp_width)
     attention = 4 * tokens**2 * width

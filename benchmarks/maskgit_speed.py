@@ -62,7 +62,7 @@ def main() -> None:
         trunk.append(time.perf_counter() - start)
         return prediction
 
-    def paint(predict: Predict, steps: int) -> tuple[list[float], list[float], torch.Tensor]:
+    def generate(predict: Predict, steps: int) -> tuple[list[float], list[float], torch.Tensor]:
         generators = rng.image_generators(range(chosen.batch))
         step_seconds, products, ids_BL = [], [], canvas.ids_BL
         start = time.perf_counter()
@@ -73,8 +73,8 @@ def main() -> None:
             start = time.perf_counter()
         return step_seconds, products, ids_BL
 
-    paint(model.predict, 2)
-    step_seconds, products, ids_BL = paint(predict, chosen.steps)
+    generate(model.predict, 2)
+    step_seconds, products, ids_BL = generate(predict, chosen.steps)
     start = time.perf_counter()
     with torch.inference_mode():
         tokenizer.decode(ids_BL.unflatten(1, model.grid))
@@ -92,7 +92,7 @@ def main() -> None:
         f"  decode step, median       {flops / step / 1e9:8.1f} GFLOP/s ({flops / 1e9:.0f} GFLOP)"
     )
     print(f"  share of the product rate {flops / step / rate:8.1%}")
-    print(f"  seconds a picture         {sum(step_seconds) / chosen.batch:8.2f}")
+    print(f"  seconds an image         {sum(step_seconds) / chosen.batch:8.2f}")
     print(f"    of that the transformer {sum(trunk) / chosen.batch:8.2f}")
     print(f"    and sampling            {(sum(step_seconds) - sum(trunk)) / chosen.batch:8.2f}")
     print(f"  tokens to pixels          {pixels / chosen.batch:8.2f} s more")

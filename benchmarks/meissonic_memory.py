@@ -26,7 +26,7 @@ from torch import nn
 from demask.checkpoint.public_meissonic import clip_text_from_public, meissonic_from_public
 from demask.tokenizer.vq_model import VQModel, VQModelConfig
 from demask.transformer.clip_text import ClipText
-from demask.transformer.condition import learn_words
+from demask.transformer.condition import train_text_tokenizer
 from demask.transformer.meissonic import Meissonic
 
 TRANSFORMER = {
@@ -105,7 +105,7 @@ def write_model(folder: Path) -> None:
     write_part(folder / "transformer", Meissonic, meissonic_from_public(TRANSFORMER), TRANSFORMER)
     write_part(folder / "vqvae", VQModel, VQModelConfig(), VQ_MODEL)
     write_part(folder / "text_encoder", ClipText, clip_text_from_public(TEXT), TEXT)
-    learn_words(["red apple"], 520, 77).save(folder / "tokenizer")
+    train_text_tokenizer(["red apple"], 520, 77).save(folder / "tokenizer")
     (folder / "scheduler").mkdir(exist_ok=True)
     scheduler = {"mask_token_id": 8255, "masking_schedule": "cosine"}
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))

@@ -130,7 +130,7 @@ def main() -> None:
 
 @torch.inference_mode()
 def profile(model: Meissonic, size: int) -> None:
-    """Print where the time of one forward pass of two pictures goes."""
+    """Print where the time of one forward pass of two images goes."""
     side = size // DOWNSAMPLING
     ids_BL = torch.full((2, side * side), model.mask_id)
     step = Step(0, 4, (side, side), torch.ones(2))

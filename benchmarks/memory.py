@@ -1,7 +1,7 @@
-"""Peak memory of ``demask generate`` to NPZ, by the number of pictures: it must not grow.
+"""Peak memory of ``demask generate`` to NPZ, by the number of images: it must not grow.
 
-The model is small and random, so that the pictures cost little and their storage would show:
-50,000 pictures of 64x64 pixels are 586 MiB.
+The model is small and random, so that the images cost little and their storage would show:
+50,000 images of 64x64 pixels are 586 MiB.
 
     python benchmarks/memory.py [--counts 1000 50000]
 """
@@ -65,7 +65,7 @@ def main() -> None:
                 text=True,
             )
             peak = int(run.stdout.split()[-1]) / 1024
-            print(f"  {count:8d} pictures of 64x64 {peak:8.0f} MiB")
+            print(f"  {count:8d} images of 64x64 {peak:8.0f} MiB")
             values = {"peak": Value(round(peak), unit="MiB")}
             rows.append(Row(f"{count} images", values, {"images": count}))
     title = "Does memory grow with the number of images?"

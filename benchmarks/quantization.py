@@ -64,10 +64,12 @@ def forward(network: Any, condition: Condition) -> Callable[[], object]:
 
 
 def shipped(name: str, count: int) -> tuple[Any, Condition]:
-    """A shipped model's transformer, and what some pictures show."""
+    """A shipped model's transformer, and what some images show."""
     model = demask.load(name, device="cpu", low_memory=True)
-    wishes = [i % 10 for i in range(count)] if model.class_names else ["red apple"] * count
-    return model.transformer, model.condition(wishes)
+    condition_inputs = (
+        [i % 10 for i in range(count)] if model.class_names else ["red apple"] * count
+    )
+    return model.transformer, model.condition(condition_inputs)
 
 
 def published(count: int) -> tuple[Any, Condition]:

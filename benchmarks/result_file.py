@@ -153,7 +153,7 @@ def write_if_asked(
     """
     if path is None:
         return
-    from demask.sweeps.bench import commit
+    from demask.sweeps.runner import commit
 
     result = ResultFile(
         title,

@@ -1,4 +1,4 @@
-"""How well does a scorer of pairs find a picture by its words, and words by a picture?
+"""How well does a scorer of pairs find an image by its words, and words by an image?
 
 The held-out pairs are those that ``demask train scorer`` keeps back with the recipe's fraction.
 
@@ -35,7 +35,7 @@ def line(what: str, query_ND: Tensor, candidate_KD: Tensor, right_NK: Tensor) ->
 
 
 def main() -> None:
-    """Look at all pictures and words once, and print a table."""
+    """Extract the features of all images and words once, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--scorer", type=Path, default=SHIPPED)
@@ -43,10 +43,10 @@ def main() -> None:
     add_result_option(parser)
     chosen = parser.parse_args()
     network = load_pair_scorer(chosen.scorer)
-    pictures, kept_back = Source(chosen.data, held_out_fraction=chosen.fraction).open(False)
-    held, rest = (Pairs.read(p, network.config.size) for p in (kept_back, pictures))
+    images, kept_back = Source(chosen.data, held_out_fraction=chosen.fraction).open(False)
+    held, rest = (Pairs.read(p, network.config.size) for p in (kept_back, images))
     both = Pairs(torch.cat([held.pixels_NCHW, rest.pixels_NCHW]), [*held.captions, *rest.captions])
-    picture_KD, text_KD = features(network, both.pixels_NCHW), read(network, both.firsts)
+    image_KD, text_KD = features(network, both.pixels_NCHW), read(network, both.firsts)
     twin_K = twins(both.pixels_NCHW)
     right_KK = twin_K[:, None] == twin_K
     plain_K = torch.tensor(["skin tone" not in text for text in both.firsts])
@@ -57,7 +57,7 @@ def main() -> None:
         "held out, with a skin tone": is_held_K & ~plain_K,
         "trained on": ~is_held_K,
     }
-    ways = {"words -> picture": (text_KD, picture_KD), "picture -> words": (picture_KD, text_KD)}
+    ways = {"words -> image": (text_KD, image_KD), "image -> words": (image_KD, text_KD)}
     rows = []
     for way, (query_KD, candidate_KD) in ways.items():
         print(way)

@@ -1,10 +1,10 @@
-"""A crowd at `demask serve`: is every picture the one it would be alone, and how fast are they?
+"""A crowd at `demask serve`: is every image the one it would be alone, and how fast are they?
 
 `python benchmarks/server_load.py [--requests 500] [--clients 32] [--crowd 200]` starts a server of
 its own and asks it over HTTP, as anybody would: first one request at a time, then many clients at
-once, then more than the queue has room for. Every picture is compared with that of
-`demask.load(...).generate(...)`, which paints it alone, which takes minutes on 2 cores; `--solo N`
-compares N of the pictures, and `--keep FOLDER` keeps them, to be compared at another time with
+once, then more than the queue has room for. Every image is compared with that of
+`demask.load(...).generate(...)`, which generates it alone, which takes minutes on 2 cores; `--solo
+N` compares N of the images, and `--keep FOLDER` keeps them, to be compared at another time with
 `--compare FOLDER`. Where other programs run, look at the processor seconds.
 """
 
@@ -40,7 +40,7 @@ PROMPTS = (
 
 
 def ask(port: int, index: int, settings: dict[str, Any]) -> tuple[int, bytes, float]:
-    """A picture of number ``index``: the status, its PNG, and how long it took."""
+    """An image of number ``index``: the status, its PNG, and how long it took."""
     body = {"prompt": PROMPTS[index % len(PROMPTS)], "seed": index, **settings}
     start = time.perf_counter()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
@@ -93,7 +93,7 @@ class Server:
 
 
 def crowd(port: int, indices: range, clients: int) -> tuple[list[tuple[int, bytes, float]], float]:
-    """Ask for many pictures from several clients; what came, and how long all of it took."""
+    """Ask for many images from several clients; what came, and how long all of it took."""
     start = time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
         found = list(pool.map(lambda index: ask(port, index, {}), indices))
@@ -112,23 +112,23 @@ def burst(port: int, clients: int) -> Counter[int]:
         return Counter(pool.map(one, range(clients)))
 
 
-def wrong(model: str, pictures: list[bytes]) -> int:
-    """How many of the first pictures differ from those painted alone in this process."""
+def wrong(model: str, images: list[bytes]) -> int:
+    """How many of the first images differ from those generated alone in this process."""
     import demask
 
     generator, differing = demask.load(model), 0
-    for index, png in enumerate(pictures):
+    for index, png in enumerate(images):
         (alone,) = generator.generate(PROMPTS[index % len(PROMPTS)], seed=index)
         served = np.asarray(Image.open(io.BytesIO(png)))
         differing += not np.array_equal(served, np.asarray(alone.image))
     return differing
 
 
-def compare(model: str, pictures: list[bytes]) -> dict[str, Value]:
+def compare(model: str, images: list[bytes]) -> dict[str, Value]:
     """Print and return how many of them differ."""
-    differing = wrong(model, pictures)
-    print(f"  {differing} of {len(pictures)} differ from their solo pictures")
-    return {"different images": Value(differing)} if pictures else {}
+    differing = wrong(model, images)
+    print(f"  {differing} of {len(images)} differ from their solo images")
+    return {"different images": Value(differing)} if images else {}
 
 
 def main() -> None:
@@ -139,25 +139,25 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--crowd", type=int, default=200)
     parser.add_argument("--one-by-one", type=int, default=40, help="requests of the baseline")
-    parser.add_argument("--solo", type=int, help="pictures compared; default: all")
+    parser.add_argument("--solo", type=int, help="images compared; default: all")
     parser.add_argument("--queue", type=int, default=64, help="places for the crowd")
-    parser.add_argument("--keep", type=Path, help="a folder for the pictures")
+    parser.add_argument("--keep", type=Path, help="a folder for the images")
     parser.add_argument("--compare", type=Path, help="compare such a folder, and do nothing else")
     add_result_option(parser)
     chosen = parser.parse_args()
     if chosen.compare is not None:
         kept = sorted(chosen.compare.glob("*.png"))
-        assert kept, f"{chosen.compare} holds no pictures"
+        assert kept, f"{chosen.compare} holds no images"
         compare(chosen.model, [path.read_bytes() for path in kept[: chosen.solo]])
         return
 
-    rows, pictures = steady(chosen)
+    rows, images = steady(chosen)
     rush = rush_row(chosen)
     if chosen.keep is not None:
         chosen.keep.mkdir(parents=True, exist_ok=True)
-        for index, png in enumerate(pictures):
+        for index, png in enumerate(images):
             (chosen.keep / f"{index:04d}.png").write_bytes(png)
-    same = compare(chosen.model, pictures[: chosen.solo])
+    same = compare(chosen.model, images[: chosen.solo])
     rows[-1] = replace(rows[-1], values={**rows[-1].values, **same})
     title = "How many images does the server make, and are they the same?"
     write_if_asked(chosen.result, title, [*rows, rush], f"0 to {chosen.requests - 1}")
@@ -167,7 +167,7 @@ CPU = "process_cpu_seconds_total"
 
 
 def steady(chosen: argparse.Namespace) -> tuple[list[Row], list[bytes]]:
-    """One request at a time, then many clients: the rows, and the pictures of the many."""
+    """One request at a time, then many clients: the rows, and the images of the many."""
     with Server("--model", chosen.model) as port:
         crowd(port, range(2), 1)
         begin = numbers(port)
@@ -178,7 +178,7 @@ def steady(chosen: argparse.Namespace) -> tuple[list[Row], list[bytes]]:
         after = numbers(port)
     many = row_of(f"{chosen.clients} clients", found, seconds, before, after)
     rate, alone_rate = (float(r.values["images a second"].value) for r in (many, alone))
-    batches = after["demask_batch_pictures_count"] - before["demask_batch_pictures_count"]
+    batches = after["demask_batch_images_count"] - before["demask_batch_images_count"]
     print(f"  {rate / alone_rate:.2f} times one at a time, {len(found) / batches:.1f} a batch")
     return [alone, many], [png for _, png, _ in found]
 

@@ -46,8 +46,8 @@ class Timed:
         self.processor.append(time.process_time() - processor)
 
 
-def painted(model: Meissonic, ratio: float, size: int, steps: int) -> Iterator[DecodeState]:
-    """The states of one picture under token merging and guidance."""
+def generated(model: Meissonic, ratio: float, size: int, steps: int) -> Iterator[DecodeState]:
+    """The states of one image under token merging and guidance."""
     side = size // DOWNSAMPLING
     predict = TokenMerging(ratio).around(model).predict
     guided = ClassifierFree(predict, condition(model, 1, size), Constant(9.0))
@@ -70,8 +70,8 @@ def main() -> None:
         model.transformer_blocks = model.transformer_blocks[:third]
         model.single_transformer_blocks = model.single_transformer_blocks[: chosen.depth - third]
         model.config = replace(model.config, blocks=third, single_blocks=chosen.depth - third)
-    list(painted(model, 0.0, 256, 1))  # every weight is read once
-    timed = {r: Timed(painted(model, r, chosen.size, chosen.rounds)) for r in chosen.ratios}
+    list(generated(model, 0.0, 256, 1))  # every weight is read once
+    timed = {r: Timed(generated(model, r, chosen.size, chosen.rounds)) for r in chosen.ratios}
     for turn in range(chosen.rounds):
         first = turn % len(chosen.ratios)
         for ratio in [*chosen.ratios[first:], *chosen.ratios[:first]]:

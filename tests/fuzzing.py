@@ -20,7 +20,7 @@ def fuzz(url: str, cases: int) -> Counter[int]:
     for result in schema.get_all_operations():
         assert isinstance(result, Ok), f"an operation of the document is wrong: {result}"
         operations.append(result.ok())
-    # what paints has more to get wrong than what lists
+    # what generates has more to get wrong than what lists
     weights = [8 if operation.method == "post" else 1 for operation in operations]
     statuses: Counter[int] = Counter()
     for operation, weight in zip(operations, weights, strict=True):

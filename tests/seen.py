@@ -1,4 +1,4 @@
-"""Features of pictures that nobody painted."""
+"""Features of images that nobody generated."""
 
 from __future__ import annotations
 

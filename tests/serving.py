@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import openai
 
 from demask.generator import Generator
-from demask.server.app import Choices, create_app
+from demask.server.app import ServerConfig, create_app
 from demask.server.engine import Engine, Limits
 from demask.server.metrics import Metrics
 from demask.server.run import server_of
@@ -35,11 +35,11 @@ class Running:
 def serving(
     generators: dict[str, Generator],
     limits: Limits | None = None,
-    choices: Choices | None = None,
+    config: ServerConfig | None = None,
     key: str = "none",
 ) -> Iterator[Running]:
     metrics = Metrics()
-    without_page = replace(choices or Choices(), page=False)
+    without_page = replace(config or ServerConfig(), page=False)
     engine = Engine(generators, limits or Limits(), metrics)
     server = server_of(create_app(engine, metrics, without_page), "127.0.0.1", 0, 30)
     server.config.log_level = "warning"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from demask.conditioning import Classes, Prompts, Subject
+from demask.conditioning import Classes, ParsedCondition, Prompts
 from demask.settings import Settings
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from tiny import CLASS_NAMES, tiny_text_encoder, tiny_transformer
@@ -25,30 +25,34 @@ def prompts() -> Prompts:
 
 
 @pytest.mark.parametrize(
-    ("wish", "subject"),
+    ("condition_input", "parsed"),
     [
-        ("cat", Subject("cat", 1)),
-        (2, Subject("ship", 2)),
-        ("2", Subject("ship", 2)),
-        (None, Subject()),
-        ("", Subject()),
+        ("cat", ParsedCondition("cat", 1)),
+        (2, ParsedCondition("ship", 2)),
+        ("2", ParsedCondition("ship", 2)),
+        (None, ParsedCondition()),
+        ("", ParsedCondition()),
     ],
 )
-def test_a_class_by_name_or_number(classes: Classes, wish: object, subject: Subject) -> None:
-    assert classes.subject(wish) == subject
+def test_a_class_by_name_or_number(
+    classes: Classes, condition_input: object, parsed: ParsedCondition
+) -> None:
+    assert classes.parse(condition_input) == parsed
 
 
 def test_a_name_that_is_a_number_counts_as_one() -> None:
     numbered = Classes("tiny", tiny_transformer(), ("1", "2", "0"))
-    assert numbered.subject("1") == Subject("2", 1)
+    assert numbered.parse("1") == ParsedCondition("2", 1)
 
 
 def test_classes_become_numbers_and_any_class_the_unconditional_one(classes: Classes) -> None:
-    subjects = [classes.subject(wish) for wish in ("ship", None, "dog")]
-    condition = classes.condition(subjects, SIZE, PLAIN)
+    parsed_conditions = [
+        classes.parse(condition_input) for condition_input in ("ship", None, "dog")
+    ]
+    condition = classes.condition(parsed_conditions, SIZE, PLAIN)
     assert condition["class_ids"].tolist() == [2, 3, 0]
     assert classes.reference(SIZE, PLAIN)["class_ids"].tolist() == [3]
-    assert classes.default_wishes() == [0, 1, 2]
+    assert classes.default_conditions() == [0, 1, 2]
 
 
 def test_a_model_that_knows_no_any_class_says_so() -> None:
@@ -57,32 +61,37 @@ def test_a_model_that_knows_no_any_class_says_so() -> None:
     conditioner = Classes("old", model, CLASS_NAMES)
     for ask in (
         lambda: conditioner.reference(SIZE, PLAIN),
-        lambda: conditioner.condition([Subject()], SIZE, PLAIN),
+        lambda: conditioner.condition([ParsedCondition()], SIZE, PLAIN),
     ):
         with pytest.raises(ValueError, match="old was trained without class dropout"):
             ask()
-    assert conditioner.condition([Subject("cat", 1)], SIZE, PLAIN)["class_ids"].tolist() == [1]
+    assert conditioner.condition([ParsedCondition("cat", 1)], SIZE, PLAIN)[
+        "class_ids"
+    ].tolist() == [1]
 
 
-@pytest.mark.parametrize("change", [{"negative": "blurry"}, {"micro": "score=6"}])
+@pytest.mark.parametrize("change", [{"negative_prompt": "blurry"}, {"micro_conditions": "score=6"}])
 def test_words_are_not_for_a_model_of_classes(classes: Classes, change: dict) -> None:
     classes.check(PLAIN)
-    with pytest.raises(ValueError, match=f"tiny paints classes; '{next(iter(change))}' is for"):
+    with pytest.raises(ValueError, match=f"tiny generates classes; '{next(iter(change))}' is for"):
         classes.check(Settings(**change))
 
 
 @pytest.mark.parametrize(
-    ("wish", "prompt"), [("red apple", "red apple"), ("", ""), (None, ""), (7, "7"), ("7", "7")]
+    ("condition_input", "prompt"),
+    [("red apple", "red apple"), ("", ""), (None, ""), (7, "7"), ("7", "7")],
 )
-def test_any_text_is_a_prompt(prompts: Prompts, wish: object, prompt: str) -> None:
-    assert prompts.subject(wish) == Subject(prompt, -1)
+def test_any_text_is_a_prompt(prompts: Prompts, condition_input: object, prompt: str) -> None:
+    assert prompts.parse(condition_input) == ParsedCondition(prompt, -1)
     assert prompts.class_names == ()
-    assert prompts.default_wishes() == [""]
+    assert prompts.default_conditions() == [""]
 
 
 def test_prompts_become_states_with_micro_conditions(prompts: Prompts) -> None:
-    subjects = [Subject("red apple"), Subject("")]
-    condition = prompts.condition(subjects, SIZE, Settings(micro="score=7,crop_left=3"))
+    parsed_conditions = [ParsedCondition("red apple"), ParsedCondition("")]
+    condition = prompts.condition(
+        parsed_conditions, SIZE, Settings(micro_conditions="score=7,crop_left=3")
+    )
     assert len(condition) == 2
     assert condition["micro"].tolist() == [[24, 16, 0, 3, 7]] * 2
     expected = tiny_text_encoder().encode(["red apple", ""])
@@ -92,14 +101,14 @@ def test_prompts_become_states_with_micro_conditions(prompts: Prompts) -> None:
 
 def test_the_reference_is_the_negative_prompt_or_the_empty_one(prompts: Prompts) -> None:
     for negative, meant in (("", ""), ("blue heart", "blue heart")):
-        settings = Settings(negative=negative, micro="score=7")
+        settings = Settings(negative_prompt=negative, micro_conditions="score=7")
         reference = prompts.reference(SIZE, settings)
-        same = prompts.condition([Subject(meant)], SIZE, settings)
+        same = prompts.condition([ParsedCondition(meant)], SIZE, settings)
         assert all(torch.equal(reference[name], same[name]) for name in same.tensors)
     assert reference["micro"].tolist() == [[24, 16, 0, 0, 7]], "told the same as the prompt"
 
 
 def test_bad_micro_conditions_are_met_before_anything_runs(prompts: Prompts) -> None:
-    prompts.check(Settings(micro="score=7", negative="blurry"))
+    prompts.check(Settings(micro_conditions="score=7", negative_prompt="blurry"))
     with pytest.raises(ValueError, match="unknown micro-condition 'scor'; did you mean 'score'"):
-        prompts.check(Settings(micro="scor=7"))
+        prompts.check(Settings(micro_conditions="scor=7"))

@@ -19,7 +19,7 @@ def generator() -> Generator:
 
 
 @pytest.fixture(scope="module")
-def painter() -> Generator:
+def text_generator() -> Generator:
     """A model of prompts."""
     return tiny_text_generator()
 
@@ -39,12 +39,12 @@ def box_mask(size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Ima
 def test_far_from_the_mask_nothing_changes(generator: Generator, size: tuple[int, int]) -> None:
     image = photo(*size)
     mask = box_mask(size, (1, 1, 4, 4))
-    (picture,) = inpaint(generator, image, mask, "cat", seed=3, steps=4, feather=2)
-    assert picture.image.size == size
-    before, after = np.array(image).astype(int), np.array(picture.image).astype(int)
-    painted = np.zeros(size[::-1], bool)
-    painted[0:7, 0:7] = True
-    assert np.array_equal(before[~painted], after[~painted])
+    (result,) = inpaint(generator, image, mask, "cat", seed=3, steps=4, feather=2)
+    assert result.image.size == size
+    before, after = np.array(image).astype(int), np.array(result.image).astype(int)
+    generated = np.zeros(size[::-1], bool)
+    generated[0:7, 0:7] = True
+    assert np.array_equal(before[~generated], after[~generated])
     assert not np.array_equal(before[1:4, 1:4], after[1:4, 1:4])
 
 
@@ -58,15 +58,15 @@ def test_versions_differ_and_repeat(generator: Generator) -> None:
     assert not np.array_equal(first[0], first[1])
 
 
-def test_outpaint_keeps_the_picture_in_its_place(generator: Generator) -> None:
+def test_outpaint_keeps_the_image_in_its_place(generator: Generator) -> None:
     image = photo(16, 16)
-    (picture,) = outpaint(generator, image, left=8, top=4, right=3, conditions="dog", feather=0)
-    assert picture.image.size == (27, 20)
-    inside = picture.image.crop((8, 4, 24, 20))
+    (result,) = outpaint(generator, image, left=8, top=4, right=3, conditions="dog", feather=0)
+    assert result.image.size == (27, 20)
+    inside = result.image.crop((8, 4, 24, 20))
     assert np.array_equal(np.array(inside), np.array(image))
 
 
-def test_strength_zero_is_the_reconstruction_and_one_a_new_picture(generator: Generator) -> None:
+def test_strength_zero_is_the_reconstruction_and_one_a_new_image(generator: Generator) -> None:
     image = photo(16, 16)
     versions = list(image_to_image(generator, image, 0.0, num_images=2))
     assert np.array_equal(np.array(versions[0].image), np.array(versions[1].image))
@@ -76,7 +76,7 @@ def test_strength_zero_is_the_reconstruction_and_one_a_new_picture(generator: Ge
 
 def test_bad_edits_are_refused(generator: Generator) -> None:
     image = photo(16, 16)
-    with pytest.raises(ValueError, match="the mask is 8x16 pixels, the picture 16x16"):
+    with pytest.raises(ValueError, match="the mask is 8x16 pixels, the image 16x16"):
         inpaint(generator, image, Image.new("L", (8, 16), 255))
     with pytest.raises(ValueError, match="no white pixel"):
         inpaint(generator, image, Image.new("L", (16, 16)))
@@ -105,49 +105,60 @@ def changed(before: Image.Image, after: Image.Image) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [(16, 16), (40, 24), (23, 31), (5, 50)])
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
-def test_a_prompt_paints_inside_the_mask_alone(
-    painter: Generator, size: tuple[int, int], guidance: float
+def test_a_prompt_generates_inside_the_mask_alone(
+    text_generator: Generator, size: tuple[int, int], guidance: float
 ) -> None:
     image, mask = photo(*size), box_mask(size, (1, 1, 4, 4))
-    wish = {"seed": 3, "steps": 4, "feather": 2, "guidance": guidance, "negative": "blue"}
-    (picture,) = inpaint(painter, image, mask, "red apple", **wish)
-    assert (picture.prompt, picture.label) == ("red apple", -1)
-    assert picture.image.size == size
-    different = changed(image, picture.image)
+    condition_input = {
+        "seed": 3,
+        "steps": 4,
+        "feather": 2,
+        "guidance_scale": guidance,
+        "negative_prompt": "blue",
+    }
+    (result,) = inpaint(text_generator, image, mask, "red apple", **condition_input)
+    assert (result.prompt, result.label) == ("red apple", -1)
+    assert result.image.size == size
+    different = changed(image, result.image)
     assert different[1:4, 1:4].any()
     different[:7, :7] = False
     assert not different.any()
 
 
-def test_the_words_of_an_edit_are_used(painter: Generator) -> None:
+def test_the_words_of_an_edit_are_used(text_generator: Generator) -> None:
     image, mask = photo(16, 16), box_mask((16, 16), (0, 0, 16, 12))
-    wish = {"num_images": 4, "steps": 4}
+    condition_input = {"num_images": 4, "steps": 4}
 
-    def paint(words: str | None) -> list[np.ndarray]:
-        return [np.array(p.image) for p in inpaint(painter, image, mask, words, **wish)]
+    def generate(words: str | None) -> list[np.ndarray]:
+        return [
+            np.array(p.image)
+            for p in inpaint(text_generator, image, mask, words, **condition_input)
+        ]
 
-    apple, heart, anything = (paint(words) for words in ("red apple", "blue heart", None))
+    apple, heart, anything = (generate(words) for words in ("red apple", "blue heart", None))
     assert any((a != b).any() for a, b in zip(apple, heart, strict=True))
-    assert all(map(np.array_equal, anything, paint(""))), "without words, the empty prompt"
-    assert all(map(np.array_equal, apple, paint("red apple")))
+    assert all(map(np.array_equal, anything, generate(""))), "without words, the empty prompt"
+    assert all(map(np.array_equal, apple, generate("red apple")))
 
 
-def test_prompts_are_painted_around_a_picture(painter: Generator) -> None:
+def test_prompts_are_generated_around_an_image(text_generator: Generator) -> None:
     image = photo(16, 16)
-    wish = {"conditions": ["red apple", "blue heart"], "num_images": 2, "steps": 4}
-    wider = list(outpaint(painter, image, left=8, bottom=4, feather=0, **wish))
+    condition_input = {"conditions": ["red apple", "blue heart"], "num_images": 2, "steps": 4}
+    wider = list(outpaint(text_generator, image, left=8, bottom=4, feather=0, **condition_input))
     assert [p.prompt for p in wider] == ["red apple", "blue heart"]
-    for picture in wider:
-        assert picture.image.size == (24, 20)
-        assert not changed(image, picture.image.crop((8, 0, 24, 16))).any()
+    for result in wider:
+        assert result.image.size == (24, 20)
+        assert not changed(image, result.image.crop((8, 0, 24, 16))).any()
     assert changed(wider[0].image, wider[1].image).any()
 
 
-def test_variations_of_a_prompt(painter: Generator) -> None:
+def test_variations_of_a_prompt(text_generator: Generator) -> None:
     image = photo(24, 16)
-    same = list(image_to_image(painter, image, 0.0, "red apple", num_images=2))
+    same = list(image_to_image(text_generator, image, 0.0, "red apple", num_images=2))
     assert not changed(same[0].image, same[1].image).any()
-    new, other = image_to_image(painter, image, 1.0, ["red apple", "blue heart"], num_images=2)
+    new, other = image_to_image(
+        text_generator, image, 1.0, ["red apple", "blue heart"], num_images=2
+    )
     assert new.image.size == (24, 16)
     assert changed(new.image, same[0].image).any()
     assert changed(new.image, other.image).any()
@@ -171,23 +182,23 @@ class Windows:
 @pytest.mark.parametrize(
     ("asked", "grid"), [({}, (4, 4)), ({"width": 32}, (4, 8)), ({"width": 8, "height": 32}, (8, 2))]
 )
-def test_the_size_is_that_of_a_window(painter: Generator, asked: dict, grid: tuple) -> None:
-    spy = Windows(painter.transformer)
-    spied = replace(painter, transformer=spy)
-    spied.__dict__["device"] = painter.device
+def test_the_size_is_that_of_a_window(text_generator: Generator, asked: dict, grid: tuple) -> None:
+    spy = Windows(text_generator.transformer)
+    spied = replace(text_generator, transformer=spy)
+    spied.__dict__["device"] = text_generator.device
     image = photo(40, 40)
-    (picture,) = outpaint(spied, image, right=8, conditions="red apple", steps=4, **asked)
-    assert picture.image.size == (48, 40)
+    (result,) = outpaint(spied, image, right=8, conditions="red apple", steps=4, **asked)
+    assert result.image.size == (48, 40)
     assert spy.grids == {grid}
 
 
-def test_bad_edits_of_a_text_model_are_refused(painter: Generator) -> None:
+def test_bad_edits_of_a_text_model_are_refused(text_generator: Generator) -> None:
     image, mask = photo(16, 16), box_mask((16, 16), (0, 0, 8, 8))
     with pytest.raises(ValueError, match="both sides must be multiples of 8"):
-        inpaint(painter, image, mask, "red apple", width=33)
+        inpaint(text_generator, image, mask, "red apple", width=33)
     with pytest.raises(ValueError, match="unknown micro-condition 'x'"):
-        inpaint(painter, image, mask, "red apple", micro="x=1")
-    with pytest.raises(ValueError, match="2 seeds for 3 pictures"):
-        outpaint(painter, image, left=8, num_images=3, seed=[1, 2])
+        inpaint(text_generator, image, mask, "red apple", micro_conditions="x=1")
+    with pytest.raises(ValueError, match="2 seeds for 3 images"):
+        outpaint(text_generator, image, left=8, num_images=3, seed=[1, 2])
     with pytest.raises(ValueError, match="unknown setting 'step'"):
-        image_to_image(painter, image, 0.5, step=3)
+        image_to_image(text_generator, image, 0.5, step=3)

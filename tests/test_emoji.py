@@ -16,25 +16,25 @@ def emoji() -> Generator:
     return demask.load("emoji")
 
 
-def paint(emoji: Generator, *prompts: str) -> np.ndarray:
-    """Pictures (B, H, W, 3) in [0, 1]."""
+def generate(emoji: Generator, *prompts: str) -> np.ndarray:
+    """Images (B, H, W, 3) in [0, 1]."""
     return np.stack([np.asarray(p.image) for p in emoji.generate(list(prompts), seed=0)]) / 255
 
 
-def ink(picture_HWC: np.ndarray) -> np.ndarray:
+def ink(image_HWC: np.ndarray) -> np.ndarray:
     """The mean colour of what is not white."""
-    return picture_HWC[picture_HWC.min(-1) < 0.8].mean(0)
+    return image_HWC[image_HWC.min(-1) < 0.8].mean(0)
 
 
 def test_colours_are_understood(emoji: Generator) -> None:
-    red, green, blue = (ink(p) for p in paint(emoji, "red heart", "green heart", "blue heart"))
+    red, green, blue = (ink(p) for p in generate(emoji, "red heart", "green heart", "blue heart"))
     assert red.argmax() == 0
     assert green.argmax() == 1
     assert blue.argmax() == 2
 
 
 def test_an_apple_is_red_and_stands_on_white(emoji: Generator) -> None:
-    (apple,) = paint(emoji, "red apple")
+    (apple,) = generate(emoji, "red apple")
     assert apple.shape == (64, 64, 3)
     assert ink(apple).argmax() == 0
     corners = apple[[0, 0, -1, -1], [0, -1, 0, -1]]
@@ -42,7 +42,7 @@ def test_an_apple_is_red_and_stands_on_white(emoji: Generator) -> None:
 
 
 def test_skin_tones_are_part_of_the_prompt(emoji: Generator) -> None:
-    hands = paint(emoji, *(f"waving hand {shade} skin tone" for shade in SHADES))
+    hands = generate(emoji, *(f"waving hand {shade} skin tone" for shade in SHADES))
     light, medium, dark = (ink(hand).mean() for hand in hands)
     assert light > medium > dark
 

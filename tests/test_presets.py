@@ -11,7 +11,7 @@ import torch
 
 from demask.checkpoint.save import save_model
 from demask.conditioning import Prompts
-from demask.presets import PRESETS, PUBLIC_SETTINGS, WEIGHTS, load
+from demask.presets import PUBLIC_SETTINGS, SHIPPED_MODELS, WEIGHTS, load
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
 from tiny import (
     CLASS_NAMES,
@@ -28,13 +28,13 @@ def folder(tmp_path: Path) -> Path:
     return save_tiny(tmp_path)
 
 
-def test_a_folder_paints_what_its_parts_paint(folder: Path) -> None:
+def test_a_folder_generates_what_its_parts_generate(folder: Path) -> None:
     loaded = load(str(folder))
     assert loaded.class_names == CLASS_NAMES
-    wishes = {"conditions": ["cat", "ship"], "steps": 4, "seed": 3}
-    expected = tiny_generator().generate(**wishes)
-    for picture, other in zip(loaded.generate(**wishes), expected, strict=True):
-        assert np.array_equal(np.array(picture.image), np.array(other.image))
+    condition_inputs = {"conditions": ["cat", "ship"], "steps": 4, "seed": 3}
+    expected = tiny_generator().generate(**condition_inputs)
+    for image, other in zip(loaded.generate(**condition_inputs), expected, strict=True):
+        assert np.array_equal(np.array(image.image), np.array(other.image))
 
 
 def test_parts_from_two_places(folder: Path, tmp_path: Path) -> None:
@@ -70,14 +70,14 @@ def test_parts_that_do_not_belong_together(folder: Path) -> None:
         load(str(folder))
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_what_ships_is_whole_and_paints(name: str) -> None:
+@pytest.mark.parametrize("name", SHIPPED_MODELS)
+def test_what_ships_is_whole_and_generates(name: str) -> None:
     generator = load(name)
-    pictures = generator.generate(num_images=3, steps=2)
-    assert all(p.image.size == generator.size[::-1] for p in pictures)
-    brightness = [float(np.array(p.image).std()) for p in pictures]
-    assert min(brightness) > 1, "no picture is a single colour"
-    assert PRESETS[name].license
+    images = generator.generate(num_images=3, steps=2)
+    assert all(p.image.size == generator.size[::-1] for p in images)
+    brightness = [float(np.array(p.image).std()) for p in images]
+    assert min(brightness) > 1, "no image is a single colour"
+    assert SHIPPED_MODELS[name].license
     files = [path for path in (WEIGHTS / name).rglob("*") if path.is_file()]
     assert {p.suffix for p in files} <= {".safetensors", ".json", ".txt", ".toml"}
 
@@ -87,14 +87,19 @@ def text_folder(tmp_path: Path) -> Path:
     return save_tiny_text(tmp_path)
 
 
-def test_a_text_folder_paints_what_its_parts_paint(text_folder: Path) -> None:
+def test_a_text_folder_generates_what_its_parts_generate(text_folder: Path) -> None:
     loaded = load(str(text_folder))
     assert isinstance(loaded.conditioner, Prompts)
     assert loaded.class_names == ()
-    wishes = {"conditions": ["red apple", "blue heart"], "steps": 4, "seed": 3, "width": 24}
-    expected = tiny_text_generator().generate(**wishes)
-    for picture, other in zip(loaded.generate(**wishes), expected, strict=True):
-        assert np.array_equal(np.array(picture.image), np.array(other.image))
+    condition_inputs = {
+        "conditions": ["red apple", "blue heart"],
+        "steps": 4,
+        "seed": 3,
+        "width": 24,
+    }
+    expected = tiny_text_generator().generate(**condition_inputs)
+    for image, other in zip(loaded.generate(**condition_inputs), expected, strict=True):
+        assert np.array_equal(np.array(image.image), np.array(other.image))
 
 
 def test_a_text_model_by_its_transformer(text_folder: Path, tmp_path: Path) -> None:
@@ -119,14 +124,14 @@ def test_the_public_layout_is_sampled_as_released(golden: Path, low_memory: bool
     generator = load(str(golden / "meissonic"), low_memory=low_memory)
     assert generator.settings == PUBLIC_SETTINGS
     settings = generator.settings
-    assert (settings.steps, settings.guidance, settings.noise) == (64, 9.0, 2.0)
-    assert (settings.schedule, settings.noise_decay) == ("cosine", "endpoints")
-    assert settings.negative
+    assert (settings.steps, settings.guidance_scale, settings.choice_temperature) == (64, 9.0, 2.0)
+    assert (settings.schedule, settings.choice_temperature_decay) == ("cosine", "endpoints")
+    assert settings.negative_prompt
     assert generator.transformer.config.time == "step_index"
-    wishes = {"width": 32, "height": 24, "steps": 6}
-    pictures = generator.generate(["the red apple", "apple"], **wishes)
-    assert [p.image.size for p in pictures] == [(32, 24)] * 2
-    assert all(float(np.array(p.image).std()) > 0 for p in pictures)
+    condition_inputs = {"width": 32, "height": 24, "steps": 6}
+    images = generator.generate(["the red apple", "apple"], **condition_inputs)
+    assert [p.image.size for p in images] == [(32, 24)] * 2
+    assert all(float(np.array(p.image).std()) > 0 for p in images)
 
 
 def test_the_public_layout_in_half_precision(golden: Path) -> None:
@@ -136,8 +141,8 @@ def test_the_public_layout_in_half_precision(golden: Path) -> None:
     assert [{p.dtype for p in network.parameters()} for network in networks] == [
         {torch.float16}
     ] * 3
-    (picture,) = generator.generate("apple", width=32, height=32, steps=4)
-    assert float(np.array(picture.image).std()) > 0
+    (image,) = generator.generate("apple", width=32, height=32, steps=4)
+    assert float(np.array(image.image).std()) > 0
 
 
 @pytest.mark.parametrize("part", ["vqvae", "text_encoder", "tokenizer", "transformer"])

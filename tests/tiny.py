@@ -14,7 +14,7 @@ from demask.generator import Generator
 from demask.sampling.select import ORDERS, Order
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
 from demask.transformer.clip_text import ClipText, ClipTextConfig
-from demask.transformer.condition import TextEncoder, learn_words
+from demask.transformer.condition import TextEncoder, train_text_tokenizer
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
 from demask.types import Condition, Step
@@ -63,10 +63,10 @@ def save_tiny(folder: Path) -> Path:
 def tiny_text_encoder() -> TextEncoder:
     """Six text tokens of a vocabulary that knows a few words."""
     torch.manual_seed(2)
-    words = learn_words(["red apple", "green apple", "blue heart"] * 4, 530, 6)
+    tokenizer = train_text_tokenizer(["red apple", "green apple", "blue heart"] * 4, 530, 6)
     config = ClipTextConfig(
-        vocabulary=words.encoding.get_vocab_size(),
-        end_id=words.end_id,
+        vocabulary=tokenizer.encoding.get_vocab_size(),
+        end_id=tokenizer.end_id,
         length=6,
         width=16,
         mlp_width=16,
@@ -74,7 +74,7 @@ def tiny_text_encoder() -> TextEncoder:
         heads=2,
         pooled_width=16,
     )
-    return TextEncoder(words, ClipText(config).eval())
+    return TextEncoder(tokenizer, ClipText(config).eval())
 
 
 def tiny_meissonic() -> Meissonic:
@@ -121,11 +121,11 @@ class ToyCritic(nn.Module):
         return 3 * torch.cos(1.3 * ids_BL + context_B1 + 0.7 * position_L)
 
 
-COMPANIONS = {"token_critic": ToyCritic}
+AUXILIARY = {"token_critic": ToyCritic}
 """A toy for each kind of network that an order may need."""
 
 
 def order_of(name: str) -> Order:
     """A row of the table, with a toy for the network that it needs."""
     order = ORDERS[name]()
-    return order if order.companion is None else order.beside(COMPANIONS[order.companion]())
+    return order if order.aux_kind is None else order.attach(AUXILIARY[order.aux_kind]())

@@ -1,4 +1,4 @@
-"""Demask: masked generative transformers that paint a picture in a few parallel steps.
+"""Demask: masked generative transformers that generate an image in a few parallel steps.
 
 Importing it is cheap: a name of the public API brings its module, and torch, when it is first used.
 """
@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from demask.generator import Generator, Picture
+    from demask.generator import GeneratedImage, Generator
     from demask.presets import load
     from demask.sampling.decode import Sampler, decode
     from demask.settings import Settings
@@ -21,7 +21,7 @@ _HOMES = {
     "Condition": "demask.types",
     "DecodeState": "demask.types",
     "Generator": "demask.generator",
-    "Picture": "demask.generator",
+    "GeneratedImage": "demask.generator",
     "Predict": "demask.types",
     "Prediction": "demask.types",
     "Sampler": "demask.sampling.decode",
@@ -34,8 +34,8 @@ _HOMES = {
 __all__ = [
     "Condition",
     "DecodeState",
+    "GeneratedImage",
     "Generator",
-    "Picture",
     "Predict",
     "Prediction",
     "Sampler",

@@ -15,16 +15,16 @@ from torch import nn
 
 from demask.registry import unknown
 from demask.settings import Settings
-from demask.transformer.condition import TextEncoder, micro_conditions
+from demask.transformer.condition import TextEncoder, encode_micro_conditions
 from demask.types import Condition, Transformer
 
-Wish = str | int | None
-"""What a picture should show: a prompt, a class name or number; None for anything."""
+ConditionInput = str | int | None
+"""What an image should show: a prompt, a class name or number; None for anything."""
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A wish that a model understands.
+class ParsedCondition:
+    """A condition input that a model understands.
 
     Attributes:
         prompt: in words; the class name for a class, nothing for anything.
@@ -36,7 +36,7 @@ class Subject:
 
 
 class Conditioner(ABC):
-    """How a model is told what to paint.
+    """How a model is told what to generate.
 
     Attributes:
         class_names: of a class-conditional model; () for one that reads prompts.
@@ -45,12 +45,12 @@ class Conditioner(ABC):
     class_names: tuple[str, ...] = ()
 
     @abstractmethod
-    def default_wishes(self) -> list[Wish]:
-        """What is painted where nothing is asked for."""
+    def default_conditions(self) -> list[ConditionInput]:
+        """What is generated where nothing is asked for."""
 
     @abstractmethod
-    def subject(self, wish: Wish) -> Subject:
-        """Understand a wish.
+    def parse(self, condition_input: ConditionInput) -> ParsedCondition:
+        """Understand a condition input.
 
         Raises:
             ValueError: the model knows nothing of the kind.
@@ -62,7 +62,10 @@ class Conditioner(ABC):
 
     @abstractmethod
     def condition(
-        self, subjects: Sequence[Subject], size: tuple[int, int], settings: Settings
+        self,
+        parsed_conditions: Sequence[ParsedCondition],
+        size: tuple[int, int],
+        settings: Settings,
     ) -> Condition:
         """What the transformer reads; ``size`` is height and width in pixels."""
 
@@ -85,36 +88,41 @@ class Classes(Conditioner):
     transformer: Transformer
     class_names: tuple[str, ...]
 
-    def default_wishes(self) -> list[Wish]:
+    def default_conditions(self) -> list[ConditionInput]:
         """All classes in turn."""
         return list(range(len(self.class_names)))
 
-    def subject(self, wish: Wish) -> Subject:
+    def parse(self, condition_input: ConditionInput) -> ParsedCondition:
         """A class by name or number, or any class."""
-        if wish is None or wish == "":
-            return Subject()
-        if isinstance(wish, str) and not wish.lstrip("-").isdigit():
-            if wish not in self.class_names:
-                raise ValueError(unknown("class", wish, self.class_names))
-            return Subject(wish, self.class_names.index(wish))
-        number = int(wish)
+        if condition_input is None or condition_input == "":
+            return ParsedCondition()
+        if isinstance(condition_input, str) and not condition_input.lstrip("-").isdigit():
+            if condition_input not in self.class_names:
+                raise ValueError(unknown("class", condition_input, self.class_names))
+            return ParsedCondition(condition_input, self.class_names.index(condition_input))
+        number = int(condition_input)
         if not 0 <= number < len(self.class_names):
             raise ValueError(
                 f"class {number} is out of range; valid: 0 to {len(self.class_names) - 1}"
             )
-        return Subject(self.class_names[number], number)
+        return ParsedCondition(self.class_names[number], number)
 
     def check(self, settings: Settings) -> None:
         """No words, so no negative ones."""
-        for name in ("negative", "micro"):
+        for name in ("negative_prompt", "micro_conditions"):
             if getattr(settings, name):
-                raise ValueError(f"{self.name} paints classes; '{name}' is for models of prompts")
+                raise ValueError(
+                    f"{self.name} generates classes; '{name}' is for models of prompts"
+                )
 
     def condition(
-        self, subjects: Sequence[Subject], size: tuple[int, int], settings: Settings
+        self,
+        parsed_conditions: Sequence[ParsedCondition],
+        size: tuple[int, int],
+        settings: Settings,
     ) -> Condition:
         """``class_ids`` (B); any class is the unconditional one."""
-        class_ids_B = torch.tensor([s.label for s in subjects], device=self._device)
+        class_ids_B = torch.tensor([s.label for s in parsed_conditions], device=self._device)
         if (class_ids_B < 0).any():
             anything_1 = self.reference(size, settings)["class_ids"]
             class_ids_B = torch.where(class_ids_B < 0, anything_1, class_ids_B)
@@ -150,26 +158,31 @@ class Prompts(Conditioner):
 
     text: TextEncoder
 
-    def default_wishes(self) -> list[Wish]:
+    def default_conditions(self) -> list[ConditionInput]:
         """The empty prompt."""
         return [""]
 
-    def subject(self, wish: Wish) -> Subject:
+    def parse(self, condition_input: ConditionInput) -> ParsedCondition:
         """Any text; a number is its digits."""
-        return Subject("" if wish is None else str(wish))
+        return ParsedCondition("" if condition_input is None else str(condition_input))
 
     def check(self, settings: Settings) -> None:
         """The names of micro-conditions."""
-        micro_conditions(1, 1, settings.micro)
+        encode_micro_conditions(1, 1, settings.micro_conditions)
 
     def condition(
-        self, subjects: Sequence[Subject], size: tuple[int, int], settings: Settings
+        self,
+        parsed_conditions: Sequence[ParsedCondition],
+        size: tuple[int, int],
+        settings: Settings,
     ) -> Condition:
         """``states`` (B, T, D), ``pooled`` (B, P) and ``micro`` (B, 5)."""
-        tensors = self.text.encode([subject.prompt for subject in subjects])
-        micro_15 = micro_conditions(*size, settings.micro).to(tensors["pooled"].device)
-        return Condition({**tensors, "micro": micro_15.expand(len(subjects), -1)})
+        tensors = self.text.encode([parsed.prompt for parsed in parsed_conditions])
+        micro_15 = encode_micro_conditions(*size, settings.micro_conditions).to(
+            tensors["pooled"].device
+        )
+        return Condition({**tensors, "micro": micro_15.expand(len(parsed_conditions), -1)})
 
     def reference(self, size: tuple[int, int], settings: Settings) -> Condition:
         """The negative prompt, or the empty one."""
-        return self.condition([Subject(settings.negative or "")], size, settings)
+        return self.condition([ParsedCondition(settings.negative_prompt or "")], size, settings)

@@ -1,6 +1,6 @@
-"""Repaint a part of a picture, paint around it, or paint a variation.
+"""Regenerate a part of an image, generate around it, or generate a variation.
 
-A picture larger than the model's grid is painted window by window, each seeing what its neighbours
+An image larger than the model's grid is generated window by window, each seeing what its neighbours
 have decided (as MaskGIT extrapolates, arXiv 2202.04200, section 4.3). Where a model takes several
 sizes, the settings ``width`` and ``height`` are those of a window.
 
@@ -19,21 +19,21 @@ from PIL import Image
 from torch import Tensor
 
 from demask import rng
-from demask.conditioning import Wish
+from demask.conditioning import ConditionInput
 from demask.data.transforms import to_image, to_pixels
-from demask.generator import Generator, Job, Picture
+from demask.generator import GeneratedImage, Generator, Job
 from demask.sampling import edit
 from demask.sampling.decode import decode, last
 
 
 @dataclass(frozen=True)
 class Original:
-    """A user's picture on a frame of whole tokens, at least as large as a window.
+    """A user's image on a frame of whole tokens, at least as large as a window.
 
     Attributes:
         pixels_CYX: in [0, 1], mirrored outward to fill the frame.
-        height: of the picture itself.
-        width: of the picture itself.
+        height: of the image itself.
+        width: of the image itself.
     """
 
     pixels_CYX: Tensor
@@ -42,21 +42,21 @@ class Original:
 
     @staticmethod
     def read(generator: Generator, image: Image.Image, settings: dict[str, Any]) -> Original:
-        """Place a picture on its frame."""
+        """Place an image on its frame."""
         pixels_CYX = torch.from_numpy(to_pixels(image.convert("RGB"))).permute(2, 0, 1) / 255
         frame_CYX = fill_frame(generator, pixels_CYX, settings)
         return Original(frame_CYX, image.height, image.width)
 
     def crop(self, pixels_CYX: Tensor) -> Image.Image:
-        """A painted frame -> a picture of the original size."""
+        """A generated frame -> an image of the original size."""
         return to_image(pixels_CYX[:, : self.height, : self.width])
 
 
 def fill_frame(generator: Generator, pixels_CYX: Tensor, settings: dict[str, Any]) -> Tensor:
-    """Mirror a picture outward to the next size that the model can paint.
+    """Mirror an image outward to the next size that the model can generate.
 
     Raises:
-        ValueError: an unknown setting, or a width or height that the model cannot paint.
+        ValueError: an unknown setting, or a width or height that the model cannot generate.
     """
     step = generator.multiple
     size = generator.pixels_of(generator.grid_of(generator.chosen(**settings)))
@@ -73,13 +73,13 @@ def inpaint(
     generator: Generator,
     image: Image.Image,
     mask: Image.Image,
-    conditions: Wish | Sequence[Wish] = None,
+    conditions: ConditionInput | Sequence[ConditionInput] = None,
     num_images: int | None = None,
     seed: int | Sequence[int] = 0,
     feather: int | None = None,
     **settings: Any,
-) -> Iterator[Picture]:
-    """Repaint where the mask is white; what is black stays, but for the soft edge.
+) -> Iterator[GeneratedImage]:
+    """Regenerate where the mask is white; what is black stays, but for the soft edge.
 
     Args:
         generator: the model.
@@ -96,17 +96,17 @@ def inpaint(
     """
     if mask.size != image.size:
         raise ValueError(
-            f"the mask is {mask.width}x{mask.height} pixels, the picture "
+            f"the mask is {mask.width}x{mask.height} pixels, the image "
             f"{image.width}x{image.height}: they must be of one size"
         )
     mask_YX = torch.from_numpy(to_pixels(mask.convert("L"))) >= 128
     if not mask_YX.any():
-        raise ValueError("the mask has no white pixel: there is nothing to paint")
+        raise ValueError("the mask has no white pixel: there is nothing to generate")
     original = Original.read(generator, image, settings)
     mask_YX = fill_frame(generator, mask_YX[None], settings)[0]
     feather = generator.tokenizer.downsampling // 2 if feather is None else feather
     todo = jobs(generator, conditions, num_images, seed, settings)
-    return repaint(generator, todo, original, mask_YX, feather)
+    return decode_and_blend(generator, todo, original, mask_YX, feather)
 
 
 def outpaint(
@@ -116,13 +116,13 @@ def outpaint(
     right: int = 0,
     top: int = 0,
     bottom: int = 0,
-    conditions: Wish | Sequence[Wish] = None,
+    conditions: ConditionInput | Sequence[ConditionInput] = None,
     num_images: int | None = None,
     seed: int | Sequence[int] = 0,
     feather: int | None = None,
     **settings: Any,
-) -> Iterator[Picture]:
-    """Paint what lies around a picture; the margins are in pixels.
+) -> Iterator[GeneratedImage]:
+    """Generate what lies around an image; the margins are in pixels.
 
     Raises:
         ValueError: no margin or a negative one, an unknown class or setting.
@@ -141,17 +141,17 @@ def image_to_image(
     generator: Generator,
     image: Image.Image,
     strength: float,
-    conditions: Wish | Sequence[Wish] = None,
+    conditions: ConditionInput | Sequence[ConditionInput] = None,
     num_images: int | None = None,
     seed: int | Sequence[int] = 0,
     **settings: Any,
-) -> Iterator[Picture]:
-    """Paint variations: each hides a random part of the tokens, of its own seed.
+) -> Iterator[GeneratedImage]:
+    """Generate variations: each masks a random part of the tokens, of its own seed.
 
     Args:
         generator: the model.
         image: any size.
-        strength: the fraction of the tokens that is painted anew.
+        strength: the fraction of the tokens that is regenerated.
         conditions: what it shows; None: anything.
         num_images: how many variations.
         seed: of the first, or one for each.
@@ -169,49 +169,49 @@ def image_to_image(
 
 def vary(
     generator: Generator, todo: Iterator[Job], original: Original, strength: float
-) -> Iterator[Picture]:
-    """Paint variations of the original, each with its own tokens hidden."""
+) -> Iterator[GeneratedImage]:
+    """Generate variations of the original, each with its own tokens masked."""
     for job in todo:
         ids_BHW = tokens(generator, original, len(job.seeds))
         generators = rng.image_generators(job.seeds)
         mask_id = generator.transformer.mask_id
         canvas = edit.image_to_image(ids_BHW, strength, generators, mask_id)
-        painted_BHW = paint(generator, job, canvas, generators)
-        for picture, painted_CYX in finish(generator, job, painted_BHW):
-            yield replace(picture, image=original.crop(painted_CYX))
+        generated_BHW = fill_in(generator, job, canvas, generators)
+        for image, generated_CYX in finish(generator, job, generated_BHW):
+            yield replace(image, image=original.crop(generated_CYX))
 
 
-def repaint(
+def decode_and_blend(
     generator: Generator,
     todo: Iterator[Job],
     original: Original,
     mask_YX: Tensor,
     feather: int,
-) -> Iterator[Picture]:
-    """Paint the tokens under the mask and lay the masked pixels over the original."""
-    hidden_HW = edit.token_mask(mask_YX[None], generator.tokenizer.downsampling)[0]
+) -> Iterator[GeneratedImage]:
+    """Generate the tokens under the mask and lay the masked pixels over the original."""
+    masked_HW = edit.token_mask(mask_YX[None], generator.tokenizer.downsampling)[0]
     for job in todo:
         ids_BHW = tokens(generator, original, len(job.seeds))
-        known_BHW = (~hidden_HW).expand_as(ids_BHW).to(ids_BHW.device)
+        known_BHW = (~masked_HW).expand_as(ids_BHW).to(ids_BHW.device)
         canvas = edit.keep(ids_BHW, known_BHW, generator.transformer.mask_id)
-        painted_BHW = paint(generator, job, canvas, rng.image_generators(job.seeds))
-        for picture, painted_CYX in finish(generator, job, painted_BHW):
+        generated_BHW = fill_in(generator, job, canvas, rng.image_generators(job.seeds))
+        for image, generated_CYX in finish(generator, job, generated_BHW):
             blended_BCYX = edit.blend(
-                original.pixels_CYX[None], painted_CYX[None], mask_YX[None], feather
+                original.pixels_CYX[None], generated_CYX[None], mask_YX[None], feather
             )
-            yield replace(picture, image=original.crop(blended_BCYX[0]))
+            yield replace(image, image=original.crop(blended_BCYX[0]))
 
 
 def jobs(
     generator: Generator,
-    conditions: Wish | Sequence[Wish],
+    conditions: ConditionInput | Sequence[ConditionInput],
     num_images: int | None,
     seed: int | Sequence[int],
     settings: dict[str, Any],
 ) -> Iterator[Job]:
-    """As for `Generator.generate`, but no condition means anything, and one picture."""
-    wishes = [None] if conditions is None else conditions
-    return generator.jobs(wishes, num_images, seed, **settings)
+    """As for `Generator.generate`, but no condition means anything, and one image."""
+    condition_inputs = [None] if conditions is None else conditions
+    return generator.jobs(condition_inputs, num_images, seed, **settings)
 
 
 def tokens(generator: Generator, original: Original, count: int) -> Tensor:
@@ -221,37 +221,39 @@ def tokens(generator: Generator, original: Original, count: int) -> Tensor:
         return generator.tokenizer.encode(pixels_BCYX).repeat(count, 1, 1)
 
 
-def finish(generator: Generator, job: Job, ids_BHW: Tensor) -> Iterator[tuple[Picture, Tensor]]:
-    """The pictures of a batch, with their pixels (C, Y, X) in [0, 1]."""
+def finish(
+    generator: Generator, job: Job, ids_BHW: Tensor
+) -> Iterator[tuple[GeneratedImage, Tensor]]:
+    """The images of a batch, with their pixels (C, Y, X) in [0, 1]."""
     grid = (ids_BHW.shape[1], ids_BHW.shape[2])
     pixels_BYXC = generator.pixels(ids_BHW.flatten(1), grid)
-    pictures = generator.framed(job, pixels_BYXC)
-    for picture, pixels_YXC in zip(pictures, pixels_BYXC, strict=True):
-        yield picture, pixels_YXC.permute(2, 0, 1) / 255
+    images = generator.framed(job, pixels_BYXC)
+    for image, pixels_YXC in zip(images, pixels_BYXC, strict=True):
+        yield image, pixels_YXC.permute(2, 0, 1) / 255
 
 
-def paint(
+def fill_in(
     generator: Generator, job: Job, canvas: edit.Canvas, generators: rng.Generators
 ) -> Tensor:
     """Fill the canvas in, window by window; (B, H, W).
 
-    A window takes its share of the steps, by how much of it is hidden, and at least one.
+    A window takes its share of the steps, by how much of it is masked, and at least one.
     """
     ids_BHW = canvas.ids_BL.unflatten(1, canvas.grid).clone()
-    given_BHW = canvas.given_BL.unflatten(1, canvas.grid).clone()
+    known_BHW = canvas.known_BL.unflatten(1, canvas.grid).clone()
     predict, condition = generator.guided(job.settings), generator.job_condition(job)
     sampler = generator.sampler(job.settings)
     for rows, columns in windows(canvas.grid, job.grid):
         window = ids_BHW[:, rows, columns]
-        part = edit.keep(window, given_BHW[:, rows, columns], canvas.mask_id)
-        hidden = int(part.hidden_BL.sum(-1).max())
-        if not hidden:
+        part = edit.keep(window, known_BHW[:, rows, columns], canvas.mask_id)
+        num_masked = int(part.masked_BL.sum(-1).max())
+        if not num_masked:
             continue
-        steps = math.ceil(sampler.steps * hidden / part.hidden_BL.shape[1])
+        steps = math.ceil(sampler.steps * num_masked / part.masked_BL.shape[1])
         share = replace(sampler, steps=max(steps, 1))
         state = last(decode(predict, condition, part, generators, share))
         ids_BHW[:, rows, columns] = state.ids_BL.view_as(window)
-        given_BHW[:, rows, columns] = True
+        known_BHW[:, rows, columns] = True
     return ids_BHW
 
 

@@ -18,21 +18,21 @@ from torch import Tensor, nn
 
 from demask import rng
 from demask.acceleration import Accelerator, accelerate
-from demask.companions import Companions
-from demask.conditioning import Conditioner, Subject, Wish
-from demask.guidance import GUIDANCES, Means, Smoothed, parse_guidance
+from demask.auxiliary import AuxiliaryNetworks
+from demask.conditioning import Conditioner, ConditionInput, ParsedCondition
+from demask.guidance import GUIDANCES, GuidanceProvider, SmoothedPass, parse_guidance
 from demask.preset_file import PresetFile
 from demask.sampling.correction import check_guidance
 from demask.sampling.decode import Sampler, decode, last
 from demask.sampling.edit import Canvas, blank
 from demask.settings import Settings
-from demask.tokenizer.blur import Latents, blurred
+from demask.tokenizer.blur import Latents, blur_tokens
 from demask.types import Condition, DecodeState, Grid, Predict, Tokenizer, Transformer
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A finished picture and all that is needed to paint it again.
+class GeneratedImage:
+    """A finished image and all that is needed to generate it again.
 
     Attributes:
         image: the pixels.
@@ -57,15 +57,15 @@ class Picture:
         info.add_text("seed", str(self.seed))
         info.add_text("model", self.model)
         info.add_text("settings", json.dumps(asdict(self.settings)))
-        info.add_text("software", "Demask (generated picture)")
+        info.add_text("software", "Demask (generated image)")
         return info
 
 
 @dataclass(frozen=True)
 class Job:
-    """The pictures of one batch: who shows what under which seed, and how many tokens each has."""
+    """The images of one batch: who shows what under which seed, and how many tokens each has."""
 
-    subjects: list[Subject]
+    parsed_conditions: list[ParsedCondition]
     seeds: list[int]
     settings: Settings
     grid: Grid
@@ -73,7 +73,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Generator:
-    """A tokenizer and a transformer that paint together. Made by `demask.load`.
+    """A tokenizer and a transformer that generate together. Made by `demask.load`.
 
     Attributes:
         name: of the model.
@@ -82,7 +82,7 @@ class Generator:
         conditioner: what is asked for -> condition.
         settings: the defaults.
         low_memory: guidance makes two passes of half the size.
-        companions: networks beside the transformer that some settings need.
+        aux: networks beside the transformer that some settings need.
         presets: settings with a name, for ``preset="steps8"``.
     """
 
@@ -92,7 +92,7 @@ class Generator:
     conditioner: Conditioner
     settings: Settings = field(default_factory=Settings)
     low_memory: bool = False
-    companions: Companions = field(default_factory=Companions)
+    aux: AuxiliaryNetworks = field(default_factory=AuxiliaryNetworks)
     presets: PresetFile = field(default_factory=lambda: PresetFile({}))
 
     @cached_property
@@ -108,78 +108,78 @@ class Generator:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the pictures, in pixels, unless other ones are asked for."""
+        """Height and width of the images, in pixels, unless other ones are asked for."""
         return self.pixels_of(self.transformer.grid)
 
     @property
     def multiple(self) -> int:
-        """The sides of pictures are multiples of so many pixels."""
+        """The sides of images are multiples of so many pixels."""
         return self.tokenizer.downsampling * self.transformer.grid_multiple
 
     def pixels_of(self, grid: Grid) -> tuple[int, int]:
-        """Height and width of a grid's picture."""
+        """Height and width of a grid's image."""
         return grid[0] * self.tokenizer.downsampling, grid[1] * self.tokenizer.downsampling
 
     def grid_of(self, settings: Settings) -> Grid:
         """The token grid of the settings' size.
 
         Raises:
-            ValueError: a size that the model cannot paint.
+            ValueError: a size that the model cannot generate.
         """
         usual = self.size
         height = usual[0] if settings.height is None else settings.height
         width = usual[1] if settings.width is None else settings.width
         if (height, width) != usual and not self.transformer.resizable:
             raise ValueError(
-                f"{self.name} paints {usual[1]}x{usual[0]} pixels alone, not {width}x{height}"
+                f"{self.name} generates {usual[1]}x{usual[0]} pixels alone, not {width}x{height}"
             )
         if min(height, width) < 1 or height % self.multiple or width % self.multiple:
             raise ValueError(
-                f"a picture of {width}x{height} pixels: both sides must be multiples of "
+                f"an image of {width}x{height} pixels: both sides must be multiples of "
                 f"{self.multiple}"
             )
         return height // self.tokenizer.downsampling, width // self.tokenizer.downsampling
 
     def generate(
         self,
-        conditions: Wish | Sequence[Wish] = None,
+        conditions: ConditionInput | Sequence[ConditionInput] = None,
         num_images: int | None = None,
         seed: int | Sequence[int] = 0,
         batch_size: int = 64,
         **settings: object,
-    ) -> list[Picture]:
-        """Paint pictures; picture i has seed ``seed + i`` and condition i, going round.
+    ) -> list[GeneratedImage]:
+        """Generate images; image i has seed ``seed + i`` and condition i, going round.
 
         Args:
             conditions: a prompt, a class name or number, or several of them; None: all classes in
                 turn, or the empty prompt.
-            num_images: how many pictures; by default one a condition, or one a seed.
-            seed: of the first picture; or one for each.
-            batch_size: pictures painted together, which changes none of them.
+            num_images: how many images; by default one a condition, or one a seed.
+            seed: of the first image; or one for each.
+            batch_size: images generated together, which changes none of them.
             settings: any of `Settings`, where the model's default is not wanted; ``preset`` names
                 others to start from.
 
         Raises:
             ValueError: an unknown class or setting, a number out of range, or a size that the
-                model cannot paint.
+                model cannot generate.
         """
-        return list(self.pictures(conditions, num_images, seed, batch_size, **settings))
+        return list(self.images(conditions, num_images, seed, batch_size, **settings))
 
-    def pictures(
+    def images(
         self,
-        conditions: Wish | Sequence[Wish] = None,
+        conditions: ConditionInput | Sequence[ConditionInput] = None,
         num_images: int | None = None,
         seed: int | Sequence[int] = 0,
         batch_size: int = 64,
         **settings: object,
-    ) -> Iterator[Picture]:
-        """As `generate`, one picture after the other, in memory that does not grow."""
+    ) -> Iterator[GeneratedImage]:
+        """As `generate`, one image after the other, in memory that does not grow."""
         for job in self.jobs(conditions, num_images, seed, batch_size, **settings):
             yield from self.finish(job, last(self.decode(job, self.blank(job))))
 
     def stream(
         self,
-        conditions: Wish | Sequence[Wish] = None,
+        conditions: ConditionInput | Sequence[ConditionInput] = None,
         num_images: int | None = None,
         seed: int | Sequence[int] = 0,
         batch_size: int = 64,
@@ -201,63 +201,73 @@ class Generator:
 
     def jobs(
         self,
-        conditions: Wish | Sequence[Wish] = None,
+        conditions: ConditionInput | Sequence[ConditionInput] = None,
         num_images: int | None = None,
         seed: int | Sequence[int] = 0,
         batch_size: int = 64,
         **settings: object,
     ) -> Iterator[Job]:
-        """Split a wish into batches, after checking all of it."""
+        """Split a condition input into batches, after checking all of it."""
         chosen = self.chosen(**settings)
         check_guidance(self.sampler(chosen), self.guided(chosen))
         self.conditioner.check(chosen)
         grid = self.grid_of(chosen)
         self.check_steps(chosen.steps, grid)
-        subjects = [self.conditioner.subject(wish) for wish in self.wishes(conditions)]
-        seeds = self.seeds(seed, len(subjects), num_images)
+        parsed_conditions = [
+            self.conditioner.parse(condition_input)
+            for condition_input in self.condition_inputs(conditions)
+        ]
+        seeds = self.seeds(seed, len(parsed_conditions), num_images)
         if batch_size < 1:
             raise ValueError(f"the batch size is at least 1, not {batch_size}")
 
         def batches() -> Iterator[Job]:
             for start in range(0, len(seeds), batch_size):
                 part = seeds[start : start + batch_size]
-                shown = [subjects[(start + i) % len(subjects)] for i in range(len(part))]
+                shown = [
+                    parsed_conditions[(start + i) % len(parsed_conditions)]
+                    for i in range(len(part))
+                ]
                 yield Job(shown, list(part), chosen, grid)
 
         return batches()
 
-    def wishes(self, conditions: Wish | Sequence[Wish]) -> list[Wish]:
+    def condition_inputs(
+        self, conditions: ConditionInput | Sequence[ConditionInput]
+    ) -> list[ConditionInput]:
         """One or several conditions, or what is usual for the model.
 
         Raises:
             ValueError: an empty list of them.
         """
         if conditions is None:
-            return self.conditioner.default_wishes()
+            return self.conditioner.default_conditions()
         if isinstance(conditions, str | int):
             return [conditions]
-        wishes = list(conditions)
-        if not wishes:
+        condition_inputs = list(conditions)
+        if not condition_inputs:
             raise ValueError("the list of conditions is empty; None means what is usual")
-        return wishes
+        return condition_inputs
 
     @staticmethod
-    def seeds(seed: int | Sequence[int], wishes: int, num_images: int | None) -> Sequence[int]:
-        """The seed of every picture; the range of one seed takes no memory.
+    def seeds(
+        seed: int | Sequence[int], condition_inputs: int, num_images: int | None
+    ) -> Sequence[int]:
+        """The seed of every image; the range of one seed takes no memory.
 
         Raises:
-            ValueError: no picture, a seed out of range, or another number of seeds than pictures.
+            ValueError: no image, a seed out of range, or another number of seeds than images.
         """
         if isinstance(seed, int):
-            count = wishes if num_images is None else num_images
+            count = condition_inputs if num_images is None else num_images
             seeds: Sequence[int] = range(seed, seed + count)
         else:
             count = len(seed) if num_images is None else num_images
             seeds = list(seed)
         if count < 1:
-            raise ValueError(f"the number of pictures is at least 1, not {count}")
+            raise ValueError(f"the number of images is at least 1, not {count}")
         if len(seeds) != count:
-            raise ValueError(f"{len(seeds)} seeds for {count} pictures; one each, or one seed")
+            raise ValueError(f"{len(seeds)} seeds for {count} images; one each, or one seed")
         for value in (seeds[0], seeds[-1]) if isinstance(seeds, range) else seeds:
             rng.check_seed(value)
         return seeds
@@ -267,11 +277,17 @@ class Generator:
         if not 1 <= steps <= grid[0] * grid[1]:
             raise ValueError(f"steps must be 1 to {grid[0] * grid[1]} (the tokens), not {steps}")
 
-    def condition(self, conditions: Sequence[Wish], settings: Settings | None = None) -> Condition:
+    def condition(
+        self, conditions: Sequence[ConditionInput], settings: Settings | None = None
+    ) -> Condition:
         """What the transformer reads for some prompts, class names or numbers."""
         chosen = settings or self.settings
-        subjects = [self.conditioner.subject(wish) for wish in conditions]
-        return self.conditioner.condition(subjects, self.pixels_of(self.grid_of(chosen)), chosen)
+        parsed_conditions = [
+            self.conditioner.parse(condition_input) for condition_input in conditions
+        ]
+        return self.conditioner.condition(
+            parsed_conditions, self.pixels_of(self.grid_of(chosen)), chosen
+        )
 
     def reference(self, settings: Settings | None = None) -> Condition:
         """What guidance moves away from, a batch of 1: the negative prompt, or any class.
@@ -287,62 +303,62 @@ class Generator:
         transformer = accelerate(self.transformer, self.acceleration(settings))
         predict, scale = transformer.predict, settings.scale
         GUIDANCES[settings.guidance_method.partition(":")[0]]
-        if settings.guidance == 1:
+        if settings.guidance_scale == 1:
             return predict
-        means = Means(
+        provider = GuidanceProvider(
             unconditional=lambda: self.reference(settings),
-            smoothed=partial(self.smoothed, transformer),
-            weaker=lambda: self.weaker(settings),
-            blurred=lambda: partial(blurred, cast(Latents, self.tokenizer)),
-            attended=lambda: getattr(transformer, "attended", None),
-            together=not self.low_memory,
+            smoothed_pass=partial(self.smoothed_pass, transformer),
+            weaker_model=lambda: self.weaker_model(settings),
+            blur=lambda: partial(blur_tokens, cast(Latents, self.tokenizer)),
+            predict_with_attention=lambda: getattr(transformer, "predict_with_attention", None),
+            batched=not self.low_memory,
         )
         refresh = settings.guidance_refresh
-        return parse_guidance(settings.guidance_method, predict, scale, means, refresh)
+        return parse_guidance(settings.guidance_method, predict, scale, provider, refresh)
 
     def acceleration(self, settings: Settings) -> list[Accelerator]:
         """The settings' accelerators, with the networks that they ask for."""
         return [
-            one if one.companion is None else one.beside(self.companions.get(one.companion))
+            one if one.aux_kind is None else one.attach(self.aux.get(one.aux_kind))
             for one in settings.acceleration
         ]
 
-    def smoothed(self, transformer: Transformer) -> Smoothed:
+    def smoothed_pass(self, transformer: Transformer) -> SmoothedPass:
         """The second pass of the self-guidance module, through the accelerated transformer."""
-        module: Any = self.companions.get("self_guidance")
-        return partial(module.smoothed, transformer)
+        module: Any = self.aux.get("self_guidance")
+        return partial(module.smoothed_logits, transformer)
 
-    def weaker(self, settings: Settings) -> Predict:
+    def weaker_model(self, settings: Settings) -> Predict:
         """The weaker model, accelerated alike, or its difference would be one of acceleration.
 
         Raises:
             ValueError: an accelerator has learned the model itself.
         """
-        weaker = cast(Transformer, self.companions.get("weaker"))
+        weaker = cast(Transformer, self.aux.get("weaker"))
         for accelerator in settings.acceleration:
-            if accelerator.companion is not None:
-                raise ValueError(f"{accelerator.companion} is not made for a weaker model")
+            if accelerator.aux_kind is not None:
+                raise ValueError(f"{accelerator.aux_kind} is not made for a weaker model")
         return accelerate(weaker, settings.acceleration).predict
 
     def sampler(self, settings: Settings) -> Sampler:
         """What the decode loop needs, with the network that its order asks for."""
         sampler = settings.sampler
-        kind = sampler.order.companion
+        kind = sampler.order.aux_kind
         if kind is None:
             return sampler
-        return replace(sampler, order=sampler.order.beside(self.companions.get(kind)))
+        return replace(sampler, order=sampler.order.attach(self.aux.get(kind)))
 
     def job_condition(self, job: Job) -> Condition:
         """What the transformer reads for a batch."""
         size = self.pixels_of(job.grid)
-        return self.conditioner.condition(job.subjects, size, job.settings)
+        return self.conditioner.condition(job.parsed_conditions, size, job.settings)
 
     def blank(self, job: Job) -> Canvas:
         """A canvas with nothing on it."""
         return blank(len(job.seeds), job.grid, self.transformer.mask_id, self.device)
 
     def decode(self, job: Job, canvas: Canvas) -> Iterator[DecodeState]:
-        """Paint one batch, step by step."""
+        """Generate one batch, step by step."""
         generators = rng.image_generators(job.seeds)
         predict = self.guided(job.settings)
         condition = self.job_condition(job)
@@ -354,26 +370,26 @@ class Generator:
         image_BCHW = self.tokenizer.decode(ids_BL.unflatten(1, grid))
         return (image_BCHW * 255).round().byte().permute(0, 2, 3, 1).cpu()
 
-    def finish(self, job: Job, state: DecodeState) -> Iterator[Picture]:
-        """The pictures of a batch whose last state this is."""
+    def finish(self, job: Job, state: DecodeState) -> Iterator[GeneratedImage]:
+        """The images of a batch whose last state this is."""
         return self.framed(job, self.pixels(state.ids_BL, state.step.grid))
 
-    def framed(self, job: Job, pixels_BHWC: Tensor) -> Iterator[Picture]:
-        """Bytes -> pictures that know how they were made."""
-        rows = zip(pixels_BHWC.numpy(), job.seeds, job.subjects, strict=True)
-        for pixels_HWC, seed, subject in rows:
+    def framed(self, job: Job, pixels_BHWC: Tensor) -> Iterator[GeneratedImage]:
+        """Bytes -> images that know how they were made."""
+        rows = zip(pixels_BHWC.numpy(), job.seeds, job.parsed_conditions, strict=True)
+        for pixels_HWC, seed, parsed in rows:
             image = Image.fromarray(pixels_HWC)
-            yield Picture(image, seed, subject.label, subject.prompt, self.name, job.settings)
+            yield GeneratedImage(image, seed, parsed.label, parsed.prompt, self.name, job.settings)
 
     def preview(self, state: DecodeState) -> Tensor:
-        """A state as bytes (B, H, W, 3): hidden tokens are grey.
+        """A state as bytes (B, H, W, 3): masked tokens are grey.
 
         Beneath the grey lie the likeliest codes, since a tokenizer lets neighbours shine through.
         """
         guess_BL = 0 if state.logits_BLV is None else state.logits_BLV.argmax(-1)
-        ids_BL = torch.where(state.hidden_BL, guess_BL, state.ids_BL)
+        ids_BL = torch.where(state.masked_BL, guess_BL, state.ids_BL)
         pixels_BHWC = self.pixels(ids_BL, state.step.grid)
-        hidden_BHW = state.hidden_BL.unflatten(1, state.step.grid).cpu()
+        masked_BHW = state.masked_BL.unflatten(1, state.step.grid).cpu()
         for dimension in (1, 2):
-            hidden_BHW = hidden_BHW.repeat_interleave(self.tokenizer.downsampling, dimension)
-        return torch.where(hidden_BHW[..., None], 128, pixels_BHWC).byte()
+            masked_BHW = masked_BHW.repeat_interleave(self.tokenizer.downsampling, dimension)
+        return torch.where(masked_BHW[..., None], 128, pixels_BHWC).byte()

@@ -3,7 +3,7 @@
 default = "steps12"
 
 [steps12]
-scores = ["frechet 12.3 (12.0 to 12.6), extractor cifar10_a, 5,000 pictures of seeds 0 to 4999"]
+scores = ["frechet 12.3 (12.0 to 12.6), extractor cifar10_a, 5,000 images of seeds 0 to 4999"]
 
 [steps12.settings]
 steps = 12
@@ -29,12 +29,12 @@ KEYS = ("settings", "scores", "dtype")
 
 
 @dataclass(frozen=True)
-class Named:
+class Preset:
     """Settings under a name.
 
     Attributes:
         settings: all of them; what a file leaves out is as in `Settings`.
-        scores: what was measured with them, each with its extractor and number of pictures.
+        scores: what was measured with them, each with its extractor and number of images.
         dtype: the type of the weights that they were measured in; None = float32.
     """
 
@@ -48,40 +48,40 @@ class PresetFile:
     """The named settings of one model.
 
     Attributes:
-        named: in the order of the file.
+        by_name: in the order of the file.
         default: the one to use where none is named; None = the model's own settings.
 
     Raises:
         ValueError: the default is none of them.
     """
 
-    named: Mapping[str, Named]
+    by_name: Mapping[str, Preset]
     default: str | None = None
 
     def __post_init__(self) -> None:
         if self.default is not None:
             self[self.default]
 
-    def __getitem__(self, name: str) -> Named:
+    def __getitem__(self, name: str) -> Preset:
         """The settings of a name.
 
         Raises:
             ValueError: there are none.
         """
-        if not self.named:
+        if not self.by_name:
             raise UnknownNameError(f"unknown preset '{name}': this model has none")
-        if name not in self.named:
-            raise UnknownNameError(unknown("preset", name, self.named))
-        return self.named[name]
+        if name not in self.by_name:
+            raise UnknownNameError(unknown("preset", name, self.by_name))
+        return self.by_name[name]
 
-    def with_named(self, name: str, named: Named, *, default: bool = False) -> PresetFile:
+    def with_preset(self, name: str, preset: Preset, *, default: bool = False) -> PresetFile:
         """The file with one more name, or another meaning of one.
 
         Raises:
             ValueError: see `check_name`.
         """
         check_name(name)
-        return PresetFile({**self.named, name: named}, name if default else self.default)
+        return PresetFile({**self.by_name, name: preset}, name if default else self.default)
 
 
 def check_name(name: str) -> None:
@@ -108,12 +108,12 @@ def read_presets(path: Path) -> PresetFile:
     try:
         if not isinstance(default, str | None):
             raise ValueError(f"{DEFAULT} is the name of a preset, not {default}")
-        return PresetFile({n: read_named(n, table) for n, table in tables.items()}, default)
+        return PresetFile({n: read_preset(n, table) for n, table in tables.items()}, default)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def read_named(name: str, table: Any) -> Named:
+def read_preset(name: str, table: Any) -> Preset:
     """One table of the file.
 
     Raises:
@@ -135,7 +135,7 @@ def read_named(name: str, table: Any) -> Named:
     dtype = table.get("dtype")
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"{name}: {unknown('dtype', str(dtype), DTYPES)}")
-    return Named(settings, tuple(scores), dtype)
+    return Preset(settings, tuple(scores), dtype)
 
 
 def settings_from(values: Mapping[str, Any]) -> Settings:
@@ -167,12 +167,12 @@ def write_presets(path: Path, presets: PresetFile) -> None:
     ]
     if presets.default is not None:
         lines.append(f"{DEFAULT} = {json.dumps(presets.default)}")
-    for name, named in presets.named.items():
+    for name, preset in presets.by_name.items():
         lines += ["", f"[{name}]"]
-        lines += ["scores = [", *(f"    {toml(score)}," for score in named.scores), "]"]
-        lines += [f"dtype = {toml(named.dtype)}"] if named.dtype else []
+        lines += ["scores = [", *(f"    {toml(score)}," for score in preset.scores), "]"]
+        lines += [f"dtype = {toml(preset.dtype)}"] if preset.dtype else []
         lines += ["", f"[{name}.settings]"]
-        lines += [f"{key} = {toml(value)}" for key, value in changed(named.settings).items()]
+        lines += [f"{key} = {toml(value)}" for key, value in changed(preset.settings).items()]
     text = "\n".join(lines) + "\n"
     write_text(path, text)
 

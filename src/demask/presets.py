@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from torch import nn
 
 from demask.acceleration.packing import pack
 from demask.acceleration.quantization import SCHEMES, quantize, quantized_layers
+from demask.auxiliary import AuxiliaryNetworks, check_auxiliary, find_auxiliary
 from demask.checkpoint.load import CheckpointError, is_hub_id, load_model
 from demask.checkpoint.lora import apply_loras, base_fingerprint
 from demask.checkpoint.pipeline import Parts, is_public, load_ours, load_public
 from demask.checkpoint.quantized import name_origin
-from demask.companions import Companions, check_companion, find_companions
 from demask.conditioning import Classes, Conditioner, Prompts
 from demask.generator import Generator
 from demask.preset_file import FILE, PresetFile, read_presets
@@ -28,36 +28,34 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 @dataclass(frozen=True)
-class Preset:
+class ShippedModel:
     """A model that ships with Demask.
 
     Attributes:
         about: one line for ``demask models list``.
         license: of the weights.
         score: the measured number, with the settings that it was measured at.
-        settings: the defaults, unless its ``presets.toml`` names others.
+
+    The default settings of a shipped model are in its ``presets.toml``.
     """
 
     about: str
     license: str
     score: str
-    settings: Settings = field(default_factory=Settings)
 
 
-PRESETS: Table[Preset] = Table(
+SHIPPED_MODELS: Table[ShippedModel] = Table(
     "model",
     {
-        "emoji": Preset(
+        "emoji": ShippedModel(
             about="64x64 emoji of prompts such as 'red apple' or 'waving hand dark skin tone'",
             license="Apache-2.0; trained on Noto Emoji (Apache-2.0) with names of Unicode CLDR",
-            score="97.8 % of 1,648 names and 51.9 % of 108 unread aliases paint the right emoji",
-            settings=Settings(steps=12, noise=1.0, temperature=0.7, guidance=2.0),
+            score="97.8 % of 1,648 names and 51.9 % of 108 unread aliases generate the right emoji",
         ),
-        "cifar10": Preset(
-            about="32x32 pictures of the ten CIFAR-10 classes",
+        "cifar10": ShippedModel(
+            about="32x32 images of the ten CIFAR-10 classes",
             license="Apache-2.0; trained on CIFAR-10 (A. Krizhevsky, 2009)",
             score="Fréchet distance 2.72 (cifar10_conv), 1.74 (cifar10_patches); docs/numbers.md",
-            settings=Settings(steps=8, noise=12.0, guidance=4.0, guidance_schedule="ramp"),
         ),
     },
 )
@@ -65,10 +63,11 @@ PRESETS: Table[Preset] = Table(
 
 PUBLIC_SETTINGS = Settings(
     steps=64,
-    noise=2.0,
-    noise_decay="endpoints",
-    guidance=9.0,
-    negative="low quality, low resolution, blurry, distorted, watermark, signature, artifacts",
+    choice_temperature=2.0,
+    choice_temperature_decay="endpoints",
+    guidance_scale=9.0,
+    negative_prompt="low quality, low resolution, blurry, distorted, watermark, signature, "
+    "artifacts",
 )
 """Meissonic's released sampling (arXiv 2410.08261): 64 steps, guidance 9, a negative prompt."""
 
@@ -80,7 +79,7 @@ def load(
     dtype: torch.dtype | None = None,
     *,
     loras: Sequence[str] = (),
-    companions: Sequence[str] = (),
+    aux: Sequence[str] = (),
     variant: str | None = None,
     low_memory: bool = False,
     preset: str | None = None,
@@ -88,15 +87,16 @@ def load(
     """A generator from a shipped model's name, a folder, a file or a hub id.
 
     Args:
-        model: a row of `PRESETS`; a folder as training writes it (``transformer.safetensors``,
-            ``tokenizer.safetensors``, and ``text_encoder`` for a model of prompts); a folder or
-            hub id in Meissonic's layout (``model_index.json``); or a transformer checkpoint.
+        model: a row of `SHIPPED_MODELS`; a folder as training writes it
+            (``transformer.safetensors``, ``tokenizer.safetensors``, and ``text_encoder`` for a
+            model of prompts); a folder or hub id in Meissonic's layout (``model_index.json``); or a
+            transformer checkpoint.
         tokenizer: a tokenizer checkpoint, where the model comes without one.
         device: ``cpu``, ``cuda``, ...; by default a GPU where there is one.
         dtype: of the weights; by default float32. `torch.int8` multiplies inside the blocks in 8
             bits, several times as fast on a CPU; see docs/methods/low_precision.md.
         loras: folders of LoRA adapters, each with ``:weight`` behind it if that is not 1.
-        companions: networks beside the model (a self-guidance module, a Token-Critic, a weaker
+        aux: networks beside the model (a self-guidance module, a Token-Critic, a weaker
             transformer), before those in its folder.
         variant: of a public layout's files, such as ``fp16``.
         low_memory: guidance makes two passes of half the size, and weights are not packed.
@@ -108,7 +108,7 @@ def load(
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if preset is not None and dtype is None:
-        dtype = getattr(torch, read_presets(folder_of(model) / FILE)[preset].dtype or "float32")
+        dtype = getattr(torch, read_presets(model_folder(model) / FILE)[preset].dtype or "float32")
     floating = torch.float32 if dtype == torch.int8 else dtype
     parts = load_parts(model, tokenizer, device, floating, variant)
     check_pair(parts.transformer, parts.tokenizer)
@@ -116,11 +116,11 @@ def load(
         refuse_low_precision(parts.transformer, model)
         apply_loras(parts.transformer, parts.text.model if parts.text else None, loras)
     if dtype == torch.int8:
-        to_int8(model, parts.transformer, companions)
+        to_int8(model, parts.transformer, aux)
     if not low_memory:
         pack(parts.transformer)
-    settings, named = settings_of(model, parts)
-    settings = settings if preset is None else named[preset].settings
+    settings, presets = settings_of(model, parts)
+    settings = settings if preset is None else presets[preset].settings
     return Generator(
         model,
         parts.tokenizer,  # type: ignore[arg-type]
@@ -128,17 +128,17 @@ def load(
         conditioner(model, parts),
         settings,
         low_memory,
-        beside(model, parts.transformer, companions, packed=not low_memory),
-        named,
+        auxiliary_networks(model, parts.transformer, aux, packed=not low_memory),
+        presets,
     )
 
 
-def to_int8(model: str, transformer: nn.Module, companions: Sequence[str]) -> None:
+def to_int8(model: str, transformer: nn.Module, aux: Sequence[str]) -> None:
     """Let the blocks of a transformer multiply in 8 bits.
 
     What was trained beside it looks for the full network's fingerprint, which is taken before.
     """
-    if find_companions(folder_of(model), companions):
+    if find_auxiliary(model_folder(model), aux):
         name_origin(transformer, base_fingerprint(transformer))
     quantize(transformer, SCHEMES["int8"])
 
@@ -151,33 +151,35 @@ def refuse_low_precision(transformer: nn.Module, model: str) -> None:
         )
 
 
-def beside(model: str, transformer: nn.Module, named: Sequence[str], *, packed: bool) -> Companions:
+def auxiliary_networks(
+    model: str, transformer: nn.Module, paths: Sequence[str], *, packed: bool
+) -> AuxiliaryNetworks:
     """The networks in a model's folder, and those named one by one.
 
     Raises:
-        ValueError: one that was named cannot be read, or is no companion.
+        ValueError: one that was named cannot be read, or is no auxiliary network.
     """
     weights = next(transformer.parameters())
     fingerprint = cache(lambda: base_fingerprint(transformer))
 
     def read(kind: str, path: Path) -> nn.Module:
         network = load_model(path, dtype=weights.dtype, device=weights.device)
-        check_companion(path, network, transformer, fingerprint)
+        check_auxiliary(path, network, transformer, fingerprint)
         if packed:
             pack(network)
         return network
 
-    return Companions(model, find_companions(folder_of(model), named), read)
+    return AuxiliaryNetworks(model, find_auxiliary(model_folder(model), paths), read)
 
 
-def place_of(model: str) -> Path:
+def model_path(model: str) -> Path:
     """The folder or file of a model, which need not be there."""
-    return WEIGHTS / model if model in PRESETS else Path(model)
+    return WEIGHTS / model if model in SHIPPED_MODELS else Path(model)
 
 
-def folder_of(model: str) -> Path:
-    """Where a model's files lie, and its companions and presets beside them."""
-    place = place_of(model)
+def model_folder(model: str) -> Path:
+    """Where a model's files lie, and its auxiliary networks and presets beside them."""
+    place = model_path(model)
     return place.parent if place.is_file() else place
 
 
@@ -187,10 +189,10 @@ def settings_of(model: str, parts: Parts) -> tuple[Settings, PresetFile]:
     Raises:
         ValueError: its ``presets.toml`` cannot be read.
     """
-    named = read_presets(folder_of(model) / FILE)
-    if named.default is not None:
-        return named[named.default].settings, named
-    return PRESETS[model].settings if model in PRESETS else usual_settings(parts), named
+    presets = read_presets(model_folder(model) / FILE)
+    if presets.default is not None:
+        return presets[presets.default].settings, presets
+    return usual_settings(parts), presets
 
 
 def load_parts(
@@ -205,9 +207,11 @@ def load_parts(
     Raises:
         ValueError: nothing of that name, or a part is missing or broken.
     """
-    place = place_of(model)
+    place = model_path(model)
     if not place.exists() and not is_hub_id(model):
-        raise ValueError(unknown("model", model, PRESETS) + "; or a path or a hub id owner/name")
+        raise ValueError(
+            unknown("model", model, SHIPPED_MODELS) + "; or a path or a hub id owner/name"
+        )
     if tokenizer is None and is_public(model, place):
         return load_public(model, dtype, device, variant)
     return load_ours(model, place, tokenizer, dtype, device)
@@ -221,7 +225,7 @@ def usual_settings(parts: Parts) -> Settings:
 
 
 def conditioner(model: str, parts: Parts) -> Conditioner:
-    """How the model is told what to paint."""
+    """How the model is told what to generate."""
     if parts.text is not None:
         return Prompts(parts.text)
     return Classes(model, parts.transformer, parts.class_names)  # type: ignore[arg-type]

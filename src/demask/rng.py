@@ -1,9 +1,9 @@
-"""Random numbers: one generator per image seed, so a picture never depends on its batch mates.
+"""Random numbers: one generator per image seed, so an image never depends on its batch mates.
 
 Noise is drawn on the CPU in float64 whatever device the model is on: the same seed gives the same
 noise everywhere, and float32 Gumbel noise, cut off in the tail, would lower the temperature.
 
-Shape legend: B batch, R rows (tokens of any picture), V codebook.
+Shape legend: B batch, R rows (tokens of any image), V codebook.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_SEED = 2**63 - 1
 
 
 def image_generators(seeds: Sequence[int]) -> list[torch.Generator]:
-    """One CPU generator per picture.
+    """One CPU generator per image.
 
     Raises:
         ValueError: a seed outside [0, 2**63 - 1].

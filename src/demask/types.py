@@ -20,7 +20,7 @@ Grid = tuple[int, int]
 
 @dataclass(frozen=True)
 class Condition:
-    """What each picture of a batch should show: named tensors whose first dimension is B.
+    """What each image of a batch should show: named tensors whose first dimension is B.
 
     A class-conditional model reads ``class_ids`` (B); a text model reads its text states. The
     decode loop and the guidances only ever slice, repeat and join conditions.
@@ -35,7 +35,7 @@ class Condition:
         return self.tensors[name]
 
     def take(self, index: slice | Tensor) -> Condition:
-        """The conditions of some pictures of the batch."""
+        """The conditions of some images of the batch."""
         return Condition({name: tensor[index] for name, tensor in self.tensors.items()})
 
     def to(self, device: torch.device | str) -> Condition:
@@ -56,12 +56,12 @@ class Step:
         index: 0 for the first step, ``steps - 1`` for the last.
         steps: how many steps the loop makes.
         grid: rows and columns of the token grid.
-        mask_ratio_B: the fraction of each picture's tokens that is still hidden.
+        mask_ratio_B: the fraction of each image's tokens that is still masked.
         rows_BL: the positions whose logits will be read (an accelerator may skip the others),
             or None for all.
-        passes: what the equal parts of the batch are to a guidance, in order: the ``conditional``
-            pass, and by what name it calls its reference. An accelerator that remembers keeps
-            them apart, and forgets a pass without a name, ().
+        pass_names: what the equal parts of the batch are to a guidance, in order: the
+            ``conditional`` pass, and by what name it calls its reference. An accelerator that
+            remembers keeps them apart, and forgets a pass without a name, ().
     """
 
     index: int
@@ -69,7 +69,7 @@ class Step:
     grid: Grid
     mask_ratio_B: Tensor
     rows_BL: Tensor | None = None
-    passes: tuple[str, ...] = ("conditional",)
+    pass_names: tuple[str, ...] = ("conditional",)
 
     @property
     def progress(self) -> float:
@@ -79,7 +79,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model thinks of a half-hidden picture.
+    """What a model thinks of a partly masked image.
 
     Attributes:
         logits_BLV: unnormalised log-probabilities over the codebook, without special tokens.
@@ -91,14 +91,14 @@ class Prediction:
 
 
 MICRO_CONDITIONS = ("width", "height", "crop_top", "crop_left", "score")
-"""What a text-to-image model is told of a picture beside its words, in the order in which it reads
+"""What a text-to-image model is told of an image beside its words, in the order in which it reads
 them (Meissonic, arXiv 2410.08261, section 2.3)."""
 
 USUAL_SCORE = 6.0
-"""The preference score of a picture of which none is known."""
+"""The preference score of an image of which none is known."""
 
 Predict = Callable[["Tensor", Condition, Step], Prediction]
-"""The one seam: ``(ids_BL, condition, step) -> Prediction``. A guidance is Predict -> Predict."""
+"""A model: ``(ids_BL, condition, step) -> Prediction``. A guidance is Predict -> Predict."""
 
 
 @runtime_checkable
@@ -120,41 +120,41 @@ class DecodeState:
 
     Attributes:
         step: where the loop stood.
-        ids_BL: the tokens now; hidden ones hold ``mask_id``.
-        given_BL: tokens that came from the user and never change.
-        decided_BL: the positions that this step decided.
-        mask_id: the id of a hidden token.
+        ids_BL: the tokens now; masked ones hold ``mask_id``.
+        known_BL: tokens that came from the user and never change.
+        unmasked_now_BL: the positions that this step decided.
+        mask_id: the id of a masked token.
         logits_BLV: the distribution that this step sampled from (guided and corrected); None
             before the first step.
         guided_BLV: the prediction before any correction, or None.
-        asked_BL: the positions that were hidden when that prediction was made, or None.
-        before: the state that this step began from, without a ``before`` of its own, or None.
+        queried_BL: the positions that were masked when that prediction was made, or None.
+        previous: the state that this step began from, without a ``previous`` of its own, or None.
     """
 
     step: Step
     ids_BL: Tensor
-    given_BL: Tensor
-    decided_BL: Tensor
+    known_BL: Tensor
+    unmasked_now_BL: Tensor
     mask_id: int
     logits_BLV: Tensor | None = None
     guided_BLV: Tensor | None = None
-    asked_BL: Tensor | None = None
-    before: DecodeState | None = None
+    queried_BL: Tensor | None = None
+    previous: DecodeState | None = None
 
     @property
-    def previous_BLV(self) -> Tensor | None:
+    def previous_logits_BLV(self) -> Tensor | None:
         """The distribution that the step before sampled from, or None."""
-        return None if self.before is None else self.before.logits_BLV
+        return None if self.previous is None else self.previous.logits_BLV
 
     @property
-    def hidden_BL(self) -> Tensor:
-        """The positions that are still hidden."""
+    def masked_BL(self) -> Tensor:
+        """The positions that are still masked."""
         return self.ids_BL == self.mask_id
 
     @property
-    def settled_BL(self) -> Tensor:
-        """The positions that the loop has decided: neither hidden nor the user's."""
-        return ~(self.hidden_BL | self.given_BL)
+    def decoded_BL(self) -> Tensor:
+        """The positions that the loop has decided: neither masked nor the user's."""
+        return ~(self.masked_BL | self.known_BL)
 
 
 class Tokenizer(Protocol):
@@ -164,11 +164,11 @@ class Tokenizer(Protocol):
     downsampling: int
 
     def encode(self, image_BCHW: Tensor) -> Tensor:
-        """Pictures in [0, 1] -> ids (B, H, W), ``downsampling`` times smaller a side."""
+        """Images in [0, 1] -> ids (B, H, W), ``downsampling`` times smaller a side."""
         ...
 
     def decode(self, ids_BHW: Tensor) -> Tensor:
-        """Ids (B, H, W) -> pictures (B, 3, h, w) in [0, 1]."""
+        """Ids (B, H, W) -> images (B, 3, h, w) in [0, 1]."""
         ...
 
 
@@ -177,7 +177,7 @@ class Transformer(Protocol):
 
     Attributes:
         codebook_size: V.
-        mask_id: the id of a hidden token.
+        mask_id: the id of a masked token.
         grid: rows and columns that it was trained on.
         resizable: it takes other grids too, ...
         grid_multiple: ... whose sides are multiples of this.

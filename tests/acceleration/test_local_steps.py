@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from demask import rng
 from demask.acceleration import LocalSteps, TokenMerging, accelerate, parse_accelerator
-from demask.acceleration.kept import Rows, pooled
+from demask.acceleration.cache import TokenSubset, pooled
 from demask.guidance import (
     ClassifierFree,
     Constant,
@@ -28,7 +28,7 @@ from demask.guidance import (
 from demask.sampling.decode import Sampler, decode, last
 from demask.sampling.edit import blank
 from demask.sampling.select import Halton
-from demask.sweeps.tally import Tally
+from demask.sweeps.cost import CostMeter
 from demask.transformer.feature_selection import FeatureSelection
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from demask.types import Condition, Predict, Prediction, Step
@@ -72,7 +72,7 @@ def at(index: int, rows_BL: Tensor | None = None) -> Step:
 
 
 def some(*positions: list[int]) -> Tensor:
-    """A mask of a few positions, a list for each picture."""
+    """A mask of a few positions, a list for each image."""
     rows_BL = torch.zeros(len(positions), 16, dtype=torch.bool)
     for row_L, chosen in zip(rows_BL, positions, strict=True):
         row_L[chosen] = True
@@ -109,14 +109,14 @@ def test_a_full_step_is_the_plain_one(model) -> None:
 
 @torch.no_grad()
 def test_a_local_step_of_all_rows_is_a_full_one(model) -> None:
-    """Its keys and values are fresh, and in their places; the last of the first picture too."""
+    """Its keys and values are fresh, and in their places; the last of the first image too."""
     fast = LocalSteps(4, 1).around(model)
     fast.predict(ids(0), CONDITION, at(0))
     everything = torch.ones(2, 16, dtype=torch.bool)
     everything[1, [0, 1, 4, 5]] = False  # as ragged as tokens of 2x2 ids can be
     same_BL = ids(0).where(~everything, ids(1))
     near = fast.predict(same_BL, CONDITION, at(1, everything))
-    # the second picture's other rows are only as old as the full step, which saw other tokens
+    # the second image's other rows are only as old as the full step, which saw other tokens
     whole = model.predict(same_BL, CONDITION, at(1))
     text_is_old = type(model).__name__ == "Meissonic"
     far = 1e-9 if not text_is_old else 0.5
@@ -139,14 +139,14 @@ def test_rows_see_what_was_just_decided(model) -> None:
     """A decided token's keys and values are written before the others look at it."""
     fast = LocalSteps(4, 1).around(model)
     fast.predict(ids(0), CONDITION, at(0))
-    decided_BL = ids(0)
-    decided_BL[:, 3] = (decided_BL[:, 3] + 1) % 15
+    unmasked_now_BL = ids(0)
+    unmasked_now_BL[:, 3] = (unmasked_now_BL[:, 3] + 1) % 15
     rows_BL = some([12], [12])
-    near = fast.predict(decided_BL, CONDITION, at(1, rows_BL)).logits_BLV[rows_BL]
+    near = fast.predict(unmasked_now_BL, CONDITION, at(1, rows_BL)).logits_BLV[rows_BL]
     deaf = LocalSteps(4, 1).around(model)
     deaf.predict(ids(0), CONDITION, at(0))
     stale = deaf.predict(ids(0), CONDITION, at(1, rows_BL)).logits_BLV[rows_BL]
-    whole = model.predict(decided_BL, CONDITION, at(1)).logits_BLV[rows_BL]
+    whole = model.predict(unmasked_now_BL, CONDITION, at(1)).logits_BLV[rows_BL]
     assert (near - whole).abs().max() < 0.7 * (stale - whole).abs().max()
 
 
@@ -215,14 +215,14 @@ def test_a_step_that_reads_nothing_costs_nothing() -> None:
     assert counts == [16, 16], "all that changed meanwhile"
 
 
-def widths(transformer: Any, scale: Scale, together: bool) -> list[tuple[int, int]]:
-    """Pictures and tokens of each pass of eight guided steps."""
+def widths(transformer: Any, scale: Scale, batched: bool) -> list[tuple[int, int]]:
+    """Images and tokens of each pass of eight guided steps."""
     seen: list[tuple[int, int]] = []
     layer = transformer.blocks[0].attention.qkv
     layer.register_forward_hook(lambda _m, given, _out: seen.append(given[0].shape[:2]))
     fast = LocalSteps(4, 1).around(transformer)
     nothing = Condition({"class_ids": torch.tensor([3])})
-    guide = ClassifierFree(fast.predict, nothing, scale, together)
+    guide = ClassifierFree(fast.predict, nothing, scale, batched)
     classes = Condition({"class_ids": torch.tensor([0, 2])})
     for index in range(8):
         guide(ids(0), classes, at(index, some([1], [2])))
@@ -231,12 +231,12 @@ def widths(transformer: Any, scale: Scale, together: bool) -> list[tuple[int, in
 
 @torch.no_grad()
 def test_each_half_of_a_guidance_has_its_own_memory() -> None:
-    both = widths(tiny_transformer(), Constant(2.0), together=True)
+    both = widths(tiny_transformer(), Constant(2.0), batched=True)
     assert both == [(4, 16), (4, 1), (4, 1), (4, 1)] * 2
-    apart = widths(tiny_transformer(), Constant(2.0), together=False)
+    apart = widths(tiny_transformer(), Constant(2.0), batched=False)
     assert apart == [(2, 16), (2, 16), *[(2, 1)] * 6] * 2
     # from the fourth step on (of twelve) guidance sets in, and its half begins with a full pass
-    late = widths(tiny_transformer(), Interval(2.0, start=0.3), together=True)
+    late = widths(tiny_transformer(), Interval(2.0, start=0.3), batched=True)
     assert late == [(2, 16), (2, 1), (2, 1), (4, 16), (4, 1), (4, 1), (4, 1), (4, 16)]
 
 
@@ -244,10 +244,10 @@ def test_each_half_of_a_guidance_has_its_own_memory() -> None:
 def test_guidance_sees_the_same_in_one_batch_and_in_two(model) -> None:
     everything = Condition({n: t[[0, 1, 1]] for n, t in CONDITION.tensors.items()})
     results = []
-    for together in (True, False):
+    for batched in (True, False):
         fast = LocalSteps(4, 1).around(model)
         nothing = everything.take(torch.tensor([2]))
-        guide = ClassifierFree(fast.predict, nothing, Constant(3.0), together)
+        guide = ClassifierFree(fast.predict, nothing, Constant(3.0), batched)
         for index in range(3):
             rows_BL = some([index, 5], [7])
             prediction = guide(ids(index // 2), CONDITION, at(index, rows_BL))
@@ -270,11 +270,11 @@ def test_another_condition_is_not_answered_from_memory() -> None:
 def test_a_pass_without_a_name_is_forgotten() -> None:
     model = tiny_transformer()
     fast: Any = LocalSteps(4, 1).around(model)
-    fast.predict(ids(0), CONDITION, replace(at(0), passes=()))
+    fast.predict(ids(0), CONDITION, replace(at(0), pass_names=()))
     assert not fast.memory
     plain = model.predict(ids(1), CONDITION, at(1)).logits_BLV
     for index in (1, 2):
-        step = replace(at(index, some([1], [2])), passes=())
+        step = replace(at(index, some([1], [2])), pass_names=())
         assert torch.equal(fast.predict(ids(1), CONDITION, step).logits_BLV, plain)
 
 
@@ -282,24 +282,24 @@ def test_a_pass_without_a_name_is_forgotten() -> None:
 def test_spatial_guidance_sees_the_attention_of_the_last_full_step() -> None:
     model = tiny_transformer()
     fast: Any = LocalSteps(4, 1).around(model)
-    _, whole_BL = fast.attended(ids(0), CONDITION, at(0))
-    assert torch.equal(whole_BL, model.attended(ids(0), CONDITION, at(0))[1])
+    _, whole_BL = fast.predict_with_attention(ids(0), CONDITION, at(0))
+    assert torch.equal(whole_BL, model.predict_with_attention(ids(0), CONDITION, at(0))[1])
     rows_BL = some([1], [2, 3])
-    prediction, same_BL = fast.attended(ids(1), CONDITION, at(1, rows_BL))
+    prediction, same_BL = fast.predict_with_attention(ids(1), CONDITION, at(1, rows_BL))
     assert torch.equal(same_BL, whole_BL)
     assert prediction.logits_BLV.shape == (2, 16, 15)
 
     def blurred(ids_BL: Tensor, grid: Any, sigma: float) -> Tensor:
         return (ids_BL + 1) % 15
 
-    guide = Spatial(fast.predict, Constant(2.0), blurred, fast.attended)
+    guide = Spatial(fast.predict, Constant(2.0), blurred, fast.predict_with_attention)
     guide(ids(1), CONDITION, at(2, rows_BL))
     assert set(fast.memory) == {"conditional"}
-    assert not hasattr(LocalSteps().around(tiny_meissonic()), "attended")
+    assert not hasattr(LocalSteps().around(tiny_meissonic()), "predict_with_attention")
 
 
 @torch.no_grad()
-def test_self_guidance_has_the_features_of_the_whole_picture(model) -> None:
+def test_self_guidance_has_the_features_of_the_whole_image(model) -> None:
     module = FeatureSelection(model.feature_selection()).double().eval()
     for parameter in module.parameters():
         parameter += 0.1
@@ -308,7 +308,7 @@ def test_self_guidance_has_the_features_of_the_whole_picture(model) -> None:
 
     def guide(base: Any) -> SelfGuidance:
         def smoothed(features: Tensor, condition: Condition, step: Step) -> Tensor:
-            return module.smoothed(base, features, condition, step)
+            return module.smoothed_logits(base, features, condition, step)
 
         return SelfGuidance(base.predict, Constant(2.0), smoothed)
 
@@ -340,7 +340,7 @@ def test_a_refresh_of_guidance_in_step_with_full_steps() -> None:
     assert sizes == [(4, 16), (2, 1), (2, 1), (2, 1)] * 2
 
 
-def paint(predict: Predict, steps: int) -> Tensor:
+def generate(predict: Predict, steps: int) -> Tensor:
     canvas, generators = blank(2, GRID, 15), rng.image_generators([7, 8])
     return last(
         decode(predict, CONDITION, canvas, generators, Sampler(steps, order=Halton()))
@@ -350,15 +350,15 @@ def paint(predict: Predict, steps: int) -> Tensor:
 def test_a_period_of_one_is_off(model) -> None:
     assert LocalSteps(1).around(model) is model
     if type(model).__name__ == "ModernMaskGIT":  # the others' mask is another id
-        plain, near = (paint(LocalSteps(p, 1).around(model).predict, 8) for p in (1, 8))
+        plain, near = (generate(LocalSteps(p, 1).around(model).predict, 8) for p in (1, 8))
         assert not torch.equal(plain, near)
 
 
 def test_agreement_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     model = tiny_transformer()
-    plain = paint(LocalSteps(3, 1).around(model).predict, 8)
+    plain = generate(LocalSteps(3, 1).around(model).predict, 8)
     with caplog.at_level(logging.INFO, "demask.acceleration.local_steps"):
-        told = paint(LocalSteps(3, 1, agreement=True).around(model).predict, 8)
+        told = generate(LocalSteps(3, 1, agreement=True).around(model).predict, 8)
     assert torch.equal(told, plain)
     steps = [record.args[0] for record in caplog.records]
     assert steps == [3, 6]
@@ -375,8 +375,8 @@ def test_pooling() -> None:
 
 
 def test_rows_are_put_where_they_were_taken() -> None:
-    asked_BN = torch.tensor([[False, True, True, False], [False, False, False, True]])
-    rows = Rows.of(asked_BN)
+    queried_BN = torch.tensor([[False, True, True, False], [False, False, False, True]])
+    rows = TokenSubset.of(queried_BN)
     assert rows.index_BM.tolist() == [[1, 2], [3, 0]]
     assert rows.real_BM.tolist() == [[True, True], [True, False]]
     x_BSD = torch.arange(2 * 6 * 1.0).view(2, 6, 1)  # two more stand before
@@ -409,21 +409,21 @@ def test_who_may_use_it() -> None:
 
 @torch.no_grad()
 def test_a_network_whose_forwards_are_counted_can_be_accelerated() -> None:
-    model, tally = tiny_transformer(), Tally()
-    with tally.counting(model):
+    model, meter = tiny_transformer(), CostMeter()
+    with meter.counting(model):
         fast = LocalSteps(4, 1).around(model)
         for index in range(3):
             fast.predict(ids(0), CONDITION, at(index, some([1], [2])))
-    assert tally.forwards == 6
+    assert meter.forwards == 6
 
 
-def test_a_generator_paints_with_it() -> None:
+def test_a_generator_generates_with_it() -> None:
     generator = tiny_generator()
     how = {
         "steps": 6,
         "order": "halton",
         "accelerators": ("local_steps:3,full=1",),
-        "guidance": 2.0,
+        "guidance_scale": 2.0,
     }
     several = generator.generate(["dog", "cat", "ship"], seed=5, **how)
     alone = generator.generate(["cat"], seed=6, **how)

@@ -9,7 +9,7 @@ from torch import nn
 
 from demask.acceleration.packing import can_pack, pack
 from demask.transformer import packed_linear
-from demask.transformer.joint_attention import Sizes
+from demask.transformer.joint_attention import BlockSizes
 from demask.transformer.joint_blocks import SingleBlock
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from demask.transformer.packed_linear import MKL_ROWS, PackedLinear, gelu, packable, prefers_mkl
@@ -57,7 +57,7 @@ def test_logits_stay_the_same_up_to_rounding(model: MaskGIT, intel: bool) -> Non
     for batch, logits in plain.items():
         torch.testing.assert_close(model(*ids(batch)), logits, rtol=1e-4, atol=1e-6)
         assert layer.packed
-    assert (layer.packed_mkl is not None) == intel  # 20 pictures are 340 rows
+    assert (layer.packed_mkl is not None) == intel  # 20 images are 340 rows
 
 
 @needs_packing
@@ -133,7 +133,7 @@ def test_parts_are_multiplied_without_being_joined() -> None:
 @torch.inference_mode()
 def test_meissonics_single_block() -> None:
     torch.manual_seed(0)
-    block = SingleBlock(Sizes(64, 2)).eval()
+    block = SingleBlock(BlockSizes(64, 2)).eval()
     x_BND, vector_BD = torch.randn(2, 9, 64), torch.randn(2, 64)
     rotary = torch.stack([torch.ones(9, 16), torch.zeros(9, 16)])
     expected = block(x_BND, vector_BD, rotary)

@@ -1,4 +1,4 @@
-"""Low precision: what is rounded, what it learns from pictures, and the laws it must keep."""
+"""Low precision: what is rounded, what it learns from images, and the laws it must keep."""
 
 from __future__ import annotations
 
@@ -117,12 +117,12 @@ def test_saved_and_loaded_it_says_the_same_to_the_bit(
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_picture_is_the_same_alone_and_in_a_batch(scheme: str) -> None:
+def test_an_image_is_the_same_alone_and_in_a_batch(scheme: str) -> None:
     network = low("modern_maskgit", scheme)
     model = Generator("low", tiny_tokenizer(), network, Classes("low", network, CLASS_NAMES))
 
     def ids(conditions: list[int], seeds: list[int]) -> torch.Tensor:
-        *_, last = model.stream(conditions, seed=seeds, steps=6, guidance=2.0)
+        *_, last = model.stream(conditions, seed=seeds, steps=6, guidance_scale=2.0)
         return last.ids_BL
 
     together = ids([0, 1, 2, 0, 1], [7, 8, 9, 10, 11])

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 import demask
 from demask import rng
 from demask.acceleration import ShortcutSteps, TokenMerging, accelerate, parse_accelerator
+from demask.auxiliary import AuxiliaryNetworks
 from demask.checkpoint.lora import base_fingerprint
 from demask.checkpoint.save import save_model
-from demask.companions import Companions
 from demask.guidance import ClassifierFree, Constant, Interval, Refreshed, Scale
 from demask.sampling.decode import Sampler, decode, last
 from demask.sampling.edit import blank
-from demask.sweeps.tally import Tally
+from demask.sweeps.cost import CostMeter
 from demask.transformer.shortcut import Shortcut, ShortcutConfig
 from demask.types import Condition, Step
 from tiny import save_tiny, tiny_generator, tiny_meissonic, tiny_transformer
@@ -60,9 +60,9 @@ def half(base: Any) -> Tensor:
 
 
 def passes(base: Any, period: int, full: int, scale: Scale, refresh: int = 1) -> list[int]:
-    """How many pictures pass through the base and through the shortcut, in a loop of 8 steps."""
-    network, tallies = shortcut(base), (Tally(), Tally())
-    steps = ShortcutSteps(period, full).beside(network)
+    """How many images pass through the base and through the shortcut, in a loop of 8 steps."""
+    network, tallies = shortcut(base), (CostMeter(), CostMeter())
+    steps = ShortcutSteps(period, full).attach(network)
     with tallies[0].counting(base), tallies[1].counting(network):
         predict = steps.around(base).predict
         nothing = CONDITION.take(torch.tensor([1]))
@@ -70,7 +70,7 @@ def passes(base: Any, period: int, full: int, scale: Scale, refresh: int = 1) ->
         generators = rng.image_generators([1, 2])
         canvas = blank(2, GRID, base.mask_id)
         last(decode(guided, CONDITION, canvas, generators, Sampler(8)))
-    return [tally.forwards for tally in tallies]
+    return [meter.forwards for meter in tallies]
 
 
 def test_full_steps_are_those_of_the_period(base: Any) -> None:
@@ -96,9 +96,9 @@ def test_it_goes_with_refreshed_guidance(base: Any) -> None:
 def test_a_shortcut_of_no_weight_keeps_the_features(base: Any) -> None:
     network = shortcut(base)
     nn.init.zeros_(network.leave.weight)
-    fast = ShortcutSteps().beside(network).around(base)
-    hidden_BL = torch.full((2, 16), base.mask_id)
-    first = fast.predict(hidden_BL, CONDITION, at(0))
+    fast = ShortcutSteps().attach(network).around(base)
+    masked_BL = torch.full((2, 16), base.mask_id)
+    first = fast.predict(masked_BL, CONDITION, at(0))
     second = fast.predict(half(base), CONDITION, at(1))
     assert torch.equal(first.logits_BLV, second.logits_BLV)
     assert not torch.equal(fast.predict(half(base), CONDITION, at(2)).logits_BLV, first.logits_BLV)
@@ -106,11 +106,11 @@ def test_a_shortcut_of_no_weight_keeps_the_features(base: Any) -> None:
 
 def test_it_sees_what_has_changed(base: Any) -> None:
     network = shortcut(base)
-    hidden_BL = torch.full((2, 16), base.mask_id)
+    masked_BL = torch.full((2, 16), base.mask_id)
 
     def after(ids_BL: Tensor) -> Tensor:
-        fast = ShortcutSteps().beside(network).around(base)
-        fast.predict(hidden_BL, CONDITION, at(0))
+        fast = ShortcutSteps().attach(network).around(base)
+        fast.predict(masked_BL, CONDITION, at(0))
         return fast.predict(ids_BL, CONDITION, at(1)).logits_BLV
 
     other_BL = half(base)
@@ -120,8 +120,8 @@ def test_it_sees_what_has_changed(base: Any) -> None:
     assert torch.equal(one[1], other[1])
 
 
-def test_other_pictures_are_begun_anew(base: Any) -> None:
-    fast = ShortcutSteps(8).beside(shortcut(base)).around(base)
+def test_other_images_are_begun_anew(base: Any) -> None:
+    fast = ShortcutSteps(8).attach(shortcut(base)).around(base)
     fast.predict(half(base), CONDITION, at(0))
     other = CONDITION.take(torch.tensor([1, 0]))
     assert torch.equal(
@@ -137,18 +137,18 @@ def test_what_it_refuses() -> None:
     with pytest.raises(ValueError, match="comes from beside the model"):
         parse_accelerator("shortcut:network=3")
     base = tiny_transformer()
-    steps = ShortcutSteps().beside(shortcut(base))
+    steps = ShortcutSteps().attach(shortcut(base))
     with pytest.raises(ValueError, match="another accelerator looks into"):
         accelerate(base, [TokenMerging(), steps])
     generator = tiny_generator()
     with pytest.raises(ValueError, match="no shortcut network: train one with"):
         generator.generate("cat", accelerators=("shortcut",))
     weaker = replace(
-        generator, companions=Companions(loaded={"weaker": base, "shortcut": shortcut(base)})
+        generator, aux=AuxiliaryNetworks(loaded={"weaker": base, "shortcut": shortcut(base)})
     )
     with pytest.raises(ValueError, match="not made for a weaker model"):
         weaker.generate(
-            "cat", guidance=2.0, guidance_method="autoguidance", accelerators=("shortcut",)
+            "cat", guidance_scale=2.0, guidance_method="autoguidance", accelerators=("shortcut",)
         )
 
 

@@ -1,6 +1,6 @@
 """Token merging: which tokens become one, what blocks compute of them, and who may use it.
 
-Shape legend: B batch, N tokens of the picture, D width.
+Shape legend: B batch, N tokens of the image, D width.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch import Tensor
 from demask.acceleration import TokenMerging, accelerate, parse_accelerator
 from demask.acceleration.token_merging import SHARED, MergingPass, destinations, drawn, merged
 from demask.transformer.feature_selection import FeatureSelection
+from demask.transformer.hooks import NO_HOOK
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
-from demask.transformer.seam import PLAIN
 from demask.types import Condition, Prediction, Step
 from tiny import tiny_generator, tiny_meissonic, tiny_transformer
 
@@ -37,7 +37,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def by_hand(x_ND: Tensor, grid: tuple[int, int], order: list[int], count: int) -> Tensor:
-    """The result of merging and copying back, written as plain loops over one picture."""
+    """The result of merging and copying back, written as plain loops over one image."""
     cells: dict[tuple[int, int], list[int]] = {}
     for token in range(len(x_ND)):
         row, column = divmod(token, grid[1])
@@ -83,35 +83,35 @@ def test_the_map_is_that_of_plain_loops(grid: tuple[int, int], ratio: float) -> 
     x_BND, order_N = noise(3, tokens, 8), drawn(2, 0, tokens)
     few = merged(x_BND, grid, order_N, int(ratio * tokens))
     sources = tokens - len(destinations(grid, order_N))
-    taken = few.take(x_BND)
+    taken = few.select_tokens(x_BND)
     assert taken.shape == (3, tokens - min(int(ratio * tokens), sources), 8)
-    for x_ND, back_ND in zip(x_BND, few.give(taken), strict=True):
+    for x_ND, back_ND in zip(x_BND, few.restore_tokens(taken), strict=True):
         expected_ND = by_hand(x_ND, grid, order_N.tolist(), int(ratio * tokens))
         torch.testing.assert_close(back_ND, expected_ND)
 
 
-def test_what_stands_before_the_picture_stays() -> None:
+def test_what_stands_before_the_image_stays() -> None:
     few = merged(noise(2, 16, 8), (4, 4), drawn(0, 0, 16), 8)
     x_BND = noise(2, 3 + 16, 8, seed=1)
-    taken = few.take(x_BND)
+    taken = few.select_tokens(x_BND)
     assert torch.equal(taken[:, :3], x_BND[:, :3])
-    assert torch.equal(taken[:, 3:], few.take(x_BND[:, 3:]))
-    assert torch.equal(few.give(taken)[:, 3:], few.give(taken[:, 3:]))
-    assert torch.equal(few.give(taken)[:, :3], x_BND[:, :3])
+    assert torch.equal(taken[:, 3:], few.select_tokens(x_BND[:, 3:]))
+    assert torch.equal(few.restore_tokens(taken)[:, 3:], few.restore_tokens(taken[:, 3:]))
+    assert torch.equal(few.restore_tokens(taken)[:, :3], x_BND[:, :3])
 
 
 def test_positions_are_merged_with_the_same_map() -> None:
     few = merged(noise(2, 16, 8), (4, 4), drawn(0, 0, 16), 8)
     rotary = noise(2, 5 + 16, 4, seed=1)
-    turned = few.turn(rotary)
+    turned = few.select_rotary(rotary)
     assert turned.shape == (2, 2, 5 + 8, 4)
     for table, merged_table in zip(rotary, turned, strict=True):
-        torch.testing.assert_close(merged_table, few.take(table.expand(2, -1, -1)))
+        torch.testing.assert_close(merged_table, few.select_tokens(table.expand(2, -1, -1)))
 
 
 @pytest.mark.parametrize("rounding", [0.0, 1e-4])
 def test_tokens_that_are_all_alike_merge_with_their_neighbours(rounding: float) -> None:
-    """At the first step all are hidden: rounding must not choose, nor all go to one place."""
+    """At the first step all are masked: rounding must not choose, nor all go to one place."""
     order_N = drawn(0, 0, 64)
     plain = merged(torch.ones(1, 64, 16), (8, 8), order_N, 32)
     x_BND = torch.ones(3, 64, 16) + rounding * noise(3, 64, 16).float()
@@ -126,22 +126,22 @@ def test_tokens_that_are_all_alike_merge_with_their_neighbours(rounding: float) 
 
 
 def test_five_blocks_share_a_map() -> None:
-    seams = MergingPass(0.5, STEP)
-    found = [seams(block, noise(1, 16, 8, seed=block), None, (4, 4)) for block in range(2 * SHARED)]
-    assert all(seam is found[0] for seam in found[:SHARED])
-    assert all(seam is found[SHARED] for seam in found[SHARED:])
+    hooks = MergingPass(0.5, STEP)
+    found = [hooks(block, noise(1, 16, 8, seed=block), None, (4, 4)) for block in range(2 * SHARED)]
+    assert all(hook is found[0] for hook in found[:SHARED])
+    assert all(hook is found[SHARED] for hook in found[SHARED:])
     assert found[0] is not found[SHARED]
 
 
 def test_too_small_a_ratio_merges_nothing() -> None:
-    assert MergingPass(0.2, STEP)(0, noise(1, 4, 8), None, (2, 2)) is PLAIN
+    assert MergingPass(0.2, STEP)(0, noise(1, 4, 8), None, (2, 2)) is NO_HOOK
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision(dtype: torch.dtype) -> None:
     x_BND = noise(2, 16, 8).to(dtype)
     few = merged(x_BND, (4, 4), drawn(0, 0, 16), 8)
-    assert few.give(few.take(x_BND)).dtype == dtype
+    assert few.restore_tokens(few.select_tokens(x_BND)).dtype == dtype
 
 
 @pytest.mark.parametrize("ratio", [-0.1, 0.76, math.nan, math.inf, None, "a half"])
@@ -160,7 +160,7 @@ def test_the_first_option_needs_no_name() -> None:
         parse_accelerator("token_merging:half")
 
 
-def test_who_has_no_seam_is_refused() -> None:
+def test_who_has_no_hook_is_refused() -> None:
     class Foreign:
         def predict(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction: ...
 
@@ -220,7 +220,7 @@ def test_self_guidance_merges_in_both_passes(model: Any) -> None:
     assert features is not None
     assert features.shape == model.predict(ids_BL, condition, STEP).features.shape
     plain, quick, off = (
-        module.smoothed(base, features, condition, STEP)
+        module.smoothed_logits(base, features, condition, STEP)
         for base in (model, fast, TokenMerging(0.0).around(model))
     )
     assert torch.equal(off, plain)
@@ -242,15 +242,15 @@ def test_a_blank_pass_is_matched_by_what_the_values_read() -> None:
 def test_attention_guidance_sees_all_tokens() -> None:
     fast: Any = TokenMerging(0.5).around(tiny_transformer())
     ids_BL = torch.arange(16).expand(2, -1) % 15
-    prediction, attention_BL = fast.attended(ids_BL, CLASSES, STEP)
+    prediction, attention_BL = fast.predict_with_attention(ids_BL, CLASSES, STEP)
     torch.testing.assert_close(
         prediction.logits_BLV, fast.predict(ids_BL, CLASSES, STEP).logits_BLV
     )
     assert attention_BL.shape == (2, 16)
-    assert not hasattr(TokenMerging(0.5).around(tiny_meissonic()), "attended")
+    assert not hasattr(TokenMerging(0.5).around(tiny_meissonic()), "predict_with_attention")
 
 
-def test_a_generator_paints_with_it() -> None:
+def test_a_generator_generates_with_it() -> None:
     generator = tiny_generator()
     how = {"steps": 4, "accelerators": ("token_merging:0.5",), "seed": 5}
     several = generator.generate(["dog", "cat", "ship"], **how)
@@ -269,12 +269,12 @@ def test_a_generator_paints_with_it() -> None:
 def test_the_weaker_model_of_autoguidance_is_merged_alike() -> None:
     generator = tiny_generator()
     weaker = tiny_transformer()
-    generator.companions.loaded["weaker"] = weaker
+    generator.aux.loaded["weaker"] = weaker
     counts = computed(weaker.blocks[0].attention.qkv)
     generator.generate(
         ["dog"],
         steps=2,
-        guidance=2.0,
+        guidance_scale=2.0,
         guidance_method="autoguidance",
         accelerators=("token_merging:0.25",),
     )

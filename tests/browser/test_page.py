@@ -31,7 +31,7 @@ def shoot(page, name):
 
 
 def pixels(page, selector):
-    """The pixels of a picture in the page, (Y, X, 4)."""
+    """The pixels of an image in the page, (Y, X, 4)."""
     source = page.locator(selector).first.get_attribute("src")
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))))
 
@@ -56,10 +56,10 @@ def test_a_prompt_appears_token_by_token_and_gives_its_settings_back(opened, ser
         page.click("#paint-stage a[download]")
     file = tmp_path / waiting.value.suggested_filename
     waiting.value.save_as(file)
-    picture = served.engine.generators["emoji"].generate("rocket", seed=5)[0]
+    shown = served.engine.generators["emoji"].generate("rocket", seed=5)[0]
     with Image.open(file) as image:
         assert image.text["prompt"] == "rocket"
-        assert image.tobytes() == picture.image.tobytes()
+        assert image.tobytes() == shown.image.tobytes()
 
     page = opened()
     page.set_input_files("#drop input[type=file]", file)
@@ -71,7 +71,7 @@ def test_a_prompt_appears_token_by_token_and_gives_its_settings_back(opened, ser
     page.wait_for_selector("text=This is no PNG")
 
 
-def test_an_example_paints_on_the_first_click_and_stop_stops(opened, served):
+def test_an_example_generates_on_the_first_click_and_stop_stops(opened, served):
     page = opened(390, 844, "dark", is_mobile=True, has_touch=True)
     page.tap("#paint-examples .dm-chip >> nth=0")
     page.wait_for_selector("#paint-stage .dm-stop:visible")
@@ -85,7 +85,7 @@ def test_an_example_paints_on_the_first_click_and_stop_stops(opened, served):
     shoot(page, "phone")
 
 
-def test_a_part_is_painted_anew_and_an_edge_is_dragged_outward(opened):
+def test_a_part_is_generated_anew_and_an_edge_is_dragged_outward(opened):
     page = opened()
     page.click("button[role=tab]:has-text('Change')")
     page.wait_for_selector("#canvas canvas:visible")
@@ -111,7 +111,7 @@ def test_a_part_is_painted_anew_and_an_edge_is_dragged_outward(opened):
     shoot(page, "changed")
 
 
-def test_two_settings_paint_the_same_seeds(opened):
+def test_two_settings_generate_the_same_seeds(opened):
     page = opened(scheme="dark")
     page.click("button[role=tab]:has-text('Compare')")
     page.click("#model label:has-text('cifar10')")

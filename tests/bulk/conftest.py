@@ -1,4 +1,4 @@
-"""Pictures to write, without a model."""
+"""Images to write, without a model."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterator
 import pytest
 from PIL import Image
 
-from demask.generator import Picture
+from demask.generator import GeneratedImage
 from demask.settings import Settings
 
-Pictures = Callable[[int], Iterator[Picture]]
+ImageDataset = Callable[[int], Iterator[GeneratedImage]]
 
 
 @pytest.fixture
-def pictures() -> Pictures:
-    """Pictures of 6x4 pixels, made as they are asked for; picture i is as red as i."""
+def results() -> ImageDataset:
+    """Images of 6x4 pixels, made as they are asked for; image i is as red as i."""
 
-    def make(count: int) -> Iterator[Picture]:
+    def make(count: int) -> Iterator[GeneratedImage]:
         for i in range(count):
             image = Image.new("RGB", (6, 4), (i % 256, 0, 0))
-            yield Picture(image, i, i % 3, f"class {i % 3}", "test", Settings())
+            yield GeneratedImage(image, i, i % 3, f"class {i % 3}", "test", Settings())
 
     return make

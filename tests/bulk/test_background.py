@@ -37,23 +37,23 @@ def test_only_so_many_wait() -> None:
         begun.append(1)
         assert_set(disk)
 
-    def paint() -> None:
+    def generate() -> None:
         with background() as soon:
             for _ in range(MOST_WAITING + 5):
                 soon(write)
-                painted.append(1)
+                generated.append(1)
 
-    painted: list[int] = []
-    painter = threading.Thread(target=paint)
-    painter.start()
+    generated: list[int] = []
+    text_generator = threading.Thread(target=generate)
+    text_generator.start()
     deadline = time.monotonic() + 20
-    while len(painted) < MOST_WAITING and time.monotonic() < deadline:
+    while len(generated) < MOST_WAITING and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.05)
-    assert len(painted) == MOST_WAITING
+    assert len(generated) == MOST_WAITING
     assert len(begun) == WRITERS
     disk.set()
-    painter.join(20)
+    text_generator.join(20)
     assert len(begun) == MOST_WAITING + 5
 
 
@@ -61,29 +61,29 @@ def test_a_full_disk_stops_the_painter() -> None:
     def full() -> None:
         raise OSError(28, "No space left on device")
 
-    painted = 0
+    generated = 0
 
-    def paint() -> None:
-        nonlocal painted
+    def generate() -> None:
+        nonlocal generated
         with background() as soon:
             for _ in range(10_000):
                 soon(full)
-                painted += 1
+                generated += 1
 
     with pytest.raises(OSError, match="No space left"):
-        paint()
-    assert painted < 10_000
+        generate()
+    assert generated < 10_000
 
 
-def test_what_was_painted_before_an_error_is_written() -> None:
+def test_what_was_generated_before_an_error_is_written() -> None:
     done: list[int] = []
 
-    def paint() -> None:
+    def generate() -> None:
         with background() as soon:
             for number in range(9):
                 soon(lambda number=number: done.append(number))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        paint()
+        generate()
     assert sorted(done) == list(range(9))

@@ -1,4 +1,4 @@
-"""Pictures side by side."""
+"""Images side by side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from demask.bulk.contact_sheet import (
     CAPTION_SIZE,
     GAP,
     PAPER,
-    Tile,
+    CaptionedImage,
     best_columns,
     contact_sheet,
     scaled_size,
@@ -44,7 +44,7 @@ def test_tiles_are_large_enough_to_see(size: tuple[int, int], expected: tuple[in
 def test_pixels_stay_hard_and_gaps_are_paper() -> None:
     image = Image.new("RGB", (2, 1), (255, 0, 0))
     image.putpixel((1, 0), (0, 0, 255))
-    sheet = np.array(contact_sheet([Tile(image), Tile(image)]))
+    sheet = np.array(contact_sheet([CaptionedImage(image), CaptionedImage(image)]))
     assert sheet.shape == (64 + 2 * GAP, 2 * 128 + 3 * GAP, 3)
     assert (sheet[:GAP] == PAPER).all()
     assert (sheet[:, GAP + 128 : 2 * GAP + 128] == PAPER).all()
@@ -53,9 +53,9 @@ def test_pixels_stay_hard_and_gaps_are_paper() -> None:
     assert (first[:, 64:] == (0, 0, 255)).all()
 
 
-def test_a_smaller_picture_keeps_its_shape_in_the_middle() -> None:
+def test_a_smaller_image_keeps_its_shape_in_the_middle() -> None:
     wide, square = Image.new("RGB", (64, 32)), Image.new("RGB", (32, 32), (255, 0, 0))
-    sheet = np.array(contact_sheet([Tile(square), Tile(wide)]))
+    sheet = np.array(contact_sheet([CaptionedImage(square), CaptionedImage(wide)]))
     assert sheet.shape == (64 + 2 * GAP, 2 * 128 + 3 * GAP, 3)
     first = sheet[GAP:-GAP, GAP : GAP + 128]
     assert (first[:, 32:96] == (255, 0, 0)).all()
@@ -65,7 +65,7 @@ def test_a_smaller_picture_keeps_its_shape_in_the_middle() -> None:
 
 def test_captions_stand_below() -> None:
     image = Image.new("RGB", (128, 128))
-    plain, named = (np.array(contact_sheet([Tile(image, name)])) for name in ("", "cat"))
+    plain, named = (np.array(contact_sheet([CaptionedImage(image, name)])) for name in ("", "cat"))
     assert named.shape[0] - plain.shape[0] == CAPTION_SIZE + 6
     assert (named[128 + GAP : -GAP] != PAPER).any()
     np.testing.assert_array_equal(named[: 128 + GAP], plain[: 128 + GAP])

@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from demask.bulk.background import MOST_WAITING
-from demask.bulk.contact_sheet import Tile
+from demask.bulk.contact_sheet import CaptionedImage
 from demask.bulk.folder import MOST_TILES, write_folder, write_png
-from demask.generator import Picture
+from demask.generator import GeneratedImage
 
 
-def test_one_png_each_and_a_sheet(pictures: Callable, tmp_path: Path) -> None:
-    assert write_folder(tmp_path / "out", pictures(3)) == 3
+def test_one_png_each_and_a_sheet(results: Callable, tmp_path: Path) -> None:
+    assert write_folder(tmp_path / "out", results(3)) == 3
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["000000.png", "000001.png", "000002.png", "contact_sheet.png"]
     with Image.open(tmp_path / "out" / "000002.png") as image:
@@ -25,9 +25,9 @@ def test_one_png_each_and_a_sheet(pictures: Callable, tmp_path: Path) -> None:
         assert image.text["seed"] == "2"
 
 
-def test_pictures_of_one_seed_keep_apart(pictures: Callable, tmp_path: Path) -> None:
+def test_images_of_one_seed_keep_apart(results: Callable, tmp_path: Path) -> None:
     """Several prompts may share a seed."""
-    twins = [replace(picture, seed=4) for picture in pictures(3)]
+    twins = [replace(result, seed=4) for result in results(3)]
     assert write_folder(tmp_path, [*twins, replace(twins[0], seed=5)]) == 4
     names = sorted(path.name for path in tmp_path.glob("0*.png"))
     assert names == ["000004-2.png", "000004-3.png", "000004.png", "000005.png"]
@@ -36,32 +36,32 @@ def test_pictures_of_one_seed_keep_apart(pictures: Callable, tmp_path: Path) -> 
             assert image.getpixel((0, 0)) == (number, 0, 0)
 
 
-def test_the_sheet_may_open_with_other_tiles(pictures: Callable, tmp_path: Path) -> None:
-    write_folder(tmp_path, pictures(1), [Tile(Image.new("RGB", (6, 4), (0, 255, 0)))])
+def test_the_sheet_may_open_with_other_tiles(results: Callable, tmp_path: Path) -> None:
+    write_folder(tmp_path, results(1), [CaptionedImage(Image.new("RGB", (6, 4), (0, 255, 0)))])
     with Image.open(tmp_path / "contact_sheet.png") as sheet:
         assert sheet.getpixel((10, 10)) == (0, 255, 0)
         assert sheet.getpixel((sheet.width - 10, 10)) == (0, 0, 0)
 
 
-def test_nothing_to_write_makes_no_folder(pictures: Callable, tmp_path: Path) -> None:
-    assert write_folder(tmp_path / "out", pictures(0)) == 0
+def test_nothing_to_write_makes_no_folder(results: Callable, tmp_path: Path) -> None:
+    assert write_folder(tmp_path / "out", results(0)) == 0
     assert not (tmp_path / "out").exists()
 
 
-def test_memory_does_not_grow_with_the_count(pictures: Callable, tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_count(results: Callable, tmp_path: Path) -> None:
     alive = most = 0
 
     def let_go() -> None:
         nonlocal alive
         alive -= 1
 
-    def watched() -> Iterator[Picture]:
+    def watched() -> Iterator[GeneratedImage]:
         nonlocal alive, most
-        for picture in pictures(MOST_TILES + MOST_WAITING + 40):
+        for result in results(MOST_TILES + MOST_WAITING + 40):
             alive += 1
-            weakref.finalize(picture.image, let_go)
+            weakref.finalize(result.image, let_go)
             most = max(most, alive)
-            yield picture
+            yield result
 
     write_folder(tmp_path, watched())
     assert most <= MOST_TILES + MOST_WAITING + 3

@@ -49,8 +49,8 @@ def seen_by_the_scorer(folder: Path) -> list[tuple[dict, list[Path]]]:
     found = []
     for here in sorted(path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()):
         facts = json.loads((here / "metadata.jsonl").read_text())
-        pictures = [p for p in here.joinpath("samples").iterdir() if re.match(r"\d+\.png", p.name)]
-        found.append((facts, sorted(pictures)))
+        results = [p for p in here.joinpath("samples").iterdir() if re.match(r"\d+\.png", p.name)]
+        found.append((facts, sorted(results)))
     return found
 
 
@@ -58,26 +58,26 @@ def test_the_folders_are_those_of_the_benchmark(file: Path, model: str, tmp_path
     out = tmp_path / "out"
     result = generate(model, "--prompts", file, "--out", out, "--seed", 3, "--batch-size", 5)
     assert result.exit_code == 0, result.output
-    assert result.stdout == f"12 pictures of 3 prompts in {out}\n"
+    assert result.stdout == f"12 images of 3 prompts in {out}\n"
     found = seen_by_the_scorer(out)
     assert [facts for facts, _ in found] == LINES
     names = ["0000.png", "0001.png", "0002.png", "0003.png"]
-    assert all([path.name for path in pictures] == names for _, pictures in found)
+    assert all([path.name for path in results] == names for _, results in found)
     assert sorted(path.name for path in out.iterdir()) == ["00000", "00001", "00002"]
     prompts = [line["prompt"] for line in LINES for _ in range(4)]
     expected = tiny_text_generator().generate(prompts, seed=list(range(3, 15)), steps=2)
-    painted = [opened(path) for _, pictures in found for path in pictures]
-    assert [p.tobytes() for p in painted] == [p.image.tobytes() for p in expected]
-    assert painted[5].text["prompt"] == "blue heart ☺"  # type: ignore[attr-defined]
+    generated = [opened(path) for _, results in found for path in results]
+    assert [p.tobytes() for p in generated] == [p.image.tobytes() for p in expected]
+    assert generated[5].text["prompt"] == "blue heart ☺"  # type: ignore[attr-defined]
     grid = opened(out / "00000" / "grid.png")
     assert grid.size == (32, 32)
-    assert grid.crop((16, 0, 32, 16)).tobytes() == painted[1].tobytes()
+    assert grid.crop((16, 0, 32, 16)).tobytes() == generated[1].tobytes()
 
 
-def test_another_number_of_pictures(file: Path, model: str, tmp_path: Path) -> None:
+def test_another_number_of_images(file: Path, model: str, tmp_path: Path) -> None:
     result = generate(model, "--prompts", file, "--out", tmp_path / "out", "-n", 3)
     assert result.exit_code == 0, result.output
-    assert [len(pictures) for _, pictures in seen_by_the_scorer(tmp_path / "out")] == [3, 3, 3]
+    assert [len(results) for _, results in seen_by_the_scorer(tmp_path / "out")] == [3, 3, 3]
     assert opened(tmp_path / "out" / "00002" / "grid.png").size == (32, 32)
 
 
@@ -108,11 +108,11 @@ def test_the_command_refuses(
     classes = str(save_tiny(tmp_path_factory.mktemp("tiny")))
     check: list[tuple[str, list[object], str]] = [
         (model, [], "needs its prompts: --prompts evaluation_metadata.jsonl"),
-        (model, ["cat", "--prompts", file], "paints the prompts of its file alone"),
+        (model, ["cat", "--prompts", file], "generates the prompts of its file alone"),
         (model, ["--prompts", file, "-n", 0], "-n is at least 1"),
         (model, ["--prompts", file, "--trace"], "--trace needs a folder"),
-        (model, ["--prompts", file, "--seed", 1, 2], "2 seeds for 12 pictures"),
-        (classes, ["--prompts", file], "paints classes"),
+        (model, ["--prompts", file, "--seed", 1, 2], "2 seeds for 12 images"),
+        (classes, ["--prompts", file], "generates classes"),
     ]
     for name, words, message in check:
         result = generate(name, *words, "--out", out)

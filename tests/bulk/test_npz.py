@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from demask.bulk.npz import write_npz
-from demask.generator import Picture
+from demask.generator import GeneratedImage
 
 
-def test_numpy_reads_it(pictures: Callable, tmp_path: Path) -> None:
+def test_numpy_reads_it(results: Callable, tmp_path: Path) -> None:
     path = tmp_path / "new" / "x.npz"
-    write_npz(path, pictures(5), 5)
+    write_npz(path, results(5), 5)
     with np.load(path) as data:
         assert sorted(data) == ["arr_0", "arr_1"]
         assert (data["arr_0"].shape, data["arr_0"].dtype) == ((5, 4, 6, 3), np.uint8)
@@ -26,34 +26,34 @@ def test_numpy_reads_it(pictures: Callable, tmp_path: Path) -> None:
     assert zipfile.ZipFile(path).testzip() is None
 
 
-def test_it_takes_no_more_than_asked_for(pictures: Callable, tmp_path: Path) -> None:
-    stream = pictures(5)
+def test_it_takes_no_more_than_asked_for(results: Callable, tmp_path: Path) -> None:
+    stream = results(5)
     write_npz(tmp_path / "x.npz", stream, 3)
     assert next(stream).seed == 3
 
 
-def test_pictures_are_let_go_as_they_are_written(pictures: Callable, tmp_path: Path) -> None:
+def test_images_are_let_go_as_they_are_written(results: Callable, tmp_path: Path) -> None:
     alive = most = 0
 
     def let_go() -> None:
         nonlocal alive
         alive -= 1
 
-    def watched() -> Iterator[Picture]:
+    def watched() -> Iterator[GeneratedImage]:
         nonlocal alive, most
-        for picture in pictures(100):
+        for result in results(100):
             alive += 1
-            weakref.finalize(picture.image, let_go)
+            weakref.finalize(result.image, let_go)
             most = max(most, alive)
-            yield picture
+            yield result
 
     write_npz(tmp_path / "x.npz", watched(), 100)
     assert most <= 3
 
 
-def test_an_error_on_the_way_leaves_the_old_file(pictures: Callable, tmp_path: Path) -> None:
-    def failing() -> Iterator[Picture]:
-        yield from pictures(2)
+def test_an_error_on_the_way_leaves_the_old_file(results: Callable, tmp_path: Path) -> None:
+    def failing() -> Iterator[GeneratedImage]:
+        yield from results(2)
         raise OSError("the disk is full")
 
     path = tmp_path / "x.npz"

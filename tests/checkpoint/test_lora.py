@@ -37,8 +37,8 @@ def networks() -> tuple[Meissonic, ClipText]:
 
 @torch.no_grad()
 def logits(transformer: Meissonic, text: ClipText) -> Tensor:
-    """What a model of prompts says of one half-hidden grid."""
-    states, pooled = text(tiny_text_encoder().words.ids(["red apple"]))
+    """What a model of prompts says of one partly masked grid."""
+    states, pooled = text(tiny_text_encoder().tokenizer.ids(["red apple"]))
     micro = torch.tensor([[16.0, 16, 0, 0, 6]])
     ids_BL = torch.arange(16)[None]
     condition = Condition({"states": states, "pooled": pooled, "micro": micro})

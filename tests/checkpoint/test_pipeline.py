@@ -52,7 +52,7 @@ def test_the_public_layout(public: Path) -> None:
     assert isinstance(parts.transformer, Meissonic)
     assert isinstance(parts.tokenizer, VQModel)
     assert parts.text is not None
-    assert parts.text.words.length == 77
+    assert parts.text.tokenizer.length == 77
     assert (parts.schedule, parts.class_names) == ("cosine", ())
     assert types(parts.transformer, parts.tokenizer, parts.text.model) == [{torch.float32}] * 3
 

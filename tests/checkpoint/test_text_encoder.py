@@ -47,7 +47,7 @@ def test_transformers_reads_the_same(saved: Path) -> None:
     transformers = pytest.importorskip("transformers")
     model = transformers.CLIPTextModelWithProjection.from_pretrained(saved).eval()
     tokenizer = transformers.CLIPTokenizer.from_pretrained(saved)
-    length = tiny_text_encoder().words.length
+    length = tiny_text_encoder().tokenizer.length
     options = {"padding": "max_length", "truncation": True, "max_length": length}
     inputs = tokenizer(TEXTS, return_tensors="pt", **options)
     with torch.no_grad():
@@ -63,17 +63,17 @@ def test_the_vocabulary_may_stand_in_a_folder_beside_it(saved: Path, tmp_path: P
     for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
         (saved / name).rename(tmp_path / "tokenizer" / name)
     found = load_text_encoder(saved)
-    expected = tiny_text_encoder().words.ids(TEXTS)
-    assert torch.equal(found.words.ids(TEXTS), expected)
+    expected = tiny_text_encoder().tokenizer.ids(TEXTS)
+    assert torch.equal(found.tokenizer.ids(TEXTS), expected)
     (tmp_path / "tokenizer").rename(tmp_path / "words")
-    assert torch.equal(load_text_encoder(saved, tmp_path / "words").words.ids(TEXTS), expected)
+    assert torch.equal(load_text_encoder(saved, tmp_path / "words").tokenizer.ids(TEXTS), expected)
     with pytest.raises(CheckpointError, match="text_encoder: no readable vocab.json and merges"):
         load_text_encoder(saved)
 
 
 def test_its_own_vocabulary_goes_first(saved: Path, golden: Path, tmp_path: Path) -> None:
     shutil.copytree(golden / "meissonic" / "tokenizer", tmp_path / "tokenizer")
-    assert load_text_encoder(saved).words.length == 6
+    assert load_text_encoder(saved).tokenizer.length == 6
 
 
 def test_parts_that_do_not_belong_together(saved: Path, golden: Path) -> None:
@@ -88,7 +88,7 @@ def test_parts_that_do_not_belong_together(saved: Path, golden: Path) -> None:
 def test_a_text_is_never_longer_than_the_network(saved: Path) -> None:
     config = saved / "tokenizer_config.json"
     config.write_text(config.read_text().replace('"model_max_length": 6', '"model_max_length": 77'))
-    assert load_text_encoder(saved).words.length == 6
+    assert load_text_encoder(saved).tokenizer.length == 6
 
 
 def test_a_missing_part_is_named(saved: Path) -> None:

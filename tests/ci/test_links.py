@@ -10,7 +10,7 @@ from links import complaints
 PAGE = """# Some `title`, twice
 
 [other](docs/other.md) and [its part](docs/other.md#a-part-of-it-1), [here](#some-title-twice)
-[elsewhere](https://example.org/nothing#here), ![picture](docs/a%20picture.png "A picture")
+[elsewhere](https://example.org/nothing#here), ![image](docs/a%20picture.png "An image")
 `[code](nowhere.md)`
 
 ```sh
@@ -22,7 +22,7 @@ PAGE = """# Some `title`, twice
 @pytest.fixture
 def pages(tmp_path: Path) -> list[Path]:
     (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "a picture.png").write_bytes(b"")
+    (tmp_path / "docs" / "an image.png").write_bytes(b"")
     other = tmp_path / "docs" / "other.md"
     other.write_text(
         "## A part of it\n## A part of it\n```\n## no heading\n```\n[up](../page.md)\n"

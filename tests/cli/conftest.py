@@ -16,7 +16,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a model of 16x16 pictures of a dog, a cat or a ship, in 4x4 tokens."""
+    """The folder of a model of 16x16 images of a dog, a cat or a ship, in 4x4 tokens."""
     return str(save_tiny(tmp_path_factory.mktemp("tiny")))
 
 
@@ -48,12 +48,12 @@ def refused(run: Run) -> Callable[..., str]:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def photo(tmp_path: Path) -> Path:
     """A PNG of 24x16 pixels, red on the left, blue on the right."""
     from PIL import Image
 
     image = Image.new("RGB", (24, 16), (200, 30, 30))
     image.paste((30, 30, 200), (12, 0, 24, 16))
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     image.save(path)
     return path

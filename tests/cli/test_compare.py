@@ -37,7 +37,7 @@ def test_it_compares(
     run: Callable, text_model: str, scorer: str, prompts: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    words = ["compare", "--model", text_model, "--prompts", prompts, "--seeds", 3, "--scorer"]
+    words = ["compare", "--model", text_model, "--prompts", prompts, "--num-seeds", 3, "--scorer"]
     words += [scorer, "--control", "--gallery", 2, "--resamples", 20, "--out", out, "--variant"]
     words += ["base: steps=2", "noise: steps=2 correction=noise_regularization"]
     result = run(*words)
@@ -85,7 +85,7 @@ def test_refuses(
     assert "should look like setting=value" in refused(*start, "--variant", "a: steps", "b:")
     assert "unknown setting" in refused(*start, "--variant", "a:", "b: stops=2")
     assert "--gallery is at least 0" in refused(*start, *two, "--gallery", -1)
-    assert "paints classes" in refused(*start[:-1], model, *two)
+    assert "generates classes" in refused(*start[:-1], model, *two)
     empty = tmp_path / "empty.txt"
     empty.write_text("\n")
     assert "holds no prompts" in refused("compare", "--prompts", empty, "--out", out, *two)

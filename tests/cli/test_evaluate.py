@@ -48,7 +48,7 @@ def test_a_model_against_a_folder(
     words += ["--model", model, "-n", 20, "--steps", 2, "--resamples", 3, "--seed", 5]
     result = run("evaluate", *words, "--out", tmp_path / "report.json")
     assert result.exit_code == 0, result.stderr
-    assert "20 pictures against 24 real ones" in result.stdout
+    assert "20 images against 24 real ones" in result.stdout
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["samples"]["settings"]["steps"] == 2
     assert report["samples"]["seed"] == report["options"]["seed"] == 5
@@ -61,10 +61,10 @@ def test_a_model_against_a_folder(
     assert kid.value == scores["kid"]["value"]
     assert scores["kid"]["low"] < scores["kid"]["value"] < scores["kid"]["high"]
     assert len(list((tmp_path / "cache" / "features").iterdir())) == 1
-    # the same pictures, painted first and then measured, give the same numbers
-    painted = tmp_path / "painted"
-    run("generate", "--model", model, "-n", 20, "--steps", 2, "--seed", 5, "--out", painted)
-    words[words.index("--model") :] = ["--samples", painted, "--resamples", 0, "--metric", "kid"]
+    # the same images, generated first and then measured, give the same numbers
+    generated = tmp_path / "generated"
+    run("generate", "--model", model, "-n", 20, "--steps", 2, "--seed", 5, "--out", generated)
+    words[words.index("--model") :] = ["--samples", generated, "--resamples", 0, "--metric", "kid"]
     again = run("evaluate", *words, "--out", tmp_path / "again.json")
     assert again.exit_code == 0, again.stderr
     (score,) = json.loads((tmp_path / "again.json").read_text())["scores"]
@@ -97,7 +97,7 @@ def test_refuses(refused: Callable, model: str, extractor: str, real: Path, tmp_
     assert "leave one out" in refused("evaluate", *few, "--model", model, *large, *rest)
     assert "unknown metric 'fid'" in refused("evaluate", *few, *large, *rest, "--metric", "fid")
     Image.new("RGB", (9, 9)).save(real / "dog" / "odd.png")
-    assert "pictures of several sizes" in refused(
+    assert "images of several sizes" in refused(
         "evaluate", "--samples", real, "--reference", real, *rest
     )
     (real / "dog").rename(real / "horse")

@@ -1,4 +1,4 @@
-"""`demask figure`: rows of pictures that differ by one thing."""
+"""`demask figure`: rows of images that differ by one thing."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from demask.cli.figure import in_turn, read_variant
-from demask.data import open_pictures
-from demask.data.pictures import Picture
+from demask.data import open_images
+from demask.data.images import ImageSample
 from demask.sampling.edit import keep
 from demask.sweeps.gallery import Variant, guess, one_step, same_seeds, sheet
 from tiny import CLASS_NAMES, tiny_generator
@@ -32,7 +32,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def rows_of(path: Path, rows: int) -> list[np.ndarray]:
-    """The part of a figure that holds pictures, a row each."""
+    """The part of a figure that holds images, a row each."""
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB"))
     return [pixels[-TILE * (k + 1) : pixels.shape[0] - TILE * k] for k in range(rows)][::-1]
@@ -56,8 +56,10 @@ def test_one_step_from_a_tenth_of_the_tokens(
     run: Callable, model: str, data: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "one_step.png"
-    words = ("figure", "one-step", "--model", model, "--data", data, "-n", 3, "--hidden", 0.75)
-    result = run(*words, "--method", "classifier_free", "spatial", "--guidance", 60, "--out", out)
+    words = ("figure", "one-step", "--model", model, "--data", data, "-n", 3, "--mask-ratio", 0.75)
+    result = run(
+        *words, "--method", "classifier_free", "spatial", "--guidance-scale", 60, "--out", out
+    )
     assert result.exit_code == 0, result.stderr
     rows = rows_of(out, 8)
     left = rows[0].shape[1] - 3 * TILE
@@ -79,36 +81,36 @@ def test_what_the_commands_refuse(
     assert "has no self_guidance network" in refused(*hide)
     assert "--first is from 0 to 5" in refused(*hide, "--first", 6)
     assert "at least 1, not 0" in refused(*hide, "-n", 0)
-    assert "from 0 (change nothing) to 1" in refused(*hide, "--hidden", 1.5)
+    assert "from 0 (change nothing) to 1" in refused(*hide, "--mask-ratio", 1.5)
 
 
 def test_a_variant_is_read() -> None:
-    text = "twice: guidance=4 schedule=power:2.5 corrections=['informed'] preset=fast"
-    settings = {"guidance": 4, "schedule": "power:2.5", "corrections": ["informed"]}
+    text = "twice: guidance_scale=4 schedule=power:2.5 corrections=['informed'] preset=fast"
+    settings = {"guidance_scale": 4, "schedule": "power:2.5", "corrections": ["informed"]}
     assert read_variant(text) == Variant("twice", {**settings, "preset": "fast"})
     assert read_variant("plain") == Variant("plain", {})
 
 
-def test_pictures_are_of_each_class_in_turn(data: Path) -> None:
-    pictures = open_pictures(data)
-    assert [p.label for p in in_turn(pictures, 0, 3)] == [0, 1, 2]
-    assert len(in_turn(pictures, 0, 9)) == 6
-    assert len(in_turn(pictures, 4, 2)) == 2
+def test_images_are_of_each_class_in_turn(data: Path) -> None:
+    images = open_images(data)
+    assert [p.label for p in in_turn(images, 0, 3)] == [0, 1, 2]
+    assert len(in_turn(images, 0, 9)) == 6
+    assert len(in_turn(images, 4, 2)) == 2
 
 
-def test_no_more_pictures_are_read_than_needed(data: Path) -> None:
-    pictures, read = open_pictures(data), []
+def test_no_more_images_are_read_than_needed(data: Path) -> None:
+    images, read = open_images(data), []
 
     class Nameless:
         class_names = ()
         fingerprint = ""
 
         def __len__(self) -> int:
-            return len(pictures)
+            return len(images)
 
-        def __getitem__(self, index: int) -> Picture:
+        def __getitem__(self, index: int) -> ImageSample:
             read.append(index)
-            return replace(pictures[index], label=-1)
+            return replace(images[index], label=-1)
 
     assert len(in_turn(Nameless(), 1, 3)) == 3
     assert read == [1, 2, 3]
@@ -131,7 +133,7 @@ def test_nothing_makes_no_figure() -> None:
     generator = tiny_generator()
     with pytest.raises(ValueError, match="at least one variant"):
         same_seeds(generator, [])
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         one_step(generator, [], [], [])
-    with pytest.raises(ValueError, match="at least one picture"):
+    with pytest.raises(ValueError, match="at least one image"):
         sheet([], [])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demask.preset_file import Named, PresetFile, write_presets
+from demask.preset_file import Preset, PresetFile, write_presets
 from demask.settings import Settings
 from tiny import save_tiny
 
@@ -23,7 +23,7 @@ def test_pngs_know_how_they_were_made(run: Callable, model: str, tmp_path: Path)
     words = ["generate", "--model", model, "--class", "cat", "ship", "-n", 3, "--seed", 7]
     result = run(*words, "--steps", 3, "--top-k", 5, "--out", tmp_path / "a")
     assert result.exit_code == 0, result.stderr
-    assert result.stdout == f"3 pictures in {tmp_path / 'a'}\n"
+    assert result.stdout == f"3 images in {tmp_path / 'a'}\n"
     assert "\x1b" not in result.output
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert names == ["000007.png", "000008.png", "000009.png", "contact_sheet.png"]
@@ -38,7 +38,7 @@ def test_pngs_know_how_they_were_made(run: Callable, model: str, tmp_path: Path)
     assert (settings["steps"], settings["top_k"], settings["order"]) == (3, 5, "confidence")
 
 
-def test_the_same_seed_paints_the_same_file(run: Callable, model: str, tmp_path: Path) -> None:
+def test_the_same_seed_generates_the_same_file(run: Callable, model: str, tmp_path: Path) -> None:
     for out, words in (("a", ["--seed", 0, "-n", 3]), ("b", ["--seed", 2, "-n", 1])):
         words += ["--class", "cat", "--steps", 4, "--model", model, "--out", tmp_path / out]
         assert run("generate", *words).exit_code == 0
@@ -59,8 +59,8 @@ def test_ways_to_name_classes(
 ) -> None:
     result = run("generate", *classes, "--steps", 1, "--model", model, "--out", tmp_path)
     assert result.exit_code == 0, result.stderr
-    painted = sorted(tmp_path.glob("0*.png"))
-    assert [Image.open(path).text["prompt"] for path in painted] == prompts
+    generated = sorted(tmp_path.glob("0*.png"))
+    assert [Image.open(path).text["prompt"] for path in generated] == prompts
 
 
 def test_npz_is_balanced_and_holds_the_same_pixels(
@@ -92,11 +92,14 @@ def test_trace_shows_every_step(run: Callable, model: str, tmp_path: Path) -> No
         (["--steps", "0"], "steps must be 1 to 16"),
         (["--steps", "17"], "steps must be 1 to 16"),
         (["--steps", "many"], "'many' is not a valid integer"),
-        (["-n", "0"], "number of pictures is at least 1"),
+        (["-n", "0"], "number of images is at least 1"),
         (["--batch-size", "0"], "at least 1"),
         (["--order", "halt"], "did you mean 'halton'?"),
         (["--schedule", "sine"], "unknown mask schedule 'sine'"),
-        (["--noise", "1", "--noise-decay", "x"], "unknown temperature decay 'x'"),
+        (
+            ["--choice-temperature", "1", "--choice-temperature-decay", "x"],
+            "unknown temperature decay 'x'",
+        ),
         (["--correction", "x"], "unknown correction 'x'"),
         (["--correction", "zigzag"], "zigzag needs guidance: choose a scale other than 1"),
         (["--guidance-schedule", "x"], "'x'"),
@@ -145,7 +148,7 @@ def test_a_full_disk_leaves_nothing(
 
 def test_a_preset_names_the_settings(run: Callable, refused: Callable, tmp_path: Path) -> None:
     folder = save_tiny(tmp_path / "model")
-    presets = PresetFile({"steps4": Named(Settings(steps=4, temperature=0.5))})
+    presets = PresetFile({"steps4": Preset(Settings(steps=4, temperature=0.5))})
     write_presets(folder / "presets.toml", presets)
     words = ("generate", "--model", folder, "--class", "cat", "--preset")
     line = refused(*words, "steps5")

@@ -17,37 +17,37 @@ def pixels(path: Path) -> np.ndarray:
         return np.array(image.convert("RGB"))
 
 
-def test_a_box_and_its_mask_paint_the_same(
-    run: Callable, model: str, picture: Path, tmp_path: Path
+def test_a_box_and_its_mask_generate_the_same(
+    run: Callable, model: str, photo: Path, tmp_path: Path
 ) -> None:
     mask = Image.new("L", (24, 16), 0)
     mask.paste(255, (0, 0, 8, 8))
     mask.save(tmp_path / "mask.png")
     areas = {"box": ["--box", "0,0,8,8"], "mask": ["--mask", tmp_path / "mask.png"]}
     for name, area in areas.items():
-        words = ["inpaint", "--model", model, "--image", picture, "--class", "cat", "-n", 2]
+        words = ["inpaint", "--model", model, "--image", photo, "--class", "cat", "-n", 2]
         result = run(*words, *area, "--steps", 4, "--out", tmp_path / name)
         assert result.exit_code == 0, result.stderr
-        assert result.stdout == f"2 pictures in {tmp_path / name}\n"
+        assert result.stdout == f"2 images in {tmp_path / name}\n"
         assert (tmp_path / name / "contact_sheet.png").exists()
-    before, after = pixels(picture), pixels(tmp_path / "box/000001.png")
+    before, after = pixels(photo), pixels(tmp_path / "box/000001.png")
     np.testing.assert_array_equal(after, pixels(tmp_path / "mask/000001.png"))
     np.testing.assert_array_equal(after[:, 16:], before[:, 16:])
     assert (after[:8, :8] != before[:8, :8]).any()
 
 
-def test_strength_paints_variations(
-    run: Callable, model: str, picture: Path, tmp_path: Path
+def test_strength_generates_variations(
+    run: Callable, model: str, photo: Path, tmp_path: Path
 ) -> None:
-    words = ["inpaint", "--model", model, "--image", picture, "--strength", 0.5, "-n", 2]
+    words = ["inpaint", "--model", model, "--image", photo, "--strength", 0.5, "-n", 2]
     assert run(*words, "--steps", 2, "--out", tmp_path / "out").exit_code == 0
     first, second = (pixels(tmp_path / f"out/00000{seed}.png") for seed in (0, 1))
     assert first.shape == second.shape == (16, 24, 3)
     assert (first != second).any()
 
 
-def test_outpaint_enlarges(run: Callable, model: str, picture: Path, tmp_path: Path) -> None:
-    words = ["outpaint", "--model", model, "--image", picture, "--left", 8, "--bottom", 4]
+def test_outpaint_enlarges(run: Callable, model: str, photo: Path, tmp_path: Path) -> None:
+    words = ["outpaint", "--model", model, "--image", photo, "--left", 8, "--bottom", 4]
     result = run(*words, "--class", "cat", "ship", "--steps", 2, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
     for name, prompt in (("000000.png", "cat"), ("000001.png", "ship")):
@@ -78,26 +78,26 @@ def test_a_box_is_white_inside() -> None:
     ],
 )
 def test_inpaint_refuses(
-    refused: Callable, model: str, picture: Path, tmp_path: Path, words: list[str], said: str
+    refused: Callable, model: str, photo: Path, tmp_path: Path, words: list[str], said: str
 ) -> None:
     out = tmp_path / "out"
-    line = refused("inpaint", "--model", model, "--image", picture, "--out", out, *words)
+    line = refused("inpaint", "--model", model, "--image", photo, "--out", out, *words)
     assert said in line
     assert not out.exists()
 
 
 def test_a_mask_of_another_size_names_both(
-    refused: Callable, model: str, picture: Path, tmp_path: Path
+    refused: Callable, model: str, photo: Path, tmp_path: Path
 ) -> None:
     Image.new("L", (16, 16), 255).save(tmp_path / "mask.png")
-    line = refused("inpaint", "--image", picture, "--mask", tmp_path / "mask.png")
+    line = refused("inpaint", "--image", photo, "--mask", tmp_path / "mask.png")
     assert "16x16" in line
     assert "24x16" in line
 
 
-def test_a_picture_that_is_none(refused: Callable, tmp_path: Path) -> None:
+def test_an_image_that_is_none(refused: Callable, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"not a picture")
+    broken.write_bytes(b"not an image")
     assert str(broken) in refused("inpaint", "--image", broken, "--strength", 0.5)
     assert str(broken) in refused("outpaint", "--image", broken, "--left", 4)
     assert str(broken) in refused("reconstruct", broken)
@@ -105,6 +105,6 @@ def test_a_picture_that_is_none(refused: Callable, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [[], ["--left", "-4"]])
 def test_outpaint_needs_a_margin(
-    refused: Callable, model: str, picture: Path, words: list[str]
+    refused: Callable, model: str, photo: Path, words: list[str]
 ) -> None:
-    refused("outpaint", "--model", model, "--image", picture, *words)
+    refused("outpaint", "--model", model, "--image", photo, *words)

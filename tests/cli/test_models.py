@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from demask.preset_file import Named, PresetFile, write_presets
-from demask.presets import PRESETS
+from demask.preset_file import Preset, PresetFile, write_presets
+from demask.presets import SHIPPED_MODELS
 from demask.settings import Settings
 from tiny import save_tiny, tiny_transformer
 
@@ -14,7 +14,7 @@ from tiny import save_tiny, tiny_transformer
 def test_the_list_names_every_model(run: Callable) -> None:
     listed = run("models", "list")
     assert listed.exit_code == 0
-    assert all(name in listed.stdout for name in PRESETS)
+    assert all(name in listed.stdout for name in SHIPPED_MODELS)
     assert run("models").stdout == listed.stdout
     assert "\x1b" not in listed.stdout
 
@@ -25,7 +25,7 @@ def test_show_counts_parameters_and_names_settings(run: Callable, model: str) ->
     parameters = sum(p.numel() for p in tiny_transformer().parameters())
     lines = [" ".join(line.split()) for line in shown.stdout.splitlines()]
     assert f"transformer ModernMaskGIT, {parameters:,} parameters" in lines
-    assert "pictures 16x16 pixels" in lines
+    assert "images 16x16 pixels" in lines
     assert "tokens 4x4 of 15 codes" in lines
     assert "classes 3: dog, cat, ship" in lines
     assert "steps 12" in lines
@@ -37,7 +37,7 @@ def test_show_refuses_an_unknown_model(refused: Callable) -> None:
 
 def test_show_lists_the_presets(run: Callable, tmp_path: Path) -> None:
     folder = save_tiny(tmp_path)
-    named = Named(Settings(steps=4), ("frechet 12.3, extractor 'tiny', 1,000 pictures",))
+    named = Preset(Settings(steps=4), ("frechet 12.3, extractor 'tiny', 1,000 images",))
     write_presets(folder / "presets.toml", PresetFile({"steps4": named}, "steps4"))
     shown = " ".join(run("models", "show", folder).stdout.split())
     assert "preset steps4 (default) 4 steps" in shown

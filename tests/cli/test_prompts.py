@@ -15,7 +15,7 @@ Refused = Callable[..., str]
 
 
 def texts(folder: Path) -> list[dict[str, str]]:
-    """What the pictures of a folder say of themselves, by their names."""
+    """What the images of a folder say of themselves, by their names."""
     found = []
     for path in sorted(folder.glob("0*.png")):
         with Image.open(path) as image:
@@ -25,15 +25,23 @@ def texts(folder: Path) -> list[dict[str, str]]:
 
 def test_prompts_on_the_command_line(run: Callable, text_model: str, tmp_path: Path) -> None:
     words = ["generate", "red apple", "a heart, blue", "--model", text_model, "-n", 3]
-    changes = ["--guidance", 3, "--negative", "green apple", "--micro", "score=7", "--low-memory"]
+    changes = [
+        "--guidance-scale",
+        3,
+        "--negative-prompt",
+        "green apple",
+        "--micro-conditions",
+        "score=7",
+        "--low-memory",
+    ]
     result = run(*words, *changes, "--steps", 2, "--seed", 7, "--out", tmp_path)
     assert result.exit_code == 0, result.stderr
-    assert result.stdout == f"3 pictures in {tmp_path}\n"
-    painted = texts(tmp_path)
-    assert [t["name"] for t in painted] == ["000007.png", "000008.png", "000009.png"]
-    assert [t["prompt"] for t in painted] == ["red apple", "a heart, blue", "red apple"]
-    settings = json.loads(painted[0]["settings"])
-    assert (settings["negative"], settings["micro"]) == ("green apple", "score=7")
+    assert result.stdout == f"3 images in {tmp_path}\n"
+    generated = texts(tmp_path)
+    assert [t["name"] for t in generated] == ["000007.png", "000008.png", "000009.png"]
+    assert [t["prompt"] for t in generated] == ["red apple", "a heart, blue", "red apple"]
+    settings = json.loads(generated[0]["settings"])
+    assert (settings["negative_prompt"], settings["micro_conditions"]) == ("green apple", "score=7")
     assert (tmp_path / "contact_sheet.png").exists()
 
 
@@ -91,7 +99,7 @@ def test_npz_has_no_classes(run: Callable, text_model: str, tmp_path: Path) -> N
         assert data["arr_1"].tolist() == [-1, -1, -1]
 
 
-def test_a_prompt_that_is_cut_is_painted(
+def test_a_prompt_that_is_cut_is_generated(
     run: Callable, text_model: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     prompt = "red apple green apple blue heart red apple"
@@ -103,15 +111,18 @@ def test_a_prompt_that_is_cut_is_painted(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--class", "cat"], "paints prompts and has no classes: leave --class out"),
+        (["--class", "cat"], "generates prompts and has no classes: leave --class out"),
         (["x", "--width", "33"], "33x16 pixels: both sides must be multiples of 8"),
         (["x", "--width", "0"], "both sides must be multiples of 8"),
         (["x", "--height", "-8"], "both sides must be multiples of 8"),
         (["x", "--width", "wide"], "'wide' is not a valid integer"),
         (["x", "--width", "8", "--height", "8"], "steps must be 1 to 4"),
-        (["x", "--micro", "sore=7"], "unknown micro-condition 'sore'; did you mean 'score'?"),
-        (["x", "--micro", "score=high"], "cannot read 'score=high'"),
-        (["x", "y", "--seed", "1", "2", "-n", "3"], "2 seeds for 3 pictures"),
+        (
+            ["x", "--micro-conditions", "sore=7"],
+            "unknown micro-condition 'sore'; did you mean 'score'?",
+        ),
+        (["x", "--micro-conditions", "score=high"], "cannot read 'score=high'"),
+        (["x", "y", "--seed", "1", "2", "-n", "3"], "2 seeds for 3 images"),
         (["x", "--seed", "1", "-2"], "'-2'"),
         (["x", "--steps", "17"], "steps must be 1 to 16"),
         (["x", "--promts", "file.txt"], "'--prompts'"),
@@ -149,8 +160,8 @@ def test_files_that_hold_no_prompts(
     ("words", "said"),
     [
         (["red apple"], "unknown class 'red apple'. Valid: dog, cat, ship"),
-        (["--negative", "blurry"], "'negative' is for models of prompts"),
-        (["--micro", "score=7"], "'micro' is for models of prompts"),
+        (["--negative-prompt", "blurry"], "'negative_prompt' is for models of prompts"),
+        (["--micro-conditions", "score=7"], "'micro_conditions' is for models of prompts"),
     ],
 )
 def test_words_are_not_for_a_model_of_classes(
@@ -167,11 +178,17 @@ def test_a_class_may_stand_where_a_prompt_does(run: Callable, model: str, tmp_pa
     assert [t["prompt"] for t in texts(tmp_path)] == ["ship", "cat"]
 
 
-def test_editing_with_prompts(
-    run: Callable, text_model: str, picture: Path, tmp_path: Path
-) -> None:
-    words = ["--model", text_model, "--image", picture, "--steps", 2]
-    wish = ["--prompt", "red apple", "blue heart", "--negative", "green", "--guidance", 2]
+def test_editing_with_prompts(run: Callable, text_model: str, photo: Path, tmp_path: Path) -> None:
+    words = ["--model", text_model, "--image", photo, "--steps", 2]
+    condition_input = [
+        "--prompt",
+        "red apple",
+        "blue heart",
+        "--negative-prompt",
+        "green",
+        "--guidance-scale",
+        2,
+    ]
     for number, command in enumerate(
         (
             ["inpaint", "--box", "0,0,8,8"],
@@ -180,7 +197,7 @@ def test_editing_with_prompts(
         )
     ):
         out = tmp_path / str(number)
-        result = run(*command, *words, *wish, "--out", out)
+        result = run(*command, *words, *condition_input, "--out", out)
         assert result.exit_code == 0, result.stderr
         assert [t["prompt"] for t in texts(out)] == ["red apple", "blue heart"]
         assert [t["size"] for t in texts(out)] == [(24 + 8 * (number == 2), 16)] * 2
@@ -191,16 +208,16 @@ def test_editing_with_prompts(
     [
         (["--class", "cat"], "leave --class out"),
         (["--width", "33"], "both sides must be multiples of 8"),
-        (["--micro", "x=1"], "unknown micro-condition 'x'"),
-        (["--seed", "1", "2", "3", "-n", "2"], "3 seeds for 2 pictures"),
+        (["--micro-conditions", "x=1"], "unknown micro-condition 'x'"),
+        (["--seed", "1", "2", "3", "-n", "2"], "3 seeds for 2 images"),
     ],
 )
 def test_editing_refuses(
-    refused: Refused, text_model: str, picture: Path, tmp_path: Path, words: list[str], said: str
+    refused: Refused, text_model: str, photo: Path, tmp_path: Path, words: list[str], said: str
 ) -> None:
     out = tmp_path / "out"
     for command in (["inpaint", "--box", "0,0,8,8"], ["outpaint", "--left", "8"]):
-        line = refused(*command, "--model", text_model, "--image", picture, "--out", out, *words)
+        line = refused(*command, "--model", text_model, "--image", photo, "--out", out, *words)
         assert said in line
     assert not out.exists()
 
@@ -210,8 +227,8 @@ def test_show_says_that_it_reads_prompts(run: Callable, text_model: str) -> None
     assert shown.exit_code == 0, shown.stderr
     lines = [" ".join(line.split()) for line in shown.stdout.splitlines()]
     assert "reads prompts" in lines
-    assert "pictures 16x16 pixels" in lines
-    assert "negative none" in lines
+    assert "images 16x16 pixels" in lines
+    assert "negative prompt none" in lines
     assert "width its own" in lines
     assert any(line.startswith("transformer Meissonic, ") for line in lines)
 

@@ -17,7 +17,7 @@ from tiny import CLASS_NAMES, tiny_generator
 
 @pytest.fixture
 def data(tmp_path: Path) -> str:
-    """Six pictures of a dog, a cat or a ship."""
+    """Six images of a dog, a cat or a ship."""
     for number in range(6):
         folder = tmp_path / "data" / CLASS_NAMES[number % 3]
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,10 +36,10 @@ def test_its_folder_is_a_model(
     result = run(*words, "--data", data, "-n", 6)
     assert result.exit_code == 0, result.stderr
     assert f"8 layers in {scheme}" in result.stdout
-    painted = run(
+    generated = run(
         "generate", "--model", out, "--class", "cat", "--steps", 2, "--out", tmp_path / "o"
     )
-    assert painted.exit_code == 0, painted.stderr
+    assert generated.exit_code == 0, generated.stderr
     shown = run("models", "show", out).stdout
     assert ("8-bit" if scheme == "int8" else "4-bit") in " ".join(shown.split())
     tokenizers = [Path(folder) / "tokenizer.safetensors" for folder in (model, out)]
@@ -54,8 +54,8 @@ def test_a_model_of_prompts(text_model: str, data: str, tmp_path: Path) -> None:
     save_generator(generator, "w4a8", tmp_path / "low")
     loaded = demask.load(str(tmp_path / "low"))
     assert quantized_layers(loaded.transformer)
-    pictures = [g.generate("red apple", steps=2, seed=3)[0].image for g in (generator, loaded)]
-    assert pictures[0].tobytes() == pictures[1].tobytes()
+    images = [g.generate("red apple", steps=2, seed=3)[0].image for g in (generator, loaded)]
+    assert images[0].tobytes() == images[1].tobytes()
 
 
 def test_fine_tuning_brings_it_nearer_to_the_full_model(data: str) -> None:
@@ -101,5 +101,5 @@ def test_its_own_folder_and_a_second_time_are_refused(tmp_path: Path, model: str
 
 def test_int8_by_its_option(run: Callable, model: str, tmp_path: Path) -> None:
     words = ("generate", "--model", model, "--dtype", "int8", "--class", "cat", "--steps", 2)
-    painted = run(*words, "--out", tmp_path)
-    assert painted.exit_code == 0, painted.stderr
+    generated = run(*words, "--out", tmp_path)
+    assert generated.exit_code == 0, generated.stderr

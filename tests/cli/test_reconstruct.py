@@ -27,21 +27,21 @@ def test_cut_takes_the_middle() -> None:
 
 
 @pytest.mark.parametrize("source", ["model", "tokenizer"])
-def test_each_picture_and_the_mean(
-    run: Callable, model: str, picture: Path, tmp_path: Path, source: str
+def test_each_image_and_the_mean(
+    run: Callable, model: str, photo: Path, tmp_path: Path, source: str
 ) -> None:
     words = {
         "model": ["--model", model],
         "tokenizer": ["--tokenizer", f"{model}/tokenizer.safetensors"],
     }
-    result = run("reconstruct", picture, picture, *words[source], "--out", tmp_path / "out")
+    result = run("reconstruct", photo, photo, *words[source], "--out", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
     first, second, mean = result.stdout.splitlines()
     assert first == second
-    assert first.endswith(str(picture))
+    assert first.endswith(str(photo))
     assert mean.split()[:2] == first.split()[:2]
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["000000_picture.png", "000001_picture.png"]
+    assert names == ["000000_image.png", "000001_image.png"]
 
 
 def test_refuses(refused: Callable, model: str, tmp_path: Path) -> None:

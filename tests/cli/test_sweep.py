@@ -1,4 +1,4 @@
-"""`demask sweep` and `demask tune`, from a recipe to a preset that paints."""
+"""`demask sweep` and `demask tune`, from a recipe to a preset that generates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from read_results import read_results
 import demask
 from demask.checkpoint.save import save_model
 from demask.evaluation.small_conv import SmallConv, SmallConvConfig
-from demask.preset_file import Named, PresetFile, write_presets
+from demask.preset_file import Preset, PresetFile, write_presets
 from demask.settings import Settings
 from demask.sweeps.tune import Tuned, tune
 from tiny import CLASS_NAMES, save_tiny
@@ -35,7 +35,7 @@ grid = { temperature = [0.5, 1.0] }
 
 [[methods]]
 name = "guided"
-settings = { guidance = 2.0 }
+settings = { guidance_scale = 2.0 }
 
 [final]
 count = 30
@@ -54,7 +54,7 @@ def eyes(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of pictures whose sub-folders are the tiny model's classes."""
+    """A folder of images whose sub-folders are the tiny model's classes."""
     root = tmp_path_factory.mktemp("real")
     generator = torch.Generator().manual_seed(4)
     for name in CLASS_NAMES:
@@ -77,7 +77,7 @@ def recipe(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_sweep_from_a_recipe_to_pictures(
+def test_a_sweep_from_a_recipe_to_images(
     run: Callable, model: str, recipe: Path, eyes: str, reference: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -92,7 +92,7 @@ def test_a_sweep_from_a_recipe_to_pictures(
     }
     assert all(path.stat().st_size > 1000 for path in drawn[1:])
     rows = json.loads((out / "results.json").read_text())
-    assert [(r["row"]["method"], r["row"]["count"], r["row"]["final"]) for r in rows] == [
+    assert [(r["trial"]["method"], r["trial"]["count"], r["trial"]["final"]) for r in rows] == [
         ("plain", 24, False),
         ("plain", 24, False),
         ("guided", 24, False),
@@ -104,7 +104,7 @@ def test_a_sweep_from_a_recipe_to_pictures(
     assert [r["forwards"] for r in rows] == [2, 2, 4, 2, 4]
     assert result.stderr.count("plain, temperature") == 3
     read = read_results(out / "results.json")
-    assert [row.settings["method"] for row in read.rows] == [r["row"]["method"] for r in rows]
+    assert [row.settings["method"] for row in read.rows] == [r["trial"]["method"] for r in rows]
     assert read.row("plain, temperature 0.5, count 24, seed 0").values["forwards"].value == 2
 
     written = (out / "table.md").read_text()
@@ -131,7 +131,7 @@ def test_what_a_sweep_refuses(
     assert "results.json" in refused(
         "sweep", "--recipe", recipe, "--out", tmp_path / "no", "--plot-only"
     )
-    guided = "methods=[{name='a', settings={guidance=2.0, guidance_method='self_guidance'}}]"
+    guided = "methods=[{name='a', settings={guidance_scale=2.0, guidance_method='self_guidance'}}]"
     assert "has no self_guidance network" in refused(*full, "--set", guided)
     (reference.parent / "other" / "zebra").mkdir(parents=True)
     Image.new("RGB", (16, 16)).save(reference.parent / "other" / "zebra" / "0.png")
@@ -141,7 +141,7 @@ def test_what_a_sweep_refuses(
     assert "other classes" in refused(*other)
 
 
-def test_a_search_saves_a_preset_that_paints(
+def test_a_search_saves_a_preset_that_generates(
     run: Callable,
     refused: Callable,
     eyes: str,
@@ -153,7 +153,7 @@ def test_a_search_saves_a_preset_that_paints(
     words = ("tune", "--model", folder, "--reference", reference, "--extractor", eyes, "--steps", 3)
     few = ("--budget", 3, "--count", 20, "--final-count", 24, "--finalists", 1)
     out = ("--out", tmp_path / "search")
-    result = run(*words, *few, *out, "--noise", 2, "--save", "steps3", "--default")
+    result = run(*words, *few, *out, "--choice-temperature", 2, "--save", "steps3", "--default")
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
     assert sorted(line[:5] for line in lines[:2]) == ["start", "tuned"]
@@ -161,19 +161,27 @@ def test_a_search_saves_a_preset_that_paints(
     tables = tomllib.loads((folder / "presets.toml").read_text())
     assert tables["default"] == "steps3"
     assert tables["steps3"]["settings"]["steps"] == 3
-    assert "24 pictures of seeds 2000000 to 2000023" in tables["steps3"]["scores"][0]
-    painted = run(
-        "generate", "--model", folder, "--preset", "steps3", "--out", tmp_path / "painted"
+    assert "24 images of seeds 2000000 to 2000023" in tables["steps3"]["scores"][0]
+    generated = run(
+        "generate", "--model", folder, "--preset", "steps3", "--out", tmp_path / "generated"
     )
-    assert painted.exit_code == 0, painted.stderr
+    assert generated.exit_code == 0, generated.stderr
 
     def while_another_one_saves(*given: object) -> Tuned:
-        write_presets(tmp_path / "p.toml", PresetFile({"other": Named(Settings())}))
+        write_presets(tmp_path / "p.toml", PresetFile({"other": Preset(Settings())}))
         return tune(*given)
 
     monkeypatch.setattr("demask.sweeps.tune.tune", while_another_one_saves)
     other = run(
-        *words, *few, *out, "--noise", 2, "--save", "again", "--presets", tmp_path / "p.toml"
+        *words,
+        *few,
+        *out,
+        "--choice-temperature",
+        2,
+        "--save",
+        "again",
+        "--presets",
+        tmp_path / "p.toml",
     )
     assert other.exit_code == 0
     saved = tomllib.loads((tmp_path / "p.toml").read_text())
@@ -211,7 +219,7 @@ dtypes = ["float32", "bfloat16"]
 """
 
 
-def test_a_bench_draws_the_front_and_saves_a_point_of_it(
+def test_a_runner_draws_the_front_and_saves_a_point_of_it(
     run: Callable, refused: Callable, eyes: str, reference: Path, tmp_path: Path
 ) -> None:
     folder, recipe, out = save_tiny(tmp_path / "model"), tmp_path / "front.toml", tmp_path / "out"
@@ -231,7 +239,7 @@ def test_a_bench_draws_the_front_and_saves_a_point_of_it(
     table = tomllib.loads((folder / "presets.toml").read_text())["fast"]
     assert table["settings"] == {"steps": int(steps), "temperature": 0.9}
     assert table.get("dtype", "float32") == dtype
-    assert "24 pictures of seeds 0 to 23" in table["scores"][0]
+    assert "24 images of seeds 0 to 23" in table["scores"][0]
     assert "is no point of the sweep" in refused(
         *seen, "--plot-only", "--save", "fast", "--point", "plain"
     )
@@ -239,7 +247,7 @@ def test_a_bench_draws_the_front_and_saves_a_point_of_it(
     assert "--reference PATH" in refused(*words, "--front")
 
 
-def test_a_bench_without_eyes_measures_the_cost(
+def test_a_runner_without_eyes_measures_the_cost(
     run: Callable, refused: Callable, model: str, tmp_path: Path
 ) -> None:
     recipe, out = tmp_path / "front.toml", tmp_path / "out"
@@ -255,7 +263,7 @@ def test_a_bench_without_eyes_measures_the_cost(
 
 def test_a_preset_brings_the_type_of_its_weights(run: Callable, tmp_path: Path) -> None:
     folder = save_tiny(tmp_path / "model")
-    half = Named(Settings(steps=2, guidance=3.0), (), "bfloat16")
+    half = Preset(Settings(steps=2, guidance_scale=3.0), (), "bfloat16")
     write_presets(folder / "presets.toml", PresetFile({"fast": half}))
     generator = demask.load(str(folder), preset="fast")
     assert generator.settings == half.settings

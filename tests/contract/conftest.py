@@ -1,4 +1,4 @@
-"""A tiny deterministic model, and a canvas of pictures that have different amounts to paint.
+"""A tiny deterministic model, and a canvas of images that have different amounts to generate.
 
 Shape legend: B batch, L tokens, V codebook, D width.
 """
@@ -68,7 +68,7 @@ def condition() -> Condition:
 
 @pytest.fixture
 def canvas() -> Canvas:
-    """Five pictures with 16, 9, 3, 0 and 1 tokens to paint."""
+    """Five images with 16, 9, 3, 0 and 1 tokens to generate."""
     ids_BHW = torch.arange(5 * 16).view(5, 4, 4) % CODES
     known_BL = torch.ones(5, 16, dtype=torch.bool)
     known_BL[0] = False

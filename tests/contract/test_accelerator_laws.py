@@ -1,4 +1,4 @@
-"""Laws 2, 4 and 5 of accelerators: off is the identity, no picture depends on its batch, and
+"""Laws 2, 4 and 5 of accelerators: off is the identity, no image depends on its batch, and
 inputs stay as they are.
 
 Shape legend: B batch, L ids.
@@ -85,7 +85,7 @@ def model(request: pytest.FixtureRequest) -> tuple[Transformer, Grid]:
 
 
 def conditions(batch: int) -> Condition:
-    """What the models read, different for every picture."""
+    """What the models read, different for every image."""
     generator = torch.Generator().manual_seed(2)
     return Condition(
         {
@@ -100,13 +100,13 @@ def conditions(batch: int) -> Condition:
 def named(text: str, transformer: Transformer) -> Accelerator:
     """An accelerator, with a random network of the kind that it needs."""
     accelerator = parse_accelerator(text)
-    if accelerator.companion is None:
+    if accelerator.aux_kind is None:
         return accelerator
-    assert accelerator.companion == "shortcut"
+    assert accelerator.aux_kind == "shortcut"
     torch.manual_seed(4)
     network = Shortcut(ShortcutConfig(transformer.config.width, 8, 1, 8))  # type: ignore[attr-defined]
     nn.init.normal_(network.leave.weight)
-    return accelerator.beside(network.double().eval().requires_grad_(False))
+    return accelerator.attach(network.double().eval().requires_grad_(False))
 
 
 def half_hidden(transformer: Transformer, grid: Grid) -> torch.Tensor:
@@ -116,22 +116,22 @@ def half_hidden(transformer: Transformer, grid: Grid) -> torch.Tensor:
 
 
 def uneven(transformer: Transformer, grid: Grid) -> Canvas:
-    """Pictures of which everything, a lot, a little, nothing and one token is hidden."""
+    """Images of which everything, a lot, a little, nothing and one token is masked."""
     tokens = grid[0] * grid[1]
-    given_BL = torch.arange(tokens) >= torch.tensor([tokens, 9, 3, 0, 1])[:, None]
+    known_BL = torch.arange(tokens) >= torch.tensor([tokens, 9, 3, 0, 1])[:, None]
     ids_BL = (torch.arange(BATCH * tokens) % 11).view(BATCH, tokens)
-    return Canvas(ids_BL.where(given_BL, transformer.mask_id), given_BL, grid, transformer.mask_id)
+    return Canvas(ids_BL.where(known_BL, transformer.mask_id), known_BL, grid, transformer.mask_id)
 
 
-def paint(
-    predict: Predict, everywhere: Canvas, index: list[int], sampler: Sampler, together: bool
+def generate(
+    predict: Predict, everywhere: Canvas, index: list[int], sampler: Sampler, batched: bool
 ) -> torch.Tensor:
     everything = conditions(BATCH + 1)
     nothing = everything.take(torch.tensor([BATCH]))
-    guided = ClassifierFree(predict, nothing, Interval(2.0, start=0.2), together)
+    guided = ClassifierFree(predict, nothing, Interval(2.0, start=0.2), batched)
     generators = rng.image_generators([SEEDS[i] for i in index])
     canvas = replace(
-        everywhere, ids_BL=everywhere.ids_BL[index], given_BL=everywhere.given_BL[index]
+        everywhere, ids_BL=everywhere.ids_BL[index], known_BL=everywhere.known_BL[index]
     )
     wanted = everything.take(torch.tensor(index))
     return last(decode(guided, wanted, canvas, generators, sampler)).ids_BL
@@ -147,9 +147,9 @@ def test_off_is_the_identity(name: str, model) -> None:
     """In two steps: one may remember the first in the second."""
     transformer, grid = model
     ids_BL = half_hidden(transformer, grid)
-    hidden_BL = ids_BL == transformer.mask_id
+    masked_BL = ids_BL == transformer.mask_id
     before_BL = torch.full_like(ids_BL, transformer.mask_id)
-    read_BL = hidden_BL & (torch.arange(ids_BL.shape[1]) % 2 == 0)
+    read_BL = masked_BL & (torch.arange(ids_BL.shape[1]) % 2 == 0)
     half_B = torch.full((BATCH,), 0.5)
 
     def second(names: list[str]) -> torch.Tensor:
@@ -166,7 +166,7 @@ def test_off_is_the_identity(name: str, model) -> None:
 
 @pytest.mark.parametrize("name", ACCELERATORS)
 @pytest.mark.parametrize(
-    ("sampler", "given", "together"),
+    ("sampler", "given", "batched"),
     [
         ("confidence", "blank", True),
         ("halton", "blank", False),
@@ -174,22 +174,22 @@ def test_off_is_the_identity(name: str, model) -> None:
         ("revised", "uneven", False),
     ],
 )
-def test_a_picture_does_not_depend_on_its_batch(
-    name: str, sampler: str, given: str, together: bool, model
+def test_an_image_does_not_depend_on_its_batch(
+    name: str, sampler: str, given: str, batched: bool, model
 ) -> None:
     transformer, grid = model
     canvas = blank(BATCH, grid, transformer.mask_id)
     canvas = uneven(transformer, grid) if given == "uneven" else canvas
 
-    def painted(index: list[int]) -> torch.Tensor:
+    def generated(index: list[int]) -> torch.Tensor:
         # made anew for every batch, as the generator does
         fast = accelerate(transformer, [named(ON[name], transformer)])
-        return paint(fast.predict, canvas, index, SAMPLERS[sampler], together)
+        return generate(fast.predict, canvas, index, SAMPLERS[sampler], batched)
 
-    whole_BL = painted(list(range(BATCH)))
+    whole_BL = generated(list(range(BATCH)))
     assert (whole_BL != transformer.mask_id).all()
     for index in ([0], [3], [4, 2, 0], [1, 3]):
-        assert torch.equal(painted(index), whole_BL[index])
+        assert torch.equal(generated(index), whole_BL[index])
 
 
 @pytest.mark.parametrize("name", ACCELERATORS)

@@ -25,10 +25,10 @@ SAMPLERS = {
     "halton without roll": Sampler(steps=6, order=Halton(roll=False)),
     "bounded entropy": Sampler(steps=6, order=Entropy(bound=2.0)),
     "rescaled remasking": Sampler(steps=6, corrections=(Remask(0.9, rescale=True),)),
-    "doubtful remasking": Sampler(steps=6, corrections=(Remask(0.9, doubtful=True),)),
-    "informed of its own step": Sampler(steps=6, corrections=(Informed(0.5, ride=True),)),
-    "differential of hidden tokens": Sampler(
-        steps=6, corrections=(Differential(previous="modified", among="hidden"),)
+    "improbable remasked": Sampler(steps=6, corrections=(Remask(0.9, confidence_based=True),)),
+    "informed of its own step": Sampler(steps=6, corrections=(Informed(0.5, reuse_forward=True),)),
+    "differential of masked tokens": Sampler(
+        steps=6, corrections=(Differential(previous="modified", among="masked"),)
     ),
     "averaged": Sampler(steps=6, corrections=(Momentum(0.5, "average"),)),
     "half a zigzag": Sampler(steps=6, corrections=(Zigzag(0.5, scale=1.0, stop=0.7),)),
@@ -36,8 +36,8 @@ SAMPLERS = {
 }
 
 
-def paint(predict: Predict, condition: Condition, canvas: Canvas, index: list[int], sampler):
-    part = Canvas(canvas.ids_BL[index], canvas.given_BL[index], canvas.grid, canvas.mask_id)
+def generate(predict: Predict, condition: Condition, canvas: Canvas, index: list[int], sampler):
+    part = Canvas(canvas.ids_BL[index], canvas.known_BL[index], canvas.grid, canvas.mask_id)
     generators = rng.image_generators([SEEDS[i] for i in index])
     *_, last = decode(predict, condition.take(torch.tensor(index)), part, generators, sampler)
     return last.ids_BL
@@ -46,29 +46,29 @@ def paint(predict: Predict, condition: Condition, canvas: Canvas, index: list[in
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samplers(name, model, canvas, condition) -> None:
     predict = model(SAMPLERS[name])
-    whole_BL = paint(predict, condition, canvas, list(range(5)), SAMPLERS[name])
+    whole_BL = generate(predict, condition, canvas, list(range(5)), SAMPLERS[name])
     for index in BATCHES:
-        part_BL = paint(predict, condition, canvas, index, SAMPLERS[name])
+        part_BL = generate(predict, condition, canvas, index, SAMPLERS[name])
         assert torch.equal(part_BL, whole_BL[index])
 
 
 @pytest.mark.parametrize("name", GUIDANCES)
 def test_guidances(name, guide, toy, canvas, condition) -> None:
     predict = guide(name, toy, 3.0)
-    whole_BL = paint(predict, condition, canvas, list(range(5)), Sampler(steps=6))
+    whole_BL = generate(predict, condition, canvas, list(range(5)), Sampler(steps=6))
     for index in BATCHES:
-        part_BL = paint(predict, condition, canvas, index, Sampler(steps=6))
+        part_BL = generate(predict, condition, canvas, index, Sampler(steps=6))
         assert torch.equal(part_BL, whole_BL[index])
 
 
 def test_the_law_can_fail(toy, canvas, condition) -> None:
-    """A model that couples the pictures of a batch is caught."""
+    """A model that couples the images of a batch is caught."""
 
     def coupled(ids_BL, condition, step):
         prediction = toy(ids_BL, condition, step)
         logits_BLV = prediction.logits_BLV
         return type(prediction)(3 * logits_BLV / logits_BLV.std())
 
-    whole_BL = paint(coupled, condition, canvas, list(range(5)), Sampler(steps=6))
-    parts = [paint(coupled, condition, canvas, [i], Sampler(steps=6))[0] for i in range(5)]
+    whole_BL = generate(coupled, condition, canvas, list(range(5)), Sampler(steps=6))
+    parts = [generate(coupled, condition, canvas, [i], Sampler(steps=6))[0] for i in range(5)]
     assert not torch.equal(torch.stack(parts), whole_BL)

@@ -54,7 +54,7 @@ TINY = {
 
 
 def answers(module: nn.Module) -> tuple[Tensor, ...]:
-    """What a network says: logits, or ids and a picture."""
+    """What a network says: logits, or ids and an image."""
     if hasattr(module, "predict"):
         ids_BL = torch.tensor([[1, module.mask_id, 3, module.mask_id]])
         condition = Condition(

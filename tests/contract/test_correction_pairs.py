@@ -27,16 +27,16 @@ SEEDS = [31, 32, 33, 34, 35]
 STEPS = 5
 PAIRS = list(product(CORRECTIONS, repeat=2))
 READERS = [
-    Differential(previous="modified", among="hidden"),
+    Differential(previous="modified", among="masked"),
     Momentum(0.5, "average"),
-    Remask(0.9, doubtful=True),
-    Informed(0.5, ride=True),
+    Remask(0.9, confidence_based=True),
+    Informed(0.5, reuse_forward=True),
 ]
 
 
 def off(name: str) -> Correction:
     row = CORRECTIONS[name]
-    return row(**{row.dial: 0.0})
+    return row(**{row.strength_field: 0.0})
 
 
 def trace(predict: Predict, condition: Condition, canvas: Canvas, *corrections, order="confidence"):
@@ -51,31 +51,31 @@ def guided(guide, toy) -> Predict:
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_the_users_tokens_stay_and_nothing_is_left_hidden(
+def test_the_users_tokens_stay_and_nothing_is_left_masked(
     first, second, guided, canvas, condition
 ) -> None:
     states = trace(guided, condition, canvas, CORRECTIONS[first](), CORRECTIONS[second]())
     for state in states:
-        assert torch.equal(state.ids_BL[canvas.given_BL], canvas.ids_BL[canvas.given_BL])
-    assert not states[-1].hidden_BL.any()
+        assert torch.equal(state.ids_BL[canvas.known_BL], canvas.ids_BL[canvas.known_BL])
+    assert not states[-1].masked_BL.any()
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_a_picture_is_the_same_alone_and_in_a_batch(
+def test_an_image_is_the_same_alone_and_in_a_batch(
     first, second, guided, canvas, condition
 ) -> None:
     chosen = Sampler(STEPS, corrections=(CORRECTIONS[first](), CORRECTIONS[second]()))
 
-    def paint(index: list[int]) -> torch.Tensor:
-        part = Canvas(canvas.ids_BL[index], canvas.given_BL[index], canvas.grid, canvas.mask_id)
+    def generate(index: list[int]) -> torch.Tensor:
+        part = Canvas(canvas.ids_BL[index], canvas.known_BL[index], canvas.grid, canvas.mask_id)
         generators = rng.image_generators([SEEDS[i] for i in index])
         wanted = condition.take(torch.tensor(index))
         *_, state = decode(guided, wanted, part, generators, chosen)
         return state.ids_BL
 
-    whole_BL = paint([0, 1, 2, 3, 4])
+    whole_BL = generate([0, 1, 2, 3, 4])
     for index in ([0], [1], [2], [3, 4], [4, 1, 0]):
-        assert torch.equal(paint(index), whole_BL[index])
+        assert torch.equal(generate(index), whole_BL[index])
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
@@ -104,8 +104,8 @@ def test_all_at_once_under_any_guidance_and_order(
     for corrections in (rows, rows[::-1]):
         predict = guide(name, toy, 3.0)
         states = trace(predict, condition, canvas, *corrections, order=order)
-        assert torch.equal(states[-1].ids_BL[canvas.given_BL], canvas.ids_BL[canvas.given_BL])
-        assert not states[-1].hidden_BL.any()
+        assert torch.equal(states[-1].ids_BL[canvas.known_BL], canvas.ids_BL[canvas.known_BL])
+        assert not states[-1].masked_BL.any()
         results.append(states[-1].ids_BL)
     assert not torch.equal(*results), "the order in which they are given should matter"
 

@@ -33,14 +33,14 @@ ORDERS_BIASED = {
 
 @pytest.fixture(scope="module")
 def joint_S() -> Tensor:
-    """A random distribution over all pictures, far from independent and nowhere tiny."""
+    """A random distribution over all images, far from independent and nowhere tiny."""
     generator = torch.Generator().manual_seed(5)
     logits_S = torch.randn(len(STATES_SL), generator=generator, dtype=torch.float64)
     return (1.0 * logits_S).softmax(0)
 
 
 def p_value(joint_S: Tensor, order: Order, temperature: float = 1.0) -> float:
-    """Chi-square test of thousands of sampled pictures against the joint distribution."""
+    """Chi-square test of thousands of sampled images against the joint distribution."""
     codes_SLV = torch.nn.functional.one_hot(STATES_SL, CODES).double()
 
     def oracle(ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
@@ -55,7 +55,7 @@ def p_value(joint_S: Tensor, order: Order, temperature: float = 1.0) -> float:
     state_B = (last.ids_BL * CODES ** torch.arange(TOKENS - 1, -1, -1)).sum(-1)
     found_S = torch.bincount(state_B, minlength=len(joint_S)).double()
     expected_S = PICTURES * joint_S
-    assert expected_S.min() > 5, "too few expected pictures for a chi-square test"
+    assert expected_S.min() > 5, "too few expected images for a chi-square test"
     chi_square = ((found_S - expected_S) ** 2 / expected_S).sum()
     freedom = torch.tensor((len(joint_S) - 1) / 2, dtype=torch.float64)
     return torch.special.gammaincc(freedom, chi_square / 2).item()

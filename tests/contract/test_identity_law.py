@@ -19,7 +19,7 @@ SEEDS = [11, 12, 13, 14, 15]
 @pytest.mark.parametrize("name", GUIDANCES)
 def test_guidance_at_scale_one(name, guide, toy, canvas, condition) -> None:
     for index in range(4):
-        step = Step(index, 4, canvas.grid, canvas.hidden_BL.double().mean(-1))
+        step = Step(index, 4, canvas.grid, canvas.masked_BL.double().mean(-1))
         plain = toy(canvas.ids_BL, condition, step)
         guided = guide(name, toy, 1.0)(canvas.ids_BL, condition, step)
         assert torch.equal(guided.logits_BLV, plain.logits_BLV)
@@ -42,11 +42,11 @@ def test_correction_at_strength_zero(name, guide, toy, canvas, condition) -> Non
         sampler = Sampler(6, temperature=Temperature(3.0), corrections=corrections)
         return list(decode(predict, condition, canvas, rng.image_generators(SEEDS), sampler))
 
-    plain, off = trace(), trace(row(**{row.dial: 0.0}))
+    plain, off = trace(), trace(row(**{row.strength_field: 0.0}))
     assert len(plain) <= len(off)
     for before, after in zip(plain, off, strict=False):
         assert torch.equal(before.ids_BL, after.ids_BL)
         assert torch.equal(before.logits_BLV, after.logits_BLV)
     assert torch.equal(plain[-1].ids_BL, off[-1].ids_BL)
-    on = trace(row(**{row.dial: 1.0}))
+    on = trace(row(**{row.strength_field: 1.0}))
     assert not torch.equal(plain[-1].ids_BL, on[-1].ids_BL)

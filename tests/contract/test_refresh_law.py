@@ -1,4 +1,4 @@
-"""Guidance that is refreshed now and then: exact at 1, the same for a picture in any batch."""
+"""Guidance that is refreshed now and then: exact at 1, the same for an image in any batch."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tiny import order_of
 
 SEEDS = [41, 42, 43, 44, 45]
 BATCHES = [[0], [1], [2], [3], [4], [4, 3, 2, 1, 0], [2, 0], [1, 3, 4]]
-STILL = [name for name in ORDERS if not ORDERS[name].revises]  # type: ignore[attr-defined]
+STILL = [name for name in ORDERS if not ORDERS[name].may_remask]  # type: ignore[attr-defined]
 
 
 def trace(predict, condition, canvas, index, sampler):
-    part = Canvas(canvas.ids_BL[index], canvas.given_BL[index], canvas.grid, canvas.mask_id)
+    part = Canvas(canvas.ids_BL[index], canvas.known_BL[index], canvas.grid, canvas.mask_id)
     generators = rng.image_generators([SEEDS[i] for i in index])
     return list(decode(predict, condition.take(torch.tensor(index)), part, generators, sampler))
 
@@ -44,17 +44,17 @@ def test_at_one_it_is_the_guidance(name, guide, toy, canvas, condition) -> None:
 
 @pytest.mark.parametrize("name", GUIDANCES)
 @pytest.mark.parametrize("order", STILL)
-def test_a_picture_does_not_depend_on_its_batch(name, order, guide, toy, canvas, condition) -> None:
+def test_an_image_does_not_depend_on_its_batch(name, order, guide, toy, canvas, condition) -> None:
     sampler = Sampler(6, order=order_of(order), corrections=(Differential(),))
 
-    def paint(index: list[int]) -> torch.Tensor:
+    def generate(index: list[int]) -> torch.Tensor:
         # made anew for every batch, as the generator does
         predict = Refreshed(guide(name, toy, 3.0), 3)
         return trace(predict, condition, canvas, index, sampler)[-1].ids_BL
 
-    whole_BL = paint(list(range(5)))
+    whole_BL = generate(list(range(5)))
     for index in BATCHES:
-        assert torch.equal(paint(index), whole_BL[index])
+        assert torch.equal(generate(index), whole_BL[index])
 
 
 @pytest.mark.parametrize("order", STILL)
@@ -80,7 +80,7 @@ def test_it_reads_no_rows_that_it_did_not_ask_for(order, guide, toy, canvas, con
         assert torch.equal(one.ids_BL, other.ids_BL)
 
 
-@pytest.mark.parametrize("name", [n for n in CORRECTIONS if CORRECTIONS[n].revises])  # type: ignore[attr-defined]
+@pytest.mark.parametrize("name", [n for n in CORRECTIONS if CORRECTIONS[n].may_remask])  # type: ignore[attr-defined]
 def test_who_changes_decided_tokens_is_refused(name, guide, toy, canvas, condition) -> None:
     sampler = Sampler(6, corrections=(CORRECTIONS[name](),))
     guided = guide("classifier_free", toy, 3.0)
@@ -89,7 +89,7 @@ def test_who_changes_decided_tokens_is_refused(name, guide, toy, canvas, conditi
     trace(Refreshed(guided, 1), condition, canvas, [0], sampler)
 
 
-def test_an_order_that_hides_decided_tokens_is_refused(guide, toy, canvas, condition) -> None:
+def test_an_order_that_masks_decided_tokens_is_refused(guide, toy, canvas, condition) -> None:
     sampler = Sampler(6, order=order_of("critic"))
     with pytest.raises(ValueError, match="critic changes decided tokens"):
         trace(Refreshed(guide("classifier_free", toy, 3.0), 2), condition, canvas, [0], sampler)

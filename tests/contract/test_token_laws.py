@@ -1,5 +1,5 @@
 """Laws 3 and 5: given tokens never change, decided ones only where that is announced; inputs are
-never modified in place, and nothing stays hidden."""
+never modified in place, and nothing stays masked."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SAMPLERS = {
     **{f"schedule {n}": Sampler(steps=6, schedule=SCHEDULES[n]) for n in SCHEDULES},
     **{f"order {n}": Sampler(steps=6, order=order_of(n)) for n in ORDERS},
     **{f"correction {n}": Sampler(steps=6, corrections=(CORRECTIONS[n](),)) for n in CORRECTIONS},
-    "doubtful remasking": Sampler(steps=6, corrections=(Remask(0.9, doubtful=True),)),
-    "informed of its own step": Sampler(steps=6, corrections=(Informed(0.5, ride=True),)),
-    "differential of hidden tokens": Sampler(
-        steps=6, corrections=(Differential(previous="modified", among="hidden"),)
+    "improbable remasked": Sampler(steps=6, corrections=(Remask(0.9, confidence_based=True),)),
+    "informed of its own step": Sampler(steps=6, corrections=(Informed(0.5, reuse_forward=True),)),
+    "differential of masked tokens": Sampler(
+        steps=6, corrections=(Differential(previous="modified", among="masked"),)
     ),
     "averaged": Sampler(steps=6, corrections=(Momentum(0.5, "average"),)),
     "all corrections": Sampler(steps=6, corrections=tuple(CORRECTIONS[n]() for n in CORRECTIONS)),
@@ -38,15 +38,15 @@ def sampler(request) -> Sampler:
 
 
 def test_given_and_decided_tokens(sampler, model, canvas, condition) -> None:
-    revises = sampler.order.revises or any(c.revises for c in sampler.corrections)
+    may_remask = sampler.order.may_remask or any(c.may_remask for c in sampler.corrections)
     predict, before_BL = model(sampler), canvas.ids_BL
     for state in decode(predict, condition, canvas, rng.image_generators(SEEDS), sampler):
-        assert torch.equal(state.ids_BL[canvas.given_BL], canvas.ids_BL[canvas.given_BL])
-        if not revises:
-            settled_BL = before_BL != canvas.mask_id
-            assert torch.equal(state.ids_BL[settled_BL], before_BL[settled_BL])
+        assert torch.equal(state.ids_BL[canvas.known_BL], canvas.ids_BL[canvas.known_BL])
+        if not may_remask:
+            decoded_BL = before_BL != canvas.mask_id
+            assert torch.equal(state.ids_BL[decoded_BL], before_BL[decoded_BL])
         before_BL = state.ids_BL
-    assert not state.hidden_BL.any()
+    assert not state.masked_BL.any()
 
 
 def test_nothing_is_modified_in_place(sampler, guide, toy, canvas, condition) -> None:
@@ -65,7 +65,7 @@ def test_nothing_is_modified_in_place(sampler, guide, toy, canvas, condition) ->
         seen.append((state.logits_BLV, state.logits_BLV.clone()))
     assert all(torch.equal(now, then) for now, then in [*seen, *answers])
     assert torch.equal(canvas.ids_BL, inputs[0].ids_BL)
-    assert torch.equal(canvas.given_BL, inputs[0].given_BL)
+    assert torch.equal(canvas.known_BL, inputs[0].known_BL)
     assert torch.equal(condition["class_ids"], inputs[1]["class_ids"])
 
 

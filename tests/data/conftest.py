@@ -1,4 +1,4 @@
-"""Pictures made on the spot."""
+"""Images made on the spot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Encode = Callable[..., bytes]
 
 @pytest.fixture
 def encode() -> Encode:
-    """Bytes of a plain picture: ``encode(colour, size, format, mode)``."""
+    """Bytes of a plain image: ``encode(colour, size, format, mode)``."""
 
     def encoded(
         colour: object = "red", size: tuple[int, int] = (8, 6), kind: str = "PNG", mode: str = "RGB"

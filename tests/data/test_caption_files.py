@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from demask.data import open_pictures
+from demask.data import open_images
 from demask.data.image_folder import ImageFolder
 
 Captions = list[tuple[str, ...]]
@@ -12,7 +12,7 @@ Captions = list[tuple[str, ...]]
 
 @pytest.fixture
 def root(tmp_path: Path, encode: object) -> Path:
-    """A folder of the pictures a.png and b/c.d.jpg."""
+    """A folder of the images a.png and b/c.d.jpg."""
     (tmp_path / "x/b").mkdir(parents=True)
     (tmp_path / "x/a.png").write_bytes(encode())
     (tmp_path / "x/b/c.d.jpg").write_bytes(encode(kind="JPEG"))
@@ -20,11 +20,11 @@ def root(tmp_path: Path, encode: object) -> Path:
 
 
 def read(root: Path, columns: list[str] | None = None) -> Captions:
-    pictures = open_pictures(root, caption_columns=columns)
-    return [pictures[i].captions for i in range(len(pictures))]
+    images = open_images(root, caption_columns=columns)
+    return [images[i].captions for i in range(len(images))]
 
 
-def test_text_files_beside_the_pictures(root: Path) -> None:
+def test_text_files_beside_the_images(root: Path) -> None:
     (root / "x/a.txt").write_text("a dog\n\n  a hound \r\n", encoding="utf-8-sig")
     (root / "x/b/c.d.txt").write_text("ein Schiff für dich", encoding="utf-8")
     assert read(root) == [("a dog", "a hound"), ("ein Schiff für dich",)]
@@ -32,20 +32,20 @@ def test_text_files_beside_the_pictures(root: Path) -> None:
     assert ImageFolder(root).class_names == ("x",)
 
 
-def test_texts_that_belong_to_no_picture(root: Path) -> None:
+def test_texts_that_belong_to_no_image(root: Path) -> None:
     (root / "readme.txt").write_text("hello")
-    assert read(root) == [(), ()], "no text belongs to a picture, so there are no captions"
+    assert read(root) == [(), ()], "no text belongs to an image, so there are no captions"
     (root / "x/a.txt").write_text("a dog")
     (root / "x/b/c.d.txt").write_text("a ship")
-    with pytest.raises(ValueError, match="readme.txt has no picture beside it$"):
+    with pytest.raises(ValueError, match="readme.txt has no image beside it$"):
         read(root)
 
 
-def test_every_picture_has_a_caption_or_none_has(root: Path) -> None:
+def test_every_image_has_a_caption_or_none_has(root: Path) -> None:
     (root / "x/a.txt").write_text("\n")
     assert read(root) == [(), ()]
     (root / "x/b/c.d.txt").write_text("a ship")
-    with pytest.raises(ValueError, match="1 of 2 pictures have no caption: x/a.png$"):
+    with pytest.raises(ValueError, match="1 of 2 images have no caption: x/a.png$"):
         read(root)
 
 
@@ -73,9 +73,9 @@ def test_a_jsonl_table(root: Path) -> None:
         ("[]", "line 3 is no JSON object"),
         ("{", "line 3 is no JSON "),
         ('{"file_name": "x/b/c.d.jpg", "captions": 7}', "a caption must be text, not int: 7"),
-        ('{"file_name": "x/b/e.jpg", "captions": "a"}', "line 3: there is no picture 'x/b/e.jpg'"),
-        ('{"captions": "a"}', "line 3: there is no picture ''"),
-        ("", "1 of 2 pictures have no caption: x/b/c.d.jpg"),
+        ('{"file_name": "x/b/e.jpg", "captions": "a"}', "line 3: there is no image 'x/b/e.jpg'"),
+        ('{"captions": "a"}', "line 3: there is no image ''"),
+        ("", "1 of 2 images have no caption: x/b/c.d.jpg"),
     ):
         table.write_text(first + line)
         with pytest.raises(ValueError, match=message):
@@ -104,7 +104,7 @@ def test_columns_without_a_table(root: Path) -> None:
         read(root, ["a"])
 
 
-def test_other_captions_make_other_pictures(root: Path) -> None:
+def test_other_captions_make_other_images(root: Path) -> None:
     bare = ImageFolder(root).fingerprint
     (root / "x/a.txt").write_text("a dog")
     (root / "x/b/c.d.txt").write_text("a ship")
@@ -131,7 +131,7 @@ def test_scores_stand_in_the_table(root: Path) -> None:
         ImageFolder(root)
 
 
-def test_an_unscored_table_makes_the_same_pictures_as_one_without_the_column(root: Path) -> None:
+def test_an_unscored_table_makes_the_same_images_as_one_without_the_column(root: Path) -> None:
     table = root / "metadata.csv"
     table.write_text("file_name,text\nx/a.png,a dog\nx/b/c.d.jpg,a ship\n")
     before = ImageFolder(root).fingerprint

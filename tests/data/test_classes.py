@@ -28,7 +28,7 @@ def test_without_labels_there_is_one_class() -> None:
         ([3], None, ["a", "b"], "the label 3 has no name; the 2 classes are: a, b"),
         ([3], ["a", "b"], None, "the label 3 has no name"),
         ([-1], None, None, "the label -1 is below 0"),
-        ([0, None], None, None, "picture 1 has no class"),
+        ([0, None], None, None, "image 1 has no class"),
         (["cat", "dgo"], None, ["cat", "dog"], "unknown class 'dgo'; did you mean 'dog'"),
         ([None], None, ["cat", "dog"], "unknown class 'pictures'"),
         (["cat"], None, ["cat", "cat"], "named twice"),

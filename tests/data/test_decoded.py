@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from demask.data import open_pictures
+from demask.data import open_images
 from demask.data.decoded import DecodedImages, decode_images, random_views, views_of
 from demask.data.tokens import build_tokens
 from demask.data.transforms import random_view, to_tensor
@@ -31,13 +31,13 @@ def source(tmp_path):
             place = tmp_path / "images" / name / f"{number}.png"
             Image.fromarray(pixels).save(place)
             place.with_suffix(".txt").write_text(f"{name} number {number}")
-    return open_pictures(tmp_path / "images")
+    return open_images(tmp_path / "images")
 
 
 @pytest.fixture(params=[1, 2])
 def decoded(request, source, tmp_path):
     decode_images(source, SIZE, tmp_path / "decoded", request.param)
-    images = open_pictures(f"decoded:{tmp_path / 'decoded'}")
+    images = open_images(f"decoded:{tmp_path / 'decoded'}")
     assert isinstance(images, DecodedImages)
     return images
 
@@ -53,10 +53,10 @@ def test_each_image_is_that_of_its_source(source, decoded):
 
 
 def test_classes_are_numbered_in_the_wanted_order(decoded, tmp_path):
-    images = open_pictures(f"decoded:{tmp_path / 'decoded'}", class_names=["warm", "x", "cold"])
+    images = open_images(f"decoded:{tmp_path / 'decoded'}", class_names=["warm", "x", "cold"])
     assert [images[i].label for i in (0, 11)] == [2, 0]
     with pytest.raises(ValueError, match="unknown class 'cold'"):
-        open_pictures(f"decoded:{tmp_path / 'decoded'}", class_names=["warm"])
+        open_images(f"decoded:{tmp_path / 'decoded'}", class_names=["warm"])
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -105,7 +105,7 @@ def test_another_size_is_cut_from_the_images(decoded):
 
 def test_a_folder_without_images_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no decoded images"):
-        open_pictures(f"decoded:{tmp_path}")
+        open_images(f"decoded:{tmp_path}")
 
 
 def test_a_stop_leaves_no_folder(source, tmp_path):

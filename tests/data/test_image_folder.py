@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from demask.data.image_folder import ImageFolder
-from demask.data.pictures import UnreadablePictureError
+from demask.data.images import UnreadableImageError
 
 
 def put(path: Path, data: bytes) -> Path:
@@ -19,7 +19,7 @@ def test_sub_folders_are_classes_however_deep(tmp_path: Path, encode: object) ->
     put(tmp_path / "dog/2.png", encode())
     put(tmp_path / "dog/10.JPG", encode(kind="JPEG"))
     put(tmp_path / "cat/black/1.webp", encode(kind="WEBP"))
-    put(tmp_path / "cat/notes.txt", b"no picture")
+    put(tmp_path / "cat/notes.txt", b"no image")
     put(tmp_path / ".cache/x.png", encode())
     put(tmp_path / "cat/._1.png", b"junk")
     folder = ImageFolder(tmp_path)
@@ -58,23 +58,23 @@ def test_a_class_folder_may_be_a_link(tmp_path: Path, encode: object) -> None:
     assert (len(folder), folder.class_names) == (1, ("cat",))
 
 
-def test_pictures_in_and_beside_classes_are_refused(tmp_path: Path, encode: object) -> None:
+def test_images_in_and_beside_classes_are_refused(tmp_path: Path, encode: object) -> None:
     put(tmp_path / "cat/1.png", encode())
     put(tmp_path / "sheet.png", encode())
-    with pytest.raises(ValueError, match="1 pictures beside its class folders"):
+    with pytest.raises(ValueError, match="1 images beside its class folders"):
         ImageFolder(tmp_path)
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="holds no pictures"):
+    with pytest.raises(ValueError, match="holds no images"):
         ImageFolder(tmp_path)
 
 
-def test_a_file_that_vanished_is_an_unreadable_picture(tmp_path: Path, encode: object) -> None:
+def test_a_file_that_vanished_is_an_unreadable_image(tmp_path: Path, encode: object) -> None:
     path = put(tmp_path / "a.png", encode())
     folder = ImageFolder(tmp_path)
     path.unlink()
-    with pytest.raises(UnreadablePictureError, match="a.png: No such file"):
+    with pytest.raises(UnreadableImageError, match="a.png: No such file"):
         folder[0]
 
 

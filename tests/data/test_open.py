@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from demask.data import open_pictures
+from demask.data import open_images
 from demask.data.image_folder import ImageFolder
 from demask.data.open import expand_braces
-from demask.data.parquet import ParquetPictures
+from demask.data.parquet import ParquetImages
 from demask.data.web_shards import WebShards
 
 
@@ -28,8 +28,8 @@ def shard(path: Path, data: bytes) -> None:
 
 
 def names(source: str | Path) -> list[str]:
-    pictures = open_pictures(source)
-    return [pictures[i].name for i in range(len(pictures))]
+    images = open_images(source)
+    return [images[i].name for i in range(len(images))]
 
 
 def test_each_kind_finds_its_reader(tmp_path: Path, encode: object) -> None:
@@ -39,11 +39,11 @@ def test_each_kind_finds_its_reader(tmp_path: Path, encode: object) -> None:
     shard(tmp_path / "s/one.tar", encode())
     (tmp_path / "f/cat").mkdir(parents=True)
     (tmp_path / "f/cat/1.png").write_bytes(encode())
-    assert isinstance(open_pictures(tmp_path / "p"), ParquetPictures)
-    assert isinstance(open_pictures(str(tmp_path / "p/data/one.parquet")), ParquetPictures)
-    assert isinstance(open_pictures(tmp_path / "s"), WebShards)
-    assert isinstance(open_pictures(tmp_path / "s/one.tar"), WebShards)
-    assert isinstance(open_pictures(tmp_path / "f"), ImageFolder)
+    assert isinstance(open_images(tmp_path / "p"), ParquetImages)
+    assert isinstance(open_images(str(tmp_path / "p/data/one.parquet")), ParquetImages)
+    assert isinstance(open_images(tmp_path / "s"), WebShards)
+    assert isinstance(open_images(tmp_path / "s/one.tar"), WebShards)
+    assert isinstance(open_images(tmp_path / "f"), ImageFolder)
 
 
 def test_files_of_a_folder_come_sorted(tmp_path: Path, encode: object) -> None:
@@ -58,12 +58,12 @@ def test_patterns(tmp_path: Path, encode: object) -> None:
         parquet(tmp_path / f"train-{number}.parquet", encode())
     parquet(tmp_path / "test-0.parquet", encode())
     assert names(tmp_path / "x-{001..002}.tar") == ["x-001.tar/x-001.png", "x-002.tar/x-002.png"]
-    assert len(open_pictures(tmp_path / "train-*.parquet")) == 4
-    assert len(open_pictures(tmp_path / "x-*.tar")) == 4
+    assert len(open_images(tmp_path / "train-*.parquet")) == 4
+    assert len(open_images(tmp_path / "x-*.tar")) == 4
     with pytest.raises(ValueError, match="no such file: .*x-004.tar"):
-        open_pictures(tmp_path / "x-{000..009}.tar")
+        open_images(tmp_path / "x-{000..009}.tar")
     with pytest.raises(ValueError, match=r"holds several splits \(test, train\)"):
-        open_pictures(tmp_path)
+        open_images(tmp_path)
 
 
 def test_braces() -> None:
@@ -77,27 +77,27 @@ def test_splits_are_no_classes(tmp_path: Path, encode: object) -> None:
         (tmp_path / split / "cat").mkdir(parents=True)
         (tmp_path / split / "cat/1.png").write_bytes(encode())
     with pytest.raises(ValueError, match=r"several splits \(train, val\); name one of them"):
-        open_pictures(tmp_path)
-    assert open_pictures(tmp_path / "train").class_names == ("cat",)
+        open_images(tmp_path)
+    assert open_images(tmp_path / "train").class_names == ("cat",)
 
 
-def test_unreadable_pictures(
+def test_unreadable_images(
     tmp_path: Path, encode: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     (tmp_path / "b.png").write_bytes(encode())
     (tmp_path / "c.jpg").write_bytes(encode(kind="JPEG")[:200])
     assert names(tmp_path) == ["b.png"]
-    assert "2 of 3 pictures can't be read" in caplog.text
-    with pytest.raises(ValueError, match="unreadable picture a.png: empty"):
-        open_pictures(tmp_path, strict=True)
+    assert "2 of 3 images can't be read" in caplog.text
+    with pytest.raises(ValueError, match="unreadable image a.png: empty"):
+        open_images(tmp_path, strict=True)
 
 
 def test_what_is_no_source(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(ValueError, match="no such path: .*absent; valid: a folder of pictures, "):
-        open_pictures(tmp_path / "absent")
-    with pytest.raises(ValueError, match="can't read pictures from .*notes.txt; valid: "):
-        open_pictures(tmp_path / "notes.txt")
-    with pytest.raises(ValueError, match="holds no pictures"):
-        open_pictures(tmp_path)
+    with pytest.raises(ValueError, match="no such path: .*absent; valid: a folder of images, "):
+        open_images(tmp_path / "absent")
+    with pytest.raises(ValueError, match="can't read images from .*notes.txt; valid: "):
+        open_images(tmp_path / "notes.txt")
+    with pytest.raises(ValueError, match="holds no images"):
+        open_images(tmp_path)

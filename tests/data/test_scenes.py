@@ -8,7 +8,7 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
-from demask.data import open_pictures
+from demask.data import open_images
 from demask.data.scenes import ScenePictures
 from demask.scenes import draw, sample
 from demask.scenes.vocabulary import KINDS, SHAPES
@@ -16,21 +16,21 @@ from demask.scenes.vocabulary import KINDS, SHAPES
 
 def image_bytes(index: int) -> bytes:
     """An image of a source opened in whatever process this runs in."""
-    return open_pictures("scenes:1000000000,50")[index].image.tobytes()
+    return open_images("scenes:1000000000,50")[index].image.tobytes()
 
 
 def test_image_i_is_that_of_seed_plus_i() -> None:
-    pictures = open_pictures("scenes:40,30")
-    assert len(pictures) == 30
+    images = open_images("scenes:40,30")
+    assert len(images) == 30
     drawn = sample(47)
-    picture = pictures[7]
-    assert np.array_equal(np.asarray(picture.image), draw(drawn.scene))
-    assert picture.captions == drawn.captions
-    assert pictures.class_names == KINDS
-    assert KINDS[picture.label] == drawn.requirement.kind
-    assert picture.name == "scenes:47"
+    image = images[7]
+    assert np.array_equal(np.asarray(image.image), draw(drawn.scene))
+    assert image.captions == drawn.captions
+    assert images.class_names == KINDS
+    assert KINDS[image.label] == drawn.requirement.kind
+    assert image.name == "scenes:47"
     with pytest.raises(IndexError, match="30 of 30"):
-        pictures[30]
+        images[30]
 
 
 def test_another_process_sees_the_same() -> None:
@@ -42,7 +42,7 @@ def test_another_process_sees_the_same() -> None:
 def test_the_class_is_the_shape_of_every_object() -> None:
     order = SHAPES[::-1]
     plain, renamed = (
-        open_pictures("scenes_classes:0,20", class_names=names) for names in (None, order)
+        open_images("scenes_classes:0,20", class_names=names) for names in (None, order)
     )
     assert plain.class_names == SHAPES
     assert renamed.class_names == order
@@ -56,14 +56,14 @@ def test_nothing_is_tried_at_opening(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError(f"scene {index} was drawn")
 
     monkeypatch.setattr(ScenePictures, "__getitem__", refuse)
-    assert len(open_pictures("scenes:0,200000", strict=True)) == 200000
+    assert len(open_images("scenes:0,200000", strict=True)) == 200000
 
 
 def test_fingerprints() -> None:
     sources = ["scenes:0,10", "scenes:1,10", "scenes:0,11", "scenes_unseen:0,10"]
     sources.append("scenes_classes:0,10")
-    assert len({open_pictures(source).fingerprint for source in sources}) == len(sources)
-    assert open_pictures(sources[0]).fingerprint == open_pictures(sources[0]).fingerprint
+    assert len({open_images(source).fingerprint for source in sources}) == len(sources)
+    assert open_images(sources[0]).fingerprint == open_images(sources[0]).fingerprint
 
 
 @pytest.mark.parametrize(
@@ -81,12 +81,12 @@ def test_fingerprints() -> None:
 )
 def test_bad_sources_are_refused(source: str, line: str) -> None:
     with pytest.raises(ValueError, match=line):
-        open_pictures(source)
-    assert len(open_pictures("scenes:999999999,1")) == 1
+        open_images(source)
+    assert len(open_images("scenes:999999999,1")) == 1
 
 
 def test_columns_and_classes_are_refused() -> None:
     with pytest.raises(ValueError, match="no caption columns"):
-        open_pictures("scenes:0,5", caption_columns=["text"])
+        open_images("scenes:0,5", caption_columns=["text"])
     with pytest.raises(ValueError, match="class"):
-        open_pictures("scenes_classes:0,5", class_names=["circle"])
+        open_images("scenes_classes:0,5", class_names=["circle"])

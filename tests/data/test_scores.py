@@ -16,7 +16,7 @@ def test_anything_else_is_named(cell: object) -> None:
         read_score(cell)
 
 
-def test_no_picture_is_liked_without_end() -> None:
+def test_no_image_is_liked_without_end() -> None:
     with pytest.raises(ValueError, match="finite, not inf"):
         read_score("1e999")
 

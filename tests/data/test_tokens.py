@@ -1,4 +1,4 @@
-"""The cache of tokenised pictures."""
+"""The cache of tokenised images."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from demask.data.pictures import Picture
+from demask.data.images import ImageSample
 from demask.data.tokens import Views, build_tokens, load_tokens
 from demask.data.transforms import to_tensor
 from tiny import tiny_tokenizer
 
 
 class Noise:
-    """Seven pictures of noise."""
+    """Seven images of noise."""
 
     class_names = ("a", "b")
     fingerprint = "noise"
@@ -29,37 +29,37 @@ class Noise:
     def __len__(self) -> int:
         return 7
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> ImageSample:
         self.reads += 1
         pixels = np.random.default_rng(index).integers(0, 256, (20, 16, 3), dtype=np.uint8)
         captions = (f"noise {index}", "noise") if index % 2 else ()
-        return Picture(Image.fromarray(pixels), index % 2, str(index), captions)
+        return ImageSample(Image.fromarray(pixels), index % 2, str(index), captions)
 
 
 VIEWS = Views(size=16, count=4, flip=True, shift=2)
 
 
 @torch.no_grad()
-def test_the_cache_holds_the_views_of_each_picture(tmp_path: Path) -> None:
-    tokenizer, pictures = tiny_tokenizer(), Noise()
-    cache = build_tokens(tokenizer, pictures, VIEWS, tmp_path, batch_size=3)
+def test_the_cache_holds_the_views_of_each_image(tmp_path: Path) -> None:
+    tokenizer, images = tiny_tokenizer(), Noise()
+    cache = build_tokens(tokenizer, images, VIEWS, tmp_path, batch_size=3)
     assert (len(cache), cache.views, cache.grid) == (7, 4, (4, 4))
     assert cache.class_names == ("a", "b")
     ids_BL, label_B = cache.read(torch.tensor([5, 2]), torch.tensor([0, 1]))
     assert label_B.tolist() == [1, 0]
     assert ids_BL.dtype == torch.int64
-    plain = to_tensor(pictures[5].image, 16)
-    mirrored = to_tensor(pictures[2].image, 16).flip(-1)
+    plain = to_tensor(images[5].image, 16)
+    mirrored = to_tensor(images[2].image, 16).flip(-1)
     expected = tokenizer.encode(torch.stack([plain, mirrored])).flatten(1)
     assert torch.equal(ids_BL, expected)
 
 
 def test_it_is_made_once(tmp_path: Path) -> None:
-    pictures = Noise()
-    first = build_tokens(tiny_tokenizer(), pictures, VIEWS, tmp_path)
-    reads = pictures.reads
-    again = build_tokens(tiny_tokenizer(), pictures, VIEWS, tmp_path)
-    assert pictures.reads == reads
+    images = Noise()
+    first = build_tokens(tiny_tokenizer(), images, VIEWS, tmp_path)
+    reads = images.reads
+    again = build_tokens(tiny_tokenizer(), images, VIEWS, tmp_path)
+    assert images.reads == reads
     assert again.fingerprint == first.fingerprint
     assert np.array_equal(again.ids, first.ids)
 
@@ -80,7 +80,7 @@ def test_other_weights_or_views_make_another(tmp_path: Path) -> None:
 class Broken(Noise):
     """Fails half-way."""
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> ImageSample:
         if index == 5:
             raise ValueError("unreadable")
         return super().__getitem__(index)
@@ -104,19 +104,19 @@ def test_captions_are_kept(tmp_path: Path) -> None:
     assert cache.captions[:4] == ((), ("noise 1", "noise"), (), ("noise 3", "noise"))
     file = tmp_path / cache.fingerprint / "captions.json"
     file.write_text("[[]]")
-    with pytest.raises(ValueError, match="captions of 1 pictures, not 7"):
+    with pytest.raises(ValueError, match="captions of 1 images, not 7"):
         load_tokens(file.parent)
     file.unlink()
     assert load_tokens(file.parent).captions == ((),) * 7
 
 
 class Shapes(Noise):
-    """Seven pictures of noise: four wide ones, then three high ones."""
+    """Seven images of noise: four wide ones, then three high ones."""
 
-    def __getitem__(self, index: int) -> Picture:
-        picture = super().__getitem__(index)
+    def __getitem__(self, index: int) -> ImageSample:
+        image = super().__getitem__(index)
         size = (30, 20) if index < 4 else (16, 20)
-        return Picture(picture.image.resize(size), index, str(index), (str(index),))
+        return ImageSample(image.image.resize(size), index, str(index), (str(index),))
 
 
 BUCKETS = dataclasses.replace(VIEWS, buckets=((16, 24), (8, 8), (20, 16)))
@@ -124,8 +124,8 @@ BUCKETS = dataclasses.replace(VIEWS, buckets=((16, 24), (8, 8), (20, 16)))
 
 @torch.no_grad()
 def test_a_group_for_each_bucket(tmp_path: Path) -> None:
-    tokenizer, pictures, done = tiny_tokenizer(), Shapes(), []
-    cache = build_tokens(tokenizer, pictures, BUCKETS, tmp_path, done.append, batch_size=3)
+    tokenizer, images, done = tiny_tokenizer(), Shapes(), []
+    cache = build_tokens(tokenizer, images, BUCKETS, tmp_path, done.append, batch_size=3)
     assert done == [3, 4, 7]
     assert [group.grid for group in cache.groups] == [(4, 6), (2, 2), (5, 4)]
     assert [group.indices.tolist() for group in cache.groups] == [[0, 1, 2, 3], [], [4, 5, 6]]
@@ -134,8 +134,8 @@ def test_a_group_for_each_bucket(tmp_path: Path) -> None:
     assert cache.captions == tuple((str(index),) for index in range(7))
     ids_BL, label_B = cache.read(torch.tensor([6, 4]), torch.tensor([0, 1]))
     assert label_B.tolist() == [6, 4]
-    plain = to_tensor(pictures[6].image, (20, 16))
-    mirrored = to_tensor(pictures[4].image, (20, 16)).flip(-1)
+    plain = to_tensor(images[6].image, (20, 16))
+    mirrored = to_tensor(images[4].image, (20, 16)).flip(-1)
     assert torch.equal(ids_BL, tokenizer.encode(torch.stack([plain, mirrored])).flatten(1))
     assert torch.equal(
         ids_BL,
@@ -174,9 +174,9 @@ def test_a_cache_from_before_groups_and_captions_loads(tmp_path: Path) -> None:
 
 
 class Liked(Noise):
-    """Seven pictures of noise, 16 pixels wide and 20 high; the odd ones have a score."""
+    """Seven images of noise, 16 pixels wide and 20 high; the odd ones have a score."""
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> ImageSample:
         score = index / 2 if index % 2 else None
         return dataclasses.replace(super().__getitem__(index), score=score)
 
@@ -196,7 +196,7 @@ def test_micro_conditions_are_kept(tmp_path: Path) -> None:
     assert load_tokens(file.parent).micro is None
 
 
-def test_micro_conditions_follow_the_picture_into_its_group(tmp_path: Path) -> None:
+def test_micro_conditions_follow_the_image_into_its_group(tmp_path: Path) -> None:
     cache = build_tokens(tiny_tokenizer(), Shapes(), BUCKETS, tmp_path, batch_size=3)
     assert cache.micro is not None
     assert cache.micro[:, :2].tolist() == [[24, 16]] * 4 + [[16, 20]] * 3

@@ -20,7 +20,7 @@ def noise(width: int, height: int) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def test_at_its_own_size_a_picture_is_its_pixels() -> None:
+def test_at_its_own_size_an_image_is_its_pixels() -> None:
     image = noise(16, 16)
     image_CHW = to_tensor(image, 16)
     assert image_CHW.dtype == torch.float32
@@ -54,7 +54,7 @@ def test_covering_takes_the_largest_centred_part(
     assert to_pixels(made).reshape(-1, 3).tolist() == [[0, 0, 255]] * (height * width)
 
 
-def test_a_picture_of_that_size_is_covered_as_it_is() -> None:
+def test_an_image_of_that_size_is_covered_as_it_is() -> None:
     image = noise(12, 7)
     assert np.array_equal(to_pixels(cover(image, 7, 12)), to_pixels(image))
     assert cover(image, 7, 7).tobytes() == centre_square(image, 7).tobytes()

@@ -20,14 +20,14 @@ def test_random_views_are_the_same_on_every_call_and_differ() -> None:
     views, image = Views(size=16, count=4, shift=2), noise(16, 20)
     assert torch.equal(views.view(image, 3, 2), views.view(image, 3, 2))
     seen = {views.view(image, index, 2).numpy().tobytes() for index in range(20)}
-    assert len(seen) > 10, "each picture moves in its own way"
+    assert len(seen) > 10, "each image moves in its own way"
 
 
 @pytest.mark.parametrize(
     ("width", "height", "bucket"),
     [(50, 50, 0), (12, 10, 0), (13, 10, 1), (900, 10, 1), (10, 12, 0), (10, 13, 2), (1, 70, 2)],
 )
-def test_a_picture_is_cut_to_the_nearest_ratio(width: int, height: int, bucket: int) -> None:
+def test_an_image_is_cut_to_the_nearest_ratio(width: int, height: int, bucket: int) -> None:
     views, image = Views(size=99, count=3, shift=2, buckets=BUCKETS), noise(width, height)
     assert views.bucket_of(image) == bucket
     for number in range(3):
@@ -36,7 +36,7 @@ def test_a_picture_is_cut_to_the_nearest_ratio(width: int, height: int, bucket: 
     assert torch.equal(views.view(image, 0, 1), to_tensor(image, BUCKETS[bucket]).flip(-1))
 
 
-def test_without_buckets_pictures_are_square() -> None:
+def test_without_buckets_images_are_square() -> None:
     assert Views(size=8).sizes == ((8, 8),)
     assert Views(size=8).bucket_of(noise(40, 10)) == 0
     assert "buckets" not in Views(size=8).facts()
@@ -56,7 +56,7 @@ def test_buckets_that_make_no_sense() -> None:
     ("size", "told"),
     [
         ((16, 16), (16, 16, 0, 0)),
-        ((640, 640), (16, 16, 0, 0)),  # reduced: nothing of the picture is missing
+        ((640, 640), (16, 16, 0, 0)),  # reduced: nothing of the image is missing
         ((8, 8), (8, 8, 0, 0)),  # enlarged, so it is known to be small
         ((32, 16), (16, 16, 0, 8)),
         ((16, 64), (16, 16, 24, 0)),
@@ -64,7 +64,7 @@ def test_buckets_that_make_no_sense() -> None:
         ((12, 8), (12, 8, 0, 4)),
     ],
 )
-def test_what_a_model_is_told_of_a_picture(size: tuple[int, int], told: tuple) -> None:
+def test_what_a_model_is_told_of_an_image(size: tuple[int, int], told: tuple) -> None:
     assert Views(size=16).micro(noise(*size)) == told
 
 

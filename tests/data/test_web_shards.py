@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from demask.data.pictures import UnreadablePictureError
+from demask.data.images import UnreadableImageError
 from demask.data.web_shards import WebShards
 
 
@@ -20,7 +20,7 @@ def pack(path: Path, members: Mapping[str, bytes], mode: str = "w") -> Path:
     return path
 
 
-def test_members_of_a_key_make_a_picture(tmp_path: Path, encode: object) -> None:
+def test_members_of_a_key_make_an_image(tmp_path: Path, encode: object) -> None:
     first = pack(
         tmp_path / "0.tar",
         {
@@ -65,7 +65,7 @@ def test_captions_as_lines_or_json(tmp_path: Path, encode: object) -> None:
         ("a dog", "a hound"),
         ("a ship", "ship", "boat"),
     ]
-    with pytest.raises(UnreadablePictureError, match="3.txt is no UTF-8 text"):
+    with pytest.raises(UnreadableImageError, match="3.txt is no UTF-8 text"):
         shards[2]
     chosen = WebShards([path], caption_columns=["title", "text"])
     assert [chosen[i].captions for i in range(3)] == [("y", "x"), ("a ship",), ()]
@@ -90,13 +90,13 @@ def test_without_classes(tmp_path: Path, encode: object) -> None:
     shards = WebShards([path])
     assert shards.class_names == ("pictures",)
     for index in (1, 2):
-        with pytest.raises(UnreadablePictureError, match=rf"0\.tar/{index + 1}\.png: "):
+        with pytest.raises(UnreadableImageError, match=rf"0\.tar/{index + 1}\.png: "):
             shards[index]
 
 
 def test_some_without_a_class(tmp_path: Path, encode: object) -> None:
     path = pack(tmp_path / "0.tar", {"1.png": encode(), "1.cls": b"0", "2.png": encode()})
-    with pytest.raises(ValueError, match="0.tar: picture 1 has no class"):
+    with pytest.raises(ValueError, match="0.tar: image 1 has no class"):
         WebShards([path])
 
 
@@ -109,7 +109,7 @@ def test_tars_that_can_not_be_used(tmp_path: Path, encode: object) -> None:
     packed = pack(tmp_path / "packed.tar", {"1.png": encode()}, "w:gz")
     with pytest.raises(ValueError, match="packed.tar is no whole, uncompressed tar"):
         WebShards([packed])
-    with pytest.raises(ValueError, match="empty.tar holds no pictures"):
+    with pytest.raises(ValueError, match="empty.tar holds no images"):
         WebShards([pack(tmp_path / "empty.tar", {"a.txt": b"x"})])
     with pytest.raises(ValueError, match="1.json is no JSON"):
         WebShards([pack(tmp_path / "bad.tar", {"1.png": encode(), "1.json": b"{"})])
@@ -140,5 +140,5 @@ def test_scores_are_in_the_json(tmp_path: Path, encode: object) -> None:
     shards = WebShards([path])
     assert [shards[i].score for i in range(3)] == [6.5, None, None]
     assert shards[0].captions == ("a dog",)
-    with pytest.raises(UnreadablePictureError, match="4.json: a score must be a number"):
+    with pytest.raises(UnreadableImageError, match="4.json: a score must be a number"):
         shards[3]

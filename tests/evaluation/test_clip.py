@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from demask.cli import demask
 from demask.evaluation.clip import DEVIATION, MEAN, Clip, centred
 from demask.evaluation.extractors import load_extractor
-from demask.transformer.condition import learn_words
+from demask.transformer.condition import train_text_tokenizer
 
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.filterwarnings("ignore")  # transformers'
@@ -28,10 +28,10 @@ SENTENCES = [f"a photo of a {name}" for name in NAMES]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of 16x16 pixels, texts of up to 8 tokens, features of 6 numbers."""
+    """Images of 16x16 pixels, texts of up to 8 tokens, features of 6 numbers."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("clip")
-    words = learn_words(SENTENCES, 520, 8)
+    words = train_text_tokenizer(SENTENCES, 520, 8)
     words.save(path)
     sizes = {
         "hidden_size": 16,
@@ -111,7 +111,7 @@ def test_stored_in_halves_without_a_description_of_the_tokenizer(
 
 
 @pytest.mark.parametrize(("width", "height"), [(41, 24), (24, 33), (10, 9), (24, 24)])
-def test_pictures_are_resampled_as_pillow_does(width: int, height: int) -> None:
+def test_images_are_resampled_as_pillow_does(width: int, height: int) -> None:
     random = np.random.default_rng(0)
     image = Image.fromarray(random.integers(90, 160, (height, width, 3), np.uint8))
     shorter = min(width, height)

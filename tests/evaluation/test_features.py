@@ -14,10 +14,10 @@ from torch import Tensor
 from demask.checkpoint.save import save_model
 from demask.evaluation.extractors import load_extractor
 from demask.evaluation.features import cache_key, extract, extract_all, reference_features
+from demask.evaluation.images import open_npz
 from demask.evaluation.inception import BlockE, InceptionV3, average, read_network
 from demask.evaluation.networks import NETWORKS
 from demask.evaluation.patch_mixer import PatchMixerConfig
-from demask.evaluation.pictures import open_npz
 from demask.evaluation.small_conv import SmallConvConfig
 
 CONFIGS = {
@@ -35,7 +35,7 @@ def network(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return path
 
 
-def pictures(count: int, side: int = 16) -> Tensor:
+def images(count: int, side: int = 16) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.randint(256, (count, side, side, 3), generator=generator, dtype=torch.uint8)
 
@@ -43,7 +43,7 @@ def pictures(count: int, side: int = 16) -> Tensor:
 def test_a_trained_network_from_its_file(network: Path) -> None:
     extractor = load_extractor(f"cifar10_conv:weights={network}")
     assert extractor.name == "cifar10_conv:mine"
-    pixels_NHWC = pictures(5)
+    pixels_NHWC = images(5)
     features = extract([(pixels_NHWC[:3], None), (pixels_NHWC[3:], None)], extractor)
     assert features.features_ND.shape == (5, 6)
     assert features.logits_NK is not None
@@ -51,14 +51,14 @@ def test_a_trained_network_from_its_file(network: Path) -> None:
     assert features.class_names == ("a", "b", "c")
     whole = extract([(pixels_NHWC, None)], extractor)
     torch.testing.assert_close(features.features_ND, whole.features_ND)
-    assert extract([(pictures(2, 20), None)], extractor).features_ND.shape == (2, 6)
+    assert extract([(images(2, 20), None)], extractor).features_ND.shape == (2, 6)
 
 
 def test_sizes_must_not_mix(network: Path) -> None:
     extractor = load_extractor(f"cifar10_conv:weights={network}")
-    with pytest.raises(ValueError, match=r"several sizes: 16x16 and 20x20 \(picture 2\)"):
-        extract_all([(pictures(2), None), (pictures(1, 20), None)], [extractor])
-    with pytest.raises(ValueError, match="no pictures to measure"):
+    with pytest.raises(ValueError, match=r"several sizes: 16x16 and 20x20 \(image 2\)"):
+        extract_all([(images(2), None), (images(1, 20), None)], [extractor])
+    with pytest.raises(ValueError, match="no images to measure"):
         extract([], extractor)
 
 
@@ -68,7 +68,7 @@ def test_a_reference_is_seen_once(network: Path, tmp_path: Path) -> None:
 
     def batches():
         read.append(1)
-        return [(pictures(4), torch.tensor([0, 1, 2, 0]))]
+        return [(images(4), torch.tensor([0, 1, 2, 0]))]
 
     first, second = (reference_features(batches, "data", extractor, tmp_path) for _ in range(2))
     assert len(read) == 1
@@ -109,8 +109,8 @@ def test_refuses_extractors(text: str, line: str) -> None:
         load_extractor(text)
 
 
-def test_npz_pictures_come_back(tmp_path: Path) -> None:
-    pixels_NHWC, labels_N = pictures(300, 4), torch.arange(300) % 3
+def test_npz_images_come_back(tmp_path: Path) -> None:
+    pixels_NHWC, labels_N = images(300, 4), torch.arange(300) % 3
     np.savez_compressed(tmp_path / "a.npz", pixels_NHWC.numpy(), labels_N.numpy())
     opened = open_npz(tmp_path / "a.npz")
     batches = list(opened.batches())
@@ -123,10 +123,10 @@ def test_npz_pictures_come_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("array", [np.zeros((2, 4, 4, 3)), np.zeros((2, 4, 4), np.uint8)])
 def test_refuses_other_arrays(array: np.ndarray, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", array)
-    with pytest.raises(ValueError, match=r"pictures are uint8 \(N, H, W, 3\)"):
+    with pytest.raises(ValueError, match=r"images are uint8 \(N, H, W, 3\)"):
         open_npz(tmp_path / "a.npz")
     (tmp_path / "b.npz").write_bytes(b"no zip")
-    with pytest.raises(ValueError, match="no pictures in 'arr_0' that can be read"):
+    with pytest.raises(ValueError, match="no images in 'arr_0' that can be read"):
         open_npz(tmp_path / "b.npz")
 
 

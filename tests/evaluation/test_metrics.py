@@ -84,14 +84,14 @@ def test_the_class_score_is_torchmetrics() -> None:
     assert ours == pytest.approx(float(theirs.compute()[0]), rel=1e-5)
 
 
-def test_words_and_pictures() -> None:
+def test_words_and_images() -> None:
     samples = seen(20)
     same = replace(samples, texts_ND=3 * samples.features_ND)
     against = replace(samples, texts_ND=-samples.features_ND)
     for features, value in ((same, 100), (against, 0)):
         (score,) = measure(features, seen(20, 1), ["clip_score"])
         assert score.value == pytest.approx(value, abs=1e-3)
-    with pytest.raises(ValueError, match="no clip_score: needs pictures of known words"):
+    with pytest.raises(ValueError, match="no clip_score: needs images of known words"):
         measure(samples, seen(20, 1), ["clip_score"])
 
 
@@ -99,9 +99,9 @@ def test_words_and_pictures() -> None:
     ("metric", "samples", "reference", "line"),
     [
         ("frechet", 6, 50, "6 samples are too few for frechet of tiny: at least 7 are needed"),
-        ("frechet", 50, 6, "6 reference pictures are too few for frechet of tiny: at least 7"),
+        ("frechet", 50, 6, "6 reference images are too few for frechet of tiny: at least 7"),
         ("precision", 3, 50, "3 samples are too few for precision of tiny: at least 4"),
-        ("coverage", 50, 5, "5 reference pictures are too few for coverage of tiny: at least 6"),
+        ("coverage", 50, 5, "5 reference images are too few for coverage of tiny: at least 6"),
     ],
 )
 def test_too_few(metric: str, samples: int, reference: int, line: str) -> None:

@@ -52,7 +52,7 @@ def test_what_is_the_same_and_what_is_far_away() -> None:
     assert float(density(x_ND, Reference(y_RD), everything(400))) == pytest.approx(1, abs=0.25)
 
 
-def test_one_picture_again_and_again_is_precise_and_recalls_little() -> None:
+def test_one_image_again_and_again_is_precise_and_recalls_little() -> None:
     y_RD = normal(200)
     x_ND = y_RD[:1].expand(100, -1) + 1e-4 * normal(100, seed=2)
     assert float(precision(x_ND, Reference(y_RD), everything(100))) == 1

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask.evaluation.open_clip import (
-    Sizes,
+    ClipSizes,
     build,
     key_map,
     read_checkpoint,
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # transformers'
 
 WORDS, LENGTH, END = 20, 7, 19
 TEXT_WIDTH, VISION_WIDTH, FEATURES, PATCH, SIZE = 8, 12, 6, 4, 8
-SIZES = Sizes(size=SIZE, text_heads=2, vision_heads=3)
+SIZES = ClipSizes(size=SIZE, text_heads=2, vision_heads=3)
 TOKENIZER = SimpleNamespace(bos_token_id=18, eos_token_id=END, pad_token_id=END)
 
 
@@ -121,10 +121,10 @@ def test_both_networks_see_the_same(theirs: OpenClip, file: Path) -> None:
     filled_BT = torch.where(mask_BT > 0, ids_BT, END)
     with torch.no_grad():
         out = model(input_ids=filled_BT, attention_mask=mask_BT, pixel_values=image_BCHW)
-        picture_BD = F.normalize(theirs.visual(image_BCHW), dim=-1)
+        image_BD = F.normalize(theirs.visual(image_BCHW), dim=-1)
         text_BD = F.normalize(theirs.texts(ids_BT), dim=-1)
-        logits_BB = theirs.logit_scale.exp() * picture_BD @ text_BD.T
-    torch.testing.assert_close(out.image_embeds, picture_BD)
+        logits_BB = theirs.logit_scale.exp() * image_BD @ text_BD.T
+    torch.testing.assert_close(out.image_embeds, image_BD)
     torch.testing.assert_close(out.text_embeds, text_BD)
     torch.testing.assert_close(out.logits_per_image, logits_BB)
 
@@ -138,7 +138,7 @@ def test_the_names_lead_there_and_back(theirs: OpenClip) -> None:
 
 
 def test_the_published_network_has_these_names() -> None:
-    """ViT-H-14: 24 layers for words, 32 for pictures, 12 tensors each, and 14 more."""
+    """ViT-H-14: 24 layers for words, 32 for images, 12 tensors each, and 14 more."""
     names = key_map(24, 32)
     assert len(names) == 12 * (24 + 32) + 14
     assert names["visual.transformer.resblocks.31.attn.in_proj_bias"][1] == (

@@ -1,4 +1,4 @@
-"""The network that scores pictures of words: its spelling, its towers, its file."""
+"""The network that scores images of words: its spelling, its towers, its file."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ WORDS = ("red", "apple")
 
 def test_features_have_length_one_and_words_in_another_order_differ(network: PairScorer) -> None:
     texts = ["red apple", "apple red", "", "red apple"]
-    picture_BD, text_BD, scale = network(torch.rand(3, 3, 16, 16), spell(texts, TINY))
-    assert picture_BD.shape == (3, 6)
+    image_BD, text_BD, scale = network(torch.rand(3, 3, 16, 16), spell(texts, TINY))
+    assert image_BD.shape == (3, 6)
     assert text_BD.shape == (4, 6)
     assert 1 < scale <= 100
-    for features in (picture_BD, text_BD):
+    for features in (image_BD, text_BD):
         torch.testing.assert_close(features.norm(dim=-1), torch.ones(len(features)))
     assert torch.equal(text_BD[0], text_BD[3])
     with torch.no_grad():
@@ -63,7 +63,7 @@ def test_a_text_does_not_depend_on_its_company(network: PairScorer) -> None:
     torch.testing.assert_close(network.picture(image_BCHW)[1:2], network.picture(image_BCHW[1:2]))
 
 
-def test_places_of_a_picture_count(network: PairScorer) -> None:
+def test_places_of_an_image_count(network: PairScorer) -> None:
     image_BCHW = torch.zeros(1, 3, 16, 16)
     image_BCHW[..., :8] = 1
     assert not torch.allclose(network.picture(image_BCHW), network.picture(image_BCHW.flip(-1)))

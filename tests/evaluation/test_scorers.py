@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from demask.checkpoint.save import save_model
 from demask.evaluation import scorers
 from demask.evaluation.clip import DEVIATION, MEAN, padded
-from demask.evaluation.open_clip import Sizes, build, to_open_clip
+from demask.evaluation.open_clip import ClipSizes, build, to_open_clip
 from demask.evaluation.pair_scorer import PairScorer, PairScorerConfig
 from demask.evaluation.scorers import SCORERS, WEIGHTS, load_scorer
-from demask.transformer.condition import learn_words
+from demask.transformer.condition import train_text_tokenizer
 
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.filterwarnings("ignore")  # transformers'
@@ -27,10 +27,10 @@ TINY = PairScorerConfig(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CLIP of pictures of 16x16 pixels and texts of up to 8 tokens, with its tokenizer."""
+    """A CLIP of images of 16x16 pixels and texts of up to 8 tokens, with its tokenizer."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("pick")
-    words = learn_words(PROMPTS, 520, 8)
+    words = train_text_tokenizer(PROMPTS, 520, 8)
     words.save(path)
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2}
     text = {
@@ -60,7 +60,7 @@ def image_BCHW() -> torch.Tensor:
 
 
 def logits_of(folder: Path, image_BCHW: torch.Tensor) -> torch.Tensor:
-    """What transformers makes of each picture and its own words (B)."""
+    """What transformers makes of each image and its own words (B)."""
     model = transformers.CLIPModel.from_pretrained(folder).eval()
     tokenizer = transformers.CLIPTokenizer.from_pretrained(folder)
     mean_C11, deviation_C11 = (torch.tensor(n)[:, None, None] for n in (MEAN, DEVIATION))
@@ -91,7 +91,7 @@ def test_hps_v2_is_the_cosine_of_the_same_network_in_another_layout(
     path = tmp_path / "HPS_v2.1, compressed.pt"
     tensors = to_open_clip(load_file(folder / "model.safetensors"))
     torch.save({"state_dict": {name: t.half() for name, t in tensors.items()}}, path)
-    tiny = Sizes(size=16, text_heads=2, vision_heads=4)
+    tiny = ClipSizes(size=16, text_heads=2, vision_heads=4)
     monkeypatch.setattr("demask.evaluation.open_clip.build", lambda p, t: build(p, t, tiny))
     scorer = load_scorer(f"hps_v2:weights={path},tokenizer={folder}")
     scale = transformers.CLIPModel.from_pretrained(folder).logit_scale.exp().item()
@@ -102,7 +102,7 @@ def test_hps_v2_is_the_cosine_of_the_same_network_in_another_layout(
     torch.testing.assert_close(scorer(tall_BCHW, PROMPTS), wide)
 
 
-def test_pictures_are_padded_with_black() -> None:
+def test_images_are_padded_with_black() -> None:
     shown_BCHW = padded(torch.ones(1, 3, 20, 10), 8)
     assert shown_BCHW.shape == (1, 3, 8, 8)
     assert shown_BCHW[..., 2:6].min() > 0.99

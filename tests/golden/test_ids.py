@@ -1,6 +1,6 @@
-"""The ids that every variant paints, written down: a refactor leaves them as they are.
+"""The ids that every variant generates, written down: a refactor leaves them as they are.
 
-After a change that is meant to paint other pictures, write them anew and say why in the commit:
+After a change that is meant to regenerate other images, write them and say why in the commit:
 
     DEMASK_WRITE_GOLDEN=1 python -m pytest tests/golden
 """
@@ -51,10 +51,10 @@ def predict(ids_BL: torch.Tensor, condition: Condition, step: Step) -> Predictio
     return Prediction(2 * torch.sin(phase_BL[..., None] * (1 + code_V) + code_V**2))
 
 
-def paint(
+def generate(
     sampler: Sampler, *, guided: bool = False, given: bool = False, refresh: int = 1
 ) -> list[list[int]]:
-    """Three pictures, of the seeds 0, 1 and 2."""
+    """Three images, of the seeds 0, 1 and 2."""
     condition = Condition({"class_ids": torch.tensor([0, 1, 2])})
     canvas = blank(3, GRID, MASK)
     if given:
@@ -82,8 +82,8 @@ CASES = {
 @pytest.fixture(scope="module")
 def written() -> dict[str, list[list[int]]]:
     if os.environ.get("DEMASK_WRITE_GOLDEN"):
-        painted = {name: paint(sampler, **how) for name, (sampler, how) in CASES.items()}
-        lines = ",\n".join(f" {json.dumps(n)}: {json.dumps(ids)}" for n, ids in painted.items())
+        generated = {name: generate(sampler, **how) for name, (sampler, how) in CASES.items()}
+        lines = ",\n".join(f" {json.dumps(n)}: {json.dumps(ids)}" for n, ids in generated.items())
         FILE.write_text("{\n" + lines + "\n}\n")
     return json.loads(FILE.read_text())
 
@@ -91,7 +91,7 @@ def written() -> dict[str, list[list[int]]]:
 @pytest.mark.parametrize("name", CASES)
 def test_the_same_ids_as_ever(name: str, written: dict[str, list[list[int]]]) -> None:
     sampler, how = CASES[name]
-    assert paint(sampler, **how) == written[name]
+    assert generate(sampler, **how) == written[name]
 
 
 def test_nothing_else_is_written_down(written: dict[str, list[list[int]]]) -> None:

@@ -1,4 +1,4 @@
-"""Autoguidance's formula and cost; tests/cli/test_companions.py goes from a file to a picture."""
+"""Autoguidance's formula and cost; tests/cli/test_companions.py goes from a file to an image."""
 
 from __future__ import annotations
 

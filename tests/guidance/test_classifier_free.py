@@ -39,7 +39,7 @@ def test_it_moves_from_the_unconditional_to_the_conditional(scale: float) -> Non
     assert torch.equal(guided.logits_BLV, reference + scale * (conditional - reference))
 
 
-def test_both_halves_are_one_pass_with_the_step_of_each_picture() -> None:
+def test_both_halves_are_one_pass_with_the_step_of_each_image() -> None:
     spy = Spy()
     prediction = ClassifierFree(spy, NOTHING, Constant(2.0))(IDS_BL, CLASSES, step())
     ((ids_BL, condition, asked),) = spy.calls
@@ -90,7 +90,7 @@ def test_a_model_without_features_is_fine() -> None:
     assert guide(IDS_BL, CLASSES, step()).features is None
 
 
-def test_there_may_be_a_reference_for_each_picture() -> None:
+def test_there_may_be_a_reference_for_each_image() -> None:
     references = Condition({"class_ids": torch.tensor([4, 2])})
     guided = ClassifierFree(Spy(), references, Constant(2.0))(IDS_BL, CLASSES, step())
     conditional, reference = logits([3, 5]), logits([4, 2])
@@ -99,7 +99,7 @@ def test_there_may_be_a_reference_for_each_picture() -> None:
 
 def test_two_passes_give_what_one_gives() -> None:
     spy = Spy()
-    apart = ClassifierFree(spy, NOTHING, Constant(2.0), together=False)(IDS_BL, CLASSES, step())
+    apart = ClassifierFree(spy, NOTHING, Constant(2.0), batched=False)(IDS_BL, CLASSES, step())
     together = ClassifierFree(Spy(), NOTHING, Constant(2.0))(IDS_BL, CLASSES, step())
     assert torch.equal(apart.logits_BLV, together.logits_BLV)
     assert torch.equal(apart.features, together.features)

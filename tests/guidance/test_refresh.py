@@ -6,8 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from demask.guidance import ClassifierFree, Constant, Interval, Means, Refreshed, parse_guidance
-from demask.guidance.scale import Listed, Scale
+from demask.guidance import (
+    ClassifierFree,
+    Constant,
+    GuidanceProvider,
+    Interval,
+    Refreshed,
+    parse_guidance,
+)
+from demask.guidance.scale import ListedScale, Scale
 from demask.settings import Settings
 from demask.types import Condition, Guided, Prediction, Step
 from tiny import tiny_generator
@@ -19,7 +26,7 @@ IDS_BL = torch.full((2, 3), MASK)
 
 
 class Spy:
-    """Logits that depend on class, ids and step; remembers how many pictures a pass had."""
+    """Logits that depend on class, ids and step; remembers how many images a pass had."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -73,9 +80,9 @@ def test_the_difference_is_that_of_the_refresh() -> None:
 def test_a_token_that_has_changed_has_no_difference() -> None:
     _, guide = refreshed(9)
     guide(IDS_BL, CLASSES, at(0))
-    decided_BL = IDS_BL.clone()
-    decided_BL[1, 2] = 4
-    for index, ids_BL in ((1, decided_BL), (2, IDS_BL)):  # hidden again: it was away
+    unmasked_now_BL = IDS_BL.clone()
+    unmasked_now_BL[1, 2] = 4
+    for index, ids_BL in ((1, unmasked_now_BL), (2, IDS_BL)):  # masked again: it was away
         plain_BLV = Spy()(ids_BL, CLASSES, at(index)).logits_BLV
         moved_BL = (guide(ids_BL, CLASSES, at(index)).logits_BLV != plain_BLV).any(-1)
         assert moved_BL.tolist() == [[True, True, True], [True, True, False]]
@@ -86,7 +93,7 @@ def test_steps_at_scale_one_or_zero_are_as_ever() -> None:
     for index in range(5):  # off in the first two of eight
         guide(IDS_BL, CLASSES, at(index))
     assert spy.sizes == [2, 2, 4, 2, 2]
-    spy, guide = refreshed(3, Listed(2.0, (1, 1, -1, 1, 1, 1, 1, 1)))
+    spy, guide = refreshed(3, ListedScale(2.0, (1, 1, -1, 1, 1, 1, 1, 1)))
     for index in range(4):
         prediction = guide(IDS_BL, CLASSES, at(index))
         if index == 2:
@@ -119,19 +126,19 @@ def test_a_refresh_out_of_range(every: int) -> None:
 
 
 def test_parsing() -> None:
-    means = Means(lambda: NOTHING, None, None)  # type: ignore[arg-type]
+    provider = GuidanceProvider(lambda: NOTHING, None, None)  # type: ignore[arg-type]
     spy = Spy()
-    plain = parse_guidance("classifier_free", spy, Constant(2), means)
+    plain = parse_guidance("classifier_free", spy, Constant(2), provider)
     assert isinstance(plain, ClassifierFree)
-    cheaper = parse_guidance("classifier_free", spy, Constant(2), means, refresh=3)
+    cheaper = parse_guidance("classifier_free", spy, Constant(2), provider, refresh=3)
     assert isinstance(cheaper, Refreshed)
     assert cheaper.guidance == plain
     assert cheaper.every == 3
 
 
-def test_a_generator_paints_with_it() -> None:
+def test_a_generator_generates_with_it() -> None:
     generator = tiny_generator()
-    how = {"steps": 5, "guidance": 3.0, "guidance_refresh": 3, "seed": 5}
+    how = {"steps": 5, "guidance_scale": 3.0, "guidance_refresh": 3, "seed": 5}
     several = generator.generate(["dog", "cat", "ship"], **how)
     alone = generator.generate(["cat"], **{**how, "seed": 6})
     assert several[1].image.tobytes() == alone[0].image.tobytes()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from demask.guidance import Constant, Interval, PowerCosine, Ramp
-from demask.guidance.scale import Listed, Scale, parse_scale
+from demask.guidance.scale import ListedScale, Scale, parse_scale
 from demask.types import Step
 
 
@@ -23,7 +23,7 @@ def values(scale: Scale, steps: int) -> list[float]:
         (PowerCosine(3.0), [2 - math.cos(math.pi * (k / 4) ** 3) for k in (1, 2, 3, 4)]),
         (Interval(3.0, 0.25, 0.75), [1, 3, 3, 1]),
         (Interval(3.0), [3, 3, 3, 3]),
-        (Listed(3.0, (0, 0.5, 1, -0.5)), [1, 2, 3, 0]),
+        (ListedScale(3.0, (0, 0.5, 1, -0.5)), [1, 2, 3, 0]),
     ],
 )
 def test_scale_of_each_step(scale: Scale, expected: list[float]) -> None:
@@ -51,7 +51,7 @@ def test_parse() -> None:
 
 
 def test_parse_a_list() -> None:
-    assert parse_scale("listed:0,0.5,1", 3.0) == Listed(3.0, (0.0, 0.5, 1.0))
+    assert parse_scale("listed:0,0.5,1", 3.0) == ListedScale(3.0, (0.0, 0.5, 1.0))
     for text in ("listed", "listed:", "listed:a", "listed:1,inf"):
         with pytest.raises(ValueError, match="write listed:0,0.5,1"):
             parse_scale(text, 3.0)

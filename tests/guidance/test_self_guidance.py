@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from demask.guidance import Constant, Interval, Means, SelfGuidance, parse_guidance
+from demask.guidance import Constant, GuidanceProvider, Interval, SelfGuidance, parse_guidance
 from demask.types import Condition, Predict, Prediction, Step
 
 IDS_BL = torch.tensor([[0, 1, 2], [2, 2, 9]])
@@ -52,15 +52,15 @@ def absent() -> Predict:
 
 def test_a_guidance_asks_only_for_what_it_needs() -> None:
     spies = Spies()
-    means = Means(absent, lambda: spies.smoothed, absent)  # type: ignore[arg-type]
-    guide = parse_guidance("self_guidance", spies.predict, Constant(3), means)
+    provider = GuidanceProvider(absent, lambda: spies.smoothed, absent)  # type: ignore[arg-type]
+    guide = parse_guidance("self_guidance", spies.predict, Constant(3), provider)
     assert isinstance(guide, SelfGuidance)
     with pytest.raises(ValueError, match="no such network"):
-        parse_guidance("classifier_free", spies.predict, Constant(3), means)
+        parse_guidance("classifier_free", spies.predict, Constant(3), provider)
 
 
 def test_a_model_cannot_be_passed_in_as_an_option() -> None:
     spies = Spies()
-    means = Means(absent, lambda: spies.smoothed, absent)  # type: ignore[arg-type]
+    provider = GuidanceProvider(absent, lambda: spies.smoothed, absent)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="unknown option of the guidance 'self_guidance'"):
-        parse_guidance("self_guidance:smoothed=1", spies.predict, Constant(3), means)
+        parse_guidance("self_guidance:smoothed_pass=1", spies.predict, Constant(3), provider)

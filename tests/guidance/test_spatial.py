@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from demask.guidance import Constant, Interval, Means, Spatial, parse_guidance
+from demask.guidance import Constant, GuidanceProvider, Interval, Spatial, parse_guidance
 from demask.types import Condition, Grid, Prediction, Step
 
 CODES = MASK = 4
@@ -40,7 +40,7 @@ def test_it_moves_away_from_the_prediction_on_blurred_tokens() -> None:
 def test_it_blurs_where_attention_is_high() -> None:
     guide = Spatial(predict, Constant(0), blurred, attended, sigma=1.5)
     reference_BLV = guide(IDS_BL, CLASSES, STEP).logits_BLV
-    # above 1: the middle token of the first picture, and a hidden one
+    # above 1: the middle token of the first image, and a masked one
     assert reference_BLV.argmax(-1).tolist() == [[0, 2, 2], [2, 2, MASK]]
     everywhere = Spatial(predict, Constant(0), blurred, attended, sigma=1.5, threshold=None)
     assert everywhere(IDS_BL, CLASSES, STEP).logits_BLV.argmax(-1).tolist() == [
@@ -71,10 +71,10 @@ def test_its_options_are_checked_and_its_means_asked_for() -> None:
     def absent() -> Spatial:
         raise AssertionError("it does not need this")
 
-    means = Means(absent, absent, absent, lambda: blurred, lambda: attended)  # type: ignore[arg-type]
-    guide = parse_guidance("spatial:sigma=2,threshold=None", predict, Constant(2), means)
+    provider = GuidanceProvider(absent, absent, absent, lambda: blurred, lambda: attended)  # type: ignore[arg-type]
+    guide = parse_guidance("spatial:sigma=2,threshold=None", predict, Constant(2), provider)
     assert guide == Spatial(predict, Constant(2), blurred, attended, 2, None)
     with pytest.raises(ValueError, match="sigma is above 0, not 0"):
-        parse_guidance("spatial:sigma=0", predict, Constant(2), means)
+        parse_guidance("spatial:sigma=0", predict, Constant(2), provider)
     with pytest.raises(ValueError, match="no tokenizer whose tokens could be blurred"):
-        parse_guidance("spatial", predict, Constant(2), Means(absent, absent, absent))  # type: ignore[arg-type]
+        parse_guidance("spatial", predict, Constant(2), GuidanceProvider(absent, absent, absent))  # type: ignore[arg-type]

@@ -71,7 +71,7 @@ def test_probabilities_agree(case, published, previous) -> None:
     assert differs_BLV > 0.1, "the case would say nothing"
 
 
-def test_each_picture_agrees_alone(case, published) -> None:
+def test_each_image_agrees_alone(case, published) -> None:
     for b in range(len(case["diff_logits"])):
         both = [case[name][b : b + 1] for name in ("diff_previous_logits", "diff_logits")]
         ours_BLV = probabilities(published, both)

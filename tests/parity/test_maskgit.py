@@ -36,11 +36,11 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
 @torch.inference_mode()
 def test_logits(model: MaskGIT, case: Case) -> None:
     tokens_BL = case["tokens"]
-    hidden_BL = tokens_BL == model.mask_id
-    step = Step(0, 1, model.grid, hidden_BL.double().mean(-1))
+    masked_BL = tokens_BL == model.mask_id
+    step = Step(0, 1, model.grid, masked_BL.double().mean(-1))
     prediction = model.predict(tokens_BL, Condition({"class_ids": case["class_ids"]}), step)
     assert relative(prediction.logits_BLV, case["logits"]) < 1e-4
 
 
-def test_the_mask_id_is_the_one_that_the_case_hides_tokens_with(model: MaskGIT, case: Case) -> None:
+def test_the_mask_id_is_the_one_that_the_case_masks_tokens_with(model: MaskGIT, case: Case) -> None:
     assert case["tokens"].max() == model.mask_id

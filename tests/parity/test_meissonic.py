@@ -15,7 +15,7 @@ from demask.conditioning import Prompts
 from demask.generator import Generator
 from demask.guidance import ClassifierFree, Constant
 from demask.settings import Settings
-from demask.transformer.condition import micro_conditions
+from demask.transformer.condition import encode_micro_conditions
 from demask.transformer.meissonic import Meissonic
 from demask.types import Condition, Step
 
@@ -60,7 +60,7 @@ def maps(logits_BLV: Tensor, like_BVHW: Tensor) -> Tensor:
 
 def test_text_tokens(generator: Generator, case: Case) -> None:
     assert isinstance(generator.conditioner, Prompts)
-    words = generator.conditioner.text.words
+    words = generator.conditioner.text.tokenizer
     assert torch.equal(words.ids(PROMPTS), case["prompt_ids"])
     assert torch.equal(words.ids(NEGATIVES), case["negative_ids"])
 
@@ -81,23 +81,23 @@ def test_logits(generator: Generator, settings: Settings, case: Case, left: int)
     assert relative(maps(ours.logits_BLV, theirs), theirs) < 1e-4
 
 
-@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("batched", [True, False])
 @pytest.mark.parametrize("left", [0, 5])
 @torch.inference_mode()
 def test_guided_logits(
-    generator: Generator, settings: Settings, case: Case, left: int, together: bool
+    generator: Generator, settings: Settings, case: Case, left: int, batched: bool
 ) -> None:
     ids_BHW, theirs = case["tokens"], case[f"cfg9_logits_t{left}"]
     conditions = (generator.condition(texts, settings) for texts in (PROMPTS, NEGATIVES))
     condition, negative = conditions
-    predict = ClassifierFree(generator.transformer.predict, negative, Constant(9), together)
+    predict = ClassifierFree(generator.transformer.predict, negative, Constant(9), batched)
     here = step(ids_BHW, left, generator.transformer.mask_id)
     ours = predict(ids_BHW.flatten(1), condition, here)
     assert relative(maps(ours.logits_BLV, theirs), theirs) < 1e-4
 
 
 def test_the_negative_prompt_is_the_reference(generator: Generator, case: Case) -> None:
-    reference = generator.reference(generator.settings.updated(negative=NEGATIVES[1]))
+    reference = generator.reference(generator.settings.updated(negative_prompt=NEGATIVES[1]))
     assert relative(reference["states"], case["states"][1:2]) < 1e-4
     assert relative(reference["pooled"], case["pooled"][1:2]) < 1e-4
 
@@ -121,7 +121,7 @@ def test_a_transformer_without_feature_compression(golden: Path) -> None:
     assert isinstance(model, Meissonic)
     assert not model.config.compress
     ids_BHW, theirs = case["tokens"], case["logits_t5"]
-    micro_B5 = micro_conditions(SIDE, SIDE).expand(len(ids_BHW), -1)
+    micro_B5 = encode_micro_conditions(SIDE, SIDE).expand(len(ids_BHW), -1)
     named = {"states": case["states"], "pooled": case["pooled"], "micro": micro_B5}
     here = step(ids_BHW, 5, model.mask_id)
     ours = model.predict(ids_BHW.flatten(1), Condition(named), here)

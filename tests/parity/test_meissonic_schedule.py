@@ -1,4 +1,4 @@
-"""The hidden tokens and temperatures of the published Meissonic sampler."""
+"""The masked tokens and temperatures of the published Meissonic sampler."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from demask.sampling.schedule import hidden_after, parse_schedule
+from demask.sampling.schedule import num_masked_after, parse_schedule
 from demask.sampling.temperature import Temperature
 from demask.types import Step
 
@@ -17,7 +17,7 @@ def test_counts_and_temperatures_are_the_published_ones(golden: Path) -> None:
     case = json.loads((golden / "meissonic" / "schedule.json").read_text())
     steps, start_B = case["steps"], torch.tensor([case["tokens"]])
 
-    counts_BT = hidden_after(parse_schedule(case["schedule"]), steps, start_B)
+    counts_BT = num_masked_after(parse_schedule(case["schedule"]), steps, start_B)
 
     assert counts_BT.tolist() == [case["masked_after_step"]]
     temperature = Temperature(case["temperatures"][0], "endpoints")

@@ -53,7 +53,7 @@ def test_smoothed_and_guided_logits(base: MaskGIT, module: FeatureSelection, cas
     condition, step = Condition({"class_ids": case["class_ids"]}), step_of(base, case["tokens"])
     plain = base.predict(case["tokens"], condition, step)
     assert plain.features is not None
-    smoothed_BLV = module.smoothed(base, plain.features, condition, step)
+    smoothed_BLV = module.smoothed_logits(base, plain.features, condition, step)
     assert relative(smoothed_BLV, case["smoothed_logits"]) < 1e-4
     guided_BLV = smoothed_BLV + 2 * (plain.logits_BLV - smoothed_BLV)
     assert relative(guided_BLV, case["guided_logits_s1"]) < 1e-4

@@ -274,7 +274,7 @@ def check_model(place):
     (unpacked / "tokenizer.safetensors").rename(unpacked / "small" / "tokenizer.safetensors")
     model = load(str(unpacked / "small"), device="cpu")
     assert model.class_names == ("blue", "red")
-    way = {"steps": 2, "guidance": 2.0, "guidance_method": "self_guidance"}
+    way = {"steps": 2, "guidance_scale": 2.0, "guidance_method": "self_guidance"}
     assert len(model.generate(["red", "blue"], **way)) == 2
     names = read_tensors(unpacked / "small" / "transformer.safetensors")[0]
     assert any(tensor.dtype == torch.int8 for tensor in names.values())

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from demask import rng
 from demask.sampling.correction import Correction
-from demask.sampling.decode import Painter, Sampler, decode
+from demask.sampling.decode import Sampler, Stepper, decode
 from demask.sampling.edit import blank, keep
 from demask.sampling.filter import Filter
 from demask.sampling.schedule import linear
-from demask.sampling.select import ORDERS, Confidence, Entropy, Halton, Look, Order
+from demask.sampling.select import ORDERS, Confidence, Entropy, Halton, Order, SelectionInput
 from demask.sampling.temperature import Temperature
 from demask.types import Condition, DecodeState, Prediction, Step
 from tiny import order_of
@@ -38,47 +38,47 @@ class Model:
         return Prediction(self.logits_LV.expand(len(ids_BL), 16, CODES))
 
 
-def paint(sampler: Sampler, seeds: tuple[int, ...] = (1, 2, 3), **parts) -> list[DecodeState]:
+def generate(sampler: Sampler, seeds: tuple[int, ...] = (1, 2, 3), **parts) -> list[DecodeState]:
     canvas = parts.get("canvas", blank(len(seeds), GRID, MASK))
     generators = rng.image_generators(seeds)
     return list(decode(parts.get("model", Model()), NOBODY, canvas, generators, sampler))
 
 
-def hidden(states: list[DecodeState]) -> list[list[int]]:
-    return [state.hidden_BL.sum(-1).tolist() for state in states]
+def num_masked(states: list[DecodeState]) -> list[list[int]]:
+    return [state.masked_BL.sum(-1).tolist() for state in states]
 
 
 @pytest.mark.parametrize("name", ORDERS)
-def test_every_step_hides_what_the_schedule_says(name: str) -> None:
-    states = paint(Sampler(steps=4, schedule=linear, order=order_of(name)))
-    assert hidden(states) == [[12] * 3, [8] * 3, [4] * 3, [0] * 3]
+def test_every_step_masks_what_the_schedule_says(name: str) -> None:
+    states = generate(Sampler(steps=4, schedule=linear, order=order_of(name)))
+    assert num_masked(states) == [[12] * 3, [8] * 3, [4] * 3, [0] * 3]
     assert [state.step.index for state in states] == [0, 1, 2, 3]
     assert states[-1].ids_BL.max() < CODES
 
 
 def test_the_trace_says_what_each_step_did() -> None:
     model = Model()
-    states = paint(Sampler(steps=4, schedule=linear), model=model)
+    states = generate(Sampler(steps=4, schedule=linear), model=model)
     before_BL = torch.ones(3, 16).bool()
     for k, state in enumerate(states):
-        assert torch.equal(state.decided_BL, before_BL & ~state.hidden_BL)
+        assert torch.equal(state.unmasked_now_BL, before_BL & ~state.masked_BL)
         assert state.step.mask_ratio_B.tolist() == [1 - k / 4] * 3
         assert torch.equal(state.step.rows_BL, before_BL)
-        before_BL = state.hidden_BL
-    assert states[0].previous_BLV is None
-    assert states[2].previous_BLV is states[1].logits_BLV
+        before_BL = state.masked_BL
+    assert states[0].previous_logits_BLV is None
+    assert states[2].previous_logits_BLV is states[1].logits_BLV
     assert [step.index for step in model.steps] == [0, 1, 2, 3]
 
 
 def test_an_order_of_positions_tells_the_model_which_rows_it_reads() -> None:
-    states = paint(Sampler(steps=4, schedule=linear, order=Halton()))
+    states = generate(Sampler(steps=4, schedule=linear, order=Halton()))
     for state in states:
-        assert torch.equal(state.step.rows_BL, state.decided_BL)
-        assert state.decided_BL.sum(-1).tolist() == [4, 4, 4]
+        assert torch.equal(state.step.rows_BL, state.unmasked_now_BL)
+        assert state.unmasked_now_BL.sum(-1).tolist() == [4, 4, 4]
 
 
 def test_temperature_zero_takes_the_likeliest_codes() -> None:
-    states = paint(Sampler(steps=3, temperature=Temperature(0.0)))
+    states = generate(Sampler(steps=3, temperature=Temperature(0.0)))
     assert torch.equal(states[-1].ids_BL, Model().logits_LV.argmax(-1).expand(3, 16))
 
 
@@ -86,7 +86,7 @@ def test_temperature_and_filter_shape_the_draw() -> None:
     seeds = tuple(range(500))
 
     def share_of_best(**parts) -> float:
-        states = paint(Sampler(steps=1, **parts), seeds)
+        states = generate(Sampler(steps=1, **parts), seeds)
         return (states[-1].ids_BL == Model().logits_LV.argmax(-1)).double().mean().item()
 
     expected = Model().logits_LV.softmax(-1).amax(-1).mean().item()
@@ -98,8 +98,8 @@ def test_temperature_and_filter_shape_the_draw() -> None:
 
 def test_an_entropy_bound_may_finish_early() -> None:
     model = Model()
-    states = paint(Sampler(steps=8, order=Entropy(bound=1e9)), model=model)
-    assert hidden(states) == [[0, 0, 0]]
+    states = generate(Sampler(steps=8, order=Entropy(bound=1e9)), model=model)
+    assert num_masked(states) == [[0, 0, 0]]
     assert len(model.steps) == 1
 
 
@@ -110,74 +110,74 @@ def mixed_canvas() -> tuple[Tensor, Tensor]:
     return torch.zeros(3, 4, 4, dtype=torch.long), known_BHW
 
 
-def test_pictures_with_little_to_paint_finish_early_and_stay() -> None:
-    states = paint(Sampler(steps=6, schedule=linear), canvas=keep(*mixed_canvas(), MASK))
-    assert [h[1:] for h in hidden(states)] == [[2, 0], [1, 0], [0, 0], [0, 0], [0, 0], [0, 0]]
+def test_images_with_little_to_generate_finish_early_and_stay() -> None:
+    states = generate(Sampler(steps=6, schedule=linear), canvas=keep(*mixed_canvas(), MASK))
+    assert [h[1:] for h in num_masked(states)] == [[2, 0], [1, 0], [0, 0], [0, 0], [0, 0], [0, 0]]
     assert torch.equal(states[2].ids_BL[1:], states[-1].ids_BL[1:])
     alone = keep(*(part[1:] for part in mixed_canvas()), MASK)
-    assert len(paint(Sampler(steps=6, schedule=linear), (2, 3), canvas=alone)) == 3
+    assert len(generate(Sampler(steps=6, schedule=linear), (2, 3), canvas=alone)) == 3
 
 
-def test_nothing_to_paint_gives_the_picture_back() -> None:
+def test_nothing_to_generate_gives_the_image_back() -> None:
     canvas = keep(*(part[2:] for part in mixed_canvas()), MASK)
-    (state,) = paint(Sampler(steps=6), (3,), canvas=canvas)
+    (state,) = generate(Sampler(steps=6), (3,), canvas=canvas)
     assert torch.equal(state.ids_BL, canvas.ids_BL)
 
 
 @dataclass(frozen=True)
 class Doubt(Correction):
-    """Hides the first decided token of each picture again, except after the last step."""
+    """Hides the first decided token of each image again, except after the last step."""
 
-    revises: ClassVar[bool] = True
+    may_remask: ClassVar[bool] = True
 
-    def revise(self, state: DecodeState, painter: Painter) -> DecodeState:
+    def revise(self, state: DecodeState, stepper: Stepper) -> DecodeState:
         if state.step.progress == 1:
             return state
-        decided_BL = ~state.hidden_BL & ~state.given_BL
-        first_BL = decided_BL & (decided_BL.cumsum(-1) == 1)
+        unmasked_now_BL = ~state.masked_BL & ~state.known_BL
+        first_BL = unmasked_now_BL & (unmasked_now_BL.cumsum(-1) == 1)
         return replace(state, ids_BL=state.ids_BL.masked_fill(first_BL, state.mask_id))
 
 
 def test_a_correction_may_hide_tokens_again_and_the_loop_catches_up() -> None:
     sampler = Sampler(steps=4, schedule=linear, corrections=(Doubt(),))
-    assert hidden(paint(sampler)) == [[13] * 3, [9] * 3, [5] * 3, [0] * 3]
+    assert num_masked(generate(sampler)) == [[13] * 3, [9] * 3, [5] * 3, [0] * 3]
     canvas = keep(*mixed_canvas(), MASK)
-    states = paint(sampler, canvas=canvas)
+    states = generate(sampler, canvas=canvas)
     assert len(states) == 4
-    assert torch.equal(states[-1].ids_BL[canvas.given_BL], canvas.ids_BL[canvas.given_BL])
-    assert not states[-1].hidden_BL.any()
+    assert torch.equal(states[-1].ids_BL[canvas.known_BL], canvas.ids_BL[canvas.known_BL])
+    assert not states[-1].masked_BL.any()
 
 
 def test_the_loop_does_not_end_early_where_a_token_may_still_change() -> None:
     sampler = Sampler(steps=4, schedule=linear, corrections=(Never(),))
     canvas = keep(*(part[2:] for part in mixed_canvas()), MASK)
-    assert len(paint(sampler, (3,), canvas=canvas)) == 4
+    assert len(generate(sampler, (3,), canvas=canvas)) == 4
 
 
 @dataclass(frozen=True)
 class Never(Correction):
     """May revise, and does not."""
 
-    revises: ClassVar[bool] = True
+    may_remask: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
 class StepTwice(Correction):
-    """Forgets each step but the last, and makes it again through the painter."""
+    """Forgets each step but the last, and makes it again through the stepper."""
 
-    revises: ClassVar[bool] = True
+    may_remask: ClassVar[bool] = True
 
-    def revise(self, state: DecodeState, painter: Painter) -> DecodeState:
+    def revise(self, state: DecodeState, stepper: Stepper) -> DecodeState:
         if state.step.progress == 1:
             return state
-        forgotten = state.ids_BL.masked_fill(state.decided_BL, state.mask_id)
-        return painter.advance(replace(state, ids_BL=forgotten), state.step)
+        forgotten = state.ids_BL.masked_fill(state.unmasked_now_BL, state.mask_id)
+        return stepper.step(replace(state, ids_BL=forgotten), state.step)
 
 
 def test_a_correction_may_call_the_step_again() -> None:
     model = Model()
-    states = paint(Sampler(steps=4, schedule=linear, corrections=(StepTwice(),)), model=model)
-    assert hidden(states) == [[12] * 3, [8] * 3, [4] * 3, [0] * 3]
+    states = generate(Sampler(steps=4, schedule=linear, corrections=(StepTwice(),)), model=model)
+    assert num_masked(states) == [[12] * 3, [8] * 3, [4] * 3, [0] * 3]
     assert [step.index for step in model.steps] == [0, 0, 1, 1, 2, 2, 3]
 
 
@@ -185,57 +185,57 @@ def test_a_correction_may_call_the_step_again() -> None:
 class Shift(Correction):
     """Makes one code certain; remembers nothing, reads the step that is being made."""
 
-    def adjust(self, logits_BLV: Tensor, state: DecodeState, painter: Painter) -> Tensor:
+    def adjust(self, logits_BLV: Tensor, state: DecodeState, stepper: Stepper) -> Tensor:
         certain_V = torch.full((CODES,), -torch.inf)
         certain_V[state.step.index] = 0
         return certain_V.expand_as(logits_BLV)
 
 
 def test_a_correction_sees_the_current_step_and_its_answer_is_drawn_from() -> None:
-    states = paint(Sampler(steps=4, schedule=linear, corrections=(Shift(),)))
+    states = generate(Sampler(steps=4, schedule=linear, corrections=(Shift(),)))
     for k, state in enumerate(states):
-        assert (state.ids_BL[state.decided_BL] == k).all()
+        assert (state.ids_BL[state.unmasked_now_BL] == k).all()
 
 
 @dataclass(frozen=True)
 class Wandering(Order):
     """Keeps a run of tokens that begins elsewhere in each step: a critic without judgement."""
 
-    looks_at: ClassVar[Literal["draw"]] = "draw"
-    revises: ClassVar[bool] = True
+    stage: ClassVar[Literal["draw"]] = "draw"
+    may_remask: ClassVar[bool] = True
     unbiased: ClassVar[bool] = False
 
-    def __call__(self, look: Look) -> Tensor:
-        place_L = (torch.arange(16) - 5 * look.step.index) % 16
-        return look.top(-place_L.double().expand(look.open_BL.shape))
+    def __call__(self, selection: SelectionInput) -> Tensor:
+        place_L = (torch.arange(16) - 5 * selection.step.index) % 16
+        return selection.top(-place_L.double().expand(selection.candidate_BL.shape))
 
 
 def test_an_order_that_revises_chooses_among_all_but_the_given() -> None:
     canvas = keep(*mixed_canvas(), MASK)
-    states = paint(Sampler(steps=4, schedule=linear, order=Wandering()), canvas=canvas)
-    assert hidden(states) == [[12, 2, 0], [8, 1, 0], [4, 0, 0], [0, 0, 0]]
-    shown = [(~state.hidden_BL[0]).nonzero()[:, 0].tolist() for state in states[:2]]
+    states = generate(Sampler(steps=4, schedule=linear, order=Wandering()), canvas=canvas)
+    assert num_masked(states) == [[12, 2, 0], [8, 1, 0], [4, 0, 0], [0, 0, 0]]
+    shown = [(~state.masked_BL[0]).nonzero()[:, 0].tolist() for state in states[:2]]
     assert shown == [[0, 1, 2, 3], [5, 6, 7, 8, 9, 10, 11, 12]]
-    for before, after in pairwise(states):
-        assert torch.equal(after.decided_BL, before.hidden_BL & ~after.hidden_BL)
-    assert torch.equal(states[-1].ids_BL[canvas.given_BL], canvas.ids_BL[canvas.given_BL])
-    assert not states[-1].hidden_BL.any()
+    for previous, after in pairwise(states):
+        assert torch.equal(after.unmasked_now_BL, previous.masked_BL & ~after.masked_BL)
+    assert torch.equal(states[-1].ids_BL[canvas.known_BL], canvas.ids_BL[canvas.known_BL])
+    assert not states[-1].masked_BL.any()
 
 
 @pytest.mark.parametrize("steps", [0, 17])
 def test_steps_out_of_range(steps: int) -> None:
     with pytest.raises(ValueError, match="from 1 to the 16 tokens"):
-        paint(Sampler(steps=steps))
+        generate(Sampler(steps=steps))
 
 
-def test_one_generator_a_picture() -> None:
-    with pytest.raises(ValueError, match="1 generators for 3 pictures"):
-        paint(Sampler(), (1,), canvas=blank(3, GRID, MASK))
+def test_one_generator_an_image() -> None:
+    with pytest.raises(ValueError, match="1 generators for 3 images"):
+        generate(Sampler(), (1,), canvas=blank(3, GRID, MASK))
 
 
 def test_decoded_ids_may_be_trained_on() -> None:
     weight = torch.randn(CODES, 2, requires_grad=True)
-    ids_BL = paint(Sampler(steps=2))[-1].ids_BL
+    ids_BL = generate(Sampler(steps=2))[-1].ids_BL
     torch.nn.functional.embedding(ids_BL, weight).sum().backward()
     assert weight.grad is not None
 
@@ -244,5 +244,5 @@ def test_half_precision_models_are_sampled() -> None:
     def predict(ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
         return Prediction(Model().logits_LV.bfloat16().expand(len(ids_BL), 16, CODES))
 
-    states = paint(Sampler(steps=4, order=Confidence()), model=predict)
-    assert not states[-1].hidden_BL.any()
+    states = generate(Sampler(steps=4, order=Confidence()), model=predict)
+    assert not states[-1].masked_BL.any()

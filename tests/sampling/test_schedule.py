@@ -9,8 +9,8 @@ from demask.sampling.schedule import (
     SCHEDULES,
     Power,
     Ratios,
-    hidden_after,
     linear,
+    num_masked_after,
     parse_schedule,
 )
 
@@ -27,8 +27,8 @@ HALFWAY = {
 }
 
 
-def counts(name: str, steps: int, *hidden: int) -> list[list[int]]:
-    return hidden_after(parse_schedule(name), steps, torch.tensor(hidden)).tolist()
+def counts(name: str, steps: int, *num_masked: int) -> list[list[int]]:
+    return num_masked_after(parse_schedule(name), steps, torch.tensor(num_masked)).tolist()
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -53,15 +53,15 @@ def test_one_token_a_step_is_exact_for_linear(tokens: int) -> None:
 
 @pytest.mark.parametrize("name", [*SCHEDULES, "power:0.3", "power:9"])
 @pytest.mark.parametrize("steps", [1, 2, 5, 16])
-def test_counts_fall_in_every_step_until_nothing_is_hidden(name: str, steps: int) -> None:
+def test_counts_fall_in_every_step_until_nothing_is_masked(name: str, steps: int) -> None:
     for start, row in zip((16, 17, 256), counts(name, steps, 16, 17, 256), strict=True):
         assert len(row) == steps
         assert row[-1] == 0
-        for before, after in zip([start, *row], row, strict=False):
-            assert after < before or after == before == 0
+        for previous, after in zip([start, *row], row, strict=False):
+            assert after < previous or after == previous == 0
 
 
-def test_pictures_with_few_hidden_tokens_finish_early() -> None:
+def test_images_with_few_masked_tokens_finish_early() -> None:
     assert counts("cosine", 5, 0, 1, 3) == [[0, 0, 0, 0, 0], [0, 0, 0, 0, 0], [2, 1, 0, 0, 0]]
 
 
@@ -70,20 +70,20 @@ def test_steep_schedules_leave_one_token_before_the_last_step() -> None:
     assert counts("power:0.001", 2, 64) == [[1, 0]]
 
 
-def test_counts_of_a_picture_do_not_depend_on_the_others() -> None:
+def test_counts_of_an_image_do_not_depend_on_the_others() -> None:
     both = counts("square", 6, 11, 200)
     assert both == counts("square", 6, 11) + counts("square", 6, 200)
 
 
 def test_counts_are_int64_and_leave_the_input_alone() -> None:
     start_B = torch.tensor([9, 4])
-    assert hidden_after(linear, 3, start_B).dtype == torch.int64
+    assert num_masked_after(linear, 3, start_B).dtype == torch.int64
     assert start_B.tolist() == [9, 4]
 
 
 def test_no_step_is_an_error() -> None:
     with pytest.raises(ValueError, match="1 or more, not 0"):
-        hidden_after(linear, 0, torch.tensor([4]))
+        num_masked_after(linear, 0, torch.tensor([4]))
 
 
 AUTONAT = (0.953, 0.880, 0.794, 0.746, 0.625, 0.407, 0.261)
@@ -92,8 +92,8 @@ AUTONAT = (0.953, 0.880, 0.794, 0.746, 0.625, 0.407, 0.261)
 def test_ratios_are_hit_exactly_with_and_without_the_last() -> None:
     expected = [[math.floor(256 * ratio) for ratio in AUTONAT] + [0]]
     start_B = torch.tensor([256])
-    assert hidden_after(Ratios(AUTONAT), 8, start_B).tolist() == expected
-    assert hidden_after(Ratios((*AUTONAT, 0.0)), 8, start_B).tolist() == expected
+    assert num_masked_after(Ratios(AUTONAT), 8, start_B).tolist() == expected
+    assert num_masked_after(Ratios((*AUTONAT, 0.0)), 8, start_B).tolist() == expected
 
 
 def test_ratios_are_interpolated_for_other_numbers_of_steps() -> None:

@@ -35,7 +35,7 @@ def test_capitals_and_spaces_do_not_matter() -> None:
     assert parse_caption("  Two  RED stars ") == parse_caption("a pair of red stars")
 
 
-def test_no_shape_or_colour_hides_in_another() -> None:
+def test_no_shape_or_colour_masks_in_another() -> None:
     words = [*SHAPES, *PLURALS.values(), *COLOURS]
     assert len(set(words)) == len(words)
 

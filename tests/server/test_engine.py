@@ -13,9 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from demask.generator import Generator, Picture
-from demask.server.brush import shown_after
+from demask.generator import GeneratedImage, Generator
 from demask.server.engine import Engine, Limits
+from demask.server.observer import EngineObserver
 from demask.server.request import (
     BusyError,
     ClosedError,
@@ -25,20 +25,20 @@ from demask.server.request import (
     Request,
     WithdrawnError,
 )
-from demask.server.watch import Watch
+from demask.server.worker import shown_after
 from demask.types import Condition, Prediction, Step
 from tiny import tiny_generator
 
 
-class Heard(Watch):
+class Heard(EngineObserver):
     """Remembers."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
         self.failures: list[str] = []
 
-    def batched(self, pictures: int) -> None:
-        self.batches.append(pictures)
+    def batched(self, images: int) -> None:
+        self.batches.append(images)
 
     def failed(self, kind: str) -> None:
         self.failures.append(kind)
@@ -77,9 +77,11 @@ class Gate:
         assert self.opened.wait(30)
 
 
-def same(picture: Picture, generator: Generator, wish: object, **settings: Any) -> bool:
-    (alone,) = generator.generate([wish], 1, picture.seed, **settings)
-    return bool(np.array_equal(np.asarray(picture.image), np.asarray(alone.image)))
+def same(
+    image: GeneratedImage, generator: Generator, condition_input: object, **settings: Any
+) -> bool:
+    (alone,) = generator.generate([condition_input], 1, image.seed, **settings)
+    return bool(np.array_equal(np.asarray(image.image), np.asarray(alone.image)))
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny_text"])
@@ -87,30 +89,30 @@ def same(picture: Picture, generator: Generator, wish: object, **settings: Any) 
     "settings",
     [
         {"steps": 5},
-        {"steps": 5, "guidance": 3.0},
-        {"steps": 5, "guidance": 3.0, "temperature": 0.0},
-        {"order": "halton", "guidance": 2.0, "guidance_schedule": "ramp"},
+        {"steps": 5, "guidance_scale": 3.0},
+        {"steps": 5, "guidance_scale": 3.0, "temperature": 0.0},
+        {"order": "halton", "guidance_scale": 2.0, "guidance_schedule": "ramp"},
     ],
     ids=["plain", "guided", "argmax", "halton"],
 )
-def test_a_picture_is_the_same_in_any_company(
+def test_an_image_is_the_same_in_any_company(
     generators: dict[str, Generator], name: str, settings: dict[str, Any]
 ) -> None:
-    wishes = ["dog", "cat", "ship"] if name == "tiny" else ["red apple", "blue heart", ""]
+    condition_inputs = ["dog", "cat", "ship"] if name == "tiny" else ["red apple", "blue heart", ""]
     heard = Heard()
-    requests = [Request(name, wishes[i % 3], i, settings) for i in range(12)]
+    requests = [Request(name, condition_inputs[i % 3], i, settings) for i in range(12)]
     engine = Engine(generators, Limits(tokens=16 * 8), heard)
     tickets = engine.submit(*requests)
     with engine:
-        pictures = [ticket.result(60) for ticket in tickets]
+        images = [ticket.result(60) for ticket in tickets]
     assert heard.batches == [8, 4]
-    for request, picture in zip(requests, pictures, strict=True):
-        assert same(picture, generators[name], request.wish, **settings)
+    for request, image in zip(requests, images, strict=True):
+        assert same(image, generators[name], request.condition_input, **settings)
 
 
 def test_other_settings_are_another_batch(generators: dict[str, Generator]) -> None:
     heard = Heard()
-    engine = Engine(generators, watch=heard)
+    engine = Engine(generators, observer=heard)
     tickets = engine.submit(
         Request("tiny", seed=0, settings={"steps": 3}),
         Request("tiny_text", seed=1, settings={"steps": 3}),
@@ -121,23 +123,23 @@ def test_other_settings_are_another_batch(generators: dict[str, Generator]) -> N
         Request("tiny", seed=6, settings={"steps": 3, "corrections": ("remask",)}),
     )
     with engine:
-        pictures = [ticket.result(60) for ticket in tickets]
+        images = [ticket.result(60) for ticket in tickets]
     assert heard.batches == [2, 1, 1, 1, 1, 1]
-    assert [picture.seed for picture in pictures] == list(range(7))
+    assert [image.seed for image in images] == list(range(7))
 
 
-def test_partial_pictures_come_in_order(generators: dict[str, Generator]) -> None:
+def test_partial_images_come_in_order(generators: dict[str, Generator]) -> None:
     engine = Engine(generators)
     (ticket,) = engine.submit(Request("tiny", "cat", settings={"steps": 6}, partials=2))
     with engine:
         *partials, last = ticket
     assert [(p.number, p.step, p.steps) for p in partials] == [(0, 2, 6), (1, 4, 6)]
-    assert isinstance(last, Picture)
+    assert isinstance(last, GeneratedImage)
     assert all(isinstance(p, Partial) and p.image.size == (16, 16) for p in partials)
 
 
-def test_partial_pictures_are_the_same_in_company(generators: dict[str, Generator]) -> None:
-    settings = {"steps": 4, "guidance": 2.0}
+def test_partial_images_are_the_same_in_company(generators: dict[str, Generator]) -> None:
+    settings = {"steps": 4, "guidance_scale": 2.0}
 
     def shown(count: int) -> list[Image.Image]:
         requests = [Request("tiny", "cat", i, settings, partials=3) for i in range(count)]
@@ -180,7 +182,7 @@ def test_a_full_queue_refuses_and_a_withdrawn_request_makes_room() -> None:
         (first,) = engine.submit(Request("tiny"))
         assert gate.reached.wait(30)
         waiting = engine.submit(Request("tiny"), Request("tiny"))
-        with pytest.raises(BusyError, match="2 pictures wait already"):
+        with pytest.raises(BusyError, match="2 images wait already"):
             engine.submit(Request("tiny"))
         waiting[0].cancel()
         engine.submit(Request("tiny"))
@@ -220,7 +222,7 @@ def test_a_crash_takes_nobody_along(caplog: pytest.LogCaptureFixture) -> None:
             raise RuntimeError("out of memory")
 
     heard = Heard()
-    engine = Engine({"tiny": hooked(crash)}, watch=heard)
+    engine = Engine({"tiny": hooked(crash)}, observer=heard)
     tickets = engine.submit(*[Request("tiny", i % 3, i, {"steps": 3}) for i in range(6)])
     with engine:
         for i, ticket in enumerate(tickets):
@@ -230,7 +232,7 @@ def test_a_crash_takes_nobody_along(caplog: pytest.LogCaptureFixture) -> None:
             else:
                 assert same(ticket.result(30), tiny_generator(), i % 3, steps=3)
     assert heard.failures == ["RuntimeError"] * 2
-    assert "a picture could not be painted" in caplog.text
+    assert "an image could not be generated" in caplog.text
 
 
 def test_closing_finishes_what_was_taken_on_and_refuses_the_rest() -> None:
@@ -250,7 +252,7 @@ def test_closing_finishes_what_was_taken_on_and_refuses_the_rest() -> None:
     assert [ticket.result().seed for ticket in tickets] == [0, 1, 2]
 
 
-def test_too_large_a_picture_is_refused(generators: dict[str, Generator]) -> None:
+def test_too_large_an_image_is_refused(generators: dict[str, Generator]) -> None:
     engine = Engine(generators, Limits(pixels=400))
     with pytest.raises(ValueError, match="at most 400 pixels"):
         engine.submit(Request("tiny", settings={"width": 32, "height": 32}))

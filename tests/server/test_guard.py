@@ -20,7 +20,7 @@ import pytest
 
 from demask.generator import Generator
 from demask.server import run
-from demask.server.app import LOCAL, Choices
+from demask.server.app import LOCAL, ServerConfig
 from demask.server.engine import Limits
 from demask.server.guard import Keys
 from serving import Running, serving
@@ -70,8 +70,8 @@ def get(server: Running, path: str, **headers: str) -> int:
 @pytest.fixture(scope="module")
 def strict(generators: dict[str, Generator]) -> Iterator[Running]:
     """A server with a key, small limits and names of its own."""
-    choices = Choices(Keys.of([KEY]), most_bytes=4096, body_seconds=0.5)
-    with serving(generators, Limits(pixels=1024), choices, KEY) as running:
+    config = ServerConfig(Keys.of([KEY]), most_bytes=4096, body_seconds=0.5)
+    with serving(generators, Limits(pixels=1024), config, KEY) as running:
         yield running
 
 
@@ -148,7 +148,7 @@ def test_what_is_no_json_object_is_one_line(server: Running, body: bytes) -> Non
 
 def test_numbers_that_are_none_are_refused(server: Running) -> None:
     for value in ("NaN", "Infinity", "1e999", "-1e999"):
-        body = f'{{"prompt": "cat", "guidance": {value}}}'.encode()
+        body = f'{{"prompt": "cat", "guidance_scale": {value}}}'.encode()
         headers = {"Content-Type": "application/json"}
         assert post(server, "/v1/images/generations", body, headers)[0] == 400
 
@@ -172,7 +172,7 @@ def bomb(width: int, height: int) -> bytes:
     ("image", "status"),
     [
         (b"", 400),
-        (b"no picture", 400),
+        (b"no image", 400),
         (b"GIF89a" + bytes(50), 400),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", 400),
         (b"\x89PNG\r\n\x1a\n", 400),
@@ -187,12 +187,12 @@ def bomb(width: int, height: int) -> bytes:
         *("huge", "warned_of", "too_large"),
     ],
 )
-def test_a_picture_that_is_none_is_refused(server: Running, image: bytes, status: int) -> None:
+def test_an_image_that_is_none_is_refused(server: Running, image: bytes, status: int) -> None:
     found, answer = post_form(server, image)
     assert (found, "image" in answer["error"]["message"]) == (status, True)
 
 
-def test_a_form_without_a_picture_is_refused(server: Running) -> None:
+def test_a_form_without_an_image_is_refused(server: Running) -> None:
     assert post_form(server, b"x", name="picture")[0] == 400
     wrong = {"Content-Type": "multipart/form-data; boundary=x"}
     for body in (b"", b"--x", b"--x\r\n\r\n--x--", b"\0" * 100):
@@ -203,16 +203,16 @@ def test_a_form_without_a_picture_is_refused(server: Running) -> None:
 
 def test_a_client_that_leaves_frees_its_place(generators: dict[str, Generator]) -> None:
     with serving(generators, Limits(queue=1)) as server:
-        painting, held = threading.Event(), threading.Event()
-        real = server.engine._brush.paint
+        running, held = threading.Event(), threading.Event()
+        real = server.engine._worker.run
 
-        def paint(batch: Any) -> None:
-            painting.set()
+        def generate(batch: Any) -> None:
+            running.set()
             assert held.wait(60)
             real(batch)
 
-        server.engine._brush.paint = paint  # type: ignore[method-assign]
-        with post_and_go(server) as first, post_and_go(server, after=painting) as second:
+        server.engine._worker.run = generate  # type: ignore[method-assign]
+        with post_and_go(server) as first, post_and_go(server, after=running) as second:
             until(lambda: server.engine.waiting == 1)
             status, answer, headers = post_json(server, BODY)
             assert (status, answer["error"]["code"]) == (429, "queue_full")
@@ -228,7 +228,7 @@ def test_a_client_that_leaves_frees_its_place(generators: dict[str, Generator]) 
 def post_and_go(
     server: Running, after: threading.Event | None = None
 ) -> Iterator[http.client.HTTPConnection]:
-    """Ask for a picture, once something has happened, and don't wait for it."""
+    """Ask for an image, once something has happened, and don't wait for it."""
     assert after is None or after.wait(20)
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     headers = {"Content-Type": "application/json"}
@@ -250,7 +250,7 @@ def until(true: Callable[[], bool], seconds: float = 20) -> None:
 def test_who_waits_behind_others_is_told_in_time(generators: dict[str, Generator]) -> None:
     with serving(generators, Limits(seconds=0.5)) as server:
         held = threading.Event()
-        server.engine._brush.paint = lambda _batch: held.wait(30)  # type: ignore[method-assign, assignment]
+        server.engine._worker.run = lambda _batch: held.wait(30)  # type: ignore[method-assign, assignment]
         start = time.monotonic()
         status, answer, _ = post_json(server, BODY)
         assert (status, answer["error"]["code"]) == (504, "time_limit")
@@ -279,14 +279,14 @@ def test_a_crowd_is_served_or_told_to_come_again(generators: dict[str, Generator
 def test_metrics_count(server: Running) -> None:
     server.client.images.generate(**BODY_ARGUMENTS)
     text = server.metrics.text().decode()
-    assert 'demask_pictures_total{model="tiny"}' in text
+    assert 'demask_images_total{model="tiny"}' in text
     assert "demask_queue_length 0.0" in text
     assert 'demask_stage_seconds_count{stage="steps"}' in text
     assert get(server, "/metrics") == 200
 
 
 def test_a_name_that_is_not_ours_is_not_answered(generators: dict[str, Generator]) -> None:
-    with serving(generators, choices=Choices(hosts=LOCAL)) as server:
+    with serving(generators, config=ServerConfig(hosts=LOCAL)) as server:
         assert get(server, "/healthz") == 200
         assert get(server, "/healthz", Host="evil.example") == 400
 

@@ -24,13 +24,13 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def test_pictures_are_those_of_generate(server: Running) -> None:
+def test_images_are_those_of_generate(server: Running) -> None:
     answer = server.client.images.generate(
-        model="tiny", prompt="cat", n=3, extra_body={"seed": 5, "steps": 4, "guidance": 2.0}
+        model="tiny", prompt="cat", n=3, extra_body={"seed": 5, "steps": 4, "guidance_scale": 2.0}
     )
     tiny = server.engine.generators["tiny"]
     for index, item in enumerate(answer.data):
-        alone = tiny.generate("cat", seed=5 + index, steps=4, guidance=2.0)[0]
+        alone = tiny.generate("cat", seed=5 + index, steps=4, guidance_scale=2.0)[0]
         assert np.array_equal(pixels(item.b64_json), np.asarray(alone.image))
         assert item.seed == 5 + index
 
@@ -43,7 +43,7 @@ def test_a_model_of_prompts(server: Running) -> None:
     assert np.array_equal(pixels(answer.data[0].b64_json), np.asarray(alone.image))
 
 
-def test_an_address_holds_the_picture(server: Running) -> None:
+def test_an_address_holds_the_image(server: Running) -> None:
     answer = server.client.images.generate(
         model="tiny", prompt="dog", response_format="url", extra_body={"steps": 2}
     )
@@ -56,7 +56,7 @@ def test_an_address_holds_the_picture(server: Running) -> None:
     assert "generated" in image.text["software"]
 
 
-def test_a_stream_shows_the_picture_on_its_way(server: Running) -> None:
+def test_a_stream_shows_the_image_on_its_way(server: Running) -> None:
     stream = server.client.images.generate(
         model="tiny",
         prompt="ship",
@@ -98,7 +98,7 @@ def test_an_edit_repaints_what_the_mask_says(server: Running, transparent: bool)
     assert np.array_equal(pixels(answer.data[0].b64_json), np.asarray(alone.image))
 
 
-def test_an_edit_can_be_streamed_and_read_its_mask_from_the_picture(server: Running) -> None:
+def test_an_edit_can_be_streamed_and_read_its_mask_from_the_image(server: Running) -> None:
     image = Image.new("RGBA", (16, 16), (200, 30, 30, 255))
     image.paste((0, 0, 0, 0), (4, 4, 12, 12))
     stream = server.client.images.edit(

@@ -22,10 +22,10 @@ from PIL import Image
 
 import demask
 from demask.acceleration import ACCELERATORS
+from demask.auxiliary import AuxiliaryNetworks
 from demask.cli import demask as program
 from demask.cli.sweep import read_recipe as read_sweep
 from demask.cli.train import read_recipe
-from demask.companions import Companions
 from demask.conditioning import Classes, Prompts
 from demask.config import load_toml, parse
 from demask.generator import Generator
@@ -47,7 +47,7 @@ from demask.training.recipes import (
     TokenCriticTraining,
     TokenizerTraining,
 )
-from demask.transformer.condition import micro_conditions
+from demask.transformer.condition import encode_micro_conditions
 from demask.transformer.modern_maskgit import ModernMaskGIT
 from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
 from tiny import tiny_meissonic, tiny_text_encoder, tiny_tokenizer, tiny_transformer
@@ -58,7 +58,7 @@ METHODS = {page.stem for page in PAGES if page.parent.name == "methods"} - {"REA
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 NAMED = re.compile(
-    r"--(order|schedule|(?:noise|temperature)-decay|correction|guidance-schedule|accelerate)"
+    r"--(order|schedule|(?:choice-temperature|temperature)-decay|correction|guidance-schedule|accelerate)"
     r"[ =]([a-z][^\s`|)]*)"
 )
 TABLES = (ORDERS, SCHEDULES, DECAYS, CORRECTIONS, SCALES, GUIDANCES, ACCELERATORS)
@@ -123,7 +123,7 @@ def ten_classes() -> Generator:
         tiny_tokenizer(),
         transformer,
         Classes("cifar10", transformer, CIFAR10),
-        companions=Companions(loaded={"weaker": weaker, "token_critic": critic}),
+        aux=AuxiliaryNetworks(loaded={"weaker": weaker, "token_critic": critic}),
     )
 
 
@@ -170,12 +170,12 @@ def test_the_commands_parse(words: list[str]) -> None:
     assert chosen.sampler
     assert chosen.scale
     assert len(chosen.acceleration) == len(chosen.accelerators)
-    micro_conditions(1, 1, chosen.micro)
+    encode_micro_conditions(1, 1, chosen.micro_conditions)
     if given.get("model") in TEXT_MODELS:
         assert not given.get("classes")
     elif given.get("model") in CLASS_MODELS:
         assert not given.get("prompts")
-        assert not chosen.negative
+        assert not chosen.negative_prompt
     if context.info_name in ("sweep", "bench"):
         assert read_sweep(ROOT / given["recipe"], given["overrides"]).only(given["only"])
     elif context.info_name == "shortcut":
@@ -189,7 +189,7 @@ def test_the_commands_parse(words: list[str]) -> None:
         assert recipe.data.pictures == given["data"]
 
 
-@pytest.mark.parametrize("words", ["generate --stps 3", "train masked", "paint", "outpaint cat"])
+@pytest.mark.parametrize("words", ["generate --stps 3", "train masked", "sample", "outpaint cat"])
 def test_a_wrong_command_would_be_seen(words: str) -> None:
     with pytest.raises(click.UsageError):
         parsed(words.split())
@@ -211,7 +211,7 @@ def test_the_variants_exist(page: Path) -> None:
             chosen = Settings().updated(**{field: (value,)})
         else:
             steps = value.count(",") + 1 if value.startswith("listed:") else 12
-            chosen = Settings(steps=steps, noise=1.0)
+            chosen = Settings(steps=steps, choice_temperature=1.0)
             chosen = replace(chosen, **{option.replace("-", "_"): value})
         assert chosen.sampler
         assert chosen.scale

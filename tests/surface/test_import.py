@@ -14,8 +14,8 @@ HEAVY = ("torch", "numpy", "PIL", "rich", "pydantic", "safetensors", "accelerate
 PUBLIC = [
     "Condition",
     "DecodeState",
+    "GeneratedImage",
     "Generator",
-    "Picture",
     "Predict",
     "Prediction",
     "Sampler",

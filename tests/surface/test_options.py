@@ -11,11 +11,12 @@ from demask.cli import demask
 from demask.cli.options import SETTINGS
 from demask.settings import Settings
 
-MODEL = "--model --tokenizer --device --dtype --lora --companion --low-memory"
+MODEL = "--model --tokenizer --device --dtype --lora --aux --low-memory"
 SAMPLING = (
-    "--preset --steps --schedule --order --noise --noise-decay --temperature --temperature-decay"
-    " --top-k --top-p --guidance --guidance-schedule --guidance-method --guidance-refresh"
-    " --correction --accelerate --negative --width --height --micro"
+    "--preset --steps --schedule --order --choice-temperature --choice-temperature-decay"
+    " --temperature --temperature-decay"
+    " --top-k --top-p --guidance-scale --guidance-schedule --guidance-method --guidance-refresh"
+    " --correction --accelerate --negative-prompt --width --height --micro-conditions"
 )
 RUN = "--recipe --data --held-out --out --set --init --strict"
 BESIDE = "--model --recipe --data --held-out --out --set --strict"
@@ -51,11 +52,11 @@ COMMANDS = {
     "figure": "",
     "figure seeds": f"--variant --prompt --class -n --num-images --seed --out {MODEL}",
     "figure data": "--data -n --num-images --first --out",
-    "figure one-step": "--data -n --num-images --first --hidden --guidance --method --seed --out"
-    f" {MODEL}",
+    "figure one-step": "--data -n --num-images --first --mask-ratio --guidance-scale --method"
+    f" --seed --out {MODEL}",
     "evaluate": "--samples --reference --extractor --metric --resamples --out --cache"
     f" -n --num-images --prompt --class --batch-size --seed {MODEL} {SAMPLING}",
-    "compare": "--prompts --variant --seeds --seed --batch-size --scorer --control --resamples"
+    "compare": "--prompts --variant --num-seeds --seed --batch-size --scorer --control --resamples"
     f" --gallery --out {MODEL}",
     "sweep": f"--recipe --set --only --reference --extractor --out --plot-only {MODEL}",
     "bench": "--front --save --point --presets --recipe --set --only --reference --extractor --out"

@@ -1,4 +1,4 @@
-"""A tiny model on a bench whose ruler is arithmetic."""
+"""A tiny model and a sweep runner whose evaluator is arithmetic."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from demask.conditioning import Subject
+from demask.conditioning import ParsedCondition
 from demask.generator import Generator
-from demask.sweeps.bench import Bench
 from demask.sweeps.result import Value
+from demask.sweeps.runner import SweepRunner
 from tiny import tiny_generator
 
 
 @dataclass
-class MeanRuler:
-    """Measures how far the pictures' mean is from a number, and their spread."""
+class MeanEvaluator:
+    """Measures how far the images' mean is from a number, and their spread."""
 
     name: str = "mean"
     fingerprint: str = "a"
@@ -28,9 +28,9 @@ class MeanRuler:
     looked: list[tuple[int, ...]] = field(default_factory=list)
     classes: list[int] = field(default_factory=list)
 
-    def look(self, pixels_BHWC: Tensor, subjects: Sequence[Subject]) -> Tensor:
+    def extract(self, pixels_BHWC: Tensor, parsed_conditions: Sequence[ParsedCondition]) -> Tensor:
         self.looked.append(tuple(pixels_BHWC.shape))
-        self.classes += [subject.label for subject in subjects]
+        self.classes += [parsed.label for parsed in parsed_conditions]
         return pixels_BHWC.float().mean((1, 2, 3)) / 255
 
     def measure(self, seen: Sequence[Any]) -> list[Value]:
@@ -44,17 +44,19 @@ class MeanRuler:
 
 
 @pytest.fixture
-def ruler() -> MeanRuler:
-    return MeanRuler()
+def evaluator() -> MeanEvaluator:
+    return MeanEvaluator()
 
 
 @pytest.fixture
-def bench(ruler: MeanRuler, tmp_path: Path) -> Bench:
-    def load(companions: tuple[str, ...], dtype: str | None) -> Generator:
-        assert companions == ()
+def runner(evaluator: MeanEvaluator, tmp_path: Path) -> SweepRunner:
+    def load(aux: tuple[str, ...], dtype: str | None) -> Generator:
+        assert aux == ()
         generator = tiny_generator()
         if dtype is not None:
             generator.transformer.to(getattr(torch, dtype))  # type: ignore[attr-defined]
         return generator
 
-    return Bench(load, [ruler], tmp_path / "sweep", batch_size=4, command="demask sweep --recipe x")
+    return SweepRunner(
+        load, [evaluator], tmp_path / "sweep", batch_size=4, command="demask sweep --recipe x"
+    )

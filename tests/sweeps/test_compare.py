@@ -1,4 +1,4 @@
-"""A contest of settings: what is painted, what is counted, what is stored and taken up again."""
+"""A comparison of settings: what is generated, what is counted, what is stored and resumed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from demask.sweeps.compare import RESULTS, TABLE, Outcome, run
-from demask.sweeps.contest import CONTROL, Contest
+from demask.sweeps.comparison import CONTROL, Comparison
 from demask.sweeps.gallery import Variant
 from tiny import tiny_generator, tiny_text_generator
 
@@ -20,7 +20,7 @@ PROMPTS = ("red apple", "green apple", "blue heart")
 
 
 class Brightness:
-    """Likes bright pictures, and long words a little."""
+    """Likes bright images, and long words a little."""
 
     name, notice = "brightness", "arithmetic, for tests"
 
@@ -40,13 +40,13 @@ def scorer() -> Brightness:
 
 
 @pytest.fixture
-def contest(scorer: Brightness) -> Contest:
+def comparison(scorer: Brightness) -> Comparison:
     variants = [
         Variant("base", {"steps": 2}),
         Variant("more", {"steps": 4}),
         Variant("same", {"steps": 2}),
     ]
-    return Contest(
+    return Comparison(
         tiny_text_generator(), variants, PROMPTS, [scorer], 2, 5, 4, 50, command="demask compare"
     )
 
@@ -56,20 +56,20 @@ def row(outcomes: list[Outcome], name: str) -> Outcome:
     return found
 
 
-def test_pictures_are_those_that_the_model_paints(contest: Contest, tmp_path: Path) -> None:
-    outcomes = run(contest, tmp_path)
-    generator = contest.generator
-    painted = {}
-    for variant in contest.variants:
-        pictures = generator.generate(list(PROMPTS), 6, seed=5, **variant.settings)
-        pixels = torch.stack([torch.tensor(list(p.image.tobytes())) for p in pictures]).double()
-        painted[variant.name] = 100 * (pixels / 255).mean(1)
-        length_N = torch.tensor([len(p.prompt) for p in pictures])
-        mean = float((painted[variant.name] + length_N).mean())
+def test_images_are_those_that_the_model_generates(comparison: Comparison, tmp_path: Path) -> None:
+    outcomes = run(comparison, tmp_path)
+    generator = comparison.generator
+    generated = {}
+    for variant in comparison.variants:
+        images = generator.generate(list(PROMPTS), 6, seed=5, **variant.settings)
+        pixels = torch.stack([torch.tensor(list(p.image.tobytes())) for p in images]).double()
+        generated[variant.name] = 100 * (pixels / 255).mean(1)
+        length_N = torch.tensor([len(p.prompt) for p in images])
+        mean = float((generated[variant.name] + length_N).mean())
         assert row(outcomes, variant.name).mean == pytest.approx(mean)
     more = row(outcomes, "more").paired
     assert more is not None
-    assert more.wins == int((painted["more"] > painted["base"]).sum())
+    assert more.wins == int((generated["more"] > generated["base"]).sum())
     assert (row(outcomes, "base").paired, row(outcomes, "base").forwards) == (None, 2)
     assert row(outcomes, "more").forwards == 4
     same = row(outcomes, "same").paired
@@ -77,34 +77,34 @@ def test_pictures_are_those_that_the_model_paints(contest: Contest, tmp_path: Pa
     assert (same.ties, same.rate) == (6, 0.5)
 
 
-def test_the_same_again_paints_nothing(
-    contest: Contest, scorer: Brightness, tmp_path: Path
+def test_the_same_again_generates_nothing(
+    comparison: Comparison, scorer: Brightness, tmp_path: Path
 ) -> None:
-    first = run(contest, tmp_path)
+    first = run(comparison, tmp_path)
     looked = len(scorer.seen)
     assert looked == 2 * 2  # two settings, one of them twice, of two batches
-    assert run(contest, tmp_path) == first
+    assert run(comparison, tmp_path) == first
     assert len(scorer.seen) == looked
-    more = replace(contest, variants=[*contest.variants, Variant("three", {"steps": 3})])
+    more = replace(comparison, variants=[*comparison.variants, Variant("three", {"steps": 3})])
     assert run(more, tmp_path)[: len(first)] == first
     assert len(scorer.seen) == looked + 2
-    run(replace(contest, scorers=[Brightness("b")]), tmp_path)
+    run(replace(comparison, scorers=[Brightness("b")]), tmp_path)
     assert len(list((tmp_path / "scores").iterdir())) == 5
 
 
-def test_an_interrupted_contest_goes_on_within_a_variant(
-    contest: Contest, scorer: Brightness, tmp_path: Path
+def test_an_interrupted_comparison_goes_on_within_a_variant(
+    comparison: Comparison, scorer: Brightness, tmp_path: Path
 ) -> None:
-    whole = run(contest, tmp_path / "whole")
+    whole = run(comparison, tmp_path / "whole")
 
     def stop(name: str, done: int) -> None:
         if (name, done) == ("more", 4):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(contest, tmp_path / "broken", stop)
+        run(comparison, tmp_path / "broken", stop)
     scorer.seen.clear()
-    again = run(replace(contest, batch_size=1), tmp_path / "broken")
+    again = run(replace(comparison, batch_size=1), tmp_path / "broken")
     assert sum(count for count, _ in scorer.seen) == 2
     for one, other in zip(whole, again, strict=True):
         assert other.mean == pytest.approx(one.mean, abs=1e-6)
@@ -113,10 +113,10 @@ def test_an_interrupted_contest_goes_on_within_a_variant(
             assert other.paired.rate == one.paired.rate
 
 
-def test_a_control_scores_the_same_pictures_with_other_words(
-    contest: Contest, scorer: Brightness, tmp_path: Path
+def test_a_control_scores_the_same_images_with_other_words(
+    comparison: Comparison, scorer: Brightness, tmp_path: Path
 ) -> None:
-    controlled = replace(contest, control=True)
+    controlled = replace(comparison, control=True)
     outcomes = run(controlled, tmp_path)
     assert [o.variant for o in outcomes] == ["base", CONTROL, "more", "same"]
     others = [texts for _, texts in scorer.seen]
@@ -129,8 +129,8 @@ def test_a_control_scores_the_same_pictures_with_other_words(
     assert twice.other_words[:3] == ["b", "b", "a"]
 
 
-def test_results_say_how_they_came_about(contest: Contest, tmp_path: Path) -> None:
-    run(contest, tmp_path)
+def test_results_say_how_they_came_about(comparison: Comparison, tmp_path: Path) -> None:
+    run(comparison, tmp_path)
     results = json.loads((tmp_path / RESULTS).read_text())
     assert results["base"] == "base"
     assert results["prompts"] == list(PROMPTS)
@@ -143,33 +143,33 @@ def test_results_say_how_they_came_about(contest: Contest, tmp_path: Path) -> No
     assert "Arithmetic, for tests." in text
     assert "| same | 50.0% (50.0% to 50.0%) | 0 / 6 / 0 |" in text
     assert "    demask compare" in text
-    one = replace(contest, prompts=PROMPTS[:1])
+    one = replace(comparison, prompts=PROMPTS[:1])
     run(one, tmp_path)
     assert "| same | 50.0% | 0 / 2 / 0 |" in (tmp_path / TABLE).read_text()
 
 
-def test_broken_scores_are_named(contest: Contest, tmp_path: Path) -> None:
-    run(contest, tmp_path)
-    path = tmp_path / "scores" / f"{contest.key(contest.variants[0])}.json"
+def test_broken_scores_are_named(comparison: Comparison, tmp_path: Path) -> None:
+    run(comparison, tmp_path)
+    path = tmp_path / "scores" / f"{comparison.key(comparison.variants[0])}.json"
     path.write_text('{"name": "base"}')
     with pytest.raises(ValueError, match="holds no scores; delete it"):
-        run(contest, tmp_path)
+        run(comparison, tmp_path)
     path.write_text("{")
     with pytest.raises(ValueError, match="holds no scores; delete it"):
-        run(contest, tmp_path)
+        run(comparison, tmp_path)
 
 
-def test_refuses(contest: Contest) -> None:
-    base = contest.variants[0]
+def test_refuses(comparison: Comparison) -> None:
+    base = comparison.variants[0]
     for changes, message in (
         ({"variants": [base]}, "nothing to compare"),
         ({"variants": [base, base]}, "two variants are called 'base'"),
-        ({"seeds": 0}, "number of seeds is at least 1"),
+        ({"num_seeds": 0}, "number of seeds is at least 1"),
         ({"resamples": 1}, "resamples must be at least 2"),
-        ({"generator": tiny_generator()}, "tiny paints classes"),
+        ({"generator": tiny_generator()}, "tiny generates classes"),
         ({"control": True, "prompts": ("a", "a")}, "two different prompts"),
         ({"variants": [base, Variant("x", {"step": 2})]}, "unknown setting 'step'"),
         ({"variants": [base, Variant("x", {"steps": 99})]}, "steps must be 1 to 16"),
     ):
         with pytest.raises(ValueError, match=message):
-            replace(contest, **changes)
+            replace(comparison, **changes)

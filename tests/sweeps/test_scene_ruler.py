@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from demask.cli import demask
-from demask.conditioning import Subject
+from demask.conditioning import ParsedCondition
 from demask.evaluation.features import Features
 from demask.evaluation.metrics import METRICS, measure, possible
 from demask.evaluation.scenes_metrics import SCENE_METRICS
@@ -40,13 +40,13 @@ def test_captions_are_measured_as_shares_and_distances() -> None:
     open_ones = tuple(open_captions(1))
     drawn = [sample(FIRST + i) for i in range(200)]
     drawn = [one for one in drawn if one.captions[0] not in open_ones]
-    closed = [Subject(one.captions[0]) for one in drawn]
+    closed = [ParsedCondition(one.captions[0]) for one in drawn]
     # the same star under an open caption: right, and not diverse
     star = next(o for o in (sample(FIRST + i) for i in range(500)) if o.captions[0] == "a star")
-    ruler = SceneRuler(open_ones)
-    seen = [ruler.look(pixels([one.scene for one in drawn]), closed)]
-    seen += [ruler.look(pixels([star.scene] * 20), [Subject("a star")] * 20)] * 2
-    values = {value.metric: value for value in ruler.measure(seen)}
+    evaluator = SceneRuler(open_ones)
+    seen = [evaluator.extract(pixels([one.scene for one in drawn]), closed)]
+    seen += [evaluator.extract(pixels([star.scene] * 20), [ParsedCondition("a star")] * 20)] * 2
+    values = {value.metric: value for value in evaluator.measure(seen)}
     assert values["scenes"].value == 1
     assert values["scenes"].low < 1
     assert values["scenes_distinct"].value == 1
@@ -57,10 +57,10 @@ def test_captions_are_measured_as_shares_and_distances() -> None:
 
 def test_classes_are_measured() -> None:
     scenes = [class_scene(FIRST + i) for i in range(64)]
-    subjects = [Subject(SHAPES[label], label) for _, label in scenes]
-    ruler = SceneRuler()
-    seen = [ruler.look(pixels([scene for scene, _ in scenes]), subjects)]
-    values = {value.metric: value for value in ruler.measure(seen)}
+    parsed_conditions = [ParsedCondition(SHAPES[label], label) for _, label in scenes]
+    evaluator = SceneRuler()
+    seen = [evaluator.extract(pixels([scene for scene, _ in scenes]), parsed_conditions)]
+    values = {value.metric: value for value in evaluator.measure(seen)}
     assert values["scenes"].value == 1
     assert values["scenes_number"].value < 0.6
 

@@ -8,24 +8,24 @@ import pytest
 
 from demask.preset_file import PresetFile, read_presets, write_presets
 from demask.settings import Settings
-from demask.sweeps.bench import Bench
+from demask.sweeps.runner import SweepRunner
 from demask.sweeps.search import Search, Tried
 from demask.sweeps.space import Curves, Dimension, Steps, searchable, values_of
 from demask.sweeps.sweep import loss
 from demask.sweeps.tune import Tuning, tune
 
-START = Settings(steps=4, noise=3.0, guidance=2.0)
+START = Settings(steps=4, choice_temperature=3.0, guidance_scale=2.0)
 TUNING = Tuning(budget=5, refine=2, count=6, finalists=2, final_count=8)
-ALL = ("schedule", "noise", "temperature", "guidance")
+ALL = ("schedule", "choice_temperature", "temperature", "guidance_scale")
 
 
 def test_what_can_be_searched_depends_on_the_settings() -> None:
     assert searchable(START) == ALL
     assert searchable(Settings()) == ALL[:3]
     assert searchable(Settings(order="halton")) == ("schedule", "temperature")
-    assert searchable(START, ["noise"]) == ("noise",)
-    with pytest.raises(ValueError, match="part to search of order 'halton' 'noise'"):
-        searchable(Settings(order="halton"), ["noise"])
+    assert searchable(START, ["choice_temperature"]) == ("choice_temperature",)
+    with pytest.raises(ValueError, match="part to search of order 'halton' 'choice_temperature'"):
+        searchable(Settings(order="halton"), ["choice_temperature"])
 
 
 def test_curves_begin_near_the_start() -> None:
@@ -33,18 +33,18 @@ def test_curves_begin_near_the_start() -> None:
     point = {name: d.start for name, d in curves.dimensions.items()}
     assert all(d.low <= d.start <= d.high for d in curves.dimensions.values())
     began, wanted = values_of(curves.settings(point)), values_of(START)
-    for name in ("noise", "temperature"):
+    for name in ("choice_temperature", "temperature"):
         assert began[name] == pytest.approx(wanted[name])
     assert began["schedule"] == pytest.approx(wanted["schedule"], abs=0.07)
-    assert began["guidance"][-1] == wanted["guidance"][-1] == 2
+    assert began["guidance_scale"][-1] == wanted["guidance_scale"][-1] == 2
 
 
 def test_curves_that_a_search_found_are_where_the_next_begins() -> None:
     found = Curves(START, ALL).settings(
         {
             "schedule_power": 3.1,
-            "noise": 7.0,
-            "noise_power": 0.5,
+            "choice_temperature": 7.0,
+            "choice_temperature_power": 0.5,
             "temperature": 1.3,
             "temperature_end": 0.6,
             "guidance_extra": 0.7,
@@ -54,7 +54,7 @@ def test_curves_that_a_search_found_are_where_the_next_begins() -> None:
     starts = {name: d.start for name, d in Curves(found, ALL).dimensions.items()}
     assert starts["schedule_power"] == 3.1
     assert starts["temperature_end"] == 0.6
-    assert starts["noise_power"] == 0.5
+    assert starts["choice_temperature_power"] == 0.5
     assert starts["guidance_extra"] == pytest.approx(0.7)
 
 
@@ -64,11 +64,13 @@ def test_steps_begin_at_the_start_and_keep_ratios_falling() -> None:
     same, wanted = values_of(steps.settings({})), values_of(START)
     for name in ALL:
         assert same[name] == pytest.approx(wanted[name], abs=2e-3)
-    wild = steps.settings({"schedule_0": -2.0, "schedule_1": 2.0, "noise_0": 1.0})
+    wild = steps.settings({"schedule_0": -2.0, "schedule_1": 2.0, "choice_temperature_0": 1.0})
     ratios = values_of(wild)["schedule"]
     assert ratios == sorted(ratios, reverse=True)
     assert ratios[-1] == 0
-    assert values_of(wild)["noise"][0] == pytest.approx(wanted["noise"][0] * 2.71828, rel=1e-3)
+    assert values_of(wild)["choice_temperature"][0] == pytest.approx(
+        wanted["choice_temperature"][0] * 2.71828, rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("count", [3, 14])
@@ -90,41 +92,41 @@ def test_the_search_finds_a_valley(count: int) -> None:
     assert resumed.ask() not in [t.point for t in tried]
 
 
-def test_a_search_is_never_worse_than_its_start(bench: Bench) -> None:
-    tuned = tune(bench, START, TUNING)
+def test_a_search_is_never_worse_than_its_start(runner: SweepRunner) -> None:
+    tuned = tune(runner, START, TUNING)
     assert [e.stage.split()[0] for e in tuned.log] == ["start", *["curves"] * 4, *["steps"] * 2]
     assert tuned.log[0].settings == START
     assert loss(tuned.best, "frechet") <= loss(tuned.start, "frechet")
     assert len(tuned.finalists) == 3
-    assert {(r.row.count, r.row.seed) for r in tuned.finalists} == {(8, 2_000_000)}
-    assert tuned.start.row.settings == START
+    assert {(r.trial.count, r.trial.seed) for r in tuned.finalists} == {(8, 2_000_000)}
+    assert tuned.start.trial.settings == START
 
 
-def test_the_same_search_goes_on(bench: Bench, ruler) -> None:
-    first = tune(bench, START, replace(TUNING, budget=3, refine=0))
-    ruler.looked.clear()
-    again = tune(bench, START, replace(TUNING, budget=3, refine=0))
-    assert ruler.looked == []
+def test_the_same_search_goes_on(runner: SweepRunner, evaluator) -> None:
+    first = tune(runner, START, replace(TUNING, budget=3, refine=0))
+    evaluator.looked.clear()
+    again = tune(runner, START, replace(TUNING, budget=3, refine=0))
+    assert evaluator.looked == []
     assert again.best == first.best
-    longer = tune(bench, START, replace(TUNING, budget=5, refine=0))
+    longer = tune(runner, START, replace(TUNING, budget=5, refine=0))
     assert longer.log[:3] == first.log
     assert len(longer.log) == 5
-    (log,) = bench.folder.glob("search-*.jsonl")
+    (log,) = runner.folder.glob("search-*.jsonl")
     with log.open("a") as file:
         file.write('{"stage": "cur')
-    assert tune(bench, START, replace(TUNING, budget=5, refine=0)).log == longer.log
-    other = tune(bench, START.updated(steps=3), replace(TUNING, budget=2, refine=0))
+    assert tune(runner, START, replace(TUNING, budget=5, refine=0)).log == longer.log
+    other = tune(runner, START.updated(steps=3), replace(TUNING, budget=2, refine=0))
     assert len(other.log) == 2
     log.write_text("{}\n")
     with pytest.raises(ValueError, match="no log of a search; delete it"):
-        tune(bench, START, TUNING)
+        tune(runner, START, TUNING)
 
 
-def test_what_was_found_can_be_saved(bench: Bench, tmp_path) -> None:
-    named = tune(bench, START, replace(TUNING, budget=2, refine=0)).named()
+def test_what_was_found_can_be_saved(runner: SweepRunner, tmp_path) -> None:
+    named = tune(runner, START, replace(TUNING, budget=2, refine=0)).to_preset()
     write_presets(tmp_path / "presets.toml", PresetFile({"steps4": named}))
     assert read_presets(tmp_path / "presets.toml")["steps4"] == named
-    assert named.scores[0].endswith("extractor mean, 8 pictures of seeds 2000000 to 2000007")
+    assert named.scores[0].endswith("extractor mean, 8 images of seeds 2000000 to 2000007")
     assert "8.0 forwards" in named.scores[-1]
 
 

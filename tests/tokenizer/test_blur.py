@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from demask.tokenizer.blur import blurred
+from demask.tokenizer.blur import blur_tokens
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
 from demask.tokenizer.finite_scalar import FiniteScalarQuantizer
 from demask.tokenizer.vq_model import VQModel, VQModelConfig
@@ -31,20 +31,20 @@ class Greys:
 def test_every_visible_token_is_the_weighted_mean_of_those_around() -> None:
     ids_BL = torch.tensor([[10, 50, 90, 20, HIDDEN, 60]])
     sigma = 0.8
-    found = blurred(Greys(), ids_BL, (2, 3), sigma)[0].tolist()
+    found = blur_tokens(Greys(), ids_BL, (2, 3), sigma)[0].tolist()
     places = [(r, c) for r in range(2) for c in range(3)]
     for place, (row, column) in enumerate(places):
         near = [(r - row) ** 2 + (c - column) ** 2 for r, c in places]
         weight_L = torch.tensor([-d / (2 * sigma**2) for d in near]).exp()
-        weight_L[4] = 0  # a hidden token adds nothing
+        weight_L[4] = 0  # a masked token adds nothing
         mean = (weight_L * ids_BL[0]).sum() / weight_L.sum()
         assert found[place] == (HIDDEN if place == 4 else round(mean.item()))
 
 
 def test_the_sharpest_blur_changes_nothing_and_the_widest_levels_all() -> None:
     ids_BL = torch.tensor([[10, 50, 90, HIDDEN], [HIDDEN] * 4])
-    assert torch.equal(blurred(Greys(), ids_BL, (2, 2), 0.05), ids_BL)
-    level = blurred(Greys(), ids_BL, (2, 2), 1e6)
+    assert torch.equal(blur_tokens(Greys(), ids_BL, (2, 2), 0.05), ids_BL)
+    level = blur_tokens(Greys(), ids_BL, (2, 2), 1e6)
     assert level.tolist() == [[50, 50, 50, HIDDEN], [HIDDEN] * 4]
 
 
@@ -65,7 +65,7 @@ def test_every_tokenizer_finds_its_codes_again(make) -> None:
     latents_BCHW = tokenizer.latents(ids_BHW)
     assert torch.equal(tokenizer.nearest(latents_BCHW), ids_BHW)
     ids_BL = torch.cat([ids_BHW.flatten(1), torch.full((2, 10), 160)], dim=1)
-    found_BL = blurred(tokenizer, ids_BL, (9, 10), 1.0)
+    found_BL = blur_tokens(tokenizer, ids_BL, (9, 10), 1.0)
     assert (found_BL[:, 80:] == 160).all()
     assert found_BL[:, :80].max() < 160
     assert not torch.equal(found_BL, ids_BL)

@@ -60,7 +60,7 @@ def test_a_block_that_widens_adds_its_shortcut_of_the_input() -> None:
     assert torch.equal(block(x_BCHW), block.conv_shortcut(x_BCHW))
 
 
-def test_a_smaller_picture_begins_at_its_first_pixel() -> None:
+def test_a_smaller_image_begins_at_its_first_pixel() -> None:
     shrink = Downsampler(1).requires_grad_(False)
     shrink.conv.weight.zero_()
     shrink.conv.weight[..., 0, 0] = 1
@@ -70,7 +70,7 @@ def test_a_smaller_picture_begins_at_its_first_pixel() -> None:
 
 
 def overflows(net: VQModel) -> VQModel:
-    """The same pictures, through activations that no float16 can hold."""
+    """The same images, through activations that no float16 can hold."""
     net.decoder.up_blocks[0].resnets[0].conv2.bias.fill_(60_000)
     net.decoder.up_blocks[0].resnets[1].conv2.bias.fill_(60_000)
     net.encoder.mid_block.resnets[0].conv2.bias.fill_(60_000)

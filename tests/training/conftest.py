@@ -1,4 +1,4 @@
-"""A little world to train in: pictures of two kinds, and recipes that take seconds."""
+"""A little world to train in: images of two kinds, and recipes that take seconds."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ tracker = "none"
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A folder with ten reddish and ten bluish pictures, a sub-folder each."""
+def images(tmp_path: Path) -> Path:
+    """A folder with ten reddish and ten bluish images, a sub-folder each."""
     random = np.random.default_rng(0)
     for channel, name in ((0, "red"), (2, "blue")):
         (tmp_path / "pictures" / name).mkdir(parents=True)

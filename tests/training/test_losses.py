@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from demask.training.ema import Average
+from demask.training.ema import EMA
 from demask.training.losses import (
     balance,
     edge_l1,
@@ -22,7 +22,7 @@ def image(seed: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("loss", [spectrum_l1, edge_l1])
-def test_picture_losses_are_zero_only_for_the_same(loss: object) -> None:
+def test_image_losses_are_zero_only_for_the_same(loss: object) -> None:
     assert loss(image(0), image(0)) == 0
     assert loss(image(0), image(1)) > 0.01
 
@@ -69,7 +69,7 @@ def test_cross_entropy_counts_what_has_weight() -> None:
 
 def test_the_average_forgets_its_random_start() -> None:
     parameter = torch.nn.Parameter(torch.full((2,), 100.0))
-    average = Average([("w", parameter)], decay=0.999)
+    average = EMA([("w", parameter)], decay=0.999)
     for update in range(200):
         parameter.data.fill_(1.0)
         average.update([("w", parameter)], update)

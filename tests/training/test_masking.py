@@ -1,17 +1,17 @@
-"""Which tokens are hidden and which are wrong."""
+"""Which tokens are masked and which are wrong."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from demask.training.masking import MASK_RATIOS, Masking, hide
+from demask.training.masking import MASK_RATIOS, Masking, mask_tokens
 
 
-def draw(masking: Masking, pictures: int = 200) -> tuple[torch.Tensor, object]:
-    ids_BL = torch.randint(0, 50, (pictures, 16), generator=torch.Generator().manual_seed(1))
+def draw(masking: Masking, images: int = 200) -> tuple[torch.Tensor, object]:
+    ids_BL = torch.randint(0, 50, (images, 16), generator=torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(0)
-    return ids_BL, hide(ids_BL, masking, codebook_size=50, mask_id=50, generator=generator)
+    return ids_BL, mask_tokens(ids_BL, masking, codebook_size=50, mask_id=50, generator=generator)
 
 
 @pytest.mark.parametrize("ratio", MASK_RATIOS)
@@ -34,17 +34,17 @@ def test_known_means() -> None:
     assert mean("mixed") == pytest.approx(0.7 * two_over_pi + 0.3 * 0.8, abs=0.005)
 
 
-def test_hidden_tokens_hold_the_mask_and_targets_are_true() -> None:
+def test_masked_tokens_hold_the_mask_and_targets_are_true() -> None:
     ids_BL, masked = draw(Masking(corruption=0.0))
     assert torch.equal(masked.target_BL, ids_BL)
-    assert torch.equal(masked.input_BL == 50, masked.hidden_BL)
-    assert torch.equal(masked.input_BL[~masked.hidden_BL], ids_BL[~masked.hidden_BL])
-    assert masked.hidden_BL.any(-1).all(), "every picture has something to learn"
+    assert torch.equal(masked.input_BL == 50, masked.masked_BL)
+    assert torch.equal(masked.input_BL[~masked.masked_BL], ids_BL[~masked.masked_BL])
+    assert masked.masked_BL.any(-1).all(), "every image has something to learn"
 
 
 def test_complementary_halves() -> None:
     ids_BL, masked = draw(Masking(complementary=True))
-    first, second = masked.hidden_BL.chunk(2)
+    first, second = masked.masked_BL.chunk(2)
     whole = first.all(-1)
     assert (first ^ second)[~whole].all()
     assert second[whole].all()
@@ -52,8 +52,8 @@ def test_complementary_halves() -> None:
 
 
 def test_corruption_reaches_visible_tokens_at_most_as_often_as_asked() -> None:
-    ids_BL, masked = draw(Masking(ratio="uniform", corruption=0.4), pictures=4000)
-    visible = ~masked.hidden_BL
+    ids_BL, masked = draw(Masking(ratio="uniform", corruption=0.4), images=4000)
+    visible = ~masked.masked_BL
     wrong = (masked.input_BL != ids_BL) & visible
     # the fraction is uniform in [0, 0.4], and one random code in 50 is right by chance
     assert float(wrong.sum() / visible.sum()) == pytest.approx(0.2 * 49 / 50, abs=0.01)
@@ -61,8 +61,8 @@ def test_corruption_reaches_visible_tokens_at_most_as_often_as_asked() -> None:
 
 def test_weights() -> None:
     _, masked = draw(Masking(visible_weight=0.25))
-    assert (masked.weight_BL[masked.hidden_BL] == 1).all()
-    assert (masked.weight_BL[~masked.hidden_BL] == 0.25).all()
+    assert (masked.weight_BL[masked.masked_BL] == 1).all()
+    assert (masked.weight_BL[~masked.masked_BL] == 0.25).all()
 
 
 def test_bad_settings_are_named() -> None:

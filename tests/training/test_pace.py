@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from demask.training.loop import Run
+from demask.training.loop import TrainConfig
 from demask.training.optim import Optim
 from demask.training.pace import Pace
 from demask.training.read_ahead import read_ahead
@@ -34,12 +34,14 @@ def train(pace, clock, seconds_of_step, step=0, stop=10**9):
 
 
 def paced(seconds, clock, decay_fraction=0.5, steps=10**6):
-    return Pace(Run(steps=steps, seconds=seconds), [Optim(decay_fraction=decay_fraction)], clock)
+    return Pace(
+        TrainConfig(steps=steps, seconds=seconds), [Optim(decay_fraction=decay_fraction)], clock
+    )
 
 
 def test_without_seconds_the_steps_and_checkpoints_are_those_of_the_run():
     clock = Clock()
-    pace = Pace(Run(steps=10, save_every=4), [Optim()], clock)
+    pace = Pace(TrainConfig(steps=10, save_every=4), [Optim()], clock)
     assert train(pace, clock, lambda step: 1) == (10, [4, 8])
 
 
@@ -94,7 +96,7 @@ def test_steps_are_an_upper_limit():
 @pytest.mark.parametrize("bad", ["seconds", "readers"])
 def test_bad_numbers_are_refused(bad):
     with pytest.raises(ValueError, match=bad):
-        Run(steps=1, **{bad: -1})
+        TrainConfig(steps=1, **{bad: -1})
 
 
 @pytest.mark.parametrize("readers", [1, 3])

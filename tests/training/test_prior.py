@@ -7,8 +7,8 @@ import torch
 from demask.checkpoint.lora import add_adapters, matching_layers
 from demask.training.prior import (
     drift,
-    half_painted,
     join,
+    partly_masked,
     random_prompts,
     whole_words,
     without_adapters,
@@ -21,7 +21,7 @@ def seeded() -> torch.Generator:
 
 
 def test_prompts_are_made_of_whole_words() -> None:
-    known = whole_words(tiny_text_encoder().words)
+    known = whole_words(tiny_text_encoder().tokenizer)
     assert "apple" in known
     prompts = random_prompts(known, 400, seeded())
     assert prompts == random_prompts(known, 400, seeded())
@@ -31,20 +31,20 @@ def test_prompts_are_made_of_whole_words() -> None:
     assert random_prompts([], 3, seeded()) == ["", "", ""]
 
 
-def test_some_of_a_grid_is_painted_and_some_is_hidden() -> None:
+def test_some_of_a_grid_is_generated_and_some_is_masked() -> None:
     logits_BLV = torch.zeros(200, 16, 5)
     logits_BLV[..., 3] = -torch.inf
-    ids_BL = half_painted(logits_BLV, 5, seeded())
-    hidden_BL = ids_BL == 5
-    assert hidden_BL.any(-1).all()
+    ids_BL = partly_masked(logits_BLV, 5, seeded())
+    masked_BL = ids_BL == 5
+    assert masked_BL.any(-1).all()
     assert set(ids_BL.unique().tolist()) == {0, 1, 2, 4, 5}
-    assert 0.4 < hidden_BL.float().mean() < 0.6
-    assert hidden_BL.float().mean(-1).unique().numel() > 8
+    assert 0.4 < masked_BL.float().mean() < 0.6
+    assert masked_BL.float().mean(-1).unique().numel() > 8
 
 
 def test_without_its_adapters_it_is_the_model_that_it_was() -> None:
     text = tiny_text_encoder()
-    ids_BT = text.words.ids(["red apple"])
+    ids_BT = text.tokenizer.ids(["red apple"])
     with torch.no_grad():
         before = text.model(ids_BT)
         add_adapters(text.model, matching_layers(text.model, ["fc1"]), 2, 2.0, 0.0, "tiny")
@@ -60,16 +60,16 @@ def test_without_its_adapters_it_is_the_model_that_it_was() -> None:
     assert [p for p in text.model.parameters() if p.requires_grad]
 
 
-def test_drift_is_the_mean_divergence_of_hidden_tokens() -> None:
+def test_drift_is_the_mean_divergence_of_masked_tokens() -> None:
     before_BLV = torch.randn(2, 4, 5, generator=seeded())
     now_BLV = before_BLV.clone()
     now_BLV[0, 0] += torch.arange(5.0)
-    hidden_BL = torch.ones(2, 4, dtype=torch.bool)
-    assert drift(before_BLV, before_BLV, hidden_BL) == 0
-    moved = drift(now_BLV, before_BLV, hidden_BL)
+    masked_BL = torch.ones(2, 4, dtype=torch.bool)
+    assert drift(before_BLV, before_BLV, masked_BL) == 0
+    moved = drift(now_BLV, before_BLV, masked_BL)
     assert moved > 0
-    hidden_BL[0, 1:] = hidden_BL[1] = False
-    assert torch.isclose(drift(now_BLV, before_BLV, hidden_BL), 8 * moved)
+    masked_BL[0, 1:] = masked_BL[1] = False
+    assert torch.isclose(drift(now_BLV, before_BLV, masked_BL), 8 * moved)
 
 
 def test_batches_are_joined_by_what_both_have() -> None:

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 
-def command(kind: str, recipes: Path, pictures: Path, out: Path) -> list[str]:
+def command(kind: str, recipes: Path, images: Path, out: Path) -> list[str]:
     """The command line of a training."""
-    recipe, data = str(recipes / f"{kind}.toml"), str(pictures)
+    recipe, data = str(recipes / f"{kind}.toml"), str(images)
     arguments = ["train", kind, "--recipe", recipe, "--data", data, "--out", str(out)]
     return [sys.executable, "-m", "demask", *arguments]
 
@@ -26,16 +26,16 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def train(kind: str, recipes: Path, pictures: Path, out: Path) -> None:
+def train(kind: str, recipes: Path, images: Path, out: Path) -> None:
     """A training from beginning, or from where it is, to end."""
-    arguments = command(kind, recipes, pictures, out)
+    arguments = command(kind, recipes, images, out)
     subprocess.run(arguments, check=True, env=environment(), capture_output=True)
 
 
-def train_killed(kind: str, recipes: Path, pictures: Path, out: Path, after_step: int) -> None:
+def train_killed(kind: str, recipes: Path, images: Path, out: Path, after_step: int) -> None:
     """A training that is killed soon after a checkpoint appears."""
     started = subprocess.Popen(
-        command(kind, recipes, pictures, out),
+        command(kind, recipes, images, out),
         env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -51,16 +51,16 @@ def train_killed(kind: str, recipes: Path, pictures: Path, out: Path, after_step
 
 @pytest.mark.parametrize("kind", ["tokenizer", "masked"])
 def test_a_killed_run_ends_with_the_same_bits(
-    kind: str, recipes: Path, pictures: Path, tmp_path: Path
+    kind: str, recipes: Path, images: Path, tmp_path: Path
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     if kind == "masked":
         for out in (whole, broken):
-            train("tokenizer", recipes, pictures, out)
-    train(kind, recipes, pictures, whole)
-    train_killed(kind, recipes, pictures, broken, after_step=2)
+            train("tokenizer", recipes, images, out)
+    train(kind, recipes, images, whole)
+    train_killed(kind, recipes, images, broken, after_step=2)
     name = {"tokenizer": "tokenizer", "masked": "transformer"}[kind]
-    train(kind, recipes, pictures, broken)
+    train(kind, recipes, images, broken)
 
     assert_equal(*(load_file(out / f"{name}.safetensors") for out in (whole, broken)))
     last = f"checkpoints/{name}/step-00000008.pt"

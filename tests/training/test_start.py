@@ -36,7 +36,7 @@ STILL = {"learning_rate": 0.0, "weight_decay": 0.0}
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> MaskedTraining:
-    """One step at a learning rate of 0, on four captioned pictures."""
+    """One step at a learning rate of 0, on four captioned images."""
     random = np.random.default_rng(0)
     data = tmp_path / "captioned"
     data.mkdir()
@@ -73,7 +73,7 @@ def test_a_model_brings_its_transformer_and_its_words(
     before = tiny_meissonic().state_dict()
     assert all(torch.equal(after[name], before[name].half()) for name in before)
     old, new = (load_text_encoder(folder / "text_encoder") for folder in (base, out))
-    assert old.words.encoding.get_vocab() == new.words.encoding.get_vocab()
+    assert old.tokenizer.encoding.get_vocab() == new.tokenizer.encoding.get_vocab()
     weights = new.model.state_dict()
     assert all(torch.equal(weights[n], t.half()) for n, t in old.model.state_dict().items())
 
@@ -92,7 +92,7 @@ def test_its_words_go_before_those_of_the_recipe(
     text = replace(recipe.meissonic.text, pretrained=str(golden / "meissonic" / "text_encoder"))
     named = replace(recipe, meissonic=replace(recipe.meissonic, text=text))
     tuned(named, tmp_path / "out", base, base / "tokenizer.safetensors")
-    assert load_text_encoder(tmp_path / "out" / "text_encoder").words.length == 6
+    assert load_text_encoder(tmp_path / "out" / "text_encoder").tokenizer.length == 6
 
 
 def test_a_transformer_alone_learns_new_words(
@@ -102,7 +102,7 @@ def test_a_transformer_alone_learns_new_words(
     after = tuned(recipe, tmp_path / "out", base, base / "tokenizer.safetensors")
     before = tiny_meissonic().state_dict()
     assert all(torch.equal(after[name], before[name].half()) for name in before)
-    vocabulary = load_text_encoder(tmp_path / "out" / "text_encoder").words.encoding.get_vocab()
+    vocabulary = load_text_encoder(tmp_path / "out" / "text_encoder").tokenizer.encoding.get_vocab()
     assert len(vocabulary) == 514 + 2, "learned from these captions, and the two marks"
 
 
@@ -143,7 +143,7 @@ def test_a_public_pipeline_loses_the_unused_rows_of_its_vocabulary(
     expected = torch.cat([rows[:64], rows[-1:]]).half()
     assert torch.equal(after["embed.embeddings.weight"], expected)
     assert all(torch.equal(after[name], before[name].half()) for name in before)
-    words = load_text_encoder(tmp_path / "out" / "text_encoder").words
+    words = load_text_encoder(tmp_path / "out" / "text_encoder").tokenizer
     assert words.ids(["the red apple"]).shape == (1, 77)
 
 

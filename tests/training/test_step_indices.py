@@ -7,15 +7,15 @@ from collections import Counter
 import pytest
 import torch
 
-from demask.training.loop import Run, step_indices
+from demask.training.loop import TrainConfig, step_indices
 
-RUN = Run(steps=1, batch_size=8, seed=3)
+RUN = TrainConfig(steps=1, batch_size=8, seed=3)
 GROUPS = [torch.arange(0, 60, 3), torch.tensor([], dtype=torch.int64), torch.arange(1, 60, 3)]
 GROUPS += [torch.arange(2, 60, 3)[:5]]
 EXAMPLES = sum(map(len, GROUPS))
 
 
-def batch(step: int, world: int = 1, run: Run = RUN, groups: list = GROUPS) -> list[int]:
+def batch(step: int, world: int = 1, run: TrainConfig = RUN, groups: list = GROUPS) -> list[int]:
     shares = [step_indices(EXAMPLES, run, step, rank, world, groups) for rank in range(world)]
     return torch.stack(shares, dim=1).flatten().tolist()
 
@@ -48,7 +48,7 @@ def test_every_example_is_seen_equally_often() -> None:
 def test_groups_take_turns_in_random_order_and_their_share() -> None:
     sizes = [400, 100]
     groups = [torch.arange(400), torch.arange(400, 500)]
-    run = Run(steps=1, batch_size=10)
+    run = TrainConfig(steps=1, batch_size=10)
     turns = [
         int(step_indices(500, run, step, 0, 1, groups)[0] >= 400)  # 50 steps an epoch
         for step in range(150)
@@ -60,12 +60,12 @@ def test_groups_take_turns_in_random_order_and_their_share() -> None:
 
 def test_a_step_depends_on_the_seed_and_its_number_alone() -> None:
     assert batch(17) == batch(17)
-    other = Run(steps=1, batch_size=8, seed=4)
+    other = TrainConfig(steps=1, batch_size=8, seed=4)
     assert any(batch(step) != batch(step, run=other) for step in range(3))
 
 
 def test_fewer_examples_than_a_batch() -> None:
-    run = Run(steps=1, batch_size=64)
+    run = TrainConfig(steps=1, batch_size=64)
     groups = [torch.arange(3), torch.arange(3, 5)]
     seen = [i for step in range(15) for i in batch(step, run=run, groups=groups)]
     counts = Counter(seen)

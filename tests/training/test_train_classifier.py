@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from demask.data import open_pictures
+from demask.data import open_images
 from demask.evaluation.extractors import load_extractor
 from demask.evaluation.patch_mixer import PatchMixerConfig
 from demask.evaluation.small_conv import SmallConvConfig
 from demask.training.commands import train_classifier
-from demask.training.loop import Run
+from demask.training.loop import TrainConfig
 from demask.training.optim import Optim
 from demask.training.recipes import ClassifierTraining, Source
 from demask.training.train_classifier import ClassifierRecipe, augmented, in_memory
@@ -28,21 +28,23 @@ RECIPES = {
         patch_mixer=PatchMixerConfig(2, 8, (4, 4), 5, 1, 4, 8), size=8, shift=1, optim=OPTIM
     ),
 }
-RUN = Run(steps=8, batch_size=8, save_every=4, validate_every=4, ema_decay=0.9, tracker="none")
+RUN = TrainConfig(
+    steps=8, batch_size=8, save_every=4, validate_every=4, ema_decay=0.9, tracker="none"
+)
 
 
-def training(kind: str, pictures: Path, **run: object) -> ClassifierTraining:
-    data = Source(str(pictures), str(pictures))
+def training(kind: str, images: Path, **run: object) -> ClassifierTraining:
+    data = Source(str(images), str(images))
     return ClassifierTraining(RECIPES[kind], replace(RUN, **run), data)
 
 
 @pytest.mark.parametrize("kind", RECIPES)
 def test_it_learns_and_measures(
-    kind: str, pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    kind: str, images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     options = {"steps": 40, "save_every": 40, "validate_every": 40, "log_every": 1}
-    path = train_classifier(training(kind, pictures, **options), tmp_path / "out")
+    path = train_classifier(training(kind, images, **options), tmp_path / "out")
     losses = [
         float(r.message.split("classify/loss ")[1].split()[0])
         for r in caplog.records
@@ -55,7 +57,7 @@ def test_it_learns_and_measures(
 
     extractor = load_extractor(f"cifar10_conv:weights={path}")
     assert (extractor.name, extractor.size) == ("cifar10_conv:out", 8)
-    shown = open_pictures(pictures)
+    shown = open_images(images)
     assert extractor.class_names == tuple(shown.class_names) == ("blue", "red")
     pixels_NCHW, label_N = in_memory(shown, 8)
     features_ND, logits_NK = extractor(pixels_NCHW.float() / 255)
@@ -65,8 +67,8 @@ def test_it_learns_and_measures(
 
 
 @pytest.mark.parametrize("kind", RECIPES)
-def test_a_resumed_run_ends_with_the_same_bits(kind: str, pictures: Path, tmp_path: Path) -> None:
-    recipe, last = training(kind, pictures), "checkpoints/classifier/step-00000008.pt"
+def test_a_resumed_run_ends_with_the_same_bits(kind: str, images: Path, tmp_path: Path) -> None:
+    recipe, last = training(kind, images), "checkpoints/classifier/step-00000008.pt"
     out = tmp_path / "out"
     first = load_file(train_classifier(recipe, out))
     state = torch.load(out / last, weights_only=True)
@@ -80,7 +82,7 @@ def test_a_resumed_run_ends_with_the_same_bits(kind: str, pictures: Path, tmp_pa
         assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_pictures_are_augmented_each_in_its_own_way() -> None:
+def test_images_are_augmented_each_in_its_own_way() -> None:
     recipe = RECIPES["small_conv"]
     pixels_BCHW = torch.randint(256, (1, 3, 8, 8), dtype=torch.uint8).expand(64, -1, -1, -1)
     image_BCHW = augmented(pixels_BCHW, recipe, torch.Generator().manual_seed(0))
@@ -93,16 +95,16 @@ def test_pictures_are_augmented_each_in_its_own_way() -> None:
     assert torch.equal(same_BCHW, pixels_BCHW.float() / 255)
 
 
-def test_refuses(pictures: Path, tmp_path: Path) -> None:
-    (pictures / "green").mkdir()
-    (pictures / "red" / "0.png").rename(pictures / "green" / "0.png")
-    with pytest.raises(ValueError, match="tells 2 classes apart, the pictures have 3"):
-        train_classifier(training("small_conv", pictures), tmp_path / "out")
+def test_refuses(images: Path, tmp_path: Path) -> None:
+    (images / "green").mkdir()
+    (images / "red" / "0.png").rename(images / "green" / "0.png")
+    with pytest.raises(ValueError, match="tells 2 classes apart, the images have 3"):
+        train_classifier(training("small_conv", images), tmp_path / "out")
     with pytest.raises(ValueError, match="one of the tables"):
         ClassifierRecipe()
     with pytest.raises(ValueError, match="patch_mixer is for 8 pixels a side, size is 32"):
         replace(RECIPES["patch_mixer"], size=32)
-    with pytest.raises(ValueError, match="cutout of 9 pixels is larger than the picture"):
+    with pytest.raises(ValueError, match="cutout of 9 pixels is larger than the image"):
         replace(RECIPES["small_conv"], cutout=9)
     with pytest.raises(ValueError, match="shift must be within 0 and 7, not 8"):
         replace(RECIPES["small_conv"], shift=8)

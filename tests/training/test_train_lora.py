@@ -1,4 +1,4 @@
-"""LoRA training on a few pictures: what is learned, written, resumed and refused."""
+"""LoRA training on a few images: what is learned, written, resumed and refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def concepts(tmp_path: Path) -> Path:
-    """Three pictures of each of two things that no model has heard of."""
+    """Three images of each of two things that no model has heard of."""
     random = np.random.default_rng(0)
     folder = tmp_path / "concepts"
     folder.mkdir()
@@ -49,32 +49,32 @@ def concepts(tmp_path: Path) -> Path:
     return folder
 
 
-def lora_recipe(pictures: Path, *changes: str) -> LoraTraining:
-    given = [f"data.pictures={pictures}", "run.tracker=none", *changes]
+def lora_recipe(images: Path, *changes: str) -> LoraTraining:
+    given = [f"data.pictures={images}", "run.tracker=none", *changes]
     return parse(LoraTraining, override({}, given))
 
 
 def true_ids(generator: Generator, concepts: Path) -> torch.Tensor:
-    """The ids of a picture of each new thing."""
+    """The ids of an image of each new thing."""
     images = [Image.open(concepts / f"{number}.png") for number in range(len(NEW))]
     return generator.tokenizer.encode(torch.stack([to_tensor(i, 16) for i in images])).flatten(1)
 
 
 @torch.no_grad()
 def likelihood(generator: Generator, captions: Sequence[str], ids_BL: torch.Tensor) -> torch.Tensor:
-    """Mean log-likelihood of each picture's ids under its caption, all of them hidden (B)."""
-    subjects = [generator.conditioner.subject(caption) for caption in captions]
-    condition = generator.conditioner.condition(subjects, (16, 16), generator.settings)
-    hidden_BL = torch.full_like(ids_BL, generator.transformer.mask_id)
+    """Mean log-likelihood of each image's ids under its caption, all of them masked (B)."""
+    parsed_conditions = [generator.conditioner.parse(caption) for caption in captions]
+    condition = generator.conditioner.condition(parsed_conditions, (16, 16), generator.settings)
+    masked_BL = torch.full_like(ids_BL, generator.transformer.mask_id)
     step = Step(0, 1, generator.transformer.grid, torch.ones(len(ids_BL)))
-    logits_BLV = generator.transformer.predict(hidden_BL, condition, step).logits_BLV
+    logits_BLV = generator.transformer.predict(masked_BL, condition, step).logits_BLV
     return logits_BLV.log_softmax(-1).gather(-1, ids_BL[..., None]).mean((1, 2))
 
 
-def painted(generator: Generator, seed: int = 0) -> list[bytes]:
-    """The pixels of four pictures of each new thing."""
-    pictures = generator.generate(list(NEW), num_images=8, seed=seed, steps=3)
-    return [picture.image.tobytes() for picture in pictures]
+def generated(generator: Generator, seed: int = 0) -> list[bytes]:
+    """The pixels of four images of each new thing."""
+    images = generator.generate(list(NEW), num_images=8, seed=seed, steps=3)
+    return [image.image.tobytes() for image in images]
 
 
 def test_it_learns_new_words_and_can_be_left_out(
@@ -89,13 +89,13 @@ def test_it_learns_new_words_and_can_be_left_out(
     assert (ids_BL[0] != ids_BL[1]).any()
     before_B, after_B = (likelihood(g, list(NEW), ids_BL) for g in (plain, taught))
     swapped_B = likelihood(taught, list(NEW)[::-1], ids_BL)
-    assert (after_B > before_B + 1).all(), "each caption now means its picture"
+    assert (after_B > before_B + 1).all(), "each caption now means its image"
     assert (after_B > swapped_B + 1).all(), "and not the other's"
     half_B = likelihood(demask.load(model, loras=[f"{out}:0.5"]), list(NEW), ids_BL)
     assert (half_B > before_B).all()
 
-    assert painted(demask.load(model, loras=[f"{out}:0"])) == painted(plain)
-    assert painted(taught) != painted(plain)
+    assert generated(demask.load(model, loras=[f"{out}:0"])) == generated(plain)
+    assert generated(taught) != generated(plain)
 
 
 def test_a_prior_keeps_what_other_prompts_meant(model: str, concepts: Path, tmp_path: Path) -> None:
@@ -149,14 +149,14 @@ def test_a_resumed_run_ends_with_the_same_bits(model: str, concepts: Path, tmp_p
         train_lora(other, model, out)
 
 
-def test_mistakes_are_one_line(model: str, concepts: Path, pictures: Path, tmp_path: Path) -> None:
+def test_mistakes_are_one_line(model: str, concepts: Path, images: Path, tmp_path: Path) -> None:
     recipe = lora_recipe(concepts, *SHORT, 'lora.targets=["attn.to_x"]')
     with pytest.raises(ValueError, match="unknown LoRA target 'attn.to_x'; did you mean 'attn.to_"):
         train_lora(recipe, model, tmp_path / "lora")
-    with pytest.raises(ValueError, match="20 of 20 pictures have no caption"):
-        train_lora(lora_recipe(pictures, *SHORT), model, tmp_path / "lora")
+    with pytest.raises(ValueError, match="20 of 20 images have no caption"):
+        train_lora(lora_recipe(images, *SHORT), model, tmp_path / "lora")
     classes = str(save_tiny(tmp_path / "classes"))
-    with pytest.raises(ValueError, match="paints classes; a LoRA adapts a model of prompts"):
+    with pytest.raises(ValueError, match="generates classes; a LoRA adapts a model of prompts"):
         train_lora(lora_recipe(concepts, *SHORT), classes, tmp_path / "lora")
     with pytest.raises(ValueError, match="unknown model 'emojy'.*Valid:"):
         train_lora(lora_recipe(concepts), "emojy", tmp_path / "lora")
@@ -171,7 +171,7 @@ def test_mistakes_are_one_line(model: str, concepts: Path, pictures: Path, tmp_p
             lora_recipe(concepts, change)
 
 
-def test_pictures_are_cut_to_the_size_of_the_model() -> None:
+def test_images_are_cut_to_the_size_of_the_model() -> None:
     transformer, tokenizer = tiny_meissonic(), tiny_tokenizer()
     assert ModelViews().of(transformer, tokenizer).sizes == ((16, 16),)
     assert ModelViews(size=8).of(transformer, tokenizer).sizes == ((8, 8),)

@@ -10,15 +10,22 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from demask.data import open_pictures
+from demask.data import open_images
 from demask.evaluation.pair_scorer import PairScorerConfig
 from demask.evaluation.retrieval import found
 from demask.evaluation.scorers import load_scorer
 from demask.training.captioned import CaptionRecipe
 from demask.training.commands import train_scorer
-from demask.training.loop import Run
+from demask.training.loop import TrainConfig
 from demask.training.optim import Optim
-from demask.training.pair_pictures import Changes, Codec, changed, mirrors, swapped, through
+from demask.training.pair_images import (
+    Changes,
+    ReconstructionAugment,
+    changed,
+    mirrors,
+    swapped,
+    through,
+)
 from demask.training.recipes import ScorerTraining, Source
 from demask.training.train_scorer import Pairs, ScorerRecipe, ScorerTask, alike, twins
 from tiny import save_tiny_text, tiny_tokenizer
@@ -34,12 +41,14 @@ RECIPE = ScorerRecipe(
     captions=CaptionRecipe(dropout=0.0, alternatives=0.5),
     optim=Optim(learning_rate=0.01, warmup=4),
 )
-RUN = Run(steps=6, batch_size=8, save_every=3, validate_every=6, ema_decay=0.9, tracker="none")
+RUN = TrainConfig(
+    steps=6, batch_size=8, save_every=3, validate_every=6, ema_decay=0.9, tracker="none"
+)
 
 
 @pytest.fixture
 def pairs(tmp_path: Path) -> Path:
-    """A folder with a picture of each shape in each colour, and a caption beside it."""
+    """A folder with an image of each shape in each colour, and a caption beside it."""
     folder = tmp_path / "pairs"
     folder.mkdir()
     for name, colour in COLOURS.items():
@@ -55,12 +64,12 @@ def training(pairs: Path, recipe: ScorerRecipe = RECIPE, **run: object) -> Score
     return ScorerTraining(recipe, replace(RUN, **run), Source(str(pairs), str(pairs)))
 
 
-def test_it_learns_to_tell_pictures_by_words(pairs: Path, tmp_path: Path) -> None:
+def test_it_learns_to_tell_images_by_words(pairs: Path, tmp_path: Path) -> None:
     options = {"steps": 60, "save_every": 60, "validate_every": 60, "batch_size": 12}
     path = train_scorer(training(pairs, **options), tmp_path / "out")
     assert path == tmp_path / "out" / "scorer.safetensors"
     assert {t.dtype for t in load_file(path).values() if t.is_floating_point()} == {torch.float16}
-    shown = Pairs.read(open_pictures(pairs), 16)
+    shown = Pairs.read(open_images(pairs), 16)
     scorer = load_scorer(f"emoji_pairs:weights={path}")
     image_NCHW = shown.pixels_NCHW.float() / 255
     score_NN = torch.stack([scorer(image_NCHW, [text] * 12) for text in shown.firsts], 1)
@@ -69,7 +78,7 @@ def test_it_learns_to_tell_pictures_by_words(pairs: Path, tmp_path: Path) -> Non
 
 def test_a_resumed_run_ends_with_the_same_bits(pairs: Path, tmp_path: Path) -> None:
     model = save_tiny_text(tmp_path / "tiny")
-    codec = Codec(str(model), share=0.5, damaged=0.5, versions=1)
+    codec = ReconstructionAugment(str(model), share=0.5, damaged=0.5, versions=1)
     recipe, out = training(pairs, replace(RECIPE, codec=codec)), tmp_path / "out"
     first = load_file(train_scorer(recipe, out))
     (out / "checkpoints/scorer/step-00000006.pt").unlink()
@@ -78,35 +87,37 @@ def test_a_resumed_run_ends_with_the_same_bits(pairs: Path, tmp_path: Path) -> N
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_batches_hold_reconstructions_and_damaged_pictures(pairs: Path) -> None:
-    pictures = open_pictures(pairs)
-    codec = Codec("tiny", share=1.0, damaged=0.5, versions=2)
+def test_batches_hold_reconstructions_and_damaged_images(pairs: Path) -> None:
+    images = open_images(pairs)
+    codec = ReconstructionAugment("tiny", share=1.0, damaged=0.5, versions=2)
     plain = Changes(flip=False, shift=0, colour=0, noise=0, blur=0)
     recipe = replace(RECIPE, codec=codec, changes=plain)
-    task = ScorerTask(recipe, pictures, pictures, tiny_tokenizer())
+    task = ScorerTask(recipe, images, images, tiny_tokenizer())
     batch = task.load(torch.arange(8), torch.Generator().manual_seed(0))
     assert batch["image_BCHW"].shape == (8, 3, 16, 16)
-    assert batch["spoilt_BCHW"].shape == (4, 3, 16, 16)
+    assert batch["corrupted_BCHW"].shape == (4, 3, 16, 16)
     assert torch.equal(batch["image_BCHW"], task.restored_NCHW[:8].float() / 255)
-    assert not torch.equal(batch["spoilt_BCHW"], batch["image_BCHW"][:4])
+    assert not torch.equal(batch["corrupted_BCHW"], batch["image_BCHW"][:4])
     assert "above_damaged" in task.validate(task.modules["scorer"].eval())
     assert task.sample(task.modules["scorer"]).shape == (3, 8 * 16, 5 * 16)
 
 
-def test_damage_is_another_picture_in_the_same_places() -> None:
+def test_damage_is_another_image_in_the_same_places() -> None:
     ids_NHW = torch.arange(40)[:, None, None].expand(40, 6, 6)
     gone_NHW = swapped(ids_NHW, (0.2, 0.5), torch.Generator().manual_seed(0)) != ids_NHW
     share_N = gone_NHW.double().mean((1, 2))
     assert 0.25 < share_N.mean() < 0.45
     pixels_NCHW = torch.randint(256, (3, 3, 16, 16), dtype=torch.uint8)
-    restored, damaged = through(tiny_tokenizer(), pixels_NCHW, Codec("tiny", versions=2), 0)
+    restored, damaged = through(
+        tiny_tokenizer(), pixels_NCHW, ReconstructionAugment("tiny", versions=2), 0
+    )
     assert restored.shape == (3, 3, 16, 16)
     assert damaged.shape == (2, 3, 3, 16, 16)
-    again = through(tiny_tokenizer(), pixels_NCHW, Codec("tiny", versions=2), 0)[1]
+    again = through(tiny_tokenizer(), pixels_NCHW, ReconstructionAugment("tiny", versions=2), 0)[1]
     assert torch.equal(damaged, again)
 
 
-def test_pictures_change_each_in_its_own_way_and_keep_what_words_say() -> None:
+def test_images_change_each_in_its_own_way_and_keep_what_words_say() -> None:
     pixels_BCHW = torch.randint(256, (1, 3, 8, 8), dtype=torch.uint8).expand(32, -1, -1, -1)
     captions = [("arrow pointing left",), ("cat", "Right arrow"), ("cat",)]
     assert mirrors(captions, Changes()).tolist() == [False, False, True]
@@ -121,7 +132,7 @@ def test_pictures_change_each_in_its_own_way_and_keep_what_words_say() -> None:
     assert torch.equal(same_BCHW, pixels_BCHW.float() / 255)
 
 
-def test_equal_pictures_and_captions_are_no_mistakes() -> None:
+def test_equal_images_and_captions_are_no_mistakes() -> None:
     pixels_NCHW = torch.zeros(3, 3, 2, 2, dtype=torch.uint8)
     pixels_NCHW[1] = 1
     same_BB = alike(twins(pixels_NCHW), ["cat", "dog", "Dog "])
@@ -141,11 +152,11 @@ def test_retrieval_counts_any_right_answer() -> None:
 
 def test_refuses(pairs: Path, tmp_path: Path) -> None:
     (pairs / "red_bar.txt").unlink()
-    with pytest.raises(ValueError, match="1 of 12 pictures have no caption"):
+    with pytest.raises(ValueError, match="1 of 12 images have no caption"):
         train_scorer(training(pairs), tmp_path / "out")
     with pytest.raises(ValueError, match="damage is two fractions"):
-        Codec("emoji", damage=(0.5, 0.1))
+        ReconstructionAugment("emoji", damage=(0.5, 0.1))
     with pytest.raises(ValueError, match="share must be within 0 and 1, not 2"):
-        Codec("emoji", share=2)
+        ReconstructionAugment("emoji", share=2)
     with pytest.raises(ValueError, match="captions have 0.0"):
         replace(RECIPE, captions=CaptionRecipe())

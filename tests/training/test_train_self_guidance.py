@@ -37,7 +37,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def things(tmp_path: Path) -> Path:
-    """Four pictures of each class of the tiny model, with captions beside them."""
+    """Four images of each class of the tiny model, with captions beside them."""
     random = np.random.default_rng(0)
     for name, colour in COLOURS.items():
         folder = tmp_path / "things" / name
@@ -50,13 +50,13 @@ def things(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def captioned(things: Path) -> Path:
-    for picture in things.rglob("*.png"):
-        picture.with_suffix(".txt").write_text(f"red {picture.parent.name}")
+    for image in things.rglob("*.png"):
+        image.with_suffix(".txt").write_text(f"red {image.parent.name}")
     return things
 
 
-def recipe_of(pictures: Path, *changes: str) -> SelfGuidanceTraining:
-    given = [f"data.pictures={pictures}", f"data.held_out={pictures}", "run.tracker=none"]
+def recipe_of(images: Path, *changes: str) -> SelfGuidanceTraining:
+    given = [f"data.pictures={images}", f"data.held_out={images}", "run.tracker=none"]
     return parse(SelfGuidanceTraining, override({}, [*given, *changes]))
 
 
@@ -79,7 +79,7 @@ def test_it_learns_and_the_model_stays(
     assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.1
     scores = [r.message for r in caplog.records if "held out" in r.message]
     assert len(scores) == 2
-    for name in ("replaced", "hidden_plain", "hidden_smoothed", "hidden_guided"):
+    for name in ("replaced", "masked_plain", "masked_smoothed", "masked_guided"):
         assert name in scores[0]
 
     tensors = load_file(path)
@@ -102,12 +102,12 @@ def test_what_was_trained_guides_its_model_and_no_other(
     model: str, things: Path, tmp_path: Path
 ) -> None:
     path = str(train_self_guidance(recipe_of(things, *SHORT), model, tmp_path / "out"))
-    wish = {"num_images": 2, "seed": 0, "steps": 3}
-    guided = {"guidance": 2.0, "guidance_method": "self_guidance"}
-    generator = demask.load(model, companions=[path])
+    condition_input = {"num_images": 2, "seed": 0, "steps": 3}
+    guided = {"guidance_scale": 2.0, "guidance_method": "self_guidance"}
+    generator = demask.load(model, aux=[path])
     off, on = (
-        [p.image.tobytes() for p in generator.generate(["cat"], **wish, **more)]
-        for more in ({"guidance": 1.0}, guided)
+        [p.image.tobytes() for p in generator.generate(["cat"], **condition_input, **more)]
+        for more in ({"guidance_scale": 1.0}, guided)
     )
     assert on != off
 
@@ -118,9 +118,9 @@ def test_what_was_trained_guides_its_model_and_no_other(
     from demask.checkpoint.save import save_model
 
     save_model(other / "transformer.safetensors", stranger, "modern_maskgit")
-    strange = demask.load(str(other), companions=[path])
+    strange = demask.load(str(other), aux=[path])
     with pytest.raises(ValueError, match="was trained beside another model") as refused:
-        strange.generate(["0"], **wish, **guided)
+        strange.generate(["0"], **condition_input, **guided)
     assert "\n" not in str(refused.value)
 
 
@@ -129,9 +129,9 @@ def test_it_is_trained_beside_a_model_of_prompts(captioned: Path, tmp_path: Path
     path = train_self_guidance(recipe_of(captioned, *SHORT), model, tmp_path / "out")
     config = load_model(path).config
     assert (config.pooled_width, config.num_classes, config.blank_condition) == (16, 0, False)
-    generator = demask.load(model, companions=[str(path)])
-    wish = {"num_images": 2, "steps": 2, "guidance_method": "self_guidance"}
-    assert len(generator.generate(["red dog"], guidance=2.0, **wish)) == 2
+    generator = demask.load(model, aux=[str(path)])
+    condition_input = {"num_images": 2, "steps": 2, "guidance_method": "self_guidance"}
+    assert len(generator.generate(["red dog"], guidance_scale=2.0, **condition_input)) == 2
 
 
 def test_a_resumed_run_ends_with_the_same_bits(model: str, things: Path, tmp_path: Path) -> None:
@@ -145,16 +145,16 @@ def test_a_resumed_run_ends_with_the_same_bits(model: str, things: Path, tmp_pat
         train_self_guidance(other, model, out)
 
 
-def test_mistakes_are_one_line(model: str, things: Path, pictures: Path, tmp_path: Path) -> None:
+def test_mistakes_are_one_line(model: str, things: Path, images: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown substitution 'modell'; did you mean 'model'"):
         recipe_of(things, "self_guidance.substitution=modell")
     for change in ("replaced=0.0", "replaced=1.5", "reconstruction=-1.0", "factors=0"):
         with pytest.raises(ValueError, match=change.split("=")[0]):
             recipe_of(things, f"self_guidance.{change}")
     with pytest.raises(ValueError, match="class"):
-        train_self_guidance(recipe_of(pictures, *SHORT), model, tmp_path / "out")
+        train_self_guidance(recipe_of(images, *SHORT), model, tmp_path / "out")
     text = str(save_tiny_text(tmp_path / "text"))
-    with pytest.raises(ValueError, match="12 of 12 pictures have no caption"):
+    with pytest.raises(ValueError, match="12 of 12 images have no caption"):
         train_self_guidance(recipe_of(things, *SHORT), text, tmp_path / "out")
 
 
@@ -169,16 +169,16 @@ def test_the_command_needs_no_recipe(model: str, things: Path, tmp_path: Path) -
     assert "name them with --data PATH" in result.stderr
 
 
-def test_how_many_tokens_are_hidden_and_replaced() -> None:
+def test_how_many_tokens_are_masked_and_replaced() -> None:
     kind_BL = choose(2000, 10, 0.3, torch.Generator().manual_seed(0))
-    hidden_B, replaced_B = (kind_BL == 0).sum(-1), (kind_BL == 1).sum(-1)
-    seen_B = 10 - hidden_B
-    assert hidden_B.min() == 1
-    assert hidden_B.max() == 10, "a picture may be hidden as a whole"
+    num_masked_B, replaced_B = (kind_BL == 0).sum(-1), (kind_BL == 1).sum(-1)
+    seen_B = 10 - num_masked_B
+    assert num_masked_B.min() == 1
+    assert num_masked_B.max() == 10, "an image may be masked as a whole"
     assert (replaced_B[seen_B == 0] == 0).all()
     expected = (0.3 * seen_B[seen_B > 0]).round().clamp_min(1)
     assert torch.equal(replaced_B[seen_B > 0].float(), expected)
-    assert abs(float(hidden_B.float().mean()) / 10 - 2 / torch.pi) < 0.02
+    assert abs(float(num_masked_B.float().mean()) / 10 - 2 / torch.pi) < 0.02
     assert (kind_BL == 1).float().mean(0).std() < 0.02, "every position as often"
 
 
@@ -203,16 +203,16 @@ def test_substitutions_draw_from_the_model_evenly_or_as_the_authors_do() -> None
 
 
 @pytest.mark.parametrize("substitution", SUBSTITUTIONS)
-def test_corruption_hides_and_replaces(substitution: str) -> None:
+def test_corruption_masks_and_replaces(substitution: str) -> None:
     base = tiny_transformer()
     corruption = Corruption(base, substitution, 0.3)
     true_BL = torch.randint(15, (64, 16), generator=torch.Generator().manual_seed(1))
     condition = Condition({"class_ids": torch.arange(64) % 4})
     seen_BL, replaced_BL = corruption(true_BL, condition, (4, 4), torch.Generator().manual_seed(2))
-    hidden_BL = seen_BL == base.mask_id
-    assert not (hidden_BL & replaced_BL).any()
+    masked_BL = seen_BL == base.mask_id
+    assert not (masked_BL & replaced_BL).any()
     assert (seen_BL != true_BL)[replaced_BL].all()
-    assert torch.equal(seen_BL[~hidden_BL & ~replaced_BL], true_BL[~hidden_BL & ~replaced_BL])
+    assert torch.equal(seen_BL[~masked_BL & ~replaced_BL], true_BL[~masked_BL & ~replaced_BL])
     assert seen_BL.max() == base.mask_id
 
 
@@ -223,11 +223,11 @@ def test_the_model_is_asked_once_for_each_class_or_for_each_batch() -> None:
     kept_BLV = corruption.prior(condition, (4, 4), device)
     assert corruption.known_CLV is not None
     assert corruption.known_CLV.shape == (4, 16, 15)
-    asked_BLV = corruption.of_hidden(condition, (4, 4), device)
+    asked_BLV = corruption.on_fully_masked(condition, (4, 4), device)
     assert torch.allclose(kept_BLV, asked_BLV, atol=2e-3)
 
 
-def test_pictures_without_a_replaced_token_teach_nothing() -> None:
+def test_images_without_a_replaced_token_teach_nothing() -> None:
     logits_BLV = torch.randn(2, 4, 5, requires_grad=True)
     nowhere_BL = torch.zeros(2, 4, dtype=torch.bool)
     loss, error = finetuning_losses(logits_BLV, torch.tensor(2.0), nowhere_BL.long(), nowhere_BL)

@@ -1,4 +1,4 @@
-"""A shortcut's training: it learns from the model alone, goes on to the same bits, and paints."""
+"""A shortcut's training: learned from the model alone, resumed to the same bits, and used."""
 
 from __future__ import annotations
 
@@ -18,51 +18,54 @@ from demask.training.recipes import ShortcutTraining
 from demask.training.train_shortcut import (
     ShortcutOptim,
     ShortcutRecipe,
-    ShortcutRun,
     ShortcutTask,
+    ShortcutTrainConfig,
 )
 from demask.training.trajectories import sampled
 from demask.transformer.shortcut import Shortcut
 from tiny import save_tiny, save_tiny_text
 
 WORDS = ("red apple", "blue heart")
-SETTINGS = {"steps": 6, "guidance": 3.0, "guidance_schedule": "ramp"}
+SETTINGS = {"steps": 6, "guidance_scale": 3.0, "guidance_schedule": "ramp"}
 RECIPE = ShortcutRecipe(
     heads=1, pictures=12, settings=SETTINGS, optim=ShortcutOptim(learning_rate=3e-3, warmup=5)
 )
-RUN = ShortcutRun(
+RUN = ShortcutTrainConfig(
     steps=6, batch_size=4, save_every=3, validate_every=6, ema_decay=0.9, tracker="none"
 )
 
 
 @pytest.fixture(params=["classes", "prompts"])
 def model(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, tuple[str, ...]]:
-    """A tiny model in a folder, and what it is asked to paint."""
+    """A tiny model in a folder, and what it is asked to generate."""
     if request.param == "classes":
         return str(save_tiny(tmp_path / "tiny")), ()
     return str(save_tiny_text(tmp_path / "tiny")), WORDS
 
 
-def test_it_learns_what_comes_next_and_then_paints(model: tuple[str, tuple[str, ...]]) -> None:
+def test_it_learns_what_comes_next_and_then_generates(model: tuple[str, tuple[str, ...]]) -> None:
     folder, words = model
     run = replace(RUN, steps=60, save_every=60, validate_every=60)
     path = train_shortcut(ShortcutTraining(RECIPE, run), folder, Path(folder), words)
     assert path == Path(folder) / "shortcut.safetensors"
     generator = demask.load(folder)
-    network = generator.companions.get("shortcut")
+    network = generator.aux.get("shortcut")
     assert isinstance(network, Shortcut)
     assert network.config.width == 4 * (generator.transformer.config.width // 8)  # type: ignore[attr-defined]
     assert read_metadata(path)["base"] == base_fingerprint(generator.transformer)  # type: ignore[arg-type]
-    painter = load(folder, low_memory=True)
-    painter = replace(painter, settings=painter.chosen(**SETTINGS))
-    task = ShortcutTask(RECIPE, painter, list(words) or None)
+    text_generator = load(folder, low_memory=True)
+    text_generator = replace(text_generator, settings=text_generator.chosen(**SETTINGS))
+    task = ShortcutTask(RECIPE, text_generator, list(words) or None)
     with torch.no_grad():
         scores = task.validate(network.float())
     assert scores["error"] < 0.95 * scores["error of a cache"]
     assert scores["divergence"] < scores["divergence of a cache"]
-    wish = words[0] if words else "cat"
+    condition_input = words[0] if words else "cat"
     plain, fast = (
-        [p.image.tobytes() for p in generator.generate(wish, 4, accelerators=names, **SETTINGS)]
+        [
+            p.image.tobytes()
+            for p in generator.generate(condition_input, 4, accelerators=names, **SETTINGS)
+        ]
         for names in ((), ("shortcut:6",))
     )
     assert plain != fast
@@ -111,7 +114,7 @@ def test_what_it_refuses(tmp_path: Path) -> None:
     few = replace(training, shortcut=replace(RECIPE, settings={"steps": 2}))
     with pytest.raises(ValueError, match="2 steps are too few for a rollout of 2"):
         train_shortcut(few, classes, tmp_path / "out")
-    spatial = {"guidance": 2.0, "guidance_method": "spatial"}
+    spatial = {"guidance_scale": 2.0, "guidance_method": "spatial"}
     other = replace(training, shortcut=replace(RECIPE, settings=spatial))
     with pytest.raises(ValueError, match="classifier_free guidance or none, not spatial"):
         train_shortcut(other, classes, tmp_path / "out")

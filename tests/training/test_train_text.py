@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from demask.checkpoint.load import load_model
 from demask.checkpoint.text_encoder import load_text_encoder
 from demask.config import load_toml, override, parse
-from demask.data import open_pictures
+from demask.data import open_images
 from demask.data.tokens import build_tokens
 from demask.training.captioned import CaptionRecipe, epoch
 from demask.training.commands import train_masked, train_tokenizer
@@ -55,7 +55,7 @@ tracker = "none"
 
 @pytest.fixture
 def captioned(tmp_path: Path) -> Path:
-    """Eight pictures with a text file each."""
+    """Eight images with a text file each."""
     random = np.random.default_rng(0)
     folder = tmp_path / "captioned"
     folder.mkdir()
@@ -87,7 +87,7 @@ def test_it_writes_a_transformer_and_its_text_encoder(captioned: Path, out: Path
     train_masked(text_recipe(captioned), out)
     assert (out / "transformer.safetensors").is_file()
     text = load_text_encoder(out / "text_encoder")
-    assert text.words.length == 8
+    assert text.tokenizer.length == 8
     assert not list(out.rglob("*.tmp"))
 
 
@@ -126,9 +126,9 @@ def test_several_shapes_are_trained_in_turn(captioned: Path, out: Path) -> None:
     assert path.is_file()
 
 
-def test_pictures_without_captions_are_refused(pictures: Path, captioned: Path, out: Path) -> None:
-    recipe = text_recipe(captioned, f"data.pictures={pictures}", f"data.held_out={pictures}")
-    with pytest.raises(ValueError, match="20 of 20 pictures have no caption"):
+def test_images_without_captions_are_refused(images: Path, captioned: Path, out: Path) -> None:
+    recipe = text_recipe(captioned, f"data.pictures={images}", f"data.held_out={images}")
+    with pytest.raises(ValueError, match="20 of 20 images have no caption"):
         train_masked(recipe, out)
 
 
@@ -151,8 +151,8 @@ def test_a_dropped_caption_is_the_empty_prompt_of_guidance(captioned: Path, out:
 def text_task(recipe: MaskedTraining, out: Path) -> TextTask:
     """What `train_masked` trains."""
     tokenizer = load_model(out / "tokenizer.safetensors", dtype=torch.float32)
-    pictures = open_pictures(recipe.data.pictures)
-    tokens = build_tokens(tokenizer, pictures, recipe.views, out / "tokens")
+    images = open_images(recipe.data.pictures)
+    tokens = build_tokens(tokenizer, images, recipe.views, out / "tokens")
     assert recipe.meissonic is not None
     return TextTask(recipe.meissonic, tokens, tokens, tokenizer)
 
@@ -166,7 +166,7 @@ def text_tokens(recipe: MaskedTraining, out: Path) -> torch.Tensor:
     return batch(text_task(recipe, out))["text_BT"]
 
 
-def test_a_model_is_told_the_size_cut_and_score_of_each_picture(captioned: Path, out: Path) -> None:
+def test_a_model_is_told_the_size_cut_and_score_of_each_image(captioned: Path, out: Path) -> None:
     for number, size in ((1, (16, 8)), (2, (4, 4))):
         Image.new("RGB", size, "green").save(captioned / f"{number}.png")
     rows = [f"{n}.png,square,{'7.5' if n == 3 else ''}" for n in range(8)]
@@ -182,7 +182,7 @@ def test_a_model_is_told_the_size_cut_and_score_of_each_picture(captioned: Path,
     assert batch(double)["micro_B5"].tolist() == expected * 2
 
 
-def test_whole_square_pictures_are_the_usual_case(captioned: Path, out: Path) -> None:
+def test_whole_square_images_are_the_usual_case(captioned: Path, out: Path) -> None:
     """A cache from before there were micro-conditions gives the same batches."""
     task = text_task(text_recipe(captioned), out)
     before = batch(task)
@@ -191,6 +191,6 @@ def test_whole_square_pictures_are_the_usual_case(captioned: Path, out: Path) ->
     assert all(torch.equal(before[name], old[name]) for name in before)
 
 
-def test_rare_pictures_are_shown_once_an_epoch() -> None:
+def test_rare_images_are_shown_once_an_epoch() -> None:
     recipe = CaptionRecipe(rare=("tone",), repeat=3)
     assert epoch([("hand",), ("hand dark tone",), ("cat",)], recipe) == [0, 0, 0, 1, 2, 2, 2]

@@ -23,8 +23,8 @@ from demask.training.recipes import TokenCriticTraining
 from demask.training.train_token_critic import (
     TokenCriticOptim,
     TokenCriticRecipe,
-    TokenCriticRun,
     TokenCriticTask,
+    TokenCriticTrainConfig,
 )
 from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
 from tiny import CLASS_NAMES, save_tiny, tiny_tokenizer, tiny_transformer
@@ -36,14 +36,14 @@ RECIPE = TokenCriticRecipe(
     mlp_width=32,
     optim=TokenCriticOptim(learning_rate=3e-3, matrix_learning_rate=1e-2, warmup=5),
 )
-RUN = TokenCriticRun(
+RUN = TokenCriticTrainConfig(
     steps=8, batch_size=8, save_every=4, validate_every=8, ema_decay=0.9, tracker="none"
 )
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Four plain pictures of each of the tiny model's classes, all of one colour."""
+def images(tmp_path: Path) -> Path:
+    """Four plain images of each of the tiny model's classes, all of one colour."""
     random = np.random.default_rng(0)
     for number, name in enumerate(CLASS_NAMES):
         folder = tmp_path / "pictures" / name
@@ -54,8 +54,8 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
-def training(pictures: Path, **run: object) -> TokenCriticTraining:
-    data = Data(pictures=str(pictures), held_out_fraction=0.3)
+def training(images: Path, **run: object) -> TokenCriticTraining:
+    data = Data(pictures=str(images), held_out_fraction=0.3)
     return TokenCriticTraining(RECIPE, ModelViews(), replace(RUN, **run), data)
 
 
@@ -64,16 +64,16 @@ def model(tmp_path: Path) -> str:
     return str(save_tiny(tmp_path / "tiny"))
 
 
-def test_it_learns_which_tokens_the_model_made_up_and_then_paints(
-    pictures: Path, model: str
+def test_it_learns_which_tokens_the_model_made_up_and_then_generates(
+    images: Path, model: str
 ) -> None:
     out = Path(model)
-    path = train_token_critic(training(pictures, steps=60, save_every=60), model, out)
+    path = train_token_critic(training(images, steps=60, save_every=60), model, out)
     assert path == out / "token_critic.safetensors"
     assert read_metadata(path)["base"] == base_fingerprint(tiny_transformer())
     assert max(t.dtype.itemsize for t in load_file(path).values()) == 2
     generator = demask.load(model)
-    critic = generator.companions.get("token_critic")
+    critic = generator.aux.get("token_critic")
     caches = [load_tokens(folder) for folder in sorted((out / "tokens").iterdir())]
     held_out = min(caches, key=len)
     task = TokenCriticTask(RECIPE, tiny_transformer(), caches[0], held_out, tiny_tokenizer())
@@ -86,29 +86,29 @@ def test_it_learns_which_tokens_the_model_made_up_and_then_paints(
     assert chosen.image.tobytes() != usual.image.tobytes()
 
 
-def test_a_broken_run_goes_on_to_the_same_bits(pictures: Path, model: str, tmp_path: Path) -> None:
+def test_a_broken_run_goes_on_to_the_same_bits(images: Path, model: str, tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    first = load_file(train_token_critic(training(pictures), model, whole))
-    train_token_critic(training(pictures), model, broken)
+    first = load_file(train_token_critic(training(images), model, whole))
+    train_token_critic(training(images), model, broken)
     (broken / "checkpoints" / "token_critic" / "step-00000008.pt").unlink()
-    second = load_file(train_token_critic(training(pictures), model, broken))
+    second = load_file(train_token_critic(training(images), model, broken))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_hidden_places_hold_the_models_guesses_and_the_others_the_truth(
-    pictures: Path, model: str, tmp_path: Path
+def test_masked_places_hold_the_models_guesses_and_the_others_the_truth(
+    images: Path, model: str, tmp_path: Path
 ) -> None:
-    train_token_critic(training(pictures, steps=1), model, tmp_path / "out")
+    train_token_critic(training(images, steps=1), model, tmp_path / "out")
     cache = load_tokens(next((tmp_path / "out" / "tokens").iterdir()))
     base = load_parts(model).transformer
     task = TokenCriticTask(RECIPE, base, cache, cache, tiny_tokenizer())
     indices, generator = torch.arange(len(cache)), torch.Generator().manual_seed(0)
     batch = task.load(indices, generator)
     true_BL = cache.read(indices, torch.zeros_like(indices))[0]
-    filled_BL, hidden_BL = task.filled(batch, generator), batch["hidden_BL"]
-    assert torch.equal(filled_BL[~hidden_BL], true_BL[~hidden_BL])
+    filled_BL, masked_BL = task.filled(batch, generator), batch["masked_BL"]
+    assert torch.equal(filled_BL[~masked_BL], true_BL[~masked_BL])
     assert filled_BL.max() < base.codebook_size
-    assert (filled_BL[hidden_BL] != true_BL[hidden_BL]).any()
+    assert (filled_BL[masked_BL] != true_BL[masked_BL]).any()
     assert not any(p.requires_grad for p in base.parameters())
 
 
@@ -123,10 +123,10 @@ def test_it_starts_from_what_fits_of_the_model() -> None:
     assert narrow.take_over(base) == []
 
 
-def test_what_does_not_fit_is_refused(pictures: Path, model: str, tmp_path: Path) -> None:
-    (pictures / "dog").rename(pictures / "frog")
+def test_what_does_not_fit_is_refused(images: Path, model: str, tmp_path: Path) -> None:
+    (images / "dog").rename(images / "frog")
     with pytest.raises(ValueError, match="frog"):
-        train_token_critic(training(pictures), model, tmp_path / "out")
+        train_token_critic(training(images), model, tmp_path / "out")
     with pytest.raises(ValueError, match="unknown mask ratio 'cosin'"):
         TokenCriticRecipe(ratio="cosin")
     with pytest.raises(ValueError, match="temperature must be above 0"):

@@ -13,10 +13,10 @@ from demask.transformer.condition import (
     END,
     START,
     TextEncoder,
-    Words,
-    learn_words,
-    load_words,
-    micro_conditions,
+    TextTokenizer,
+    encode_micro_conditions,
+    load_text_tokenizer,
+    train_text_tokenizer,
 )
 from tiny import tiny_text_encoder
 
@@ -40,121 +40,123 @@ LEARNED = ["a red apple", "a green apple", "the blue heart of an apple", "don't"
 
 
 @pytest.fixture(scope="module")
-def words() -> Words:
+def tokenizer() -> TextTokenizer:
     """A vocabulary of 30 merges or less."""
-    return learn_words(LEARNED, 540, 77)
+    return train_text_tokenizer(LEARNED, 540, 77)
 
 
-def test_a_text_has_a_start_an_end_and_padding(words: Words) -> None:
-    ids_BT = words.ids(["a red apple", ""])
+def test_a_text_has_a_start_an_end_and_padding(tokenizer: TextTokenizer) -> None:
+    ids_BT = tokenizer.ids(["a red apple", ""])
     assert ids_BT.dtype == torch.int64
     assert ids_BT.shape == (2, 77)
-    assert ids_BT[:, 0].tolist() == [words.start_id] * 2
-    assert ids_BT[1, 1:].tolist() == [words.end_id] * 76
-    inside = ids_BT[0, 1 : ids_BT[0].tolist().index(words.end_id)]
-    assert words.encoding.decode(inside.tolist()).replace("</w>", " ").split() == [
+    assert ids_BT[:, 0].tolist() == [tokenizer.start_id] * 2
+    assert ids_BT[1, 1:].tolist() == [tokenizer.end_id] * 76
+    inside = ids_BT[0, 1 : ids_BT[0].tolist().index(tokenizer.end_id)]
+    assert tokenizer.encoding.decode(inside.tolist()).replace("</w>", " ").split() == [
         "a",
         "red",
         "apple",
     ]
-    assert (ids_BT[0, len(inside) + 1 :] == words.end_id).all()
+    assert (ids_BT[0, len(inside) + 1 :] == tokenizer.end_id).all()
 
 
-def test_case_and_spaces_do_not_matter(words: Words) -> None:
-    plain, odd = words.ids(["a red apple", "  A\n\tRed   APPLE "])
+def test_case_and_spaces_do_not_matter(tokenizer: TextTokenizer) -> None:
+    plain, odd = tokenizer.ids(["a red apple", "  A\n\tRed   APPLE "])
     assert torch.equal(plain, odd)
-    assert not torch.equal(*words.ids(["red apple", "apple red"]))
+    assert not torch.equal(*tokenizer.ids(["red apple", "apple red"]))
 
 
-def test_any_text_has_tokens(words: Words) -> None:
+def test_any_text_has_tokens(tokenizer: TextTokenizer) -> None:
     """All bytes are in a learned vocabulary, so that nothing is unknown."""
     for text in TEXTS:
-        ids = words.encoding.encode(text).ids
-        assert words.end_id not in ids
-        assert words.start_id not in ids
+        ids = tokenizer.encoding.encode(text).ids
+        assert tokenizer.end_id not in ids
+        assert tokenizer.start_id not in ids
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_tokens_are_those_of_transformers(words: Words, golden: Path, tmp_path: Path) -> None:
+def test_the_tokens_are_those_of_transformers(
+    tokenizer: TextTokenizer, golden: Path, tmp_path: Path
+) -> None:
     transformers = pytest.importorskip("transformers")
-    words.save(tmp_path)
+    tokenizer.save(tmp_path)
     for folder in (tmp_path, golden / "meissonic" / "tokenizer"):
         theirs = transformers.CLIPTokenizer.from_pretrained(folder)
         options = {"padding": "max_length", "truncation": True, "max_length": 77}
         expected = theirs(TEXTS, **options)["input_ids"]
-        assert load_words(folder).ids(TEXTS).tolist() == expected
+        assert load_text_tokenizer(folder).ids(TEXTS).tolist() == expected
 
 
-def test_a_vocabulary_comes_back(words: Words, tmp_path: Path) -> None:
-    words.save(tmp_path)
-    again = load_words(tmp_path)
-    assert (again.length, again.pad, again.start_id) == (77, END, words.start_id)
-    assert torch.equal(again.ids(TEXTS), words.ids(TEXTS))
+def test_a_vocabulary_comes_back(tokenizer: TextTokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path)
+    again = load_text_tokenizer(tmp_path)
+    assert (again.length, again.pad, again.start_id) == (77, END, tokenizer.start_id)
+    assert torch.equal(again.ids(TEXTS), tokenizer.ids(TEXTS))
     assert not list(tmp_path.glob(".*"))
 
 
-def test_what_is_said_often_is_one_token(words: Words) -> None:
-    assert len(words.encoding.encode("apple").ids) == 1
-    assert len(words.encoding.encode("zebra").ids) == 5
+def test_what_is_said_often_is_one_token(tokenizer: TextTokenizer) -> None:
+    assert len(tokenizer.encoding.encode("apple").ids) == 1
+    assert len(tokenizer.encoding.encode("zebra").ids) == 5
 
 
 def test_a_short_length_comes_back(tmp_path: Path) -> None:
-    learn_words(LEARNED, 520, 8).save(tmp_path)
-    assert load_words(tmp_path).length == 8
+    train_text_tokenizer(LEARNED, 520, 8).save(tmp_path)
+    assert load_text_tokenizer(tmp_path).length == 8
 
 
-def test_another_padding(words: Words, tmp_path: Path) -> None:
+def test_another_padding(tokenizer: TextTokenizer, tmp_path: Path) -> None:
     """Some public encoders fill up with another mark, which may be described at length."""
-    words.save(tmp_path)
+    tokenizer.save(tmp_path)
     config = tmp_path / "tokenizer_config.json"
     facts = json.loads(config.read_text())
     for pad in ("!", {"content": "!", "special": True}):
         config.write_text(json.dumps({**facts, "pad_token": pad, "model_max_length": 10**30}))
-        found = load_words(tmp_path)
+        found = load_text_tokenizer(tmp_path)
         ids_BT = found.ids([""])
         assert ids_BT.shape == (1, 77)
         assert ids_BT[0, :2].tolist() == [found.start_id, found.end_id]
         assert ids_BT[0, 2:].tolist() == [found.encoding.token_to_id("!")] * 75
 
 
-def test_vocabularies_that_can_not_be_used(words: Words, tmp_path: Path) -> None:
+def test_vocabularies_that_can_not_be_used(tokenizer: TextTokenizer, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no readable vocab.json and merges.txt") as error:
-        load_words(tmp_path)
+        load_text_tokenizer(tmp_path)
     assert "\n" not in str(error.value)
-    words.save(tmp_path)
+    tokenizer.save(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text("{")
     with pytest.raises(ValueError, match="tokenizer_config.json is no JSON"):
-        load_words(tmp_path)
+        load_text_tokenizer(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text('{"pad_token": "[pad]"}')
     with pytest.raises(ValueError, match=r"the text vocabulary has no '\[pad\]'"):
-        load_words(tmp_path)
+        load_text_tokenizer(tmp_path)
     entries = json.loads((tmp_path / "vocab.json").read_text())
     del entries[START]
     (tmp_path / "vocab.json").write_text(json.dumps(entries))
     (tmp_path / "tokenizer_config.json").unlink()
     with pytest.raises(ValueError, match=r"the text vocabulary has no '<\|startoftext\|>'"):
-        load_words(tmp_path)
+        load_text_tokenizer(tmp_path)
 
 
 def test_what_is_cut_off_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    words = learn_words(LEARNED, 600, 6)  # room for four
-    short, long = words.ids(["a red apple", "a red apple of Heart and Stone"], warn=True)
+    tokenizer = train_text_tokenizer(LEARNED, 600, 6)  # room for four
+    short, long = tokenizer.ids(["a red apple", "a red apple of Heart and Stone"], warn=True)
     assert len(caplog.records) == 1
     assert "text tokens, of which 4 fit; cut off: '" in caplog.text
     lost = caplog.records[0].getMessage().partition("cut off: '")[2].rstrip("'")
     assert lost
     assert "a red apple of Heart and Stone".endswith(lost)
-    assert int(long[-1]) == words.end_id
+    assert int(long[-1]) == tokenizer.end_id
     assert torch.equal(long[:4], short[:4])
-    words.ids(["a red apple of Heart and Stone"])
+    tokenizer.ids(["a red apple of Heart and Stone"])
     assert len(caplog.records) == 1, "captions in training are cut without a word"
 
 
 def test_a_text_that_just_fits_is_not_cut(caplog: pytest.LogCaptureFixture) -> None:
-    words = learn_words(LEARNED, 600, 5)
-    ids_BT = words.ids(["a red apple"], warn=True)
+    tokenizer = train_text_tokenizer(LEARNED, 600, 5)
+    ids_BT = tokenizer.ids(["a red apple"], warn=True)
     assert caplog.records == []
-    assert ids_BT[0, -1] == words.end_id
+    assert ids_BT[0, -1] == tokenizer.end_id
 
 
 class Counting(torch.nn.Module):
@@ -173,7 +175,7 @@ class Counting(torch.nn.Module):
 def test_equal_texts_are_read_once() -> None:
     plain = tiny_text_encoder()
     counting = Counting(plain.model)
-    encoder = TextEncoder(plain.words, counting)
+    encoder = TextEncoder(plain.tokenizer, counting)
     texts = ["red apple", "", "red apple", "blue heart", ""]
     found = encoder.encode(texts)
     assert counting.read == [3]
@@ -192,8 +194,8 @@ def test_a_long_prompt_is_reported_once(caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_micro_conditions() -> None:
-    assert micro_conditions(32, 64).tolist() == [[64, 32, 0, 0, 6]]
-    told = micro_conditions(32, 64, " score = 6.5, crop_top=20,height=1024")
+    assert encode_micro_conditions(32, 64).tolist() == [[64, 32, 0, 0, 6]]
+    told = encode_micro_conditions(32, 64, " score = 6.5, crop_top=20,height=1024")
     assert told.tolist() == [[64, 1024, 20, 0, 6.5]]
     assert told.dtype == torch.float32
 
@@ -212,5 +214,5 @@ def test_micro_conditions() -> None:
 )
 def test_micro_conditions_that_make_no_sense(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as error:
-        micro_conditions(8, 8, text)
+        encode_micro_conditions(8, 8, text)
     assert "\n" not in str(error.value)

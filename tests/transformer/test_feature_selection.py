@@ -62,7 +62,7 @@ def module_of(base: Any, **changes: Any) -> FeatureSelection:
 
 
 def example(base: Any, count: int = 3) -> tuple[Tensor, Condition, Step]:
-    """Half-hidden ids and what goes with them."""
+    """Partly masked ids and what goes with them."""
     ids_BL = torch.randint(0, 15, (count, 16), generator=torch.Generator().manual_seed(7))
     ids_BL[:, ::2] = base.mask_id
     return ids_BL, condition_of(base, count), Step(1, 4, GRID, torch.full((count,), 0.5).double())
@@ -70,7 +70,7 @@ def example(base: Any, count: int = 3) -> tuple[Tensor, Condition, Step]:
 
 def smoothed(base: Any, module: FeatureSelection, *given: Any) -> Tensor:
     features_BSD = base.predict(*given).features
-    return module.smoothed(base, features_BSD, *given[1:])
+    return module.smoothed_logits(base, features_BSD, *given[1:])
 
 
 @contextmanager
@@ -88,7 +88,9 @@ def counted(base: nn.Module) -> Iterator[list[nn.Module]]:
 def test_a_guided_step_costs_two_forwards_never_three(name: str) -> None:
     base = base_of(name)
     module, condition = module_of(base), condition_of(base, 2)
-    guided = SelfGuidance(base.predict, Constant(2.0), lambda *given: module.smoothed(base, *given))
+    guided = SelfGuidance(
+        base.predict, Constant(2.0), lambda *given: module.smoothed_logits(base, *given)
+    )
     canvas = blank(2, GRID, base.mask_id)
     with counted(base) as called:
         list(decode(guided, condition, canvas, image_generators([0, 1]), Sampler(steps=3)))
@@ -97,7 +99,7 @@ def test_a_guided_step_costs_two_forwards_never_three(name: str) -> None:
 
 @pytest.mark.parametrize("name", BASES)
 @torch.inference_mode()
-def test_each_picture_is_its_own(name: str) -> None:
+def test_each_image_is_its_own(name: str) -> None:
     base = base_of(name)
     module, (ids_BL, condition, step) = module_of(base), example(base)
     together_BLV = smoothed(base, module, ids_BL, condition, step)
@@ -115,17 +117,17 @@ def test_it_sees_the_features_and_the_anchor_alone(name: str) -> None:
     base = base_of(name)
     module, (ids_BL, condition, step) = module_of(base, blank_condition=True), example(base)
     features_BSD = base.predict(ids_BL, condition, step).features
-    first_BLV = module.smoothed(base, features_BSD, condition, step)
-    moved_BLV = module.smoothed(base, features_BSD.roll(1, 0), condition, step)
+    first_BLV = module.smoothed_logits(base, features_BSD, condition, step)
+    moved_BLV = module.smoothed_logits(base, features_BSD.roll(1, 0), condition, step)
     assert not torch.allclose(first_BLV, moved_BLV, atol=1e-6, rtol=0)
 
     module.cls_anchor_gen.mlp_c.weight.data.zero_()
     other = condition_of(base)
     other = other.take(torch.tensor([2, 0, 1]))
     assert torch.equal(
-        module.smoothed(base, features_BSD, condition, step),
-        module.smoothed(base, features_BSD, other, step),
-    ), "with anchors that are all alike, nothing tells what the pictures should show"
+        module.smoothed_logits(base, features_BSD, condition, step),
+        module.smoothed_logits(base, features_BSD, other, step),
+    ), "with anchors that are all alike, nothing tells what the images should show"
 
 
 @pytest.mark.parametrize("name", BASES)
@@ -166,8 +168,8 @@ def test_without_what_was_selected_it_is_the_models_own_guess_of_anything() -> N
     module, (ids_BL, condition, step) = module_of(base), example(base)
     for decoder in module.decoders:
         decoder.linear2.weight.data.zero_()  # type: ignore[union-attr]
-    hidden_BL, any_B = torch.full_like(ids_BL, base.mask_id), torch.full((3,), base.null_class)
-    guess_BLV = base.predict(hidden_BL, Condition({"class_ids": any_B}), step).logits_BLV
+    masked_BL, any_B = torch.full_like(ids_BL, base.mask_id), torch.full((3,), base.null_class)
+    guess_BLV = base.predict(masked_BL, Condition({"class_ids": any_B}), step).logits_BLV
     assert torch.allclose(smoothed(base, module, ids_BL, condition, step), guess_BLV, atol=1e-12)
 
 

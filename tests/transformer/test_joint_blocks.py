@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from demask.transformer.joint_attention import Sizes, rotary_axes, rotate
+from demask.transformer.joint_attention import BlockSizes, rotary_axes, rotate
 from demask.transformer.joint_blocks import (
     Modulated,
     MultiModalBlock,
@@ -30,7 +30,7 @@ def rotary() -> Tensor:
     return rotary_axes(TEXTS, GRID, AXES, torch.zeros(1))
 
 
-@pytest.fixture(params=["learning", "painting"])
+@pytest.fixture(params=["learning", "generating"])
 def grad(request: pytest.FixtureRequest):
     """With and without gradients, which may take different ways."""
     with torch.set_grad_enabled(request.param == "learning"):
@@ -65,7 +65,7 @@ def test_image_tokens_see_how_far_apart_they_are_on_each_axis(grad: None) -> Non
     assert abs(float(right - left)) > 1e-3
 
 
-def test_all_text_stands_at_the_picture_s_first_token(grad: None) -> None:
+def test_all_text_stands_at_the_image_s_first_token(grad: None) -> None:
     product = products()
     for text in range(TEXTS):
         assert torch.allclose(product[text], product[place(0, 0)], atol=1e-6)
@@ -116,7 +116,7 @@ def test_half_precision_is_cut_to_the_finite_range() -> None:
 
 def block(kind: type[nn.Module]) -> nn.Module:
     torch.manual_seed(0)
-    module = kind(Sizes(2 * WIDTH, 2)).double()
+    module = kind(BlockSizes(2 * WIDTH, 2)).double()
     for part in module.modules():
         if isinstance(part, Modulated):
             part.reset(0.5)
@@ -138,7 +138,7 @@ def test_a_single_block_knows_tokens_by_their_positions_alone(grad: None) -> Non
 
 
 def streams() -> tuple[Tensor, Tensor, Tensor]:
-    """Text, image and condition of two pictures."""
+    """Text, image and condition of two images."""
     return (
         noise(2, TEXTS, 2 * WIDTH, seed=1),
         noise(2, PLACES, 2 * WIDTH, seed=2),
@@ -163,7 +163,7 @@ def test_text_and_image_see_each_other(grad: None) -> None:
     assert ((other[0] - plain[0]).abs().amax(-1) > 1e-6).all()
 
 
-def test_pictures_of_a_batch_do_not_meet(grad: None) -> None:
+def test_images_of_a_batch_do_not_meet(grad: None) -> None:
     module = block(MultiModalBlock)
     text, image, vector = streams()
     together = module(text, image, vector, rotary())
@@ -202,17 +202,17 @@ def test_modulation_is_a_norm_then_scale_and_shift() -> None:
     assert torch.allclose(modulate(x_BND, shift, scale), plain * (1 + scale) + shift)
 
 
-def test_learning_and_painting_agree() -> None:
+def test_learning_and_generating_agree() -> None:
     x_BND, turns = noise(2, TEXTS + PLACES, 2 * WIDTH), rotary()
     with torch.no_grad():
-        painting = single(x_BND, turns)
-    assert torch.allclose(single(x_BND, turns), painting, atol=1e-6)
+        frozen = single(x_BND, turns)
+    assert torch.allclose(single(x_BND, turns), frozen, atol=1e-6)
 
 
-def test_painting_and_training_compute_the_same() -> None:
+def test_generating_and_training_compute_the_same() -> None:
     """Without gradients the blocks save passes over the memory; many rows take another way."""
     torch.manual_seed(0)
-    sizes = Sizes(32, 2)
+    sizes = BlockSizes(32, 2)
     single, joint = SingleBlock(sizes).double(), MultiModalBlock(sizes).double()
     x_BND, vector_BD = torch.randn(2, 640, 32).double(), torch.randn(2, 32).double()
     rotary = rotary_axes(40, (24, 25), (4, 6, 6), x_BND)
@@ -222,10 +222,10 @@ def test_painting_and_training_compute_the_same() -> None:
         *joint(x_BND[:, :40], x_BND[:, 40:], vector_BD, rotary),
     )
     with torch.no_grad():
-        painted = (
+        generated = (
             single(x_BND, vector_BD, rotary),
             *joint(x_BND[:, :40], x_BND[:, 40:], vector_BD, rotary),
         )
-    for one, other in zip(trained, painted, strict=True):
+    for one, other in zip(trained, generated, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
     assert torch.equal(x_BND, before)

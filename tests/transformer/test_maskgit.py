@@ -67,7 +67,7 @@ def test_the_class_and_every_token_count() -> None:
     assert not torch.allclose(logits[:, 1:], net(ids_BL.roll(1, 1), class_ids_B)[:, 1:])
 
 
-def test_pictures_of_a_batch_do_not_meet() -> None:
+def test_images_of_a_batch_do_not_meet() -> None:
     net = model()
     ids_BL, class_ids_B = batch(net)
     alone = net(ids_BL[1:], class_ids_B[1:])
@@ -157,12 +157,12 @@ def test_attention_is_told_beside_the_same_prediction() -> None:
     net = model()
     ids_BL, class_ids_B = batch(net)
     condition, step = Condition({"class_ids": class_ids_B}), Step(0, 1, net.grid, torch.ones(2))
-    told, attention_BL = net.attended(ids_BL, condition, step)
+    told, attention_BL = net.predict_with_attention(ids_BL, condition, step)
     assert torch.equal(told.logits_BLV, net.predict(ids_BL, condition, step).logits_BLV)
     *_, before_BSD, _ = net.states(net.tokens(ids_BL, class_ids_B))
     attention = net.blocks[-1].attention
     q, k = (attention.split(f(before_BSD)) for f in (attention.query, attention.key))
     each = torch.eye(7, dtype=q.dtype).expand(2, 2, 7, 7)
     weight_BHSS = torch.nn.functional.scaled_dot_product_attention(q, k, each)
-    expected_BL = weight_BHSS.mean((1, 2))[:, 1:]  # the class token is no part of the picture
+    expected_BL = weight_BHSS.mean((1, 2))[:, 1:]  # the class token is no part of the image
     torch.testing.assert_close(attention_BL, expected_BL / expected_BL.mean(-1, keepdim=True))

@@ -113,10 +113,10 @@ def test_compression_is_the_strided_convolutions(grid: tuple[int, int]) -> None:
 @torch.no_grad()
 def test_every_id_reaches_every_logit() -> None:
     for model in (tiny_meissonic(), uncompressed()):
-        hidden_BL = torch.full((1, 24), model.mask_id)
-        plain = model(hidden_BL, condition(1), torch.ones(1), (4, 6))
+        masked_BL = torch.full((1, 24), model.mask_id)
+        plain = model(masked_BL, condition(1), torch.ones(1), (4, 6))
         for position in (0, 7, 23):
-            ids_BL = hidden_BL.clone()
+            ids_BL = masked_BL.clone()
             ids_BL[0, position] = 3
             changed = model(ids_BL, condition(1), torch.ones(1), (4, 6)) - plain
             assert (changed.abs().amax(-1) > 1e-6).all()
@@ -148,7 +148,7 @@ def test_released_weights_are_told_how_many_steps_are_left() -> None:
 
 
 @torch.no_grad()
-def test_our_own_weights_are_told_how_much_is_hidden() -> None:
+def test_our_own_weights_are_told_how_much_is_masked() -> None:
     model = tiny_meissonic()
 
     def told(index: int, *ratios: float) -> Tensor:
@@ -161,7 +161,7 @@ def test_our_own_weights_are_told_how_much_is_hidden() -> None:
     assert torch.equal(told(0, 0.5), told(7, 0.5))
     both = told(0, 0.9, 0.1)
     assert changes(both[:1], both[1:])
-    assert torch.allclose(both[1:], told(0, 0.1), atol=1e-5), "each picture its own"
+    assert torch.allclose(both[1:], told(0, 0.1), atol=1e-5), "each image its own"
 
 
 @torch.no_grad()

@@ -96,7 +96,7 @@ def test_attention_is_told_beside_the_same_prediction() -> None:
     ids_BL = torch.randint(0, 16, (2, 16), generator=torch.Generator().manual_seed(0))
     condition = Condition({"class_ids": torch.tensor([0, 3])})
     looked = Step(0, 4, (4, 4), torch.ones(2))
-    told, attention_BL = model.attended(ids_BL, condition, looked)
+    told, attention_BL = model.predict_with_attention(ids_BL, condition, looked)
     plain = model.predict(ids_BL, condition, looked)
     assert torch.equal(told.logits_BLV, plain.logits_BLV)
     assert torch.equal(told.features, plain.features)
@@ -120,5 +120,5 @@ def test_the_attention_is_that_of_the_last_block() -> None:
     layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
     ids_BL = torch.randint(0, 16, (2, 16), generator=torch.Generator().manual_seed(1))
     told = Condition({"class_ids": torch.tensor([1, 2])})
-    attention_BL = model.attended(ids_BL, told, step((4, 4)))[1]
+    attention_BL = model.predict_with_attention(ids_BL, told, step((4, 4)))[1]
     assert torch.equal(attention_BL, layer.received(*seen[0][:2]))

@@ -13,12 +13,12 @@ def model():
     return tiny_generator()
 
 
-def picture(width=16, height=16):
+def photo(width=16, height=16):
     return Image.fromarray(np.arange(width * height * 3, dtype=np.uint8).reshape(height, width, 3))
 
 
 def test_marked_tokens_and_margins_become_the_mask(model):
-    image = picture()
+    image = photo()
     value = blank(model, address(image), (0, 5)) | {"margins": {"left": 4, "top": 8}}
     edit = read_canvas(model, value)
     assert edit.image.size == edit.mask.size == (20, 24)
@@ -32,23 +32,23 @@ def test_marked_tokens_and_margins_become_the_mask(model):
     assert inner.sum() == 2 * 16 * 255
 
 
-def test_growing_alone_paints_what_outpaint_paints(model):
-    value = blank(model, address(picture())) | {"margins": {"right": 8}}
+def test_growing_alone_generates_what_outpaint_generates(model):
+    value = blank(model, address(photo())) | {"margins": {"right": 8}}
     edit = read_canvas(model, value)
     (ours,) = editing.inpaint(model, edit.image, edit.mask, ["cat"], 1, 3)
-    (theirs,) = editing.outpaint(model, picture(), right=8, conditions=["cat"], seed=3)
+    (theirs,) = editing.outpaint(model, photo(), right=8, conditions=["cat"], seed=3)
     assert ours.image.tobytes() == theirs.image.tobytes()
 
 
 def test_a_side_that_is_no_multiple_of_a_token_is_covered(model):
-    edit = read_canvas(model, blank(model, address(picture(18, 16)), (4,)))
+    edit = read_canvas(model, blank(model, address(photo(18, 16)), (4,)))
     assert np.asarray(edit.mask)[:4, 16:].all()
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"image": ""}, "open a picture"),
+        ({"image": ""}, "open an image"),
         ({"image": "data:image/png;base64,AAAA"}, "PNG"),
         ({"cells": []}, "brush"),
         ({"cells": [16]}, "token 16"),
@@ -58,6 +58,6 @@ def test_a_side_that_is_no_multiple_of_a_token_is_covered(model):
     ],
 )
 def test_a_mistake_is_named(model, change, said):
-    value = blank(model, address(picture()), lower_half(model)) | change
+    value = blank(model, address(photo()), lower_half(model)) | change
     with pytest.raises(ValueError, match=said):
         read_canvas(model, value)

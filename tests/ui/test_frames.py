@@ -7,65 +7,65 @@ import pytest
 from PIL import Image
 
 from demask.server.engine import Engine
+from demask.ui.context import PageContext
 from demask.ui.frames import frames, summary, unveiled
-from demask.ui.studio import Studio
 from tiny import tiny_generator
 
 
 @pytest.fixture
-def studio():
+def context():
     with Engine({"tiny": tiny_generator()}) as engine:
-        yield Studio(engine)
+        yield PageContext(engine)
 
 
 def opened(src):
     return Image.open(io.BytesIO(base64.b64decode(src.partition(",")[2])))
 
 
-async def gathered(studio, requests):
-    return [value async for value in frames(studio, "tiny", requests)]
+async def gathered(context, requests):
+    return [value async for value in frames(context, "tiny", requests)]
 
 
-def test_every_step_is_shown_and_the_last_frame_is_the_picture(studio):
-    requests = studio.requests("tiny", "cat", [4, 5], {"steps": 4})
-    values = asyncio.run(gathered(studio, requests))
+def test_every_step_is_shown_and_the_last_frame_is_the_image(context):
+    requests = context.requests("tiny", "cat", [4, 5], {"steps": 4})
+    values = asyncio.run(gathered(context, requests))
     steps = [value["tiles"][0]["step"] for value in values]
     assert sorted(set(steps)) == [0, 1, 2, 3, 4]
-    hidden = [
+    num_masked = [
         (np.asarray(opened(v["tiles"][0]["src"]))[..., 3] == 0).sum()
         for v in values
         if v["tiles"][0]["state"] == "painting"
     ]
-    assert hidden == sorted(hidden, reverse=True)
-    assert hidden[-1] > 0
+    assert num_masked == sorted(num_masked, reverse=True)
+    assert num_masked[-1] > 0
     wanted = tiny_generator().generate("cat", 2, seed=4, steps=4)
-    for tile, picture in zip(values[-1]["tiles"], wanted, strict=True):
+    for tile, image in zip(values[-1]["tiles"], wanted, strict=True):
         assert tile["state"] == "done"
-        assert opened(tile["src"]).tobytes() == picture.image.tobytes()
-        assert opened(tile["src"]).text["seed"] == str(picture.seed)
+        assert opened(tile["src"]).tobytes() == image.image.tobytes()
+        assert opened(tile["src"]).text["seed"] == str(image.seed)
 
 
-def test_a_mistake_is_shown(studio):
-    values = asyncio.run(gathered(studio, studio.requests("tiny", "cow", [1], {})))
+def test_a_mistake_is_shown(context):
+    values = asyncio.run(gathered(context, context.requests("tiny", "cow", [1], {})))
     assert len(values) == 1
     assert "cow" in values[0]["message"]
 
 
-def test_whoever_leaves_withdraws(studio):
+def test_whoever_leaves_withdraws(context):
     async def leave():
-        requests = studio.requests("tiny", "cat", [1], {"steps": 16})
-        shown = frames(studio, "tiny", requests)
+        requests = context.requests("tiny", "cat", [1], {"steps": 16})
+        shown = frames(context, "tiny", requests)
         await anext(shown)
         await shown.aclose()
 
     submitted = []
-    real = studio.engine.submit
-    studio.engine.submit = lambda *asked: submitted.extend(real(*asked)) or submitted
+    real = context.engine.submit
+    context.engine.submit = lambda *settings_of: submitted.extend(real(*settings_of)) or submitted
     asyncio.run(leave())
     assert submitted[0].gave_up is not None
 
 
-def test_only_whole_grey_tokens_are_hidden():
+def test_only_whole_grey_tokens_are_masked():
     pixels = np.full((8, 8, 3), 128, np.uint8)
     pixels[5, 6] = 127
     alpha = np.asarray(unveiled(Image.fromarray(pixels), 4))[..., 3]

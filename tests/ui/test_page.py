@@ -13,7 +13,7 @@ from tiny import tiny_generator, tiny_text_generator
 def client():
     metrics = Metrics()
     models = {"words": tiny_text_generator(), "tiny": tiny_generator()}
-    with TestClient(create_app(Engine(models, watch=metrics), metrics)) as client:
+    with TestClient(create_app(Engine(models, observer=metrics), metrics)) as client:
         yield client
 
 

@@ -1,44 +1,44 @@
 import pytest
 
 from demask.settings import Settings
-from demask.ui.panel import NAMED, asked, read_rest, shown
+from demask.ui.panel import CONTROLLED, read_rest, settings_of, shown
 
 OTHER = Settings(
     steps=5,
     schedule="power:2.5",
     order="halton",
-    noise=3.0,
-    noise_decay="endpoints",
+    choice_temperature=3.0,
+    choice_temperature_decay="endpoints",
     temperature=0.8,
     top_k=7,
     top_p=0.5,
-    guidance=3.5,
+    guidance_scale=3.5,
     guidance_schedule="ramp",
     corrections=("remask", "momentum"),
     accelerators=("token_merging:0.25",),
-    negative="blue",
+    negative_prompt="blue",
     width=32,
-    micro="score=6.5,crop_top=20",
+    micro_conditions="score=6.5,crop_top=20",
 )
 
 
 @pytest.mark.parametrize("settings", [Settings(), OTHER])
 def test_settings_go_through_the_controls_and_back(settings):
-    assert Settings().updated(**asked(shown(settings))) == settings
+    assert Settings().updated(**settings_of(shown(settings))) == settings
 
 
 def test_an_empty_control_leaves_the_setting_to_the_model():
     values = shown(OTHER)
-    values[NAMED.index("noise")] = None
-    values[NAMED.index("negative")] = ""
-    assert not {"noise", "negative"} & set(asked(values))
+    values[CONTROLLED.index("choice_temperature")] = None
+    values[CONTROLLED.index("negative_prompt")] = ""
+    assert not {"choice_temperature", "negative_prompt"} & set(settings_of(values))
 
 
 def test_words_need_no_quotes():
-    assert read_rest('noise_decay = linear; top_p=0.9;micro="score=6"') == {
-        "noise_decay": "linear",
+    assert read_rest('choice_temperature_decay = linear; top_p=0.9;micro_conditions="score=6"') == {
+        "choice_temperature_decay": "linear",
         "top_p": 0.9,
-        "micro": "score=6",
+        "micro_conditions": "score=6",
     }
 
 
@@ -47,4 +47,4 @@ def test_a_mistake_is_named(text):
     values = shown(Settings())
     values[-1] = text
     with pytest.raises(ValueError, match="top_"):
-        asked(values)
+        settings_of(values)

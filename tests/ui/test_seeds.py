@@ -11,7 +11,7 @@ def test_several_seeds_are_those_alone():
     assert parse_seeds("3-5, 9 1", 8) == [3, 4, 5, 9, 1]
 
 
-def test_a_range_of_one_is_one_picture():
+def test_a_range_of_one_is_one_image():
     assert parse_seeds("7-7", 4) == [7]
 
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
-from demask.transformer.seam import Seamed, Seams
+from demask.transformer.hooks import HookableTransformer, PassHooks
 from demask.types import Condition, Prediction, Step, Transformer
 
 
@@ -21,16 +21,16 @@ class Accelerator(ABC):
     """A frozen dataclass in a file of its own and a row of the table; strength 0 is the identity.
 
     It holds no state: what has to last over the steps belongs to the transformer that `around`
-    returns, which is made anew for every batch of pictures.
+    returns, which is made anew for every batch of images.
 
     Attributes:
-        companion: the kind of network beside the model that it needs, or None.
+        aux_kind: the kind of network beside the model that it needs, or None.
     """
 
-    companion: ClassVar[str | None] = None
+    aux_kind: ClassVar[str | None] = None
 
-    def beside(self, network: nn.Module) -> Accelerator:
-        """This accelerator with the network that ``companion`` names."""
+    def attach(self, network: nn.Module) -> Accelerator:
+        """This accelerator with the network that ``aux_kind`` names."""
         raise NotImplementedError
 
     @abstractmethod
@@ -45,14 +45,14 @@ class Accelerator(ABC):
 
 
 @dataclass(frozen=True)
-class Inside:
+class WrappedTransformer:
     """A transformer in whose passes an accelerator is.
 
     Attributes:
-        base: offers `demask.transformer.seam.Seamed`.
+        base: offers `demask.transformer.hooks.HookableTransformer`.
     """
 
-    base: Seamed
+    base: HookableTransformer
 
     def __getattr__(self, name: str) -> Any:
         # its sizes, its head, and what a plug-in's guidance may ask for
@@ -60,56 +60,60 @@ class Inside:
 
 
 @dataclass(frozen=True)
-class LookedInto(Inside):
-    """A transformer whose every pass is made under an accelerator's seams.
+class HookedTransformer(WrappedTransformer):
+    """A transformer whose every pass is made under an accelerator's hooks.
 
     Attributes:
-        seams: what happens inside the blocks of one pass of a step.
+        hooks: what happens inside the blocks of one pass of a step.
     """
 
-    seams: Callable[[Step], Seams]
+    hooks: Callable[[Step], PassHooks]
 
     def predict(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
         """The ordinary pass."""
-        return self.base.predict(ids_BL, condition, step, self.seams(step))
+        return self.base.predict(ids_BL, condition, step, self.hooks(step))
 
     @property
-    def attended(self) -> Callable[[Tensor, Condition, Step], tuple[Prediction, Tensor]]:
+    def predict_with_attention(
+        self,
+    ) -> Callable[[Tensor, Condition, Step], tuple[Prediction, Tensor]]:
         """The ordinary pass, with its attention; an AttributeError where the base has none."""
-        base = self.base.attended
-        return lambda ids_BL, condition, step: base(ids_BL, condition, step, self.seams(step))
+        base = self.base.predict_with_attention
+        return lambda ids_BL, condition, step: base(ids_BL, condition, step, self.hooks(step))
 
     def second_pass(
         self, extra_values: Sequence[Tensor], condition: Condition, step: Step, blank: bool
     ) -> Iterator[Tensor]:
         """Self-guidance's smoothed pass."""
-        return self.base.second_pass(extra_values, condition, step, blank, self.seams(step))
+        return self.base.second_pass(extra_values, condition, step, blank, self.hooks(step))
 
 
-def look_into(transformer: Transformer, seams: Callable[[Step], Seams], name: str) -> Transformer:
-    """Put an accelerator's seams into a transformer's passes.
+def add_hooks(
+    transformer: Transformer, hooks: Callable[[Step], PassHooks], name: str
+) -> Transformer:
+    """Put an accelerator's hooks into a transformer's passes.
 
     Args:
         transformer: is not changed.
-        seams: called once a pass.
+        hooks: called once a pass.
         name: of the accelerator, for messages.
 
     Raises:
-        ValueError: the transformer offers no seam, or another accelerator is in it already.
+        ValueError: the transformer offers no hooks, or another accelerator is in it already.
     """
-    return LookedInto(seamed(transformer, name), seams)
+    return HookedTransformer(hookable(transformer, name), hooks)
 
 
-def seamed(transformer: Transformer, name: str) -> Seamed:
-    """The same transformer, which is found to offer a seam that nobody else uses.
+def hookable(transformer: Transformer, name: str) -> HookableTransformer:
+    """The same transformer, which is found to offer hooks that nothing else uses.
 
     Raises:
         ValueError: it offers none, or another accelerator is in it already.
     """
-    if isinstance(transformer, Inside):
+    if isinstance(transformer, WrappedTransformer):
         raise ValueError(f"{name} cannot look into blocks that another accelerator looks into")
-    if "seams" not in inspect.signature(transformer.predict).parameters:
+    if "hooks" not in inspect.signature(transformer.predict).parameters:
         raise ValueError(
-            f"{name} does not work with {type(transformer).__name__}, whose blocks have no seam"
+            f"{name} does not work with {type(transformer).__name__}, whose blocks have no hooks"
         )
-    return cast(Seamed, transformer)
+    return cast(HookableTransformer, transformer)

@@ -1,7 +1,7 @@
 """Local steps: between full ones, only the tokens that matter now are computed (ReCAP, LazyMAR).
 
-Shape legend: B batch, L ids, N tokens of the picture, S sequence (a prefix of text or class, then
-the picture's tokens), D width, V codebook, R rows of all pictures.
+Shape legend: B batch, L ids, N tokens of the image, S sequence (a prefix of text or class, then
+the image's tokens), D width, V codebook, R rows of all images.
 """
 
 from __future__ import annotations
@@ -15,10 +15,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from demask.acceleration.accelerator import Accelerator, Inside, seamed
-from demask.acceleration.kept import Kept, Rows, along, joined, pieces, pooled, recalled
-from demask.acceleration.local_pass import LocalPass, WholePass
-from demask.transformer.seam import Seams
+from demask.acceleration.accelerator import Accelerator, WrappedTransformer, hookable
+from demask.acceleration.cache import (
+    PassCache,
+    TokenSubset,
+    along,
+    join_parts,
+    look_up,
+    pooled,
+    split_parts,
+)
+from demask.acceleration.local_pass import FullPass, LocalPass
+from demask.transformer.hooks import PassHooks
 from demask.types import Condition, Prediction, Step, Transformer
 
 LOG = logging.getLogger(__name__)
@@ -56,9 +64,9 @@ class LocalSteps(Accelerator):
         """The transformer with local steps between its full ones; itself at a period of 1."""
         if self.period == 1:
             return transformer
-        return LocalTransformer(seamed(transformer, "local_steps"), self)
+        return LocalTransformer(hookable(transformer, "local_steps"), self)
 
-    def due(self, kept: Kept, step: Step) -> bool:
+    def due(self, kept: PassCache, step: Step) -> bool:
         """Whether a pass has to be a full one."""
         return step.index < self.full or step.index - kept.full >= self.period
 
@@ -71,16 +79,16 @@ class Output(NamedTuple):
     attention_BL: Tensor | None = None
 
 
-Forward = Callable[[Seams], Output]
+Forward = Callable[[PassHooks], Output]
 
 
 @dataclass(frozen=True)
-class LocalTransformer(Inside):
-    """A transformer under `LocalSteps`, for one batch of pictures on their way.
+class LocalTransformer(WrappedTransformer):
+    """A transformer under `LocalSteps`, for one batch of images on their way.
 
-    Each of a guidance's passes is remembered by its name (`demask.types.Step.passes`); one without
-    a name is made in full and forgotten. A pass that sat out a full step makes its own when it
-    comes back.
+    Each of a guidance's passes is remembered by its name (`demask.types.Step.pass_names`); one
+    without a name is made in full and forgotten. A pass that sat out a full step makes its own when
+    it comes back.
 
     Attributes:
         how: the settings.
@@ -88,14 +96,14 @@ class LocalTransformer(Inside):
     """
 
     how: LocalSteps
-    memory: dict[str, Kept] = field(default_factory=dict)
+    memory: dict[str, PassCache] = field(default_factory=dict)
 
     def predict(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
         """Local or in full; rows that were not asked for keep the logits they had last."""
 
-        def forward(seams: Seams) -> Output:
-            prediction = self.base.predict(ids_BL, condition, step, seams)
-            assert prediction.features is not None, "who offers a seam shows its features"
+        def forward(hooks: PassHooks) -> Output:
+            prediction = self.base.predict(ids_BL, condition, step, hooks)
+            assert prediction.features is not None, "a transformer with hooks returns its features"
             return Output(prediction.features, prediction.logits_BLV)
 
         found = self.passed(ids_BL, condition, step, forward)
@@ -103,28 +111,35 @@ class LocalTransformer(Inside):
         return Prediction(found.logits_BLV, found.features_BSD)
 
     @property
-    def attended(self) -> Callable[[Tensor, Condition, Step], tuple[Prediction, Tensor]]:
+    def predict_with_attention(
+        self,
+    ) -> Callable[[Tensor, Condition, Step], tuple[Prediction, Tensor]]:
         """As `predict`, with the attention of the last full pass."""
-        base = self.base.attended
+        base = self.base.predict_with_attention
 
-        def attended(ids_BL: Tensor, told: Condition, step: Step) -> tuple[Prediction, Tensor]:
-            def forward(seams: Seams) -> Output:
-                if isinstance(seams, LocalPass):
-                    prediction, attention_BL = self.base.predict(ids_BL, told, step, seams), None
+        def predict_with_attention(
+            ids_BL: Tensor, conditions: Condition, step: Step
+        ) -> tuple[Prediction, Tensor]:
+            def forward(hooks: PassHooks) -> Output:
+                if isinstance(hooks, LocalPass):
+                    prediction, attention_BL = (
+                        self.base.predict(ids_BL, conditions, step, hooks),
+                        None,
+                    )
                 else:
-                    prediction, attention_BL = base(ids_BL, told, step, seams)
+                    prediction, attention_BL = base(ids_BL, conditions, step, hooks)
                 assert prediction.features is not None
                 return Output(prediction.features, prediction.logits_BLV, attention_BL)
 
-            for name in step.passes:
+            for name in step.pass_names:
                 if name in self.memory and self.memory[name].attention_BL is None:
                     del self.memory[name]
-            found = self.passed(ids_BL, told, step, forward)
+            found = self.passed(ids_BL, conditions, step, forward)
             assert found.logits_BLV is not None
             assert found.attention_BL is not None
             return Prediction(found.logits_BLV, found.features_BSD), found.attention_BL
 
-        return attended
+        return predict_with_attention
 
     def second_pass(
         self, extra_values: Sequence[Tensor], condition: Condition, step: Step, blank: bool
@@ -134,12 +149,12 @@ class LocalTransformer(Inside):
         What was sent into its values changed where the first pass computed anything.
         """
 
-        def forward(seams: Seams) -> Output:
-            states = self.base.second_pass(extra_values, condition, step, blank, seams)
+        def forward(hooks: PassHooks) -> Output:
+            states = self.base.second_pass(extra_values, condition, step, blank, hooks)
             (last_BSD,) = deque(states, maxlen=1)
             return Output(last_BSD)
 
-        named = replace(step, passes=("smoothed",))
+        named = replace(step, pass_names=("smoothed",))
         yield self.passed(extra_values[0], condition, named, forward).features_BSD
 
     def passed(self, seen: Tensor, condition: Condition, step: Step, forward: Forward) -> Output:
@@ -151,44 +166,46 @@ class LocalTransformer(Inside):
             step: which rows are read, and what the parts of the batch are.
             forward: makes the pass.
         """
-        parts = len(step.passes)
+        parts = len(step.pass_names)
         if not parts:
-            return forward(Seams())
-        told, before = recalled(self.memory, seen, condition, step)
-        if len(before) < parts:
-            return self.in_full(seen, told, step, forward, None)
-        asked_BL = step.rows_BL
-        if asked_BL is not None and not asked_BL.any():
-            for kept in before:
+            return forward(PassHooks())
+        conditions, caches = look_up(self.memory, seen, condition, step)
+        if len(caches) < parts:
+            return self.in_full(seen, conditions, step, forward, None)
+        queried_BL = step.rows_BL
+        if queried_BL is not None and not queried_BL.any():
+            for kept in caches:
                 if self.how.due(kept, step):
                     kept.full = step.index  # as if it had batch mates that ask
-            return together(before)
-        if asked_BL is None or any(self.how.due(kept, step) for kept in before):
-            local = self.how.agreement and asked_BL is not None and step.index >= self.how.full
-            near = self.written(seen, step, before, forward) if local else None
-            whole = self.in_full(seen, told, step, forward, before)
+            return join_caches(caches)
+        if queried_BL is None or any(self.how.due(kept, step) for kept in caches):
+            local = self.how.agreement and queried_BL is not None and step.index >= self.how.full
+            near = self.written(seen, step, caches, forward) if local else None
+            whole = self.in_full(seen, conditions, step, forward, caches)
             if near is not None:
-                compare(together(near), whole, step)
+                log_agreement(join_caches(near), whole, step)
             return whole
-        self.memory.update(zip(step.passes, self.written(seen, step, before, forward), strict=True))
-        return together([self.memory[name] for name in step.passes])
+        self.memory.update(
+            zip(step.pass_names, self.written(seen, step, caches, forward), strict=True)
+        )
+        return join_caches([self.memory[name] for name in step.pass_names])
 
     def in_full(
         self,
         seen: Tensor,
-        told: list[Condition],
+        conditions: list[Condition],
         step: Step,
         forward: Forward,
-        before: list[Kept] | None,
+        caches: list[PassCache] | None,
     ) -> Output:
-        """A full pass that is remembered, but not for pictures of which nothing is asked."""
-        seams, parts = WholePass(), len(told)
-        found = forward(seams)
-        features, logits, attention = (pieces(tensor, parts) for tensor in found)
-        for i, (name, words) in enumerate(zip(step.passes, told, strict=True)):
+        """A full pass that is remembered, but not for images of which nothing is asked."""
+        hooks, parts = FullPass(), len(conditions)
+        found = forward(hooks)
+        features, logits, attention = (split_parts(tensor, parts) for tensor in found)
+        for i, (name, words) in enumerate(zip(step.pass_names, conditions, strict=True)):
             features_BSD = features[i]
             assert features_BSD is not None
-            kept = Kept(
+            kept = PassCache(
                 seen=seen.chunk(parts)[i],
                 condition=words,
                 grid=step.grid,
@@ -197,40 +214,46 @@ class LocalTransformer(Inside):
                 features_BSD=features_BSD,
                 logits_BLV=logits[i],
                 attention_BL=attention[i],
-                keys=[keys.chunk(parts)[i] for keys in seams.keys],
-                values=[values.chunk(parts)[i] for values in seams.values],
+                keys=[keys.chunk(parts)[i] for keys in hooks.keys],
+                values=[values.chunk(parts)[i] for values in hooks.values],
             )
-            if before is not None and step.rows_BL is not None:
-                asked_B = step.rows_BL.chunk(parts)[i].any(-1)
-                kept = kept if bool(asked_B.all()) else kept.only(asked_B, before[i])
+            if caches is not None and step.rows_BL is not None:
+                queried_B = step.rows_BL.chunk(parts)[i].any(-1)
+                kept = kept if bool(queried_B.all()) else kept.only(queried_B, caches[i])
             self.memory[name] = kept
         return found
 
-    def asked(self, seen: Tensor, step: Step, before: list[Kept]) -> Tensor:
+    def asked(self, seen: Tensor, step: Step, caches: list[PassCache]) -> Tensor:
         """The tokens to compute, (B, N): those that are read, and those that have changed.
 
-        A picture of which nothing is read waits, whatever has changed in it.
+        An image of which nothing is read waits, whatever has changed in it.
         """
         assert step.rows_BL is not None, "a pass that is read everywhere is a full one"
         side = self.base.grid_multiple
         read_BN = pooled(step.rows_BL, step.grid, side)
-        parts = zip(before, seen.chunk(len(before)), strict=True)
+        parts = zip(caches, seen.chunk(len(caches)), strict=True)
         changed = torch.cat([kept.changed(one) for kept, one in parts])
         if seen.ndim == 2:
             changed = pooled(changed, step.grid, side)
         changed_BN = changed[:, -read_BN.shape[1] :]
         return read_BN | (changed_BN & read_BN.any(-1, keepdim=True))
 
-    def written(self, seen: Tensor, step: Step, before: list[Kept], forward: Forward) -> list[Kept]:
+    def written(
+        self, seen: Tensor, step: Step, caches: list[PassCache], forward: Forward
+    ) -> list[PassCache]:
         """A local pass: what is then kept of each part; its keys and values change in place."""
-        asked_BN, parts, side = self.asked(seen, step, before), len(before), self.base.grid_multiple
-        seams = LocalPass(Rows.of(asked_BN), before, side)
-        found = forward(seams)
-        features, logits, _ = (pieces(tensor, parts) for tensor in found)
-        ids = seams.tokens.ids(step.grid, side).parts(parts)
-        some = asked_BN.any(-1).chunk(parts)
+        queried_BN, parts, side = (
+            self.asked(seen, step, caches),
+            len(caches),
+            self.base.grid_multiple,
+        )
+        hooks = LocalPass(TokenSubset.of(queried_BN), caches, side)
+        found = forward(hooks)
+        features, logits, _ = (split_parts(tensor, parts) for tensor in found)
+        ids = hooks.tokens.ids(step.grid, side).parts(parts)
+        some = queried_BN.any(-1).chunk(parts)
         after = []
-        for i, (kept, one) in enumerate(zip(before, seen.chunk(parts), strict=True)):
+        for i, (kept, one) in enumerate(zip(caches, seen.chunk(parts), strict=True)):
             now, features_BMD, logits_BMV = kept.logits_BLV, features[i], logits[i]
             assert features_BMD is not None
             after.append(
@@ -238,7 +261,7 @@ class LocalTransformer(Inside):
                     kept,
                     seen=torch.where(along(some[i], one), one, kept.seen),
                     latest=step.index,
-                    features_BSD=seams.parts[i].among(features_BMD, kept.features_BSD),
+                    features_BSD=hooks.parts[i].among(features_BMD, kept.features_BSD),
                     logits_BLV=None
                     if now is None or logits_BMV is None
                     else ids[i].among(logits_BMV, now),
@@ -247,18 +270,18 @@ class LocalTransformer(Inside):
         return after
 
 
-def together(parts: list[Kept]) -> Output:
+def join_caches(parts: list[PassCache]) -> Output:
     """What several passes left behind, as one batch."""
-    features_BSD = joined([kept.features_BSD for kept in parts])
+    features_BSD = join_parts([kept.features_BSD for kept in parts])
     assert features_BSD is not None
     return Output(
         features_BSD,
-        joined([kept.logits_BLV for kept in parts]),
-        joined([kept.attention_BL for kept in parts]),
+        join_parts([kept.logits_BLV for kept in parts]),
+        join_parts([kept.attention_BL for kept in parts]),
     )
 
 
-def compare(near: Output, whole: Output, step: Step) -> None:
+def log_agreement(near: Output, whole: Output, step: Step) -> None:
     """Log how often a local pass and a full one find the same code the likeliest."""
     if near.logits_BLV is None or whole.logits_BLV is None:
         return

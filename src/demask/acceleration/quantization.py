@@ -34,7 +34,7 @@ class Scheme:
     Attributes:
         bits: of every weight inside the blocks.
         share: of the layers have int8 activations; the others multiply in floating point.
-        calibrated: it looks at pictures before it rounds.
+        calibrated: it looks at images before it rounds.
     """
 
     bits: int

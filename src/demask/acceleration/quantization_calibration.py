@@ -1,6 +1,6 @@
-"""What low precision learns from pictures: the sizes of what goes into and out of each layer.
+"""What low precision learns from images: the sizes of what goes into and out of each layer.
 
-Shape legend: N rows (tokens of all pictures), K input channels.
+Shape legend: N rows (tokens of all images), K input channels.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from demask.acceleration.quantization import (
 )
 
 Forwards = Callable[[], Iterator[None]]
-"""Begins to run the network on the same pictures again, a batch at a time."""
+"""Begins to run the network on the same images again, a batch at a time."""
 
 
 @dataclass
@@ -94,7 +94,7 @@ def calibrate(
         network: it is changed.
         scheme: the bits.
         share: of the layers with int8 activations (default: the scheme's).
-        forwards: runs the network on the calibration pictures.
+        forwards: runs the network on the calibration images.
         rows: how a weight is rounded to int8.
 
     Returns:

@@ -1,7 +1,7 @@
 """Shortcut steps: between full ones, a narrow block says what the last hidden states become.
 
-Shape legend: B batch, L ids, N tokens of the picture, S sequence (a prefix of class or nothing,
-then the picture's tokens), D width, V codebook.
+Shape legend: B batch, L ids, N tokens of the image, S sequence (a prefix of class or nothing,
+then the image's tokens), D width, V codebook.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from demask.acceleration.accelerator import Accelerator, Inside, seamed
-from demask.acceleration.kept import Kept, joined, pieces, pooled, recalled
+from demask.acceleration.accelerator import Accelerator, WrappedTransformer, hookable
+from demask.acceleration.cache import PassCache, join_parts, look_up, pooled, split_parts
 from demask.transformer.shortcut import Extended, Shortcut
 from demask.types import Condition, Prediction, Step, Transformer
 
@@ -26,7 +26,7 @@ class ShortcutSteps(Accelerator):
     Attributes:
         period: a full pass every so many steps; 1 is off.
         full: so many full passes at the beginning.
-        network: the shortcut; it comes from the model's companion.
+        network: the shortcut; it comes from the model's auxiliary network.
 
     Raises:
         ValueError: a number that is not a whole one, or below 1.
@@ -35,7 +35,7 @@ class ShortcutSteps(Accelerator):
     period: int = 2
     full: int = 1
     network: nn.Module | None = field(default=None, repr=False, compare=False)
-    companion: ClassVar[str] = "shortcut"
+    aux_kind: ClassVar[str] = "shortcut"
 
     def __post_init__(self) -> None:
         for name in ("period", "full"):
@@ -43,33 +43,33 @@ class ShortcutSteps(Accelerator):
             if type(given) is not int or given < 1:
                 raise ValueError(f"shortcut: {name} is a whole number from 1 on, not {given}")
         if not isinstance(cast(object, self.network), nn.Module | None):
-            raise ValueError("shortcut: the network comes from beside the model, as --companion")
+            raise ValueError("shortcut: the network comes from beside the model, as --aux")
 
-    def beside(self, network: nn.Module) -> ShortcutSteps:
+    def attach(self, network: nn.Module) -> ShortcutSteps:
         return replace(self, network=network)
 
     def around(self, transformer: Transformer) -> Transformer:
         """The transformer with shortcuts between its full steps; itself at a period of 1."""
         if self.period == 1:
             return transformer
-        base = seamed(transformer, "shortcut")
-        if not hasattr(base, "entered"):
+        base = hookable(transformer, "shortcut")
+        if not hasattr(base, "embed_tokens"):
             raise ValueError(f"shortcut does not work with {type(transformer).__name__}")
         assert isinstance(self.network, Shortcut), "the generator gives this its network"
         return ShortcutTransformer(base, self, self.network)
 
-    def due(self, kept: Kept, step: Step) -> bool:
+    def due(self, kept: PassCache, step: Step) -> bool:
         """Whether a pass has to be a full one."""
         return step.index < self.full or step.index - kept.full >= self.period
 
 
 @dataclass(frozen=True)
-class ShortcutTransformer(Inside):
-    """A transformer under `ShortcutSteps`, for one batch of pictures on their way.
+class ShortcutTransformer(WrappedTransformer):
+    """A transformer under `ShortcutSteps`, for one batch of images on their way.
 
-    Each of a guidance's passes is remembered by its name (`demask.types.Step.passes`); one without
-    a name is made in full and forgotten. The first pass of a name is a full one, and so is any
-    pass where a part of the batch has no memory.
+    Each of a guidance's passes is remembered by its name (`demask.types.Step.pass_names`); one
+    without a name is made in full and forgotten. The first pass of a name is a full one, and so is
+    any pass where a part of the batch has no memory.
 
     Attributes:
         how: the settings.
@@ -79,40 +79,40 @@ class ShortcutTransformer(Inside):
 
     how: ShortcutSteps
     network: Shortcut
-    memory: dict[str, Kept] = field(default_factory=dict)
+    memory: dict[str, PassCache] = field(default_factory=dict)
 
     def predict(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
         """By the transformer or by the shortcut."""
-        parts = len(step.passes)
+        parts = len(step.pass_names)
         if not parts:
             return self.base.predict(ids_BL, condition, step)
-        told, before = recalled(self.memory, ids_BL, condition, step)
-        if len(before) < parts:
+        conditions, caches = look_up(self.memory, ids_BL, condition, step)
+        if len(caches) < parts:
             found = self.base.predict(ids_BL, condition, step)
-            return self.keep(found, ids_BL, told, step, step.index)
-        due = any(self.how.due(kept, step) for kept in before)
-        asked_B = torch.ones(len(ids_BL), dtype=torch.bool, device=ids_BL.device)
+            return self.keep(found, ids_BL, conditions, step, step.index)
+        due = any(self.how.due(kept, step) for kept in caches)
+        queried_B = torch.ones(len(ids_BL), dtype=torch.bool, device=ids_BL.device)
         if step.rows_BL is not None:
-            asked_B = step.rows_BL.any(-1)
-        if not asked_B.any():
-            for kept in before:
+            queried_B = step.rows_BL.any(-1)
+        if not queried_B.any():
+            for kept in caches:
                 kept.full = step.index if due else kept.full  # as if it had mates that ask
-            return together(before)
+            return join_caches(caches)
         if due:
             found = self.base.predict(ids_BL, condition, step)
-            return self.keep(found, ids_BL, told, step, step.index, asked_B, before)
+            return self.keep(found, ids_BL, conditions, step, step.index, queried_B, caches)
         changed_BL = torch.cat(
-            [k.changed(x) for k, x in zip(before, ids_BL.chunk(parts), strict=True)]
+            [k.changed(x) for k, x in zip(caches, ids_BL.chunk(parts), strict=True)]
         )
-        if before[0].latest == step.index:  # asked again: who has not changed, is where he was
-            asked_B = asked_B & changed_BL.any(-1)
-        found = self.advanced(ids_BL, changed_BL, condition, step, before)
-        return self.keep(found, ids_BL, told, step, before[0].full, asked_B, before)
+        if caches[0].latest == step.index:  # asked again: who has not changed, is where he was
+            queried_B = queried_B & changed_BL.any(-1)
+        found = self.advanced(ids_BL, changed_BL, condition, step, caches)
+        return self.keep(found, ids_BL, conditions, step, caches[0].full, queried_B, caches)
 
     @property
-    def attended(self) -> Callable[..., Any]:
+    def predict_with_attention(self) -> Callable[..., Any]:
         """Attention is what a shortcut does not compute: always the transformer's own pass."""
-        return self.base.attended
+        return self.base.predict_with_attention
 
     def advanced(
         self,
@@ -120,61 +120,61 @@ class ShortcutTransformer(Inside):
         changed_BL: Tensor,
         condition: Condition,
         step: Step,
-        before: list[Kept],
+        caches: list[PassCache],
     ) -> Prediction:
         """What the shortcut makes of the step before."""
         base = cast(Extended, self.base)
         changed_BN = pooled(changed_BL, step.grid, base.grid_multiple)
         features_BSD = self.network.advance(
             base,
-            torch.cat([kept.features_BSD for kept in before]),
+            torch.cat([kept.features_BSD for kept in caches]),
             ids_BL,
             changed_BN,
             condition,
             step.mask_ratio_B.to(ids_BL.device),
             step.grid,
         )
-        return Prediction(base.read_out(features_BSD, step.grid), features_BSD)
+        return Prediction(base.apply_head(features_BSD, step.grid), features_BSD)
 
     def keep(
         self,
         found: Prediction,
         ids_BL: Tensor,
-        told: list[Condition],
+        conditions: list[Condition],
         step: Step,
         full: int,
-        asked_B: Tensor | None = None,
-        before: Sequence[Kept] = (),
+        queried_B: Tensor | None = None,
+        caches: Sequence[PassCache] = (),
     ) -> Prediction:
-        """Remember a pass, and return it; of pictures that are not asked for, what was before.
+        """Remember a pass, and return it; of images that are not asked for, what was before.
 
         Args:
             found: what it said.
             ids_BL: its input.
-            told: the condition of each part of the batch.
+            conditions: the condition of each part of the batch.
             step: of the loop.
             full: the step of the last full pass.
-            asked_B: the pictures that are asked for; None = all.
-            before: what was remembered.
+            queried_B: the images that are asked for; None = all.
+            caches: what was remembered.
         """
-        parts = len(told)
-        assert found.features is not None, "who offers a seam shows its features"
-        features, logits = (pieces(t, parts) for t in (found.features, found.logits_BLV))
-        for i, (name, words) in enumerate(zip(step.passes, told, strict=True)):
+        parts = len(conditions)
+        assert found.features is not None, "a transformer with hooks returns its features"
+        features, logits = (split_parts(t, parts) for t in (found.features, found.logits_BLV))
+        for i, (name, words) in enumerate(zip(step.pass_names, conditions, strict=True)):
             features_BSD, seen_BL = features[i], ids_BL.chunk(parts)[i]
             assert features_BSD is not None
-            now = Kept(
+            now = PassCache(
                 seen_BL, words, step.grid, full, step.index, features_BSD, logits[i], None, [], []
             )
-            if asked_B is not None and not asked_B.all():
-                now = now.only(asked_B.chunk(parts)[i], before[i])
+            if queried_B is not None and not queried_B.all():
+                now = now.only(queried_B.chunk(parts)[i], caches[i])
             self.memory[name] = now
-        return together([self.memory[name] for name in step.passes])
+        return join_caches([self.memory[name] for name in step.pass_names])
 
 
-def together(parts: list[Kept]) -> Prediction:
+def join_caches(parts: list[PassCache]) -> Prediction:
     """What several passes left behind, as one batch."""
-    logits_BLV = joined([kept.logits_BLV for kept in parts])
-    features_BSD = joined([kept.features_BSD for kept in parts])
+    logits_BLV = join_parts([kept.logits_BLV for kept in parts])
+    features_BSD = join_parts([kept.features_BSD for kept in parts])
     assert logits_BLV is not None
     return Prediction(logits_BLV, features_BSD)

@@ -1,8 +1,8 @@
 """Token merging: blocks compute fewer tokens, those that look alike as one (ToMe, TomeMGT).
 
-Shape legend: B batch, N tokens of the picture, P those before them (text or class), M = N - merged,
+Shape legend: B batch, N tokens of the image, P those before them (text or class), M = N - merged,
 S sources, C destinations (one a cell), D width, K channels of a head, R rows (tokens of all
-pictures).
+images).
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from demask import rng
-from demask.acceleration.accelerator import Accelerator, look_into
-from demask.transformer.seam import PLAIN, Seam, Seams
+from demask.acceleration.accelerator import Accelerator, add_hooks
+from demask.transformer.hooks import NO_HOOK, BlockHook, PassHooks
 from demask.types import Grid, Step, Transformer
 
 SHARED = 5
 """So many blocks in a row share a map."""
 
 TIE = 1e-5
-"""Similarities that differ by less are equal. Hidden tokens enter the first blocks all alike, and
+"""Similarities that differ by less are equal. Masked tokens enter the first blocks all alike, and
 rounding, which depends on the size of the batch, must not choose between them."""
 
 
@@ -37,13 +37,13 @@ class TokenMerging(Accelerator):
     averaged with theirs. The result is copied back to all of them, so the residual stream stays
     whole.
 
-    Which token of a cell is the destination is chance, but the same for all pictures: it depends on
+    Which token of a cell is the destination is chance, but the same for all images: it depends on
     the step, on the map's place in the network and on the grid alone. A model does not know which
-    picture a row of its batch belongs to, both passes of a guidance have to merge alike, or their
-    difference would be one of merging, and the pictures' own random numbers stay untouched.
+    image a row of its batch belongs to, both passes of a guidance have to merge alike, or their
+    difference would be one of merging, and the images' own random numbers stay untouched.
 
     Attributes:
-        ratio: merged tokens, of all tokens of the picture; 0.25 as released, 0 is off.
+        ratio: merged tokens, of all tokens of the image; 0.25 as released, 0 is off.
 
     Raises:
         ValueError: a ratio outside [0, 0.75].
@@ -63,10 +63,10 @@ class TokenMerging(Accelerator):
         """The transformer with merged tokens in its blocks; itself at ratio 0."""
         if self.ratio == 0:
             return transformer
-        return look_into(transformer, partial(MergingPass, self.ratio), "token_merging")
+        return add_hooks(transformer, partial(MergingPass, self.ratio), "token_merging")
 
 
-class MergingPass(Seams):
+class MergingPass(PassHooks):
     """One pass with merged tokens: a new map every `SHARED` blocks.
 
     Args:
@@ -76,9 +76,11 @@ class MergingPass(Seams):
 
     def __init__(self, ratio: float, step: Step) -> None:
         self.ratio, self.step = ratio, step
-        self.seam = PLAIN
+        self.hook = NO_HOOK
 
-    def __call__(self, block: int, image_BND: Tensor, extra_BND: Tensor | None, grid: Grid) -> Seam:
+    def __call__(
+        self, block: int, image_BND: Tensor, extra_BND: Tensor | None, grid: Grid
+    ) -> BlockHook:
         """The map of a block; made from its input, or that of a block before."""
         tokens = grid[0] * grid[1]
         count = int(self.ratio * tokens)
@@ -86,8 +88,8 @@ class MergingPass(Seams):
             if extra_BND is not None:  # what the values read; in a blank pass all that differs
                 image_BND = image_BND + extra_BND[:, -tokens:]
             order_N = drawn(self.step.index, block // SHARED, tokens)
-            self.seam = merged(image_BND, grid, order_N.to(image_BND.device), count)
-        return self.seam
+            self.hook = merged(image_BND, grid, order_N.to(image_BND.device), count)
+        return self.hook
 
 
 def drawn(step: int, place: int, tokens: int) -> Tensor:
@@ -160,8 +162,8 @@ def matched(x_BND: Tensor, grid: Grid, source_S: Tensor, target_C: Tensor) -> tu
     return best_BS1[..., 0], nearest_BS
 
 
-class Merged(Seam):
-    """A map from a picture's tokens to fewer ones, and back.
+class Merged(BlockHook):
+    """A map from an image's tokens to fewer ones, and back.
 
     Args:
         slots_BN: the merged token that each token is a part of.
@@ -173,28 +175,28 @@ class Merged(Seam):
         self.bags: dict[int, Bags] = {}
 
     def after(self, prefix: int) -> Bags:
-        """The map of a sequence with so many tokens before the picture's."""
+        """The map of a sequence with so many tokens before the image's."""
         if prefix not in self.bags:
             self.bags[prefix] = Bags.after(prefix, self.slots_BN, self.slots)
         return self.bags[prefix]
 
-    def take(self, x_BND: Tensor) -> Tensor:
+    def select_tokens(self, x_BND: Tensor) -> Tensor:
         """The means of the tokens that are merged, (B, P + M, D)."""
         return self.after(x_BND.shape[1] - self.slots_BN.shape[1]).means(x_BND)
 
-    def give(self, x_BMD: Tensor) -> Tensor:
+    def restore_tokens(self, x_BMD: Tensor) -> Tensor:
         """To every token a copy of what it is a part of, (B, P + N, D)."""
         return self.after(x_BMD.shape[1] - self.slots).copies(x_BMD)
 
-    def turn(self, rotary: Tensor) -> Tensor:
+    def select_rotary(self, rotary: Tensor) -> Tensor:
         """The means of the cosines and sines, (2, B, P + M, K / 2)."""
         both_BNK = torch.cat(rotary.unbind(), dim=-1).expand(len(self.slots_BN), -1, -1)
-        return torch.stack(self.take(both_BNK).chunk(2, dim=-1))
+        return torch.stack(self.select_tokens(both_BNK).chunk(2, dim=-1))
 
 
 @dataclass(frozen=True)
 class Bags:
-    """The same map over the rows of all pictures, as torch's bags of embeddings read it.
+    """The same map over the rows of all images, as torch's bags of embeddings read it.
 
     Bags are ten to a hundred times faster here than `scatter_reduce`, and add in the same order
     every time.

@@ -1,1 +1,1 @@
-"""Writing pictures, few or many, in memory that does not grow with their number."""
+"""Writing images, few or many, in memory that does not grow with their number."""

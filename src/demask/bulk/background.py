@@ -1,4 +1,4 @@
-"""Writing in the background: the next picture is painted while the disk takes the last ones."""
+"""Writing in the background: the next image is generated while the disk takes the last ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 WRITERS = 4
 """Files that wait for the disk at a time."""
 MOST_WAITING = 64
-"""Files that are waited for; with more, the painter waits."""
+"""Files that are waited for; with more, the generator waits."""
 
 Write = Callable[[], None]
 

@@ -1,4 +1,4 @@
-"""Many pictures on one, so that a person sees them together."""
+"""Many images on one, so that a person sees them together."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ PAPER, INK = (255, 255, 255), (70, 70, 70)
 
 
 @dataclass(frozen=True)
-class Tile:
-    """A picture and what to write below it."""
+class CaptionedImage:
+    """An image and what to write below it."""
 
     image: Image.Image
     caption: str = ""
 
 
-def contact_sheet(tiles: Sequence[Tile], lines: int = 1) -> Image.Image:
-    """Lay pictures out in rows, with thin gaps.
+def contact_sheet(tiles: Sequence[CaptionedImage], lines: int = 1) -> Image.Image:
+    """Lay images out in rows, with thin gaps.
 
     Small ones are enlarged by a whole factor with hard pixels, large ones are shrunk, all by the
     factor of the largest; smaller ones stand in the middle of their place.
 
     Args:
-        tiles: the pictures.
+        tiles: the images.
         lines: how many lines a caption may have; what does not fit is cut off.
 
     Raises:
-        ValueError: no pictures.
+        ValueError: no images.
     """
     if not tiles:
-        raise ValueError("a contact sheet needs at least one picture")
+        raise ValueError("a contact sheet needs at least one image")
     largest = (max(t.image.width for t in tiles), max(t.image.height for t in tiles))
     width, height = scaled_size(largest)
     font = ImageFont.load_default(CAPTION_SIZE)
@@ -62,7 +62,7 @@ def contact_sheet(tiles: Sequence[Tile], lines: int = 1) -> Image.Image:
 
 
 def scaled_size(size: tuple[int, int]) -> tuple[int, int]:
-    """The width and height of a tile for pictures of a width and height."""
+    """The width and height of a tile for images of a width and height."""
     longer = max(size)
     factor: float = math.ceil(SMALLEST / longer)
     if longer > LARGEST:
@@ -71,7 +71,7 @@ def scaled_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def scaled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The picture at another size: hard pixels when it grows, smooth when it shrinks."""
+    """The image at another size: hard pixels when it grows, smooth when it shrinks."""
     grows = size[0] >= image.width
     return image.resize(size, Image.Resampling.NEAREST if grows else Image.Resampling.LANCZOS)
 

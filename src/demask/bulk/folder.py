@@ -1,4 +1,4 @@
-"""A folder of pictures, each with its seed as its name, and a contact sheet."""
+"""A folder of images, each with its seed as its name, and a contact sheet."""
 
 from __future__ import annotations
 
@@ -11,44 +11,46 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from demask.bulk.background import background
-from demask.bulk.contact_sheet import Tile, contact_sheet
+from demask.bulk.contact_sheet import CaptionedImage, contact_sheet
 from demask.checkpoint.save import write_atomically
-from demask.generator import Picture
+from demask.generator import GeneratedImage
 
 SHEET = "contact_sheet.png"
 MOST_TILES = 64
 
 
-def write_folder(folder: Path, pictures: Iterable[Picture], first: Sequence[Tile] = ()) -> int:
-    """Write each picture as it comes, in the background, then the contact sheet of the first 64.
+def write_folder(
+    folder: Path, images: Iterable[GeneratedImage], first: Sequence[CaptionedImage] = ()
+) -> int:
+    """Write each image as it comes, in the background, then the contact sheet of the first 64.
 
     Args:
-        folder: made if need be; files of the same seeds are replaced. Of pictures of one seed, all
+        folder: made if need be; files of the same seeds are replaced. Of images of one seed, all
             but the first have their number among them in their names.
-        pictures: may be more than memory could hold.
-        first: tiles that open the contact sheet, such as the picture before a change.
+        images: may be more than memory could hold.
+        first: tiles that open the contact sheet, such as the image before a change.
 
     Returns:
-        How many pictures were written.
+        How many images were written.
 
     Raises:
         OSError: the disk is full or the folder may not be written; no file is half-written.
     """
     tiles, count, seen = list(first), 0, Counter[int]()
     with background() as soon:
-        for picture in pictures:
+        for image in images:
             count += 1
-            seen[picture.seed] += 1
-            again = f"-{seen[picture.seed]}" if seen[picture.seed] > 1 else ""
-            path = folder / f"{picture.seed:06}{again}.png"
-            soon(partial(write_png, path, picture.image, picture.png_text()))
+            seen[image.seed] += 1
+            again = f"-{seen[image.seed]}" if seen[image.seed] > 1 else ""
+            path = folder / f"{image.seed:06}{again}.png"
+            soon(partial(write_png, path, image.image, image.png_text()))
             if len(tiles) < MOST_TILES:
-                tiles.append(Tile(picture.image, picture.prompt))
+                tiles.append(CaptionedImage(image.image, image.prompt))
     if count:
         write_png(folder / SHEET, contact_sheet(tiles))
     return count
 
 
 def write_png(path: Path, image: Image.Image, text: PngInfo | None = None) -> None:
-    """Write one picture under a temporary name, then rename it."""
+    """Write one image under a temporary name, then rename it."""
     write_atomically(path, lambda temporary: image.save(temporary, "PNG", pnginfo=text))

@@ -1,7 +1,7 @@
 """GenEval's prompts, and the folders that its own scorer reads (arXiv 2310.11513).
 
-The benchmark's program looks for objects, colours and places in pictures with a detector; here it
-gets the pictures: a folder for each line of its prompt file.
+The benchmark's program looks for objects, colours and places in images with a detector; here it
+gets the images: a folder for each line of its prompt file.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from PIL import Image
 
 from demask.bulk.folder import write_png
 from demask.checkpoint.save import write_text
-from demask.generator import Picture
+from demask.generator import GeneratedImage
 
 EACH = 4
-"""Pictures of each prompt, as published."""
+"""Images of each prompt, as published."""
 COLUMNS = 2
 
 
 @dataclass(frozen=True)
-class Line:
+class GenEvalPrompt:
     """A line of the prompt file.
 
     Attributes:
-        prompt: what is painted.
+        prompt: what is generated.
         text: all of it, as it was written: the scorer reads there which objects must be seen.
     """
 
@@ -36,7 +36,7 @@ class Line:
     text: str
 
 
-def read_geneval(path: Path) -> list[Line]:
+def read_geneval(path: Path) -> list[GenEvalPrompt]:
     """The lines of ``evaluation_metadata.jsonl``: a JSON object each, with a ``prompt``.
 
     Raises:
@@ -54,7 +54,7 @@ def read_geneval(path: Path) -> list[Line]:
     return lines
 
 
-def line_of(text: str, path: Path, number: int) -> Line:
+def line_of(text: str, path: Path, number: int) -> GenEvalPrompt:
     """One line, understood."""
     try:
         found = json.loads(text)
@@ -66,22 +66,25 @@ def line_of(text: str, path: Path, number: int) -> Line:
             f'{path}: line {number} is no JSON object with a "prompt", as GenEval\'s '
             "evaluation_metadata.jsonl has them"
         )
-    return Line(prompt, text)
+    return GenEvalPrompt(prompt, text)
 
 
 def write_geneval(
-    folder: Path, lines: Sequence[Line], pictures: Iterator[Picture], each: int
+    folder: Path,
+    lines: Sequence[GenEvalPrompt],
+    generated_images: Iterator[GeneratedImage],
+    each: int,
 ) -> int:
     """Write ``00000/metadata.jsonl``, ``00000/samples/0000.png``, ``00000/grid.png``, and so on.
 
     Args:
         folder: made if need be; files of the same names are replaced.
         lines: of the prompt file.
-        pictures: of the first line, then of the second, and so on.
-        each: how many pictures a line has.
+        generated_images: of the first line, then of the second, and so on.
+        each: how many images a line has.
 
     Returns:
-        How many pictures were written.
+        How many images were written.
 
     Raises:
         OSError: the disk is full or the folder may not be written; no file is half-written.
@@ -90,18 +93,18 @@ def write_geneval(
     for number, line in enumerate(lines):
         here, images = folder / f"{number:05}", []
         write_text(here / "metadata.jsonl", line.text + "\n")
-        for sample, picture in enumerate(islice(pictures, each)):
-            assert picture.prompt == line.prompt
+        for sample, generated in enumerate(islice(generated_images, each)):
+            assert generated.prompt == line.prompt
             path = here / "samples" / f"{sample:04}.png"
-            write_png(path, picture.image, picture.png_text())
-            images.append(picture.image)
+            write_png(path, generated.image, generated.png_text())
+            images.append(generated.image)
         write_png(here / "grid.png", grid(images))
         count += len(images)
     return count
 
 
 def grid(images: Sequence[Image.Image]) -> Image.Image:
-    """Pictures of one size, two in a row."""
+    """Images of one size, two in a row."""
     width, height = images[0].size
     columns = min(COLUMNS, len(images))
     paper = Image.new("RGB", (columns * width, -(-len(images) // columns) * height), "white")

@@ -1,6 +1,6 @@
-"""One file of many pictures, in the form that published evaluators of generative models read.
+"""One file of many images, in the form that published evaluators of generative models read.
 
-Shape legend: N pictures, H W rows and columns of pixels.
+Shape legend: N images, H W rows and columns of pixels.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ import numpy as np
 from numpy.lib import format as npy
 
 from demask.checkpoint.save import write_atomically
-from demask.generator import Picture
+from demask.generator import GeneratedImage
 
 
-def write_npz(path: Path, pictures: Iterable[Picture], count: int) -> None:
+def write_npz(path: Path, images: Iterable[GeneratedImage], count: int) -> None:
     """Write ``arr_0``, uint8 (N, H, W, 3), and ``arr_1``, the labels, int64 (N).
 
-    The pictures go to the disk one by one; the file gets its name when all are written.
+    The images go to the disk one by one; the file gets its name when all are written.
 
     Args:
         path: of the file, replaced if it exists.
-        pictures: at least ``count``, all of one size.
+        images: at least ``count``, all of one size.
         count: N.
 
     Raises:
         OSError: the disk is full or the place may not be written; nothing is left there.
     """
-    write_atomically(path, lambda temporary: _write(temporary, pictures, count))
+    write_atomically(path, lambda temporary: _write(temporary, images, count))
 
 
-def _write(path: Path, pictures: Iterable[Picture], count: int) -> None:
+def _write(path: Path, images: Iterable[GeneratedImage], count: int) -> None:
     labels = array("q")
-    stream = islice(pictures, count)
+    stream = islice(images, count)
     with zipfile.ZipFile(path, "w", allowZip64=True) as archive:
         first = next(stream)
         width, height = first.image.size
         with archive.open("arr_0.npy", "w", force_zip64=True) as file:
             _write_header(file, np.uint8, (count, height, width, 3))
-            for picture in chain([first], stream):
-                assert picture.image.size == (width, height)
-                labels.append(picture.label)
-                file.write(picture.image.convert("RGB").tobytes())
+            for image in chain([first], stream):
+                assert image.image.size == (width, height)
+                labels.append(image.label)
+                file.write(image.image.convert("RGB").tobytes())
         assert len(labels) == count
         with archive.open("arr_1.npy", "w", force_zip64=True) as file:
             _write_header(file, np.int64, (count,))

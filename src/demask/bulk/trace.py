@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from demask.bulk.contact_sheet import Tile, contact_sheet
+from demask.bulk.contact_sheet import CaptionedImage, contact_sheet
 from demask.checkpoint.save import write_atomically
 from demask.generator import Generator, Job
 from demask.types import DecodeState
@@ -22,7 +22,7 @@ class Trace:
     """Watches the first batch that it sees and keeps a frame of each step.
 
     Attributes:
-        frames: the first pictures of the batch, as a contact sheet a step; the first is all grey.
+        frames: the first images of the batch, as a contact sheet a step; the first is all grey.
     """
 
     def __init__(self, generator: Generator) -> None:
@@ -31,7 +31,7 @@ class Trace:
         self._job: Job | None = None
 
     def __call__(self, job: Job, state: DecodeState) -> None:
-        """A `demask.bulk.paint.Watch`."""
+        """A `demask.bulk.generate.StepCallback`."""
         if self._job is None:
             self._job = job
             self._add(self.generator.blank(job).state(job.settings.steps))
@@ -40,7 +40,7 @@ class Trace:
 
     def _add(self, state: DecodeState) -> None:
         pixels_BHWC = self.generator.preview(state)[:MOST_TILES].numpy()
-        self.frames.append(contact_sheet([Tile(Image.fromarray(p)) for p in pixels_BHWC]))
+        self.frames.append(contact_sheet([CaptionedImage(Image.fromarray(p)) for p in pixels_BHWC]))
 
     def write(self, path: Path) -> None:
         """Write the animation, which holds its last frame and then starts again.
@@ -48,7 +48,7 @@ class Trace:
         Raises:
             OSError: the disk is full or the place may not be written; nothing is left there.
         """
-        assert self.frames, "nothing was painted"
+        assert self.frames, "nothing was generated"
         first, *rest = self.frames
         durations = [STEP_MS] * len(rest) + [LAST_MS]
         write_atomically(

@@ -263,14 +263,14 @@ def build(
         raise
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise CheckpointError(f"its configuration describes no network ({error})") from None
-    compare({name: t.shape for name, t in module.state_dict().items()}, tensors)
+    check_tensors({name: t.shape for name, t in module.state_dict().items()}, tensors)
     module.load_state_dict(tensors, assign=True)
     left = [n for n, t in (*module.named_parameters(), *module.named_buffers()) if t.is_meta]
     assert not left, f"not stored in the state dict and not made from numbers: {left}"
     return module.eval()
 
 
-def compare(expected: Mapping[str, torch.Size | tuple[int, ...]], tensors: Tensors) -> None:
+def check_tensors(expected: Mapping[str, torch.Size | tuple[int, ...]], tensors: Tensors) -> None:
     """Check names and shapes.
 
     Raises:

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from demask.checkpoint.load import compare
+from demask.checkpoint.load import check_tensors
 from demask.checkpoint.quantized import made_from
 from demask.checkpoint.read import CheckpointError, parse_json, read_tensors
 from demask.checkpoint.save import write_atomically, write_text
@@ -240,7 +240,9 @@ def merge(model: nn.ModuleDict, lora: Lora, tensors: Mapping[str, torch.Tensor])
         raise CheckpointError(f"{lora.folder / CONFIG}: not for this model ({reason})") from None
     try:
         state = get_peft_model_state_dict(model, adapter_name=ADAPTER, save_embedding_layers=False)
-        compare({PREFIX + name: tensor.shape for name, tensor in state.items()}, dict(tensors))
+        check_tensors(
+            {PREFIX + name: tensor.shape for name, tensor in state.items()}, dict(tensors)
+        )
         set_peft_model_state_dict(model, dict(tensors), ADAPTER)
         weigh_adapters(model, lora.weight)
         tuner.merge_adapter()

@@ -13,18 +13,18 @@ from demask.checkpoint.load import load_model
 from demask.checkpoint.read import CheckpointError
 from demask.checkpoint.save import write_atomically, write_text
 from demask.transformer.clip_text import ClipText, ClipTextConfig
-from demask.transformer.condition import TextEncoder, Words, load_words
+from demask.transformer.condition import TextEncoder, TextTokenizer, load_text_tokenizer
 
 
-def clip_text_to_public(config: ClipTextConfig, words: Words) -> dict[str, Any]:
+def clip_text_to_public(config: ClipTextConfig, tokenizer: TextTokenizer) -> dict[str, Any]:
     """The same, the other way round."""
     return {
         "architectures": ["CLIPTextModelWithProjection"],
         "model_type": "clip_text_model",
         "vocab_size": config.vocabulary,
-        "bos_token_id": words.start_id,
+        "bos_token_id": tokenizer.start_id,
         "eos_token_id": config.end_id,
-        "pad_token_id": words.pad_id,
+        "pad_token_id": tokenizer.pad_id,
         "max_position_embeddings": config.length,
         "hidden_size": config.width,
         "intermediate_size": config.mlp_width,
@@ -38,7 +38,7 @@ def clip_text_to_public(config: ClipTextConfig, words: Words) -> dict[str, Any]:
 
 def load_text_encoder(
     folder: Path,
-    words: Path | None = None,
+    tokenizer: Path | None = None,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     variant: str | None = None,
@@ -47,8 +47,8 @@ def load_text_encoder(
 
     Args:
         folder: holds ``config.json`` and the weights.
-        words: holds ``vocab.json`` and ``merges.txt``; by default the same folder, or the folder
-            ``tokenizer`` beside it, as in public pipelines.
+        tokenizer: holds ``vocab.json`` and ``merges.txt``; by default the same folder, or the
+            folder ``tokenizer`` beside it, as in public pipelines.
         dtype: of the weights; by default as they are stored.
         device: where to put it.
         variant: of the weights' file, such as ``fp16``.
@@ -60,22 +60,22 @@ def load_text_encoder(
         folder, architecture="clip_text", dtype=dtype, device=device, variant=variant
     )
     assert isinstance(model, ClipText)
-    words = words or words_of(folder)
+    tokenizer = tokenizer or tokenizer_folder(folder)
     try:
-        vocabulary = load_words(words)
+        vocabulary = load_text_tokenizer(tokenizer)
     except ValueError as error:
         raise CheckpointError(str(error)) from None
     entries = vocabulary.encoding.get_vocab_size()
     if entries > model.config.vocabulary:
         raise CheckpointError(
-            f"{words}: {entries} text tokens, the text encoder in {folder} has "
+            f"{tokenizer}: {entries} text tokens, the text encoder in {folder} has "
             f"{model.config.vocabulary}"
         )
     vocabulary.length = min(vocabulary.length, model.config.length)
     return TextEncoder(vocabulary, model)
 
 
-def words_of(folder: Path) -> Path:
+def tokenizer_folder(folder: Path) -> Path:
     """Where the vocabulary of a text encoder is."""
     beside = folder.with_name("tokenizer")
     inside = (folder / "vocab.json").is_file() or not (beside / "vocab.json").is_file()
@@ -87,8 +87,8 @@ def save_text_encoder(folder: Path, text: TextEncoder, dtype: torch.dtype | None
     tensors = {name: t.detach().cpu().contiguous() for name, t in text.model.state_dict().items()}
     if dtype is not None:
         tensors = {name: t.to(dtype) for name, t in tensors.items()}
-    facts = json.dumps(clip_text_to_public(text.model.config, text.words), indent=1)
-    text.words.save(folder)
+    facts = json.dumps(clip_text_to_public(text.model.config, text.tokenizer), indent=1)
+    text.tokenizer.save(folder)
     write_text(folder / "config.json", facts)
     header = {"format": "pt"}
     write_atomically(

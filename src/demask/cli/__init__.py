@@ -29,7 +29,7 @@ HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.group(cls=Group, context_settings=HELP)
 @click.version_option(__version__, message="demask %(version)s")
 def demask() -> None:
-    """Masked generative transformers: paint pictures, repaint parts of them, train your own."""
+    """Masked generative transformers: generate images, regenerate parts of them, train your own."""
 
 
 COMMANDS = (

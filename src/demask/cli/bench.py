@@ -10,7 +10,7 @@ import click
 
 from demask.cli.command import Command
 from demask.cli.options import ModelChoice, add, with_model
-from demask.cli.sweep import MEASURE, OUT, RECIPE, open_bench, read_recipe
+from demask.cli.sweep import MEASURE, OUT, RECIPE, open_runner, read_recipe
 from demask.cli.tune import PRESETS, presets_of
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ def bench(
     plot_only: bool,
     choice: ModelChoice,
 ) -> None:
-    """Measure what a picture costs under the settings of a recipe, in time of all cores.
+    """Measure what an image costs under the settings of a recipe, in time of all cores.
 
-    Each row is measured once; an interrupted bench goes on where it stopped. A few pictures are
-    painted before the clock runs.
+    Each row is measured once; an interrupted benchmark goes on where it stopped. A few images are
+    generated before the clock runs.
     """
     from demask.preset_file import check_name
 
@@ -65,7 +65,7 @@ def bench(
         from demask.sweeps.sweep import sweep as run
 
         seen = reference if front else None
-        desk, generator = open_bench(choice, plan.measure, seen, extractors, out, looks=front)
+        desk, generator = open_runner(choice, plan.measure, seen, extractors, out, looks=front)
         with shown() as progress:
             run(desk, plan, generator.presets, progress)
     if not front:
@@ -78,7 +78,7 @@ def bench(
 
 
 def draw(out: Path) -> Front:
-    """The front of all rows that a folder holds, as a table and a picture there.
+    """The front of all rows that a folder holds, as a table and an image there.
 
     Raises:
         ValueError: there are no results, or none of quality.
@@ -103,6 +103,6 @@ def save(front: Front, name: str, label: str, target: Path) -> str:
     """Save a point of the front as a preset; return what to say."""
     from demask.preset_file import read_presets, write_presets
 
-    named = front.named(label)
-    write_presets(target, read_presets(target).with_named(name, named))
+    preset = front.to_preset(label)
+    write_presets(target, read_presets(target).with_preset(name, preset))
     return f"preset '{name}' in {target}"

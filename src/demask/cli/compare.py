@@ -1,4 +1,4 @@
-"""`demask compare`: how often one setting's pictures beat another's, in the eyes of a scorer."""
+"""`demask compare`: how often one setting's images beat another's, in the eyes of a scorer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from demask.cli.generate import read_lines
 from demask.cli.options import ModelChoice, add, check_device, with_model
 
 if TYPE_CHECKING:
-    from demask.sweeps.contest import Contest
+    from demask.sweeps.comparison import Comparison
 
 WHAT = [
     click.option(
@@ -31,16 +31,18 @@ WHAT = [
         help="The base, then what is compared with it: 'more: steps=16', 'NAME: preset=NAME'.",
     ),
     click.option(
-        "--seeds", type=int, default=4, show_default=True, help="Pictures of each prompt."
+        "--num-seeds", type=int, default=4, show_default=True, help="Images of each prompt."
     ),
     click.option(
         "--seed",
         type=int,
         default=0,
         show_default=True,
-        help="Of the first picture; the next ones count on.",
+        help="Of the first image; the next ones count on.",
     ),
-    click.option("--batch-size", type=int, default=64, show_default=True, help="Painted together."),
+    click.option(
+        "--batch-size", type=int, default=64, show_default=True, help="Generated together."
+    ),
 ]
 
 JUDGE = [
@@ -56,7 +58,7 @@ JUDGE = [
     click.option(
         "--control",
         is_flag=True,
-        help="Also score the base's pictures with other prompts' words, which must lose.",
+        help="Also score the base's images with other prompts' words, which must lose.",
     ),
     click.option(
         "--resamples",
@@ -73,7 +75,7 @@ OUT = [
         type=int,
         default=0,
         metavar="N",
-        help="Also a picture: the first N prompts under every variant.",
+        help="Also an image: the first N prompts under every variant.",
     ),
     click.option(
         "--out",
@@ -90,7 +92,7 @@ OUT = [
 def compare(
     file: Path,
     variants: tuple[str, ...],
-    seeds: int,
+    num_seeds: int,
     seed: int,
     batch_size: int,
     scorers: tuple[str, ...],
@@ -102,17 +104,17 @@ def compare(
 ) -> None:
     """Compare settings of a model of prompts: win rates against the first of them.
 
-    All paint the same prompts under the same seeds, and a scorer says which picture of two fits its
-    prompt better. An interrupted comparison goes on where it stopped.
+    All generate the same prompts under the same seeds, and a scorer says which image of two fits
+    its prompt better. An interrupted comparison goes on where it stopped.
     """
     import torch
 
     from demask.cli.figure import read_variant
     from demask.cli.progress import counting
     from demask.evaluation.scorers import load_scorer
-    from demask.sweeps.bench import command_line
     from demask.sweeps.compare import TABLE, run
-    from demask.sweeps.contest import Contest
+    from demask.sweeps.comparison import Comparison
+    from demask.sweeps.runner import command_line
 
     prompts = read_lines(file)
     rows = [read_variant(text) for text in variants]
@@ -122,26 +124,26 @@ def compare(
     device = choice.device or ("cuda" if torch.cuda.is_available() else "cpu")
     judges = [load_scorer(name, device) for name in dict.fromkeys(scorers)]
     generator = choice.load()
-    options = (seeds, seed, batch_size, resamples, control, command_line())
-    contest = Contest(generator, rows, prompts, judges, *options)
-    before = {row.name: number * contest.count for number, row in enumerate(rows)}
-    with counting("comparing", len(rows) * contest.count) as progress:
-        run(contest, out, lambda name, done: progress(before[name] + done))
+    options = (num_seeds, seed, batch_size, resamples, control, command_line())
+    comparison = Comparison(generator, rows, prompts, judges, *options)
+    before = {row.name: number * comparison.count for number, row in enumerate(rows)}
+    with counting("comparing", len(rows) * comparison.count) as progress:
+        run(comparison, out, lambda name, done: progress(before[name] + done))
     click.echo((out / TABLE).read_text(encoding="utf-8"), nl=False)
     click.echo(f"\n{out / TABLE}")
     if gallery:
-        click.echo(draw(contest, gallery, out))
+        click.echo(draw(comparison, gallery, out))
 
 
-def draw(contest: Contest, count: int, out: Path) -> Path:
-    """The first prompts' pictures under every variant, a row each."""
+def draw(comparison: Comparison, count: int, out: Path) -> Path:
+    """The first prompts' images under every variant, a row each."""
     from demask.bulk.folder import write_png
     from demask.sweeps.compare import GALLERY
     from demask.sweeps.gallery import same_seeds
 
-    prompts = list(contest.prompts)[:count]
+    prompts = list(comparison.prompts)[:count]
     image = same_seeds(
-        contest.generator, contest.variants, prompts, len(prompts), contest.first_seed
+        comparison.generator, comparison.variants, prompts, len(prompts), comparison.first_seed
     )
     write_png(out / GALLERY, image)
     return out / GALLERY

@@ -1,4 +1,4 @@
-"""What the commands that start from a picture share: reading it, and writing what became of it."""
+"""What the commands that start from an image share: reading it, and writing what became of it."""
 
 from __future__ import annotations
 
@@ -11,38 +11,40 @@ import click
 if TYPE_CHECKING:
     from PIL import Image
 
-    from demask.generator import Picture
+    from demask.generator import GeneratedImage
 
 IMAGE = [
     click.option(
         "--image",
         type=click.Path(path_type=Path),
         required=True,
-        help="The picture to start from.",
+        help="The image to start from.",
     )
 ]
 
 
-def open_picture(path: Path) -> Image.Image:
-    """A picture as RGB, upright.
+def open_image(path: Path) -> Image.Image:
+    """An image as RGB, upright.
 
     Raises:
         OSError: no such file.
-        ValueError: it is no picture that can be read.
+        ValueError: it is no image that can be read.
     """
     data = path.read_bytes()
 
-    from demask.data.pictures import read_image
+    from demask.data.images import read_image
 
     return read_image(data, str(path))
 
 
-def write_versions(out: Path, before: Image.Image, pictures: Iterator[Picture], count: int) -> None:
-    """Write each version, and a contact sheet that opens with the picture before."""
-    from demask.bulk.contact_sheet import Tile
+def write_versions(
+    out: Path, before: Image.Image, images: Iterator[GeneratedImage], count: int
+) -> None:
+    """Write each version, and a contact sheet that opens with the image before."""
+    from demask.bulk.contact_sheet import CaptionedImage
     from demask.bulk.folder import write_folder
-    from demask.cli.progress import painting
+    from demask.cli.progress import generating
 
-    with painting(count) as bar:
-        write_folder(out, bar.count(pictures), [Tile(before, "before")])
-    click.echo(f"{count} {'picture' if count == 1 else 'pictures'} in {out}")
+    with generating(count) as bar:
+        write_folder(out, bar.count(images), [CaptionedImage(before, "before")])
+    click.echo(f"{count} {'image' if count == 1 else 'images'} in {out}")

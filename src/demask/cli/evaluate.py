@@ -1,4 +1,4 @@
-"""`demask evaluate`: measure pictures against real ones."""
+"""`demask evaluate`: measure images against real ones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PICTURES = [
     click.option(
         "--samples",
         type=click.Path(path_type=Path),
-        help="The pictures to measure: an .npz file or a folder. Or let --model paint them.",
+        help="The images to measure: an .npz file or a folder. Or let --model generate them.",
     ),
     click.option(
         "--reference",
@@ -86,23 +86,25 @@ PAINT = [
         metavar="N",
         default=1000,
         show_default=True,
-        help="How many the model paints.",
+        help="How many the model generates.",
     ),
     click.option(
         "--prompt",
         "prompts",
         cls=Several,
         metavar="TEXT...",
-        help="What a model of prompts paints, in turn.",
+        help="What a model of prompts generates, in turn.",
     ),
     CLASS,
-    click.option("--batch-size", type=int, default=64, show_default=True, help="Painted together."),
+    click.option(
+        "--batch-size", type=int, default=64, show_default=True, help="Generated together."
+    ),
     click.option(
         "--seed",
         type=int,
         default=0,
         show_default=True,
-        help="Of the first picture painted, the next ones count on; and of the halves.",
+        help="Of the first image generated, the next ones count on; and of the halves.",
     ),
 ]
 
@@ -127,7 +129,7 @@ def evaluate(
     choice: ModelChoice,
     **settings: Any,
 ) -> None:
-    """Measure pictures, or a model's, against real ones.
+    """Measure images, or a model's, against real ones.
 
     Fréchet and kernel distance, precision, recall, density, coverage, class score and accuracy,
     each with a 95 % interval and the name of the network whose features it is made of. Or, of a
@@ -135,7 +137,7 @@ def evaluate(
     """
     import torch
 
-    from demask.cli.measured import painted_samples, read_samples, see_reference, with_meaning
+    from demask.cli.measured import generated_samples, read_samples, see_reference, with_meaning
     from demask.evaluation.extractors import load_extractor
     from demask.evaluation.features import extract_all
     from demask.evaluation.metrics import METRICS, measure
@@ -147,7 +149,7 @@ def evaluate(
         measure_scenes(context, choice, settings)
         return
     if reference is None:
-        raise ValueError("name the real pictures to compare with: --reference PATH")
+        raise ValueError("name the real images to compare with: --reference PATH")
     for name in metrics:
         METRICS[name]
     device = choice.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -156,7 +158,7 @@ def evaluate(
         given = read_samples(samples)
     else:
         wanted = (prompts, classes, num_images, seed, batch_size)
-        given = painted_samples(choice, *wanted, settings)
+        given = generated_samples(choice, *wanted, settings)
     with counting("looking at samples", given.count) as progress:
         seen = extract_all(given.batches(), networks, progress)
     seen = [with_meaning(f, n, given) for f, n in zip(seen, networks, strict=True)]
@@ -166,7 +168,7 @@ def evaluate(
         for mine, theirs in zip(seen, real, strict=True)
         for score in measure(mine, theirs, metrics or None, seed, resamples)
     ]
-    show(f"{given.count} pictures against {facts['count']} real ones", scores)
+    show(f"{given.count} images against {facts['count']} real ones", scores)
     if out:
         write_report(out, context, given, facts, networks, scores)
 
@@ -194,11 +196,11 @@ def measure_scenes(context: click.Context, choice: ModelChoice, settings: dict[s
 
 def check_one_source(context: click.Context, samples: Path | None) -> None:
     """Raise a ValueError unless there are samples or a model, and not both."""
-    painted = context.get_parameter_source("model") is not ParameterSource.DEFAULT
-    if painted and samples:
-        raise ValueError("--samples and --model both name pictures to measure; leave one out")
-    if not painted and not samples:
-        raise ValueError("no pictures to measure: name them with --samples, or a --model")
+    generated = context.get_parameter_source("model") is not ParameterSource.DEFAULT
+    if generated and samples:
+        raise ValueError("--samples and --model both name images to measure; leave one out")
+    if not generated and not samples:
+        raise ValueError("no images to measure: name them with --samples, or a --model")
 
 
 def show(title: str, scores: list[Score]) -> None:
@@ -232,7 +234,7 @@ def write_report(
 
     from demask import __version__
     from demask.checkpoint.save import write_text
-    from demask.sweeps.bench import command_line, commit
+    from demask.sweeps.runner import command_line, commit
 
     measuring = {"metrics", "resamples", "seed"}
     options = {

@@ -1,4 +1,4 @@
-"""`demask figure`: pictures that show what a setting or a guidance does."""
+"""`demask figure`: images that show what a setting or a guidance does."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from demask.cli.command import Command, Group, Several
-from demask.cli.options import CLASS, COUNT, ModelChoice, add, one_or_each, wishes, with_model
+from demask.cli.options import (
+    CLASS,
+    COUNT,
+    ModelChoice,
+    add,
+    condition_inputs,
+    one_or_each,
+    with_model,
+)
 
 if TYPE_CHECKING:
-    from demask.conditioning import Wish
-    from demask.data.pictures import Picture, Pictures
+    from demask.conditioning import ConditionInput
+    from demask.data.images import ImageDataset, ImageSample
     from demask.sweeps.gallery import Variant
 
 SEVERAL = {"correction": "corrections", "accelerate": "accelerators"}
@@ -34,7 +42,7 @@ VARIANTS = [
         cls=Several,
         metavar="'NAME: SETTING=VALUE ...'...",
         required=True,
-        help="A row each, such as 'twice as strong: guidance=4 steps=8'; or 'NAME: preset=NAME'.",
+        help="A row each, such as 'strong: guidance_scale=4 steps=8'; or 'NAME: preset=NAME'.",
     ),
     click.option(
         "--prompt", "prompts", cls=Several, metavar="TEXT...", help="Of a model of prompts."
@@ -43,11 +51,13 @@ VARIANTS = [
 ]
 
 HIDE = [
-    click.option("--data", metavar="PATH", required=True, help="Pictures: a folder, parquet, ..."),
+    click.option("--data", metavar="PATH", required=True, help="Images: a folder, parquet, ..."),
     click.option("-n", "--num-images", type=int, default=8, show_default=True, help="How many."),
     click.option("--first", type=int, default=0, show_default=True, help="Where to begin in them."),
-    click.option("--hidden", type=float, default=0.9, show_default=True, help="Tokens to hide."),
-    click.option("--guidance", type=float, default=2.0, show_default=True, help="The scale."),
+    click.option(
+        "--mask-ratio", type=float, default=0.9, show_default=True, help="Tokens to mask."
+    ),
+    click.option("--guidance-scale", type=float, default=2.0, show_default=True, help="The scale."),
     click.option(
         "--method",
         "methods",
@@ -57,7 +67,7 @@ HIDE = [
         show_default="spatial self_guidance",
         help="Guidances to compare.",
     ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of what is hidden."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of what is masked."),
 ]
 
 
@@ -75,7 +85,7 @@ PREVIEW = [
 
 @click.group(cls=Group)
 def figure() -> None:
-    """Pictures that show what a setting or a guidance does."""
+    """Images that show what a setting or a guidance does."""
 
 
 @figure.command("seeds", cls=Command)
@@ -93,7 +103,7 @@ def seeds_figure(
     """The same seeds under several settings, a row each."""
     rows = [read_variant(text) for text in variants]
     generator = choice.load()
-    conditions = wishes(prompts, classes, generator)
+    conditions = condition_inputs(prompts, classes, generator)
 
     from demask.bulk.folder import write_png
     from demask.sweeps.gallery import same_seeds
@@ -109,30 +119,30 @@ def one_step_figure(
     data: str,
     num_images: int,
     first: int,
-    hidden: float,
-    guidance: float,
+    mask_ratio: float,
+    guidance_scale: float,
     methods: tuple[str, ...],
     seed: int,
     out: Path,
     choice: ModelChoice,
 ) -> None:
-    """Pictures of which most tokens are hidden, guessed in one step."""
+    """Images of which most tokens are masked, guessed in one step."""
     if num_images < 1:
         raise ValueError(f"-n is at least 1, not {num_images}")
     generator = choice.load()
 
     from demask.bulk.folder import write_png
-    from demask.data import open_pictures
+    from demask.data import open_images
     from demask.sweeps.gallery import one_step
 
-    pictures = open_pictures(data, class_names=generator.class_names or None)
-    chosen = in_turn(pictures, first, num_images)
-    told: list[Wish] = [
-        picture.label if generator.class_names else next(iter(picture.captions), None)
-        for picture in chosen
+    samples = open_images(data, class_names=generator.class_names or None)
+    chosen = in_turn(samples, first, num_images)
+    told: list[ConditionInput] = [
+        sample.label if generator.class_names else next(iter(sample.captions), None)
+        for sample in chosen
     ]
-    images = [picture.image for picture in chosen]
-    write_png(out, one_step(generator, images, told, methods, guidance, hidden, seed))
+    images = [sample.image for sample in chosen]
+    write_png(out, one_step(generator, images, told, methods, guidance_scale, mask_ratio, seed))
     click.echo(out)
 
 
@@ -143,39 +153,39 @@ def data_figure(data: str, num_images: int, first: int, out: Path) -> None:
     if num_images < 1:
         raise ValueError(f"-n is at least 1, not {num_images}")
 
-    from demask.bulk.contact_sheet import Tile, contact_sheet
+    from demask.bulk.contact_sheet import CaptionedImage, contact_sheet
     from demask.bulk.folder import write_png
-    from demask.data import open_pictures
+    from demask.data import open_images
 
-    pictures = open_pictures(data)
-    if not 0 <= first < len(pictures):
-        raise ValueError(f"--first is from 0 to {len(pictures) - 1}, not {first}")
-    chosen = [pictures[i] for i in range(first, min(first + num_images, len(pictures)))]
+    samples = open_images(data)
+    if not 0 <= first < len(samples):
+        raise ValueError(f"--first is from 0 to {len(samples) - 1}, not {first}")
+    chosen = [samples[i] for i in range(first, min(first + num_images, len(samples)))]
     tiles = [
-        Tile(p.image, p.captions[0] if p.captions else pictures.class_names[p.label])
+        CaptionedImage(p.image, p.captions[0] if p.captions else samples.class_names[p.label])
         for p in chosen
     ]
     write_png(out, contact_sheet(tiles, CAPTION_LINES))
     click.echo(out)
 
 
-def in_turn(pictures: Pictures, first: int, count: int) -> list[Picture]:
-    """Some pictures, of each class in turn as far as there are any.
+def in_turn(samples: ImageDataset, first: int, count: int) -> list[ImageSample]:
+    """Some images, of each class in turn as far as there are any.
 
     Raises:
-        ValueError: there is no picture where they should begin.
+        ValueError: there is no image where they should begin.
     """
-    if not 0 <= first < len(pictures):
-        raise ValueError(f"--first is from 0 to {len(pictures) - 1}, not {first}")
-    found: list[Picture] = []
-    rest: list[Picture] = []
-    classes = len(pictures.class_names)
-    for index in range(first, len(pictures)):
-        picture = pictures[index]
-        if classes == 0 or picture.label == len(found) % classes:
-            found.append(picture)
+    if not 0 <= first < len(samples):
+        raise ValueError(f"--first is from 0 to {len(samples) - 1}, not {first}")
+    found: list[ImageSample] = []
+    rest: list[ImageSample] = []
+    classes = len(samples.class_names)
+    for index in range(first, len(samples)):
+        sample = samples[index]
+        if classes == 0 or sample.label == len(found) % classes:
+            found.append(sample)
         elif len(found) + len(rest) < count:
-            rest.append(picture)
+            rest.append(sample)
         if len(found) == count:
             return found
     return [*found, *rest][:count]

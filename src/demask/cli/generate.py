@@ -1,4 +1,4 @@
-"""`demask generate`: paint pictures."""
+"""`demask generate`: generate images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from demask.cli.command import Command
-from demask.cli.geneval import paint_geneval
+from demask.cli.geneval import generate_geneval
 from demask.cli.options import (
     CLASS,
     COUNT,
@@ -16,8 +16,8 @@ from demask.cli.options import (
     SETTINGS,
     ModelChoice,
     add,
+    condition_inputs,
     one_or_each,
-    wishes,
     with_model,
 )
 
@@ -31,7 +31,9 @@ PROMPTS = [
 ]
 
 OUTPUT = [
-    click.option("--batch-size", type=int, default=64, show_default=True, help="Painted together."),
+    click.option(
+        "--batch-size", type=int, default=64, show_default=True, help="Generated together."
+    ),
     click.option(
         "--out",
         type=click.Path(path_type=Path),
@@ -67,7 +69,7 @@ def generate(
     choice: ModelChoice,
     **settings: Any,
 ) -> None:
-    """Paint pictures of prompts, or of classes.
+    """Generate images of prompts, or of classes.
 
     Writes a PNG each and a contact sheet, one NPZ file for an evaluator, or GenEval's folders.
     Settings that are not given are the model's own; see 'demask models show'.
@@ -76,33 +78,33 @@ def generate(
     check_output(out, kind, trace)
     if kind == "geneval":
         if prompts or classes:
-            raise ValueError("--format geneval paints the prompts of its file alone")
-        click.echo(paint_geneval(choice, file, num_images, seeds, batch_size, out, settings))
+            raise ValueError("--format geneval generates the prompts of its file alone")
+        click.echo(generate_geneval(choice, file, num_images, seeds, batch_size, out, settings))
         return
     texts = [*prompts, *(read_lines(file) if file else ())]
     generator = choice.load(settings.get("preset"))
-    conditions = wishes(texts, classes, generator)
+    conditions = condition_inputs(texts, classes, generator)
     seed = one_or_each(seeds)
-    count = len(generator.seeds(seed, len(generator.wishes(conditions)), num_images))
+    count = len(generator.seeds(seed, len(generator.condition_inputs(conditions)), num_images))
     jobs = generator.jobs(conditions, count, seed, batch_size, **settings)
 
     from demask.bulk.folder import write_folder
+    from demask.bulk.generate import generate_jobs
     from demask.bulk.npz import write_npz
-    from demask.bulk.paint import paint
     from demask.bulk.trace import Trace
-    from demask.cli.progress import painting
+    from demask.cli.progress import generating
 
     tracing = Trace(generator)
-    with painting(count) as bar:
+    with generating(count) as bar:
         watchers = [bar.watch, tracing] if trace else [bar.watch]
-        pictures = bar.count(paint(generator, jobs, *watchers))
+        images = bar.count(generate_jobs(generator, jobs, *watchers))
         if kind == "npz":
-            write_npz(out, pictures, count)
+            write_npz(out, images, count)
         else:
-            write_folder(out, pictures)
+            write_folder(out, images)
     if trace:
         tracing.write(out / "trace.gif")
-    noun = "picture" if count == 1 else "pictures"
+    noun = "image" if count == 1 else "images"
     click.echo(f"{count} {noun} in {out}")
 
 

@@ -1,4 +1,4 @@
-"""`demask generate --format geneval`: pictures in the folders that GenEval's scorer reads."""
+"""`demask generate --format geneval`: images in the folders that GenEval's scorer reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from demask.cli.options import ModelChoice, one_or_each
 
 
-def paint_geneval(
+def generate_geneval(
     choice: ModelChoice,
     file: Path | None,
     each: int | None,
@@ -17,14 +17,14 @@ def paint_geneval(
     out: Path,
     settings: dict[str, Any],
 ) -> str:
-    """Paint every prompt of GenEval's file so many times; return what was done.
+    """Generate every prompt of GenEval's file so many times; return what was done.
 
     Raises:
         ValueError: no such file, or a model or settings that cannot be used.
     """
+    from demask.bulk.generate import generate_jobs
     from demask.bulk.geneval import EACH, read_geneval, write_geneval
-    from demask.bulk.paint import paint
-    from demask.cli.progress import painting
+    from demask.cli.progress import generating
 
     if file is None:
         raise ValueError("--format geneval needs its prompts: --prompts evaluation_metadata.jsonl")
@@ -34,10 +34,10 @@ def paint_geneval(
     lines = read_geneval(file)
     generator = choice.load(settings.get("preset"))
     if generator.class_names:
-        raise ValueError(f"{generator.name} paints classes; GenEval is for models of prompts")
+        raise ValueError(f"{generator.name} generates classes; GenEval is for models of prompts")
     words = [line.prompt for line in lines for _ in range(each)]
     jobs = generator.jobs(words, len(words), one_or_each(seeds), batch_size, **settings)
-    with painting(len(words)) as bar:
-        pictures = bar.count(paint(generator, jobs, bar.watch))
-        count = write_geneval(out, lines, pictures, each)
-    return f"{count} {'picture' if count == 1 else 'pictures'} of {len(lines)} prompts in {out}"
+    with generating(len(words)) as bar:
+        images = bar.count(generate_jobs(generator, jobs, bar.watch))
+        count = write_geneval(out, lines, images, each)
+    return f"{count} {'image' if count == 1 else 'images'} of {len(lines)} prompts in {out}"

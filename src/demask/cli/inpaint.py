@@ -1,4 +1,4 @@
-"""`demask inpaint`: repaint a part of a picture."""
+"""`demask inpaint`: regenerate a part of an image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from demask.cli.command import Command
-from demask.cli.edited import IMAGE, open_picture, write_versions
+from demask.cli.edited import IMAGE, open_image, write_versions
 from demask.cli.options import (
     COUNT,
     FOLDER,
@@ -17,8 +17,8 @@ from demask.cli.options import (
     SETTINGS,
     ModelChoice,
     add,
+    condition_inputs,
     one_or_each,
-    wishes,
     with_model,
 )
 
@@ -29,7 +29,7 @@ AREA = [
     click.option(
         "--mask",
         type=click.Path(path_type=Path),
-        help="A picture of the same size: white is painted anew.",
+        help="An image of the same size: white is regenerated.",
     ),
     click.option(
         "--box", metavar="LEFT,TOP,RIGHT,BOTTOM", help="In place of a mask: a box, in pixels."
@@ -61,42 +61,41 @@ def inpaint(
     choice: ModelChoice,
     **settings: Any,
 ) -> None:
-    """Repaint a part of a picture: the white of a mask, a box, or a random part."""
+    """Regenerate a part of an image: the white of a mask, a box, or a random part."""
     if sum(choice is not None for choice in (mask, box, strength)) != 1:
-        raise ValueError("name what to repaint: one of --mask, --box and --strength")
+        raise ValueError("name what to regenerate: one of --mask, --box and --strength")
     if strength is not None and feather is not None:
         raise ValueError("--feather is for --mask and --box: --strength leaves no edge")
-    picture = open_picture(image)
-    area = None if strength is not None else open_area(mask, box, picture.size)
+    result = open_image(image)
+    area = None if strength is not None else open_area(mask, box, result.size)
     generator = choice.load(settings.get("preset"))
-    conditions = wishes(prompts, classes, generator)
+    conditions = condition_inputs(prompts, classes, generator)
     seed = one_or_each(seeds)
     count = len(generator.seeds(seed, len(conditions or [None]), num_images))
-    wish = (conditions, count, seed)
+    arguments = (conditions, count, seed)
 
     from demask import editing
 
     if strength is not None:
-        pictures = editing.image_to_image(generator, picture, strength, *wish, **settings)
+        results = editing.image_to_image(generator, result, strength, *arguments, **settings)
     else:
         assert area is not None
-        pictures = editing.inpaint(generator, picture, area, *wish, feather, **settings)
-    write_versions(out, picture, pictures, count)
+        results = editing.inpaint(generator, result, area, *arguments, feather, **settings)
+    write_versions(out, result, results, count)
 
 
 def open_area(mask: Path | None, box: str | None, size: tuple[int, int]) -> Image.Image:
-    """What to repaint, as a picture in which it is white.
+    """What to regenerate, as an image in which it is white.
 
     Raises:
-        ValueError: a mask that cannot be read or of another size, or a box outside the picture.
+        ValueError: a mask that cannot be read or of another size, or a box outside the image.
     """
     if mask is None:
         return draw_box(box or "", size)
-    area = open_picture(mask).convert("L")
+    area = open_image(mask).convert("L")
     if area.size != size:
         raise ValueError(
-            f"{mask}: the mask is {area.width}x{area.height} pixels, the picture "
-            f"{size[0]}x{size[1]}"
+            f"{mask}: the mask is {area.width}x{area.height} pixels, the image {size[0]}x{size[1]}"
         )
     return area
 
@@ -110,7 +109,7 @@ def draw_box(text: str, size: tuple[int, int]) -> Image.Image:
     except ValueError:
         raise ValueError(f"--box is LEFT,TOP,RIGHT,BOTTOM in pixels, not '{text}'") from None
     if not (0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]):
-        raise ValueError(f"the box {text} does not lie in a picture of {size[0]}x{size[1]} pixels")
+        raise ValueError(f"the box {text} does not lie in an image of {size[0]}x{size[1]} pixels")
     area = Image.new("L", size, 0)
     area.paste(255, (left, top, right, bottom))
     return area

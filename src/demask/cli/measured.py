@@ -1,4 +1,4 @@
-"""What `demask evaluate` looks at: samples from files or from a model, and the real pictures."""
+"""What `demask evaluate` looks at: samples from files or from a model, and the real images."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demask.cli.options import ModelChoice, wishes
+from demask.cli.options import ModelChoice, condition_inputs
 from demask.cli.progress import counting
 
 if TYPE_CHECKING:
-    from demask.conditioning import Wish
-    from demask.data.pictures import Pictures
+    from demask.conditioning import ConditionInput
+    from demask.data.images import ImageDataset
     from demask.evaluation.extractors import Extractor
     from demask.evaluation.features import Batch, Features
     from demask.generator import Generator
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Samples:
-    """The pictures to measure, and what is known of them.
+    """The images to measure, and what is known of them.
 
     Attributes:
-        batches: begins to read or paint them.
+        batches: begins to read or generate them.
         count: how many there are.
         class_names: what their classes mean; empty where that is not known.
         words: what each was meant to show in words; empty where that is not known.
@@ -38,34 +38,34 @@ class Samples:
 
 
 def read_samples(path: Path) -> Samples:
-    """The pictures of an NPZ file or a folder.
+    """The images of an NPZ file or a folder.
 
     Raises:
         ValueError: they cannot be read.
     """
     from demask.bulk.folder import SHEET
-    from demask.data import open_pictures
-    from demask.data.pictures import Subset
-    from demask.evaluation.pictures import in_batches, open_npz
+    from demask.data import open_images
+    from demask.data.images import Subset
+    from demask.evaluation.images import in_batches, open_npz
 
     if path.suffix == ".npz":
         npz = open_npz(path)
         return Samples(npz.batches, len(npz), facts={"path": str(path), "data": npz.fingerprint})
-    pictures = open_pictures(path, strict=True)
+    images = open_images(path, strict=True)
     if (path / SHEET).is_file():
-        files = range(len(pictures))
-        pictures = Subset(pictures, [i for i in files if pictures[i].name != SHEET])
-    names = meaningful(pictures.class_names)
+        files = range(len(images))
+        images = Subset(images, [i for i in files if images[i].name != SHEET])
+    names = meaningful(images.class_names)
 
     def batches() -> Iterator[Batch]:
-        read = (pictures[i] for i in range(len(pictures)))
+        read = (images[i] for i in range(len(images)))
         return in_batches((p.image, p.label if names else -1) for p in read)
 
-    facts = {"path": str(path), "data": pictures.fingerprint}
-    return Samples(batches, len(pictures), names, facts=facts)
+    facts = {"path": str(path), "data": images.fingerprint}
+    return Samples(batches, len(images), names, facts=facts)
 
 
-def painted_samples(
+def generated_samples(
     choice: ModelChoice,
     prompts: tuple[str, ...],
     classes: tuple[str, ...],
@@ -74,13 +74,13 @@ def painted_samples(
     batch_size: int,
     settings: dict[str, Any],
 ) -> Samples:
-    """Pictures that a model will paint; none of them is kept.
+    """Images that a model will generate; none of them is kept.
 
     Raises:
         ValueError: no such model, or settings that it refuses.
     """
     generator = choice.load(settings.get("preset"))
-    conditions = wishes(prompts, classes, generator)
+    conditions = condition_inputs(prompts, classes, generator)
     made = generated_samples(generator, conditions, count, seed, batch_size, settings)
     asked = {"classes": list(classes), "prompts": list(prompts)}
     return replace(made, facts={"model": asdict(choice), **asked, **made.facts})
@@ -88,7 +88,7 @@ def painted_samples(
 
 def generated_samples(
     generator: Generator,
-    conditions: Sequence[Wish] | None,
+    conditions: Sequence[ConditionInput] | None,
     count: int,
     seed: int,
     batch_size: int,
@@ -99,15 +99,18 @@ def generated_samples(
     Raises:
         ValueError: settings that the model refuses.
     """
-    from demask.bulk.paint import paint
-    from demask.evaluation.pictures import in_batches
+    from demask.bulk.generate import generate_jobs
+    from demask.evaluation.images import in_batches
 
     jobs = generator.jobs(conditions, count, seed, batch_size, **settings)
-    shown = [generator.conditioner.subject(wish) for wish in generator.wishes(conditions)]
+    shown = [
+        generator.conditioner.parse(condition_input)
+        for condition_input in generator.condition_inputs(conditions)
+    ]
     words = tuple(shown[i % len(shown)].prompt for i in range(count))
 
     def batches() -> Iterator[Batch]:
-        return in_batches((p.image, p.label) for p in paint(generator, jobs))
+        return in_batches((p.image, p.label) for p in generate_jobs(generator, jobs))
 
     facts = {
         "settings": asdict(generator.chosen(**settings)),
@@ -150,14 +153,14 @@ def see_reference(
     extractors: list[Extractor],
     cache: Path | None,
 ) -> tuple[list[Features], dict[str, Any]]:
-    """The features of the real pictures, cut and resampled to the samples' size; and facts.
+    """The features of the real images, cut and resampled to the samples' size; and facts.
 
     Raises:
         ValueError: they cannot be read, or have other classes or, in an NPZ file, another size.
     """
-    from demask.data import open_pictures
+    from demask.data import open_images
     from demask.evaluation.features import reference_features
-    from demask.evaluation.pictures import open_npz
+    from demask.evaluation.images import open_npz
 
     if Path(path).suffix == ".npz":
         npz = open_npz(Path(path))
@@ -168,10 +171,10 @@ def see_reference(
             )
         data, count, batches = npz.fingerprint, len(npz), npz.batches
     else:
-        pictures = open_pictures(path)
-        check_classes(class_names, meaningful(pictures.class_names))
-        data, count = f"{pictures.fingerprint} {size[0]}x{size[1]}", len(pictures)
-        batches = lambda: at_size(pictures, size)  # noqa: E731
+        images = open_images(path)
+        check_classes(class_names, meaningful(images.class_names))
+        data, count = f"{images.fingerprint} {size[0]}x{size[1]}", len(images)
+        batches = lambda: at_size(images, size)  # noqa: E731
     seen = []
     for extractor in extractors:
         with counting(f"{extractor.name} looking at the reference", count) as progress:
@@ -189,10 +192,10 @@ def check_classes(samples: tuple[str, ...], reference: tuple[str, ...]) -> None:
         )
 
 
-def at_size(pictures: Pictures, size: tuple[int, int]) -> Iterator[Batch]:
-    """The pictures as batches, cut and resampled to a height and width."""
+def at_size(images: ImageDataset, size: tuple[int, int]) -> Iterator[Batch]:
+    """The images as batches, cut and resampled to a height and width."""
     from demask.data.transforms import cover
-    from demask.evaluation.pictures import in_batches
+    from demask.evaluation.images import in_batches
 
-    read = (pictures[i] for i in range(len(pictures)))
+    read = (images[i] for i in range(len(images)))
     return in_batches((cover(p.image, *size), p.label) for p in read)

@@ -28,10 +28,10 @@ def models(context: click.Context) -> None:
 @models.command("list")
 def list_models() -> None:
     """The models that ship with Demask."""
-    from demask.presets import PRESETS
+    from demask.presets import SHIPPED_MODELS
 
-    rows = [(name, p.about, p.license, p.score) for name, p in PRESETS.items()]
-    show(table(("model", "paints", "license", "score"), rows))
+    rows = [(name, p.about, p.license, p.score) for name, p in SHIPPED_MODELS.items()]
+    show(table(("model", "generates", "license", "score"), rows))
 
 
 @models.command("show")
@@ -41,12 +41,12 @@ def show_model(name: str, tokenizer: str | None) -> None:
     """A model's sizes, license, score and default settings."""
     from rich.markup import escape
 
-    from demask.presets import PRESETS, load
+    from demask.presets import SHIPPED_MODELS, load
 
     rows: list[tuple[str, str]] = []
-    if name in PRESETS:
-        preset = PRESETS[name]
-        rows = [("paints", preset.about), ("license", preset.license), ("score", preset.score)]
+    if name in SHIPPED_MODELS:
+        preset = SHIPPED_MODELS[name]
+        rows = [("generates", preset.about), ("license", preset.license), ("score", preset.score)]
     rows += facts(load(name, tokenizer, "cpu"))
     show(table((escape(name), ""), rows))
 
@@ -75,27 +75,27 @@ def facts(generator: Generator) -> list[tuple[str, str]]:
     rows, columns = generator.transformer.grid
     settings = asdict(generator.settings)
     return [
-        ("pictures", f"{width}x{height} pixels"),
+        ("images", f"{width}x{height} pixels"),
         ("tokens", f"{columns}x{rows} of {generator.tokenizer.codebook_size} codes"),
         ("transformer", f"{type(transformer).__name__}, {count_parameters(transformer)}"),
         ("tokenizer", f"{type(tokenizer).__name__}, {count_parameters(tokenizer)}"),
         reads(generator),
         *((name.replace("_", " "), text(value)) for name, value in settings.items()),
-        *named(generator),
+        *preset_facts(generator),
     ]
 
 
-def named(generator: Generator) -> Iterator[tuple[str, str]]:
+def preset_facts(generator: Generator) -> Iterator[tuple[str, str]]:
     """The model's presets and what was measured with each, as rows."""
     presets = generator.presets
-    for name, preset in presets.named.items():
-        settings = f"{preset.settings.steps} steps, guidance {preset.settings.guidance:g}"
+    for name, preset in presets.by_name.items():
+        settings = f"{preset.settings.steps} steps, guidance {preset.settings.guidance_scale:g}"
         mark = " (default)" if name == presets.default else ""
         yield f"preset {name}{mark}", "; ".join([settings, *preset.scores])
 
 
 def reads(generator: Generator) -> tuple[str, str]:
-    """How the model is told what to paint, as a row."""
+    """How the model is told what to generate, as a row."""
     names = generator.class_names
     if not names:
         return "reads", "prompts"

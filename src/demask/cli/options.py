@@ -13,7 +13,7 @@ import click
 from demask.cli.command import Several
 
 if TYPE_CHECKING:
-    from demask.conditioning import Wish
+    from demask.conditioning import ConditionInput
     from demask.generator import Generator
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,8 +43,8 @@ MODEL = [
         help="Folders of LoRA adapters, as 'demask train lora' writes them.",
     ),
     click.option(
-        "--companion",
-        "companions",
+        "--aux",
+        "aux",
         cls=Several,
         metavar="PATH...",
         help="Networks beside the model: a self-guidance module, a Token-Critic, a weaker model.",
@@ -89,7 +89,7 @@ COUNT = [
         metavar="N...",
         default=(0,),
         show_default="0",
-        help="Of the first picture, the next ones count on; or one for each.",
+        help="Of the first image, the next ones count on; or one for each.",
     ),
 ]
 
@@ -97,13 +97,15 @@ SETTINGS = [
     click.option("--steps", type=int, help="Forward passes."),
     click.option("--schedule", metavar="NAME", help="Mask schedule, such as cosine, power:2.5."),
     click.option("--order", metavar="NAME", help="Selection order, such as confidence, halton."),
-    click.option("--noise", type=float, help="Choice temperature of the order."),
-    click.option("--noise-decay", metavar="NAME", help="Its decay, such as linear, cumulative."),
+    click.option("--choice-temperature", type=float, help="Choice temperature of the order."),
+    click.option(
+        "--choice-temperature-decay", metavar="NAME", help="Its decay, such as linear, cumulative."
+    ),
     click.option("--temperature", type=float, help="Softmax temperature."),
     click.option("--temperature-decay", metavar="NAME", help="Its decay, such as line:0.5."),
     click.option("--top-k", type=int, help="Draw only from the K most likely codes; 0: all."),
     click.option("--top-p", type=float, help="Draw only from codes that hold this probability."),
-    click.option("--guidance", type=float, help="Scale of guidance; 1: off."),
+    click.option("--guidance-scale", type=float, help="Scale of guidance; 1: off."),
     click.option("--guidance-schedule", metavar="NAME", help="How it changes over the steps."),
     click.option(
         "--guidance-method", metavar="NAME", help="classifier_free, self_guidance, ...; see docs."
@@ -127,11 +129,11 @@ SETTINGS = [
         callback=lambda _context, _option, names: names or None,
         help="Accelerators, such as token_merging:0.25; see docs.",
     ),
-    click.option("--negative", metavar="TEXT", help="What guidance moves away from."),
-    click.option("--width", type=int, metavar="PIXELS", help="Of the picture; default: trained."),
-    click.option("--height", type=int, metavar="PIXELS", help="Of the picture; default: trained."),
+    click.option("--negative-prompt", metavar="TEXT", help="What guidance moves away from."),
+    click.option("--width", type=int, metavar="PIXELS", help="Of the image; default: trained."),
+    click.option("--height", type=int, metavar="PIXELS", help="Of the image; default: trained."),
     click.option(
-        "--micro",
+        "--micro-conditions",
         metavar="NAME=VALUE,...",
         help="Micro-conditions: width, height, crop_top, crop_left, score.",
     ),
@@ -163,7 +165,7 @@ class ModelChoice:
     device: str | None
     dtype: str | None
     loras: tuple[str, ...]
-    companions: tuple[str, ...]
+    aux: tuple[str, ...]
     low_memory: bool
 
     def load(self, preset: str | None = None) -> Generator:
@@ -183,7 +185,7 @@ class ModelChoice:
             self.device,
             getattr(torch, self.dtype) if self.dtype else None,
             loras=self.loras,
-            companions=self.companions,
+            aux=self.aux,
             low_memory=self.low_memory,
             preset=preset,
         )
@@ -226,9 +228,9 @@ def check_device(name: str | None) -> None:
         raise ValueError(f"there is no device '{name}' here; valid: {', '.join(there)}") from None
 
 
-def wishes(
+def condition_inputs(
     prompts: Sequence[str], classes: Sequence[str], generator: Generator
-) -> list[Wish] | None:
+) -> list[ConditionInput] | None:
     """The prompts, and the classes that ``--class`` names, lists with commas taken apart.
 
     Returns:
@@ -238,17 +240,19 @@ def wishes(
         ValueError: an unknown class, or classes for a model of prompts.
     """
     if classes and not generator.class_names:
-        raise ValueError(f"{generator.name} paints prompts and has no classes: leave --class out")
-    found: list[Wish] = list(prompts)
+        raise ValueError(
+            f"{generator.name} generates prompts and has no classes: leave --class out"
+        )
+    found: list[ConditionInput] = list(prompts)
     for text in classes:
         # a class name may itself hold a comma
         parts = [text] if text in generator.class_names else text.split(",")
         found += [part.strip() for part in parts if part.strip()]
-    for wish in found:
-        generator.conditioner.subject(wish)
+    for condition_input in found:
+        generator.conditioner.parse(condition_input)
     return found or None
 
 
 def one_or_each(seeds: Sequence[int]) -> int | list[int]:
-    """The seed of the first picture, or those of all."""
+    """The seed of the first image, or those of all."""
     return seeds[0] if len(seeds) == 1 else list(seeds)

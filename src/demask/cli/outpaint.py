@@ -1,4 +1,4 @@
-"""`demask outpaint`: paint what lies around a picture."""
+"""`demask outpaint`: generate what lies around an image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from demask.cli.command import Command
-from demask.cli.edited import IMAGE, open_picture, write_versions
+from demask.cli.edited import IMAGE, open_image, write_versions
 from demask.cli.options import (
     COUNT,
     FOLDER,
@@ -17,13 +17,13 @@ from demask.cli.options import (
     SETTINGS,
     ModelChoice,
     add,
+    condition_inputs,
     one_or_each,
-    wishes,
     with_model,
 )
 
 MARGINS = [
-    click.option(f"--{side}", type=int, default=0, metavar="PIXELS", help=f"To paint {where}.")
+    click.option(f"--{side}", type=int, default=0, metavar="PIXELS", help=f"To generate {where}.")
     for side, where in (
         ("left", "on its left"),
         ("right", "on its right"),
@@ -51,18 +51,18 @@ def outpaint(
     choice: ModelChoice,
     **settings: Any,
 ) -> None:
-    """Paint what lies around a picture."""
+    """Generate what lies around an image."""
     if not any((left, right, top, bottom)):
-        raise ValueError("name where to paint: --left, --right, --top or --bottom PIXELS")
-    picture = open_picture(image)
+        raise ValueError("name where to generate: --left, --right, --top or --bottom PIXELS")
+    result = open_image(image)
     generator = choice.load(settings.get("preset"))
-    conditions = wishes(prompts, classes, generator)
+    conditions = condition_inputs(prompts, classes, generator)
     seed = one_or_each(seeds)
     count = len(generator.seeds(seed, len(conditions or [None]), num_images))
-    wish = (conditions, count, seed)
+    arguments = (conditions, count, seed)
 
     from demask import editing
 
     margins = (left, right, top, bottom)
-    pictures = editing.outpaint(generator, picture, *margins, *wish, **settings)
-    write_versions(out, picture, pictures, count)
+    results = editing.outpaint(generator, result, *margins, *arguments, **settings)
+    write_versions(out, result, results, count)

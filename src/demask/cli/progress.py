@@ -14,9 +14,9 @@ T = TypeVar("T")
 
 
 class Bar:
-    """Counts pictures; a batch on its way counts by the part of its steps that is done."""
+    """Counts images; a batch on its way counts by the part of its steps that is done."""
 
-    def __init__(self, total: int, doing: str = "painting") -> None:
+    def __init__(self, total: int, doing: str = "generating") -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -24,7 +24,7 @@ class Bar:
         self.display = Progress(
             TextColumn(doing),
             BarColumn(),
-            TextColumn("{task.completed:.0f} of {task.total:.0f} pictures"),
+            TextColumn("{task.completed:.0f} of {task.total:.0f} images"),
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
@@ -35,25 +35,25 @@ class Bar:
         self.shown = 0.0
 
     def watch(self, job: Job, state: DecodeState) -> None:
-        """A `demask.bulk.paint.Watch`."""
+        """A `demask.bulk.generate.StepCallback`."""
         self.show(self.done + len(job.seeds) * state.step.progress)
 
-    def count(self, pictures: Iterable[T]) -> Iterator[T]:
-        """The same pictures, counted as they pass."""
-        for picture in pictures:
+    def count(self, images: Iterable[T]) -> Iterator[T]:
+        """The same images, counted as they pass."""
+        for image in images:
             self.done += 1
             self.show(self.done)
-            yield picture
+            yield image
 
     def show(self, completed: float) -> None:
-        """Move on, never back: a batch's pictures pass one by one after its last step."""
+        """Move on, never back: a batch's images pass one by one after its last step."""
         self.shown = max(self.shown, completed)
         self.display.update(self.task, completed=self.shown)
 
 
 @contextmanager
-def painting(total: int) -> Iterator[Bar]:
-    """A bar for a number of pictures, taken away at the end."""
+def generating(total: int) -> Iterator[Bar]:
+    """A bar for a number of images, taken away at the end."""
     bar = Bar(total)
     with bar.display:
         yield bar
@@ -61,7 +61,7 @@ def painting(total: int) -> Iterator[Bar]:
 
 @contextmanager
 def counting(doing: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar for something else that is done to pictures; call it with how many are done."""
+    """A bar for something else that is done to images; call it with how many are done."""
     bar = Bar(total, doing)
     with bar.display:
         yield bar.show

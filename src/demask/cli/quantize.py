@@ -26,7 +26,7 @@ HOW = [
         metavar="NAME",
         help="int8 (fast on a CPU), int4 (small), w4a8 (small, int8 activations where it is safe).",
     ),
-    click.option("--data", metavar="PATH", help="Pictures to calibrate on; int8 needs none."),
+    click.option("--data", metavar="PATH", help="Images to calibrate on; int8 needs none."),
     click.option(
         "-n", "--num-images", type=int, default=256, show_default=True, help="How many of them."
     ),
@@ -41,7 +41,7 @@ HOW = [
         metavar="STEPS",
         help="Fine-tune scales, biases and norms to say what the full model says.",
     ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of what is hidden."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of what is masked."),
 ]
 
 

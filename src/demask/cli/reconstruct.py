@@ -1,4 +1,4 @@
-"""`demask reconstruct`: picture -> tokens -> picture, to see what a tokenizer can keep.
+"""`demask reconstruct`: image -> tokens -> image, to see what a tokenizer can keep.
 
 Shape legend: C channels, H W rows and columns of pixels, B = 1.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from demask.cli.command import Command
-from demask.cli.edited import open_picture
+from demask.cli.edited import open_image
 from demask.cli.options import DEFAULT_MODEL, FOLDER, add, check_device
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 def reconstruct(
     images: tuple[Path, ...], model: str, tokenizer: str | None, device: str | None, out: Path
 ) -> None:
-    """Picture to tokens to picture, with the PSNR.
+    """Image to tokens to image, with the PSNR.
 
     A side that is not a whole number of tokens is cut to one, at both ends.
     """
-    opened = [open_picture(path) for path in images]
+    opened = [open_image(path) for path in images]
 
-    from demask.bulk.contact_sheet import Tile, contact_sheet
+    from demask.bulk.contact_sheet import CaptionedImage, contact_sheet
     from demask.bulk.folder import write_png
 
     network = load_tokenizer(model, tokenizer, device)
@@ -52,7 +52,10 @@ def reconstruct(
     for number, (path, before) in enumerate(zip(images, befores, strict=True)):
         after = round_trip(before, network)
         scores.append(psnr(before, after))
-        tiles = [Tile(before, "before"), Tile(after, f"after: {scores[-1]:.2f} dB")]
+        tiles = [
+            CaptionedImage(before, "before"),
+            CaptionedImage(after, f"after: {scores[-1]:.2f} dB"),
+        ]
         target = out / f"{number:06}_{path.stem}.png"
         write_png(target, contact_sheet(tiles))
         click.echo(f"{scores[-1]:6.2f} dB  {path}")
@@ -80,10 +83,10 @@ def load_tokenizer(model: str, tokenizer: str | None, device: str | None) -> Tok
 
 
 def cut(image: Image.Image, multiple: int, path: Path) -> Image.Image:
-    """The middle of a picture, with sides that are multiples of a number.
+    """The middle of an image, with sides that are multiples of a number.
 
     Raises:
-        ValueError: the picture is smaller than that.
+        ValueError: the image is smaller than that.
     """
     width, height = (side - side % multiple for side in image.size)
     if not (width and height):
@@ -96,7 +99,7 @@ def cut(image: Image.Image, multiple: int, path: Path) -> Image.Image:
 
 
 def round_trip(image: Image.Image, tokenizer: Tokenizer) -> Image.Image:
-    """Picture -> tokens -> picture."""
+    """Image -> tokens -> image."""
     import torch
     from torch import nn
 
@@ -111,7 +114,7 @@ def round_trip(image: Image.Image, tokenizer: Tokenizer) -> Image.Image:
 
 
 def psnr(before: Image.Image, after: Image.Image) -> float:
-    """Peak signal-to-noise ratio of two pictures in dB; infinite where they are equal."""
+    """Peak signal-to-noise ratio of two images in dB; infinite where they are equal."""
     import numpy as np
 
     difference = np.asarray(before, np.float64) - np.asarray(after, np.float64)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from demask.cli.measured import Samples, generated_samples
-from demask.cli.options import ModelChoice, wishes
+from demask.cli.options import ModelChoice, condition_inputs
 from demask.cli.progress import counting
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def model_samples(
     from demask.evaluation.scenes_scores import held_out_captions, open_captions
 
     count = asked.num_images
-    conditions = wishes(asked.prompts, asked.classes, generator)
+    conditions = condition_inputs(asked.prompts, asked.classes, generator)
     each = 0
     if conditions is None and not generator.class_names:
         each = min(EACH, count // SHARE_OPEN)
@@ -102,8 +102,11 @@ def model_samples(
         count = len(conditions)
     made = generated_samples(generator, conditions, count, seed, batch_size, settings)
     if generator.class_names:
-        shown = [generator.conditioner.subject(wish) for wish in generator.wishes(conditions)]
-        names = [generator.class_names[subject.label] for subject in shown]
+        shown = [
+            generator.conditioner.parse(condition_input)
+            for condition_input in generator.condition_inputs(conditions)
+        ]
+        names = [generator.class_names[parsed.label] for parsed in shown]
         return replace(made, words=tuple(names[i % len(names)] for i in range(count))), count
     number_open = count - asked.num_images if each else 0
     return made, number_open
@@ -128,13 +131,13 @@ def captioned_samples(path: Path) -> Samples:
     Raises:
         ValueError: they cannot be read, or some have no caption.
     """
-    from demask.data import open_pictures
-    from demask.evaluation.pictures import in_batches
+    from demask.data import open_images
+    from demask.evaluation.images import in_batches
 
-    pictures = open_pictures(str(path), strict=True)
-    read = [pictures[i] for i in range(len(pictures))]
-    words = [p.captions[0] if p.captions else pictures.class_names[p.label] for p in read]
-    facts = {"path": str(path), "data": pictures.fingerprint}
+    images = open_images(str(path), strict=True)
+    read = [images[i] for i in range(len(images))]
+    words = [p.captions[0] if p.captions else images.class_names[p.label] for p in read]
+    facts = {"path": str(path), "data": images.fingerprint}
     batches = lambda: in_batches((p.image, p.label) for p in read)  # noqa: E731
     return Samples(batches, len(read), words=tuple(words), facts=facts)
 

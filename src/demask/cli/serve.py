@@ -59,21 +59,21 @@ LIMITS = [
         type=click.IntRange(1),
         default=128,
         show_default=True,
-        help="Pictures that may wait; more get 429.",
+        help="Images that may wait; more get 429.",
     ),
     click.option(
         "--max-tokens",
         type=click.IntRange(1),
         default=1024,
         show_default=True,
-        help="Tokens of the pictures that are painted together.",
+        help="Tokens of the images that are generated together.",
     ),
     click.option(
         "--max-pixels",
         type=click.IntRange(1),
         default=512 * 512,
         show_default=True,
-        help="Of one picture, unless the model's own size is larger.",
+        help="Of one image, unless the model's own size is larger.",
     ),
     click.option(
         "--max-bytes",
@@ -87,16 +87,16 @@ LIMITS = [
         type=click.FloatRange(0, min_open=True),
         default=120.0,
         show_default=True,
-        help="Seconds for a picture, waiting included.",
+        help="Seconds for an image, waiting included.",
     ),
 ]
 
 FACTS = [
-    click.option("--no-provenance", is_flag=True, help="Write no facts into the pictures."),
+    click.option("--no-provenance", is_flag=True, help="Write no facts into the images."),
     click.option(
         "--c2pa-certificate",
         type=click.Path(path_type=Path),
-        help="Certificates (PEM) that sign the pictures' C2PA manifests; default: made at start.",
+        help="Certificates (PEM) that sign the images' C2PA manifests; default: made at start.",
     ),
     click.option("--c2pa-key", type=click.Path(path_type=Path), help="Their private key (PEM)."),
 ]
@@ -123,7 +123,7 @@ def serve(
     c2pa_key: Path | None,
 ) -> None:
     """Serve a page and an OpenAI-compatible images API until Ctrl-C."""
-    from demask.server.app import LOCAL, Choices, create_app
+    from demask.server.app import LOCAL, ServerConfig, create_app
     from demask.server.engine import Engine, Limits
     from demask.server.metrics import Metrics
     from demask.server.run import is_local
@@ -135,8 +135,8 @@ def serve(
     generators = load_models(models, device, dtype)
     metrics = Metrics()
     limits = Limits(max_queue, max_tokens, max_pixels, time_limit)
-    choices = Choices(keys, provenance, max_bytes, hosts=hosts, page=not no_page)
-    app = create_app(Engine(generators, limits, metrics), metrics, choices)
+    config = ServerConfig(keys, provenance, max_bytes, hosts=hosts, page=not no_page)
+    app = create_app(Engine(generators, limits, metrics), metrics, config)
     click.echo(f"{', '.join(generators)} at http://{host}:{port}, documentation at /docs")
     run(app, host, port, time_limit)
 
@@ -159,7 +159,7 @@ def open_keys(host: str, file: Path | None, insecure: bool, local: bool) -> Keys
 
 
 def open_provenance(off: bool, certificate: Path | None, key: Path | None) -> Provenance:
-    """What is written into the pictures.
+    """What is written into the images.
 
     Raises:
         ValueError: a certificate without its key, or one that cannot sign.

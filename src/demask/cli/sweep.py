@@ -1,4 +1,4 @@
-"""`demask sweep`: paint under many settings, measure each, and draw what came of it."""
+"""`demask sweep`: generate under many settings, measure each, and draw what came of it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from demask.cli.options import ModelChoice, add, with_model
 if TYPE_CHECKING:
     from demask.evaluation.extractors import Extractor
     from demask.generator import Generator
-    from demask.sweeps.bench import Bench, Ruler
+    from demask.sweeps.evaluators import FeatureEvaluator
     from demask.sweeps.names import Names
     from demask.sweeps.recipe import Measuring, SweepRecipe
-    from demask.sweeps.rulers import FeatureRuler
+    from demask.sweeps.runner import Evaluator, SweepRunner
 
 RETRIEVAL = "retrieval"
 
@@ -44,14 +44,14 @@ RECIPE = [
 
 MEASURE = [
     click.option(
-        "--reference", metavar="PATH", help="Real pictures: a folder, parquet or npz. Needed."
+        "--reference", metavar="PATH", help="Real images: a folder, parquet or npz. Needed."
     ),
     click.option(
         "--extractor",
         "extractors",
         cls=Several,
         metavar="NAME...",
-        help="What the pictures are seen with; default: as the recipe or 'evaluate' has it.",
+        help="What the images are seen with; default: as the recipe or 'evaluate' has it.",
     ),
 ]
 
@@ -81,7 +81,7 @@ def sweep(
     plot_only: bool,
     choice: ModelChoice,
 ) -> None:
-    """Compare ways to sample a model: tables and pictures of quality, diversity and time.
+    """Compare ways to sample a model: tables and images of quality, diversity and time.
 
     Each row of the recipe is measured once; an interrupted sweep goes on where it stopped.
     """
@@ -90,15 +90,15 @@ def sweep(
         from demask.cli.sweep_progress import shown
         from demask.sweeps.sweep import sweep as run
 
-        bench, generator = open_bench(choice, plan.measure, reference, extractors, out)
+        runner, generator = open_runner(choice, plan.measure, reference, extractors, out)
         with shown() as progress:
-            run(bench, plan, generator.presets, progress)
+            run(runner, plan, generator.presets, progress)
     for path in draw(out):
         click.echo(path)
 
 
 def draw(out: Path) -> list[Path]:
-    """The pictures of a sweep's results, and its table."""
+    """The images of a sweep's results, and its table."""
     from demask.sweeps.plot import draw_all
     from demask.sweeps.sweep import TABLE, read_results
 
@@ -117,7 +117,7 @@ def read_recipe(path: Path, overrides: tuple[str, ...]) -> SweepRecipe:
     return parse(SweepRecipe, override(load_toml(path), overrides), path)
 
 
-def open_bench(
+def open_runner(
     choice: ModelChoice,
     measure: Measuring,
     reference: str | None,
@@ -125,51 +125,51 @@ def open_bench(
     out: Path,
     *,
     looks: bool = True,
-) -> tuple[Bench, Generator]:
-    """A bench for the model that the options name, and the model without a row's companions.
+) -> tuple[SweepRunner, Generator]:
+    """A sweep runner for the model of the options, and the model without auxiliary networks.
 
     Args:
         choice: the model.
         measure: how.
-        reference: real pictures.
+        reference: real images.
         extractors: in place of the recipe's.
         out: the folder of the results.
-        looks: whether anybody looks at the pictures; if not, only their cost is measured.
+        looks: whether anybody looks at the images; if not, only their cost is measured.
 
     Raises:
         ValueError: no reference, or a model, extractor or reference that cannot be opened.
     """
-    from demask.sweeps.bench import Bench, command_line
+    from demask.sweeps.runner import SweepRunner, command_line
 
     scenes = SCENES in measure.metrics
     if scenes and (reference or extractors or measure.extractors or len(measure.metrics) > 1):
         raise ValueError("the metric scenes is measured alone, without reference and extractors")
     if reference is None and looks and not scenes:
-        raise ValueError("name the real pictures to compare with: --reference PATH")
+        raise ValueError("name the real images to compare with: --reference PATH")
 
-    def load(companions: tuple[str, ...], dtype: str | None) -> Generator:
-        beside = (*choice.companions, *companions)
-        return replace(choice, companions=beside, dtype=dtype or choice.dtype).load()
+    def load(aux: tuple[str, ...], dtype: str | None) -> Generator:
+        beside = (*choice.aux, *aux)
+        return replace(choice, aux=beside, dtype=dtype or choice.dtype).load()
 
     generator = load((), None)
-    looking: tuple[Sequence[Ruler], tuple[str, ...] | None] = [], None
+    looking: tuple[Sequence[Evaluator], tuple[str, ...] | None] = [], None
     if scenes and looks:
         looking = open_scorer(generator, measure.count)
     elif reference:
-        looking = open_eyes(generator, measure, reference, extractors)
-    bench = Bench(load, looking[0], out, measure.batch_size, command_line(), looking[1])
-    bench.generators[(), None] = generator
-    return bench, generator
+        looking = open_evaluators(generator, measure, reference, extractors)
+    runner = SweepRunner(load, looking[0], out, measure.batch_size, command_line(), looking[1])
+    runner.generators[(), None] = generator
+    return runner, generator
 
 
-def open_eyes(
+def open_evaluators(
     generator: Generator, measure: Measuring, reference: str, extractors: tuple[str, ...]
-) -> tuple[list[FeatureRuler], tuple[str, ...] | None]:
-    """What looks at the pictures, and what is to be painted where that is nothing usual."""
+) -> tuple[list[FeatureEvaluator], tuple[str, ...] | None]:
+    """What looks at the images, and what is to be generated where that is nothing usual."""
     from demask.cli.measured import see_reference
     from demask.evaluation.extractors import load_extractor
     from demask.evaluation.metrics import METRICS
-    from demask.sweeps.rulers import rulers
+    from demask.sweeps.evaluators import evaluators
 
     for metric in measure.metrics:
         METRICS[metric]
@@ -178,13 +178,15 @@ def open_eyes(
     classes, numbers = tuple(generator.class_names), (measure.metrics, measure.resamples)
     if RETRIEVAL in measure.metrics:
         told = see_names(reference, generator, networks, measure.leave_out)
-        eyes = rulers(networks, told.features, told.fingerprint, (), *numbers, told.answers)
-        return eyes, told.wishes
+        eyes = evaluators(networks, told.features, told.fingerprint, (), *numbers, told.answers)
+        return eyes, told.condition_inputs
     seen, facts = see_reference(reference, generator.size, classes, networks, None)
-    return rulers(networks, seen, facts["data"], classes, *numbers), None
+    return evaluators(networks, seen, facts["data"], classes, *numbers), None
 
 
-def open_scorer(generator: Generator, count: int) -> tuple[Sequence[Ruler], tuple[str, ...] | None]:
+def open_scorer(
+    generator: Generator, count: int
+) -> tuple[Sequence[Evaluator], tuple[str, ...] | None]:
     """The scorer of scenes, and the captions to generate; None for all classes in turn.
 
     Raises:
@@ -203,17 +205,19 @@ def open_scorer(generator: Generator, count: int) -> tuple[Sequence[Ruler], tupl
 def see_names(
     reference: str, generator: Generator, extractors: list[Extractor], leave_out: tuple[str, ...]
 ) -> Names:
-    """The prompts that the reference's captions name, and its pictures.
+    """The prompts that the reference's captions name, and its images.
 
     Raises:
         ValueError: a model of classes, or a reference that cannot be read or has no captions.
     """
     from demask.cli.progress import counting
-    from demask.data import open_pictures
+    from demask.data import open_images
     from demask.sweeps.names import read_names
 
     if generator.class_names:
-        raise ValueError(f"{generator.name} paints classes; {RETRIEVAL} is for models of prompts")
-    pictures = open_pictures(reference)
-    with counting("looking at the reference", len(pictures)) as progress:
-        return read_names(pictures, generator.size, extractors, leave_out, progress)
+        raise ValueError(
+            f"{generator.name} generates classes; {RETRIEVAL} is for models of prompts"
+        )
+    images = open_images(reference)
+    with counting("looking at the reference", len(images)) as progress:
+        return read_names(images, generator.size, extractors, leave_out, progress)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from demask.sweeps.recipe import Row
+    from demask.sweeps.recipe import Trial
     from demask.sweeps.result import Result
     from demask.sweeps.sweep import Progress
 
@@ -25,7 +25,7 @@ def shown() -> Iterator[Progress]:
     display = Display(
         TextColumn("row {task.fields[number]} of {task.fields[rows]}"),
         BarColumn(),
-        TextColumn("{task.completed:.0f} of {task.total:.0f} pictures"),
+        TextColumn("{task.completed:.0f} of {task.total:.0f} images"),
         TimeRemainingColumn(),
         console=console,
         disable=not console.is_terminal,
@@ -33,7 +33,7 @@ def shown() -> Iterator[Progress]:
     )
     task = display.add_task("row", total=1, number=0, rows=0)
 
-    def start(row: Row, number: int, rows: int) -> None:
+    def start(row: Trial, number: int, rows: int) -> None:
         display.reset(task, total=row.count, number=number, rows=rows)
 
     def end(result: Result) -> None:
@@ -49,4 +49,4 @@ def line(result: Result) -> str:
 
     values = [f"{v.metric} {number(v)} [{v.extractor}]" for v in result.values]
     cost = f"{result.forwards:.1f} forwards"
-    return "; ".join([result.row.label, f"{result.row.count:,} pictures", cost, *values])
+    return "; ".join([result.trial.label, f"{result.trial.count:,} images", cost, *values])

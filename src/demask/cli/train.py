@@ -36,7 +36,7 @@ R = TypeVar(
 )
 
 
-class Said(TypedDict):
+class TrainOptions(TypedDict):
     """What every training is told: its recipe, and what the command line changes in it."""
 
     recipe: Path | None
@@ -48,7 +48,7 @@ class Said(TypedDict):
 DATA = click.option(
     "--data",
     metavar="PATH",
-    help="Pictures: a folder, parquet, web shards, hf:owner/name or scenes:SEED,COUNT.",
+    help="Images: a folder, parquet, web shards, hf:owner/name or scenes:SEED,COUNT.",
 )
 
 CHANGES = click.option(
@@ -60,7 +60,7 @@ CHANGES = click.option(
 )
 
 STRICT = click.option(
-    "--strict", is_flag=True, help="An unreadable picture is an error, not skipped."
+    "--strict", is_flag=True, help="An unreadable image is an error, not skipped."
 )
 
 INIT = click.option(
@@ -97,7 +97,7 @@ LORA = [
     click.option(
         "--recipe",
         type=click.Path(path_type=Path),
-        help="How to train: a file; default: what suits a few pictures.",
+        help="How to train: a file; default: what suits a few images.",
     ),
     DATA,
     click.option(
@@ -145,7 +145,7 @@ BESIDE = [
 
 @click.group(cls=Group, no_args_is_help=False)
 def train() -> None:
-    """Train a model on pictures.
+    """Train a model on images.
 
     The same command again goes on where it stopped.
     """
@@ -153,13 +153,15 @@ def train() -> None:
 
 @train.command()
 @add(RUN)
-def tokenizer(out: Path | None, init: str | None, strict: bool, **said: Unpack[Said]) -> None:
+def tokenizer(
+    out: Path | None, init: str | None, strict: bool, **options: Unpack[TrainOptions]
+) -> None:
     """Train pixels <-> tokens."""
     from demask.training.commands import train_tokenizer
     from demask.training.recipes import TokenizerTraining
 
-    training = read_recipe(TokenizerTraining, said)
-    click.echo(train_tokenizer(training, out or run_folder(said), strict, init))
+    training = read_recipe(TokenizerTraining, options)
+    click.echo(train_tokenizer(training, out or run_folder(options), strict, init))
 
 
 @train.command()
@@ -174,83 +176,87 @@ def masked(
     init: str | None,
     strict: bool,
     tokenizer: Path | None,
-    **said: Unpack[Said],
+    **options: Unpack[TrainOptions],
 ) -> None:
     """Train a masked transformer on the tokens of a trained tokenizer."""
     from demask.training.commands import train_masked
     from demask.training.recipes import MaskedTraining
 
-    training = read_recipe(MaskedTraining, said)
-    click.echo(train_masked(training, out or run_folder(said), strict, init, tokenizer))
+    training = read_recipe(MaskedTraining, options)
+    click.echo(train_masked(training, out or run_folder(options), strict, init, tokenizer))
 
 
 @train.command()
 @add(LORA)
-def lora(model: str, out: Path, strict: bool, **said: Unpack[Said]) -> None:
-    """Teach a model of prompts something new from a few captioned pictures."""
+def lora(model: str, out: Path, strict: bool, **options: Unpack[TrainOptions]) -> None:
+    """Teach a model of prompts something new from a few captioned images."""
     from demask.training.commands import train_lora
     from demask.training.recipes import LoraTraining
 
-    training = read_recipe(LoraTraining, said)
+    training = read_recipe(LoraTraining, options)
     click.echo(train_lora(training, model, out, strict).parent)
 
 
 @train.command()
 @add(ALONE)
-def classifier(out: Path | None, strict: bool, **said: Unpack[Said]) -> None:
+def classifier(out: Path | None, strict: bool, **options: Unpack[TrainOptions]) -> None:
     """Train a small network that 'demask evaluate' measures with."""
     from demask.training.commands import train_classifier
     from demask.training.recipes import ClassifierTraining
 
-    training = read_recipe(ClassifierTraining, said)
-    click.echo(train_classifier(training, out or recipe_folder(said), strict))
+    training = read_recipe(ClassifierTraining, options)
+    click.echo(train_classifier(training, out or recipe_folder(options), strict))
 
 
 @train.command()
 @add(ALONE)
-def scorer(out: Path | None, strict: bool, **said: Unpack[Said]) -> None:
-    """Train a small network that 'demask compare' judges pictures of words with."""
+def scorer(out: Path | None, strict: bool, **options: Unpack[TrainOptions]) -> None:
+    """Train a small network that 'demask compare' judges images of words with."""
     from demask.training.commands import train_scorer
     from demask.training.recipes import ScorerTraining
 
-    training = read_recipe(ScorerTraining, said)
-    click.echo(train_scorer(training, out or recipe_folder(said), strict))
+    training = read_recipe(ScorerTraining, options)
+    click.echo(train_scorer(training, out or recipe_folder(options), strict))
 
 
 @train.command("self-guidance")
 @add(BESIDE)
-def self_guidance(model: str, out: Path | None, strict: bool, **said: Unpack[Said]) -> None:
+def self_guidance(
+    model: str, out: Path | None, strict: bool, **options: Unpack[TrainOptions]
+) -> None:
     """Train the module that lets a model guide itself."""
     from demask.training.commands import train_self_guidance
     from demask.training.recipes import SelfGuidanceTraining
 
-    training = read_recipe(SelfGuidanceTraining, said)
-    click.echo(train_self_guidance(training, model, out or folder_of(model), strict))
+    training = read_recipe(SelfGuidanceTraining, options)
+    click.echo(train_self_guidance(training, model, out or checkpoint_folder(model), strict))
 
 
 @train.command("token-critic")
 @add(BESIDE)
-def token_critic(model: str, out: Path | None, strict: bool, **said: Unpack[Said]) -> None:
+def token_critic(
+    model: str, out: Path | None, strict: bool, **options: Unpack[TrainOptions]
+) -> None:
     """Train a second network that tells real tokens from a model's guesses."""
     from demask.training.commands import train_token_critic
     from demask.training.recipes import TokenCriticTraining
 
-    training = read_recipe(TokenCriticTraining, said)
-    click.echo(train_token_critic(training, model, out or folder_of(model), strict))
+    training = read_recipe(TokenCriticTraining, options)
+    click.echo(train_token_critic(training, model, out or checkpoint_folder(model), strict))
 
 
-def read_recipe(kind: type[R], said: Said) -> R:
-    """`parsed`, with the pictures that the command line names.
+def read_recipe(kind: type[R], options: TrainOptions) -> R:
+    """`parsed`, with the images that the command line names.
 
     Raises:
         ValueError: the file or a change cannot be used.
     """
-    training = parsed(kind, said["recipe"], said["overrides"])
+    training = parsed(kind, options["recipe"], options["overrides"])
     source = training.data
     source = replace(
         source,
-        pictures=said["data"] or source.pictures,
-        held_out=said["held_out"] or source.held_out,
+        pictures=options["data"] or source.pictures,
+        held_out=options["held_out"] or source.held_out,
     )
     return replace(training, data=source)
 
@@ -270,19 +276,19 @@ def parsed(kind: type[P], recipe: Path | None, overrides: tuple[str, ...]) -> P:
     return parse(kind, override(written, overrides), recipe or "--set")
 
 
-def run_folder(said: Said) -> Path:
+def run_folder(options: TrainOptions) -> Path:
     """Where a run goes that was given no folder: the recipes of one model share it."""
-    assert said["recipe"] is not None, "the option is required"
-    return Path("runs") / said["recipe"].resolve().parent.name
+    assert options["recipe"] is not None, "the option is required"
+    return Path("runs") / options["recipe"].resolve().parent.name
 
 
-def recipe_folder(said: Said) -> Path:
+def recipe_folder(options: TrainOptions) -> Path:
     """Where a network of its own goes that was given no folder."""
-    assert said["recipe"] is not None, "the option is required"
-    return Path("runs") / said["recipe"].stem
+    assert options["recipe"] is not None, "the option is required"
+    return Path("runs") / options["recipe"].stem
 
 
-def folder_of(model: str) -> Path:
+def checkpoint_folder(model: str) -> Path:
     """Where a network beside a model goes that was given no folder."""
     place = Path(model).resolve()
     return Path("runs") / (place.parent if place.is_file() else place).name

@@ -9,7 +9,7 @@ import click
 from demask.cli.command import Command
 from demask.cli.generate import read_lines
 from demask.cli.options import add
-from demask.cli.train import CHANGES, MODEL, folder_of, parsed
+from demask.cli.train import CHANGES, MODEL, checkpoint_folder, parsed
 
 SHORTCUT = [
     *MODEL,
@@ -17,7 +17,7 @@ SHORTCUT = [
         "--prompts",
         "file",
         type=click.Path(path_type=Path),
-        help="A text file with a prompt a line, for a model of prompts: what it paints to learn.",
+        help="A text file with a prompt per line, for a model of prompts: what to generate.",
     ),
     click.option(
         "--out",
@@ -39,11 +39,11 @@ def shortcut(
 ) -> None:
     """Train a narrow block that stands in for the model in some of its steps.
 
-    It learns from pictures that the model paints; no others are needed.
+    It learns from images that the model generates; no others are needed.
     """
     from demask.training.commands import train_shortcut
     from demask.training.recipes import ShortcutTraining
 
     training = parsed(ShortcutTraining, recipe, overrides)
     prompts = read_lines(file) if file else []
-    click.echo(train_shortcut(training, model, out or folder_of(model), prompts))
+    click.echo(train_shortcut(training, model, out or checkpoint_folder(model), prompts))

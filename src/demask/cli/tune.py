@@ -9,7 +9,7 @@ import click
 
 from demask.cli.command import Command, Several
 from demask.cli.options import PRESET, SETTINGS, ModelChoice, add, with_model
-from demask.cli.sweep import MEASURE, open_bench
+from demask.cli.sweep import MEASURE, open_runner
 
 if TYPE_CHECKING:
     from demask.sweeps.result import Result
@@ -31,25 +31,26 @@ SEARCH = [
         "parts",
         cls=Several,
         metavar="PART...",
-        help="schedule, noise, temperature, guidance; default: all that the settings have.",
+        help="schedule, choice_temperature, temperature, guidance_scale; default: all that "
+        "the settings have.",
     ),
     click.option(
         "--metric", default="frechet", show_default=True, metavar="NAME", help="What to improve."
     ),
     click.option(
-        "--count", type=int, default=1000, show_default=True, help="Pictures of an evaluation."
+        "--count", type=int, default=1000, show_default=True, help="Images of an evaluation."
     ),
     click.option(
         "--final-count",
         type=int,
         default=2000,
         show_default=True,
-        help="Pictures on which the best few are measured again, of other seeds.",
+        help="Images on which the best few are measured again, of other seeds.",
     ),
     click.option("--finalists", type=int, default=3, show_default=True, help="How many those are."),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of the first picture."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of the first image."),
     click.option(
-        "--batch-size", type=int, default=100, show_default=True, help="Painted together."
+        "--batch-size", type=int, default=100, show_default=True, help="Generated together."
     ),
 ]
 
@@ -116,12 +117,12 @@ def tune(
         budget, refine, count, seed, metric, parts, finalists, final_count, seed + 2_000_000
     )
     measure = Measuring(count=count, batch_size=batch_size)
-    bench, generator = open_bench(choice, measure, reference, extractors, folder)
+    runner, generator = open_runner(choice, measure, reference, extractors, folder)
     read_presets(target)  # a broken file is found before the search
     with shown() as progress:
-        tuned = run(bench, generator.chosen(**settings), tuning, progress)
+        tuned = run(runner, generator.chosen(**settings), tuning, progress)
     presets = read_presets(target)  # which may have become more meanwhile
-    write_presets(target, presets.with_named(name, tuned.named(), default=default))
+    write_presets(target, presets.with_preset(name, tuned.to_preset(), default=default))
     for line in report(tuned, metric):
         click.echo(line)
     click.echo(f"preset '{name}' in {target}")
@@ -130,10 +131,10 @@ def tune(
 def presets_of(model: str, folder: Path) -> Path:
     """Where a model's presets are saved: beside its weights, unless those ship with Demask."""
     from demask.preset_file import FILE
-    from demask.presets import PRESETS, folder_of
+    from demask.presets import SHIPPED_MODELS, model_folder
 
-    beside = folder_of(model)
-    shared = model in PRESETS or not beside.is_dir()
+    beside = model_folder(model)
+    shared = model in SHIPPED_MODELS or not beside.is_dir()
     return (folder if shared else beside) / FILE
 
 

@@ -1,5 +1,5 @@
-"""Where pictures for training and measuring come from."""
+"""Where images for training and measuring come from."""
 
-from demask.data.open import open_pictures
+from demask.data.open import open_images
 
-__all__ = ["open_pictures"]
+__all__ = ["open_images"]

@@ -1,4 +1,4 @@
-"""Captions in a folder of pictures: a text file beside each, or one table for all of them.
+"""Captions in a folder of images: a text file beside each, or one table for all of them.
 
 A table may also hold preference scores.
 """
@@ -20,8 +20,8 @@ FILE_COLUMN = "file_name"
 
 
 @dataclass(frozen=True)
-class Said:
-    """What is written of a picture: its captions, and how much people like it."""
+class Annotation:
+    """What is written of an image: its captions, and how much people like it."""
 
     captions: tuple[str, ...] = ()
     score: float | None = None
@@ -29,26 +29,26 @@ class Said:
 
 def read_caption_files(
     root: Path, names: Sequence[str], texts: Sequence[Path], wanted: Sequence[str] | None
-) -> list[Said]:
-    """What is written of each picture; either all have captions or none has.
+) -> list[Annotation]:
+    """What is written of each image; either all have captions or none has.
 
     It stands in the rows of ``metadata.csv`` or ``metadata.jsonl`` in the folder, with the columns
-    ``file_name`` and those of `choose_columns`, and maybe ``score``; several rows of a picture add
+    ``file_name`` and those of `choose_columns`, and maybe ``score``; several rows of an image add
     up, and the last score counts. Without such a table the captions are the lines of ``name.txt``
-    beside ``name.png``. Texts don't count as long as none of them belongs to a picture.
+    beside ``name.png``. Texts don't count as long as none of them belongs to an image.
 
     Args:
         root: the folder.
-        names: the paths of the pictures below it.
+        names: the paths of the images below it.
         texts: the text files inside.
         wanted: the columns of the table that hold captions; empty for no captions.
 
     Raises:
-        ValueError: a table or a text without its picture, a picture without a caption, or a table
+        ValueError: a table or a text without its image, an image without a caption, or a table
             that can't be read or lacks a column.
     """
     if wanted is not None and not wanted:
-        return [Said()] * len(names)
+        return [Annotation()] * len(names)
     tables = [root / name for name in TABLES if (root / name).is_file()]
     if len(tables) > 1:
         raise ValueError(f"{root} holds {' and '.join(TABLES)}; remove one of them")
@@ -56,31 +56,33 @@ def read_caption_files(
         columns = ", ".join(map(repr, wanted))
         raise ValueError(f"{root} holds no {' or '.join(TABLES)} with the columns {columns}")
     found = read_table(tables[0], names, wanted) if tables else read_texts(root, names, texts)
-    written = [found.get(name, Said()) for name in names]
+    written = [found.get(name, Annotation()) for name in names]
     bare = [name for name, own in zip(names, written, strict=True) if not own.captions]
     if 0 < len(bare) < len(names):
-        raise ValueError(f"{root}: {len(bare)} of {len(names)} pictures have no caption: {bare[0]}")
+        raise ValueError(f"{root}: {len(bare)} of {len(names)} images have no caption: {bare[0]}")
     return written
 
 
-def read_texts(root: Path, names: Sequence[str], texts: Sequence[Path]) -> dict[str, Said]:
-    """The lines of each text file, by the name of the picture that it stands beside."""
+def read_texts(root: Path, names: Sequence[str], texts: Sequence[Path]) -> dict[str, Annotation]:
+    """The lines of each text file, by the name of the image that it stands beside."""
     by_stem = {path.relative_to(root).with_suffix("").as_posix(): path for path in texts}
     stem_of = {name: PurePosixPath(name).with_suffix("").as_posix() for name in names}
     orphans = sorted(set(by_stem) - set(stem_of.values()))
     if len(orphans) == len(by_stem):
         return {}
     if orphans:
-        raise ValueError(f"{by_stem[orphans[0]]} has no picture beside it")
+        raise ValueError(f"{by_stem[orphans[0]]} has no image beside it")
     return {
-        name: Said(join_cells([read_text(by_stem[stem]).splitlines()]))
+        name: Annotation(join_cells([read_text(by_stem[stem]).splitlines()]))
         for name, stem in stem_of.items()
         if stem in by_stem
     }
 
 
-def read_table(path: Path, names: Sequence[str], wanted: Sequence[str] | None) -> dict[str, Said]:
-    """The captions and scores in a table, by the name of the picture."""
+def read_table(
+    path: Path, names: Sequence[str], wanted: Sequence[str] | None
+) -> dict[str, Annotation]:
+    """The captions and scores in a table, by the name of the image."""
     rows = read_csv(path) if path.suffix == ".csv" else read_jsonl(path)
     present = list(dict.fromkeys(key for _, row in rows for key in row))
     if FILE_COLUMN not in present:
@@ -94,14 +96,16 @@ def read_table(path: Path, names: Sequence[str], wanted: Sequence[str] | None) -
         written = str(row.get(FILE_COLUMN) or "")
         name = PurePosixPath(written).as_posix()
         if name not in known:
-            raise ValueError(f"{path}, line {line}: there is no picture '{written}'")
+            raise ValueError(f"{path}, line {line}: there is no image '{written}'")
         for column in columns:
             cell = row.get(column)
             cells.setdefault(name, []).extend(cell if isinstance(cell, list) else [cell])
         if row.get(SCORE_COLUMN) not in (None, ""):
             scores[name] = row[SCORE_COLUMN]
     try:
-        return {n: Said(join_cells(row), read_score(scores.get(n))) for n, row in cells.items()}
+        return {
+            n: Annotation(join_cells(row), read_score(scores.get(n))) for n, row in cells.items()
+        }
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

@@ -10,7 +10,7 @@ import torch
 from demask import rng
 
 Captions = tuple[str, ...]
-"""What one picture shows in words: the main caption first, then the alternatives."""
+"""What one image shows in words: the main caption first, then the alternatives."""
 
 
 def hold_out(
@@ -18,28 +18,28 @@ def hold_out(
 ) -> tuple[list[Captions], list[tuple[int, str]]]:
     """Take some alternatives away, to measure later whether unseen words are understood.
 
-    The first caption of a picture always stays. So does an alternative whose words any picture has
+    The first caption of an image always stays. So does an alternative whose words any image has
     another time, in whatever case: it would not be unseen. Which ones go depends on the texts
-    alone, not on the order of the pictures.
+    alone, not on the order of the images.
 
     Args:
-        captions: those of each picture.
+        captions: those of each image.
         fraction: of all alternatives; rounded, and fewer only where too few are unique.
         seed: another one takes others.
 
     Returns:
-        The captions that are left to each picture, and the held-out ones, each with the index of
-        its picture.
+        The captions that are left to each image, and the held-out ones, each with the index of
+        its image.
 
     Raises:
         ValueError: a fraction outside of [0, 1].
     """
     if not 0 <= fraction <= 1:
         raise ValueError(f"the held-out fraction must be within 0 and 1, not {fraction}")
-    counts = Counter(same(caption) for texts in captions for caption in texts)
+    counts = Counter(normalized(caption) for texts in captions for caption in texts)
     alternatives = [(i, text) for i, texts in enumerate(captions) for text in texts[1:]]
-    unique = [(i, text) for i, text in alternatives if counts[same(text)] == 1]
-    unique.sort(key=lambda pair: rng.derive(seed, "held-out caption", same(pair[1])))
+    unique = [(i, text) for i, text in alternatives if counts[normalized(text)] == 1]
+    unique.sort(key=lambda pair: rng.derive(seed, "held-out caption", normalized(pair[1])))
     held = sorted(unique[: round(fraction * len(alternatives))])
     gone = set(held)
     left = [
@@ -49,7 +49,7 @@ def hold_out(
     return left, held
 
 
-def same(caption: str) -> str:
+def normalized(caption: str) -> str:
     """A caption as it is compared with others: without case and superfluous spaces."""
     return " ".join(caption.casefold().split())
 

@@ -1,4 +1,4 @@
-"""Class numbers: the same names give the same numbers for every source of pictures."""
+"""Class numbers: the same names give the same numbers for every source of images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from demask.registry import unknown
 
 ONLY_CLASS = "pictures"
-"""The one class of pictures that come without labels."""
+"""The one class of images that come without labels."""
 
 
 Label = int | str | None
@@ -17,17 +17,17 @@ Label = int | str | None
 def number_labels(
     labels: Sequence[Label], found: Sequence[str] | None, wanted: Sequence[str] | None
 ) -> tuple[list[int], tuple[str, ...]]:
-    """The class number of each picture, and the class names.
+    """The class number of each image, and the class names.
 
     Args:
-        labels: the class of each picture, all by number or all by name; all None where the source
+        labels: the class of each image, all by number or all by name; all None where the source
             knows no classes.
         found: the names of numbered classes, where the source knows them.
         wanted: the order of the classes, which may hold some that the data lacks; where the source
             only numbers them, their names.
 
     Raises:
-        ValueError: some pictures have no class, or one that is not wanted or has no name; or a
+        ValueError: some images have no class, or one that is not wanted or has no name; or a
             wanted class is named twice.
     """
     if wanted and len(set(wanted)) != len(wanted):
@@ -36,7 +36,7 @@ def number_labels(
         names, (number,) = number_names([ONLY_CLASS], wanted)
         return [number] * len(labels), names
     if None in labels:
-        raise ValueError(f"picture {labels.index(None)} has no class, others have one")
+        raise ValueError(f"image {labels.index(None)} has no class, others have one")
     if not all(isinstance(label, int) for label in labels):
         words = list(map(str, labels))
         found = sorted(set(words))
@@ -81,7 +81,7 @@ def name_numbers(labels: Sequence[int], wanted: Sequence[str] | None) -> tuple[s
     """
     lowest, highest = min(labels, default=0), max(labels, default=0)
     if lowest < 0:
-        raise ValueError(f"the label {lowest} is below 0; pictures without a class can't be used")
+        raise ValueError(f"the label {lowest} is below 0; images without a class can't be used")
     names = tuple(wanted or map(str, range(highest + 1)))
     if highest >= len(names):
         raise ValueError(

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from demask import rng
 from demask.data.classes import number_names
-from demask.data.pictures import Picture, Pictures, fingerprint
+from demask.data.images import ImageDataset, ImageSample, fingerprint
 from demask.data.transforms import cover, moved, to_pixels
 from demask.data.views import Views
 from demask.data.written_whole import folder_written_whole
@@ -77,12 +77,12 @@ class DecodedImages:
     def __len__(self) -> int:
         return len(self.pixels_NHWC)
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> ImageSample:
         if not 0 <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
         image = Image.fromarray(np.array(self.pixels_NHWC[index]))
         captions, score = tuple(self.captions[index]), self.scores[index]
-        return Picture(image, int(self.labels[index]), f"image {index}", captions, score)
+        return ImageSample(image, int(self.labels[index]), f"image {index}", captions, score)
 
     def plain(self, indices: Sequence[int]) -> Tensor:
         """Some images as they are, (B, 3, H, W) in [0, 1]."""
@@ -101,26 +101,26 @@ def open_decoded(source: str, class_names: Sequence[str] | None = None) -> Decod
     return DecodedImages(Path(source.removeprefix(PREFIX)), class_names)
 
 
-def decode_images(pictures: Pictures, size: int, folder: Path, workers: int = 1) -> None:
+def decode_images(images: ImageDataset, size: int, folder: Path, workers: int = 1) -> None:
     """Decode all images into a folder, which appears once it is complete.
 
     Args:
-        pictures: what to decode.
+        images: what to decode.
         size: side of the largest centred square, in pixels.
         folder: is made; nothing happens if it is there.
         workers: processes, forked from this one: call it where no other threads run.
     """
     if folder.exists():
         return
-    parts = [range(s, min(s + CHUNK, len(pictures))) for s in range(0, len(pictures), CHUNK)]
-    labels = np.zeros(len(pictures), np.int32)
+    parts = [range(s, min(s + CHUNK, len(images))) for s in range(0, len(images), CHUNK)]
+    labels = np.zeros(len(images), np.int32)
     captions: list[tuple[str, ...]] = []
     scores: list[float | None] = []
-    meta = {"size": size, "class_names": pictures.class_names, "fingerprint": pictures.fingerprint}
+    meta = {"size": size, "class_names": images.class_names, "fingerprint": images.fingerprint}
     with folder_written_whole(folder) as work:
-        shape = len(pictures), size, size, 3
+        shape = len(images), size, size, 3
         pixels_NHWC = np.lib.format.open_memmap(work / "pixels.npy", "w+", np.uint8, shape)
-        reader = Reader(pictures, size)
+        reader = Reader(images, size)
         context = multiprocessing.get_context("fork")
         with ProcessPoolExecutor(workers, context, begin, (reader,)) as pool:
             made = map(reader, parts) if workers == 1 else pool.map(read_part, parts)
@@ -138,17 +138,17 @@ def decode_images(pictures: Pictures, size: int, folder: Path, workers: int = 1)
 class Reader:
     """Decodes parts of a source."""
 
-    def __init__(self, pictures: Pictures, size: int) -> None:
-        self.pictures, self.size = pictures, size
+    def __init__(self, images: ImageDataset, size: int) -> None:
+        self.images, self.size = images, size
 
     def __call__(self, part: range) -> list[Decoded]:
         """The images of some indices."""
-        return [self.read(self.pictures[index]) for index in part]
+        return [self.read(self.images[index]) for index in part]
 
-    def read(self, picture: Picture) -> Decoded:
+    def read(self, image: ImageSample) -> Decoded:
         """One image, as `demask.data.transforms.to_tensor` cuts it."""
-        image = cover(picture.image.convert("RGB"), self.size, self.size)
-        return Decoded(to_pixels(image), picture.label, picture.captions, picture.score)
+        image = cover(image.image.convert("RGB"), self.size, self.size)
+        return Decoded(to_pixels(image), image.label, image.captions, image.score)
 
 
 _readers: list[Reader] = []

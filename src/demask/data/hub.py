@@ -1,4 +1,4 @@
-"""Pictures of a data set on the Hugging Face Hub, by the ``datasets`` library."""
+"""Images of a data set on the Hugging Face Hub, by the ``datasets`` library."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 from demask.data.caption_columns import choose_columns, join_columns
 from demask.data.classes import number_labels
+from demask.data.images import ImageSample, fingerprint, read_image
 from demask.data.parquet import LABEL_COLUMN, image_column
-from demask.data.pictures import Picture, fingerprint, read_image
 from demask.data.scores import SCORE_COLUMN, known, read_scores
 
 PREFIX = "hf:"
 
 
-class HubPictures:
-    """The rows of a data set with pictures in ``image``, maybe classes in ``label``, and captions.
+class HubImages:
+    """The rows of a data set with images in ``image``, maybe classes in ``label``, and captions.
 
     Preference scores are in ``score``, where there are any.
 
@@ -26,7 +26,7 @@ class HubPictures:
         caption_columns: the columns of the captions; by default see `choose_columns`.
 
     Raises:
-        ValueError: no picture column, or unusable labels, captions or scores.
+        ValueError: no image column, or unusable labels, captions or scores.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class HubPictures:
 
         self.name = name
         self._column = image_column(name, dataset.column_names)
-        # undecoded, so that a broken picture is met by our reader and not by theirs
+        # undecoded, so that a broken image is met by our reader and not by theirs
         self._dataset = dataset.cast_column(self._column, Image(decode=False))
         labelled = LABEL_COLUMN in dataset.column_names
         labels = list(dataset[LABEL_COLUMN]) if labelled else [None] * len(dataset)
@@ -64,18 +64,20 @@ class HubPictures:
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> ImageSample:
         cell = self._dataset[index][self._column] or {}
         name = f"{self.name}[{index}]"
         image = read_image(cell.get("bytes"), name)
-        return Picture(image, self.labels[index], name, self.captions[index], self.scores[index])
+        return ImageSample(
+            image, self.labels[index], name, self.captions[index], self.scores[index]
+        )
 
 
 def open_hub(
     source: str,
     class_names: Sequence[str] | None = None,
     caption_columns: Sequence[str] | None = None,
-) -> HubPictures:
+) -> HubImages:
     """Open ``hf:owner/name`` or ``hf:owner/name:split``, downloading it on the first call.
 
     Raises:
@@ -94,4 +96,4 @@ def open_hub(
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"can't load {source} from the Hub: {reason}") from error
-    return HubPictures(dataset, source, class_names, caption_columns)
+    return HubImages(dataset, source, class_names, caption_columns)

@@ -1,4 +1,4 @@
-"""Pictures as files: each sub-folder is a class, and captions stand beside them."""
+"""Images as files: each sub-folder is a class, and captions stand beside them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from demask.data.caption_files import read_caption_files
 from demask.data.classes import Label, number_labels
-from demask.data.pictures import Picture, UnreadablePictureError, fingerprint, read_image
+from demask.data.images import ImageSample, UnreadableImageError, fingerprint, read_image
 from demask.data.scores import known
 
 SUFFIXES = frozenset(
@@ -16,10 +16,10 @@ SUFFIXES = frozenset(
 
 
 class ImageFolder:
-    """The pictures of a folder, sorted by path.
+    """The images of a folder, sorted by path.
 
-    A picture's class is the first folder on its way, however deep it lies. Without sub-folders, all
-    are of one class. Files that are no pictures by their suffix, and hidden ones, don't count.
+    An image's class is the first folder on its way, however deep it lies. Without sub-folders, all
+    are of one class. Files of other suffixes, and those whose name begins with a dot, don't count.
     Captions and scores are read as `read_caption_files` says.
 
     Args:
@@ -28,8 +28,8 @@ class ImageFolder:
         caption_columns: the columns of a table with captions; empty for no captions at all.
 
     Raises:
-        ValueError: no picture inside, some inside and some outside of classes, a class that is not
-            in ``class_names``, or captions that don't fit the pictures.
+        ValueError: no image inside, some inside and some outside of classes, a class that is not
+            in ``class_names``, or captions that don't fit the images.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class ImageFolder:
         files = find_files(root, SUFFIXES | {".txt"})
         self.paths = [path for path in files if path.suffix.lower() in SUFFIXES]
         if not self.paths:
-            raise ValueError(f"{root} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+            raise ValueError(f"{root} holds no images ({', '.join(sorted(SUFFIXES))})")
         labels = [self._class_of(path) for path in self.paths]
         loose = labels.count(None)
         if 0 < loose < len(labels):
             raise ValueError(
-                f"{root} holds {loose} pictures beside its class folders; move them into one"
+                f"{root} holds {loose} images beside its class folders; move them into one"
             )
         try:
             self.labels, self.class_names = number_labels(labels, None, class_names)
@@ -74,18 +74,20 @@ class ImageFolder:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> ImageSample:
         name = self.paths[index].relative_to(self.root).as_posix()
         try:
             data = self.paths[index].read_bytes()
         except OSError as error:
-            raise UnreadablePictureError(f"{name}: {error.strerror}") from error
+            raise UnreadableImageError(f"{name}: {error.strerror}") from error
         image = read_image(data, name)
-        return Picture(image, self.labels[index], name, self.captions[index], self.scores[index])
+        return ImageSample(
+            image, self.labels[index], name, self.captions[index], self.scores[index]
+        )
 
 
 def find_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """The files below a folder with such an ending, sorted by path, without hidden ones.
+    """The files below a folder with such an ending, sorted by path, without dot files.
 
     Folders right inside may be links to folders.
     """

@@ -9,24 +9,24 @@ from pathlib import Path
 from demask.data.decoded import open_decoded
 from demask.data.hub import PREFIX, open_hub
 from demask.data.image_folder import ImageFolder, find_files
-from demask.data.parquet import ParquetPictures
-from demask.data.pictures import Pictures
+from demask.data.images import ImageDataset
+from demask.data.parquet import ParquetImages
 from demask.data.scenes import open_scenes
 from demask.data.verify import verify
 from demask.data.web_shards import WebShards
 
-KINDS = "a folder of pictures, .parquet files, .tar shards, hf:owner/name, or scenes:SEED,COUNT"
+KINDS = "a folder of images, .parquet files, .tar shards, hf:owner/name, or scenes:SEED,COUNT"
 SPLITS = frozenset({"train", "training", "test", "val", "valid", "validation", "dev"})
 
 
-def open_pictures(
+def open_images(
     source: str | Path,
     strict: bool = False,
     class_names: Sequence[str] | None = None,
     progress: Callable[[int], None] = lambda done: None,
     caption_columns: Sequence[str] | None = None,
-) -> Pictures:
-    """Open a source of pictures and try each once.
+) -> ImageDataset:
+    """Open a source of images and try each once.
 
     Args:
         source: a folder whose sub-folders are classes; a ``.parquet`` or ``.tar`` file, a folder
@@ -34,16 +34,16 @@ def open_pictures(
             data set, ``hf:owner/name`` for its split "train" or ``hf:owner/name:split``;
             generated scenes, ``scenes:SEED,COUNT`` (see `demask.data.scenes`); or decoded images,
             ``decoded:FOLDER`` (see `demask.data.decoded`).
-        strict: an unreadable picture is an error; by default those are skipped with a warning.
+        strict: an unreadable image is an error; by default those are skipped with a warning.
         class_names: the order of the classes, which makes two sources agree on their numbers; where
             the data only numbers them, their names.
-        progress: is told how many pictures have been tried.
+        progress: is told how many images have been tried.
         caption_columns: the columns that hold captions, main ones first; by default the first of
             ``caption``, ``captions`` and ``text``, and ``aliases`` for other captions of the same;
-            where pictures are files, the text files beside them. Empty for no captions.
+            where images are files, the text files beside them. Empty for no captions.
 
     Raises:
-        ValueError: there is no such source, it holds no pictures, several splits or no such
+        ValueError: there is no such source, it holds no images, several splits or no such
             caption column, its classes are not in ``class_names``, or its captions don't fit.
     """
     # computed and decoded images can always be read
@@ -59,7 +59,7 @@ def open_pictures(
 
 def open_unverified(
     source: str, class_names: Sequence[str] | None, captions: Sequence[str] | None
-) -> Pictures:
+) -> ImageDataset:
     """The reader for a source."""
     if source.startswith(PREFIX):
         return open_hub(source, class_names, captions)
@@ -85,14 +85,14 @@ def open_files(
     source: str,
     class_names: Sequence[str] | None,
     captions: Sequence[str] | None,
-) -> Pictures:
+) -> ImageDataset:
     """The reader for files, by their suffix."""
     suffixes = {file.suffix.lower() for file in files}
     if suffixes == {".parquet"}:
-        return ParquetPictures(files, class_names, caption_columns=captions)
+        return ParquetImages(files, class_names, caption_columns=captions)
     if suffixes == {".tar"}:
         return WebShards(files, class_names, captions)
-    raise ValueError(f"can't read pictures from {source}; valid: {KINDS}")
+    raise ValueError(f"can't read images from {source}; valid: {KINDS}")
 
 
 def refuse_splits(path: Path, names: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Pictures in parquet files, in the layout of Hugging Face: ``image{bytes, path}``, ``label``.
+"""Images in parquet files, in the layout of Hugging Face: ``image{bytes, path}``, ``label``.
 
 Captions are texts or lists of texts in the columns that
 `demask.data.caption_columns` knows, preference scores numbers in a column ``score``.
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from demask.data.caption_columns import choose_columns, join_columns
 from demask.data.classes import Label, number_labels
-from demask.data.pictures import Picture, UnreadablePictureError, fingerprint, read_image
+from demask.data.images import ImageSample, UnreadableImageError, fingerprint, read_image
 from demask.data.scores import SCORE_COLUMN, known, read_scores
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ class RowGroup:
     first_row: int
 
 
-class ParquetPictures:
-    """Pictures in parquet files, in the order of the files and their rows.
+class ParquetImages:
+    """Images in parquet files, in the order of the files and their rows.
 
-    Row groups are read when one of their pictures is asked for; the latest stay in memory.
+    Row groups are read when one of their images is asked for; the latest stay in memory.
 
     Args:
         paths: the files.
@@ -50,7 +50,7 @@ class ParquetPictures:
         caption_columns: the columns of the captions; by default see `choose_columns`.
 
     Raises:
-        ValueError: no readable parquet, no picture column, or unusable labels, captions or scores.
+        ValueError: no readable parquet, no image column, or unusable labels, captions or scores.
     """
 
     def __init__(
@@ -98,24 +98,26 @@ class ParquetPictures:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> ImageSample:
         if not 0 <= index < len(self):
-            raise IndexError(f"picture {index} of {len(self)}")
+            raise IndexError(f"image {index} of {len(self)}")
         group = self._groups[bisect_right(self._starts, index) - 1]
         try:
             cell = self._cache.read(group)[index - group.first_row].as_py()
         except OSError as error:
-            raise UnreadablePictureError(f"{group.path.name}[{index}]: {error}") from error
+            raise UnreadableImageError(f"{group.path.name}[{index}]: {error}") from error
         data, path = (
             (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
         )
         name = f"{group.path.name}[{index}]" + (f" ({path})" if path else "")
         image = read_image(data, name)
-        return Picture(image, self.labels[index], name, self.captions[index], self.scores[index])
+        return ImageSample(
+            image, self.labels[index], name, self.captions[index], self.scores[index]
+        )
 
 
 class ColumnCache:
-    """The picture columns of the row groups that were read last, up to a number of bytes."""
+    """The image columns of the row groups that were read last, up to a number of bytes."""
 
     def __init__(self, column: str, max_bytes: int) -> None:
         self._column, self._max_bytes = column, max_bytes
@@ -159,7 +161,7 @@ def open_parquet(path: Path) -> Any:
 
 
 def image_column(source: str, names: Sequence[str]) -> str:
-    """The name of the column that holds the pictures."""
+    """The name of the column that holds the images."""
     for name in IMAGE_COLUMNS:
         if name in names:
             return name

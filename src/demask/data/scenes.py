@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from demask.data.classes import number_names
-from demask.data.pictures import Picture, fingerprint
+from demask.data.images import ImageSample, fingerprint
 from demask.scenes import Sample, Scene, class_scene, draw, sample, unseen_sample
 from demask.scenes.law import RANGE
 from demask.scenes.vocabulary import KINDS, SHAPES
@@ -93,13 +93,13 @@ class ScenePictures:
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> ImageSample:
         if not 0 <= index < self.count:
             raise IndexError(f"scene {index} of {self.count}")
         seed = self.seed + index
         scene, label, captions = LAWS[self.law].at(seed)
         image = Image.fromarray(draw(scene))
-        return Picture(image, self._numbers[label], f"{self.law}:{seed}", captions)
+        return ImageSample(image, self._numbers[label], f"{self.law}:{seed}", captions)
 
 
 def open_scenes(

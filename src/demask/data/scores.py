@@ -1,4 +1,4 @@
-"""How much people like each picture, where a source knows: numbers in a column."""
+"""How much people like each image, where a source knows: numbers in a column."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Pictures as tokens, made once and kept on disk: what masked models are trained on.
+"""Images as tokens, made once and kept on disk: what masked models are trained on.
 
-Shape legend: B batch, G pictures of a group, W views, L tokens.
+Shape legend: B batch, G images of a group, W views, L tokens.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import torch
 from torch import Tensor, nn
 
 from demask.data.decoded import DecodedImages, fits, views_of
-from demask.data.pictures import Picture, Pictures, fingerprint
+from demask.data.images import ImageDataset, ImageSample, fingerprint
 from demask.data.views import Views as Views
 from demask.data.written_whole import folder_written_whole
 from demask.types import MICRO_CONDITIONS, USUAL_SCORE, Grid, Tokenizer
 
 
 @dataclass(frozen=True)
-class Group:
-    """The pictures of one size.
+class TokenGroup:
+    """The images of one size.
 
     Attributes:
         grid: rows and columns of their L tokens.
-        indices: which pictures they are (G), ascending.
+        indices: which images they are (G), ascending.
         ids: (G, W, L) unsigned integers, memory-mapped.
     """
 
@@ -41,20 +41,20 @@ class Group:
 
 @dataclass(frozen=True)
 class TokenCache:
-    """Tokens of many pictures, read from disk as they are needed.
+    """Tokens of many images, read from disk as they are needed.
 
     Attributes:
-        groups: the pictures of each bucket of the views, in their order; mostly a single one.
-        group_numbers: which of them each picture is in (pictures).
-        labels: class numbers (pictures).
+        groups: the images of each bucket of the views, in their order; mostly a single one.
+        group_numbers: which of them each image is in (images).
+        labels: class numbers (images).
         class_names: what they mean.
-        fingerprint: names the pictures, the views and the tokenizer that made it.
-        captions: what each picture shows in words, the main caption first; () where none is known.
-        micro: the micro-conditions of each picture's plain view (pictures, 5), in the order of
+        fingerprint: names the images, the views and the tokenizer that made it.
+        captions: what each image shows in words, the main caption first; () where none is known.
+        micro: the micro-conditions of each image's plain view (images, 5), in the order of
             `MICRO_CONDITIONS`; None in a cache from before there were any.
     """
 
-    groups: tuple[Group, ...]
+    groups: tuple[TokenGroup, ...]
     group_numbers: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
@@ -67,7 +67,7 @@ class TokenCache:
 
     @property
     def views(self) -> int:
-        """W, the views of each picture."""
+        """W, the views of each image."""
         return int(self.groups[0].ids.shape[1])
 
     @property
@@ -77,22 +77,22 @@ class TokenCache:
 
     @property
     def ids(self) -> np.ndarray:
-        """All ids (pictures, W, L), where there is a single group."""
+        """All ids (images, W, L), where there is a single group."""
         (group,) = self.groups
         return group.ids
 
-    def group_of(self, index: int) -> Group:
-        """The group that a picture is in."""
+    def group_of(self, index: int) -> TokenGroup:
+        """The group that an image is in."""
         return self.groups[self.group_numbers[index]]
 
     def read(self, index_B: Tensor, view_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Ids (B, L) of one view of each picture, and their class numbers (B).
+        """Ids (B, L) of one view of each image, and their class numbers (B).
 
-        The pictures must all be of one group.
+        The images must all be of one group.
         """
         index, view = index_B.numpy(), view_B.numpy()
         numbers = self.group_numbers[index]
-        assert (numbers == numbers[:1]).all(), "pictures of several sizes make no batch"
+        assert (numbers == numbers[:1]).all(), "images of several sizes make no batch"
         group = self.groups[numbers[0]] if len(numbers) else self.groups[0]
         row = np.searchsorted(group.indices, index)
         ids_BL = torch.from_numpy(group.ids[row, view].astype(np.int64))
@@ -120,7 +120,7 @@ def load_tokens(folder: Path) -> TokenCache:
         grids = [(rows, columns) for rows, columns in meta.get("grids") or [meta["grid"]]]
         numbers = read_group_numbers(folder / "groups.npy", len(labels))
         groups = tuple(
-            Group(grid, np.flatnonzero(numbers == number), np.load(path, mmap_mode="r"))
+            TokenGroup(grid, np.flatnonzero(numbers == number), np.load(path, mmap_mode="r"))
             for number, (grid, path) in enumerate(zip(grids, ids_paths(folder, grids), strict=True))
         )
         if any(len(group.indices) != len(group.ids) for group in groups):
@@ -134,7 +134,7 @@ def load_tokens(folder: Path) -> TokenCache:
 
 
 def read_group_numbers(path: Path, count: int) -> np.ndarray:
-    """Which group each picture is in; all in the first where the file is missing."""
+    """Which group each image is in; all in the first where the file is missing."""
     return np.load(path) if path.exists() else np.zeros(count, np.uint8)
 
 
@@ -146,24 +146,24 @@ def ids_paths(folder: Path, grids: Sequence[Grid]) -> list[Path]:
 
 
 def read_captions(path: Path, count: int) -> tuple[tuple[str, ...], ...]:
-    """The captions of each picture; none where the file is missing.
+    """The captions of each image; none where the file is missing.
 
     Raises:
-        ValueError: they are not those of ``count`` pictures.
+        ValueError: they are not those of ``count`` images.
     """
     if not path.exists():
         return ((),) * count
     captions = tuple(map(tuple, json.loads(path.read_text())))
     if len(captions) != count:
-        raise ValueError(f"{path.name} has captions of {len(captions)} pictures, not {count}")
+        raise ValueError(f"{path.name} has captions of {len(captions)} images, not {count}")
     return captions
 
 
 def read_micro(path: Path, count: int) -> np.ndarray | None:
-    """The micro-conditions of each picture; None where the file is missing.
+    """The micro-conditions of each image; None where the file is missing.
 
     Raises:
-        ValueError: they are not those of ``count`` pictures.
+        ValueError: they are not those of ``count`` images.
     """
     if not path.exists():
         return None
@@ -176,35 +176,35 @@ def read_micro(path: Path, count: int) -> np.ndarray | None:
 @torch.no_grad()
 def build_tokens(
     tokenizer: Tokenizer,
-    pictures: Pictures,
+    samples: ImageDataset,
     views: Views,
     folder: Path,
     progress: Callable[[int], None] = lambda done: None,
     batch_size: int = 128,
 ) -> TokenCache:
-    """Tokenise all pictures into a folder of ``folder``, or open it if it is there already.
+    """Tokenise all images into a folder of ``folder``, or open it if it is there already.
 
-    The folder's name is the cache's fingerprint, so that another tokenizer, other pictures or
+    The folder's name is the cache's fingerprint, so that another tokenizer, other images or
     other views never meet an old cache.
 
     Args:
         tokenizer: pixels -> ids.
-        pictures: what to tokenise.
+        samples: what to tokenise.
         views: how to change them before.
         folder: where caches live.
-        progress: is told how many pictures are done.
-        batch_size: pictures at a time.
+        progress: is told how many images are done.
+        batch_size: images at a time.
     """
     assert isinstance(tokenizer, nn.Module)
-    name = fingerprint(tokenizer_fingerprint(tokenizer), views.facts(), pictures.fingerprint)
+    name = fingerprint(tokenizer_fingerprint(tokenizer), views.facts(), samples.fingerprint)
     place = folder / name
     if place.exists():
         return load_tokens(place)
     grids = [grid_of(size, tokenizer.downsampling) for size in views.sizes]
-    meta = {"grids": grids, "class_names": pictures.class_names, "fingerprint": name}
+    meta = {"grids": grids, "class_names": samples.class_names, "fingerprint": name}
     with folder_written_whole(place) as work:
         (work / "meta.json").write_text(json.dumps(meta))
-        write_tokens(work, grids, tokenizer, pictures, views, progress, batch_size)
+        write_tokens(work, grids, tokenizer, samples, views, progress, batch_size)
     return load_tokens(place)
 
 
@@ -212,16 +212,16 @@ def write_tokens(
     folder: Path,
     grids: Sequence[Grid],
     tokenizer: Tokenizer,
-    pictures: Pictures,
+    samples: ImageDataset,
     views: Views,
     progress: Callable[[int], None],
     batch_size: int,
 ) -> None:
-    """Write the ids of each group, and what is known of all pictures."""
-    numbers = bucket_numbers(pictures, views)
-    labels, done = np.zeros(len(pictures), np.int32), 0
-    captions: list[tuple[str, ...]] = [()] * len(pictures)
-    micro = np.zeros((len(pictures), len(MICRO_CONDITIONS)), np.float32)
+    """Write the ids of each group, and what is known of all images."""
+    numbers = bucket_numbers(samples, views)
+    labels, done = np.zeros(len(samples), np.int32), 0
+    captions: list[tuple[str, ...]] = [()] * len(samples)
+    micro = np.zeros((len(samples), len(MICRO_CONDITIONS)), np.float32)
     for number, (grid, path) in enumerate(zip(grids, ids_paths(folder, grids), strict=True)):
         indices = np.flatnonzero(numbers == number)
         shape = (len(indices), views.count, math.prod(grid))
@@ -229,11 +229,11 @@ def write_tokens(
         ids_GWL = np.lib.format.open_memmap(path, "w+", width, shape)
         for part in batches(len(indices), batch_size):
             chosen = indices[part].tolist()
-            picked, ids_GWL[part] = tokenise(tokenizer, pictures, views, chosen)
-            for index, picture in zip(chosen, picked, strict=True):
-                labels[index], captions[index] = picture.label, picture.captions
-                score = USUAL_SCORE if picture.score is None else picture.score
-                micro[index] = (*views.micro(picture.image), score)
+            picked, ids_GWL[part] = tokenise(tokenizer, samples, views, chosen)
+            for index, sample in zip(chosen, picked, strict=True):
+                labels[index], captions[index] = sample.label, sample.captions
+                score = USUAL_SCORE if sample.score is None else sample.score
+                micro[index] = (*views.micro(sample.image), score)
             done += len(chosen)
             progress(done)
         ids_GWL.flush()
@@ -244,7 +244,7 @@ def write_tokens(
 
 
 def grid_of(size: tuple[int, int], downsampling: int) -> Grid:
-    """Rows and columns of the tokens of a picture.
+    """Rows and columns of the tokens of an image.
 
     Raises:
         ValueError: its sides are no multiples of ``downsampling``.
@@ -255,31 +255,31 @@ def grid_of(size: tuple[int, int], downsampling: int) -> Grid:
     return height // downsampling, width // downsampling
 
 
-def bucket_numbers(pictures: Pictures, views: Views) -> np.ndarray:
-    """The position in ``views.sizes`` of each picture's size (pictures)."""
+def bucket_numbers(samples: ImageDataset, views: Views) -> np.ndarray:
+    """The position in ``views.sizes`` of each image's size (images)."""
     if len(views.sizes) == 1:
-        return np.zeros(len(pictures), np.uint8)
+        return np.zeros(len(samples), np.uint8)
 
     def number_of(index: int) -> int:
-        return views.bucket_of(pictures[index].image)
+        return views.bucket_of(samples[index].image)
 
     with ThreadPoolExecutor(2) as readers:
-        return np.array(list(readers.map(number_of, range(len(pictures)))), np.uint8)
+        return np.array(list(readers.map(number_of, range(len(samples)))), np.uint8)
 
 
 def tokenise(
-    tokenizer: Tokenizer, pictures: Pictures, views: Views, indices: Sequence[int]
-) -> tuple[list[Picture], np.ndarray]:
-    """Some pictures of one size (B), and their ids (B, W, L)."""
+    tokenizer: Tokenizer, samples: ImageDataset, views: Views, indices: Sequence[int]
+) -> tuple[list[ImageSample], np.ndarray]:
+    """Some images of one size (B), and their ids (B, W, L)."""
     assert isinstance(tokenizer, nn.Module)
     device = next(tokenizer.parameters()).device
     with ThreadPoolExecutor(2) as readers:
-        picked = list(readers.map(pictures.__getitem__, indices))
+        picked = list(readers.map(samples.__getitem__, indices))
 
         def seen(number: int) -> Tensor:
-            if isinstance(pictures, DecodedImages) and fits(pictures, views.size, views.buckets):
-                return views_of(pictures, views, indices, number)
-            images = [picture.image for picture in picked]
+            if isinstance(samples, DecodedImages) and fits(samples, views.size, views.buckets):
+                return views_of(samples, views, indices, number)
+            images = [sample.image for sample in picked]
             each = readers.map(views.view, images, indices, [number] * len(indices))
             return torch.stack(list(each))
 

@@ -1,4 +1,4 @@
-"""Pictures <-> tensors: cut to a size, mirrored or moved at random, as numbers in [0, 1].
+"""Images <-> tensors: cut to a size, mirrored or moved at random, as numbers in [0, 1].
 
 Shape legend: B batch, C channels, H W rows and columns of pixels.
 """
@@ -16,7 +16,7 @@ Size = int | tuple[int, int]
 
 
 def to_pixels(image: Image.Image) -> np.ndarray:
-    """The bytes of a picture, (H, W) or (H, W, 3) uint8, as an array of its own."""
+    """The bytes of an image, (H, W) or (H, W, 3) uint8, as an array of its own."""
     return np.array(image, dtype=np.uint8)
 
 
@@ -27,7 +27,7 @@ def to_tensor(image: Image.Image, size: Size) -> Tensor:
 
 
 def to_image(image_CHW: Tensor) -> Image.Image:
-    """(3, H, W) in [0, 1] -> a picture; what lies outside the range is clipped."""
+    """(3, H, W) in [0, 1] -> an image; what lies outside the range is clipped."""
     pixels_CHW = image_CHW.detach().float().cpu().clamp(0, 1).mul(255).round().byte()
     return Image.fromarray(pixels_CHW.permute(1, 2, 0).contiguous().numpy())
 
@@ -59,7 +59,7 @@ def centre_box(size: tuple[int, int], height: int, width: int) -> tuple[int, int
     """The largest centred part of that shape: left, top, right and bottom.
 
     Args:
-        size: width and height of a picture.
+        size: width and height of an image.
         height: of the shape.
         width: of the shape.
     """
@@ -74,10 +74,10 @@ def random_view(
 ) -> Tensor:
     """`to_tensor`, then mirrored half of the time and moved, as ``generator`` decides.
 
-    Always takes the same number of draws, so that one picture's options never change another's.
+    Always takes the same number of draws, so that one image's options never change another's.
 
     Args:
-        image: any picture.
+        image: any image.
         size: of the result.
         flip: whether it may be mirrored.
         shift: it moves by up to this many pixels each way; its mirror image fills the gap.

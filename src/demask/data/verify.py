@@ -1,4 +1,4 @@
-"""Try every picture once, so that training meets no surprise in the middle of the night."""
+"""Try every image once, so that training meets no surprise in the middle of the night."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from os import cpu_count
 
-from demask.data.pictures import Pictures, Subset, UnreadablePictureError
+from demask.data.images import ImageDataset, Subset, UnreadableImageError
 
 log = logging.getLogger(__name__)
 
@@ -17,47 +17,45 @@ NAMED = 3
 
 
 def verify(
-    pictures: Pictures,
+    images: ImageDataset,
     strict: bool = False,
     progress: Callable[[int], None] = lambda done: None,
-) -> Pictures:
-    """The pictures that can be read; the others are counted in a warning.
+) -> ImageDataset:
+    """The images that can be read; the others are counted in a warning.
 
-    Which ones depends on the data alone, so that a resumed run sees the same pictures. Every
-    picture is decoded once.
+    Which ones depends on the data alone, so that a resumed run sees the same images. Every
+    image is decoded once.
 
     Args:
-        pictures: what to try.
-        strict: an unreadable picture is an error.
-        progress: is told how many pictures have been tried.
+        images: what to try.
+        strict: an unreadable image is an error.
+        progress: is told how many images have been tried.
 
     Raises:
-        ValueError: no picture can be read, or with ``strict`` one can't.
+        ValueError: no image can be read, or with ``strict`` one can't.
     """
     bad: dict[int, str] = {}
     with ThreadPoolExecutor(cpu_count()) as readers:
-        for start in range(0, len(pictures), CHUNK):
-            part = range(start, min(start + CHUNK, len(pictures)))
-            problems = readers.map(try_one, repeat(pictures), part)
+        for start in range(0, len(images), CHUNK):
+            part = range(start, min(start + CHUNK, len(images)))
+            problems = readers.map(try_one, repeat(images), part)
             bad |= {index: line for index, line in zip(part, problems, strict=True) if line}
             if strict and bad:
-                raise ValueError(f"unreadable picture {next(iter(bad.values()))}")
+                raise ValueError(f"unreadable image {next(iter(bad.values()))}")
             progress(part.stop)
     if not bad:
-        return pictures
+        return images
     named = "; ".join(list(bad.values())[:NAMED]) + ("; ..." if len(bad) > NAMED else "")
-    if len(bad) == len(pictures):
-        raise ValueError(f"none of the {len(bad)} pictures can be read: {named}")
-    log.warning(
-        "%d of %d pictures can't be read and are skipped: %s", len(bad), len(pictures), named
-    )
-    return Subset(pictures, [i for i in range(len(pictures)) if i not in bad])
+    if len(bad) == len(images):
+        raise ValueError(f"none of the {len(bad)} images can be read: {named}")
+    log.warning("%d of %d images can't be read and are skipped: %s", len(bad), len(images), named)
+    return Subset(images, [i for i in range(len(images)) if i not in bad])
 
 
-def try_one(pictures: Pictures, index: int) -> str | None:
-    """What is wrong with a picture, or None."""
+def try_one(images: ImageDataset, index: int) -> str | None:
+    """What is wrong with an image, or None."""
     try:
-        pictures[index]
-    except UnreadablePictureError as error:
+        images[index]
+    except UnreadableImageError as error:
         return str(error)
     return None

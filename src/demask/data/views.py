@@ -1,4 +1,4 @@
-"""What of a picture is tokenised: its size, its shape, and how it is changed before."""
+"""What of an image is tokenised: its size, its shape, and how it is changed before."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from demask.types import Tokenizer, Transformer
 
 @dataclass(frozen=True)
 class Views:
-    """How often each picture is tokenised, and how it is changed before.
+    """How often each image is tokenised, and how it is changed before.
 
     Attributes:
-        size: side of the square picture, in pixels.
-        count: views of each picture: the plain one, its mirror image if ``flip``, then random ones.
+        size: side of the square image, in pixels.
+        count: views of each image: the plain one, its mirror image if ``flip``, then random ones.
         flip: mirror images are fine (they are not for text or hands).
         shift: random views are moved by up to this many pixels.
-        buckets: heights and widths in pixels, in place of the square; a picture is cut to the one
+        buckets: heights and widths in pixels, in place of the square; an image is cut to the one
             of the nearest aspect ratio. The first is the main one.
     """
 
@@ -44,17 +44,17 @@ class Views:
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
-        """The heights and widths that pictures are cut to."""
+        """The heights and widths that images are cut to."""
         return self.buckets or ((self.size, self.size),)
 
     def bucket_of(self, image: Image) -> int:
-        """The position in `sizes` of the aspect ratio that is nearest to the picture's."""
+        """The position in `sizes` of the aspect ratio that is nearest to the image's."""
         ratio = math.log(image.height / image.width)
         distances = [abs(ratio - math.log(height / width)) for height, width in self.sizes]
         return distances.index(min(distances))
 
     def view(self, image: Image, index: int, number: int) -> Tensor:
-        """View ``number`` of picture ``index``, (3, H, W); the same on every call."""
+        """View ``number`` of image ``index``, (3, H, W); the same on every call."""
         size = self.sizes[self.bucket_of(image)]
         plain = to_tensor(image, size)
         if number == 0:
@@ -67,7 +67,7 @@ class Views:
     def micro(self, image: Image) -> tuple[float, float, float, float]:
         """Width, height, crop top and crop left of the plain view, as a model is told them.
 
-        The picture's own sides in pixels, but at most those that it is cut to: a smaller one was
+        The image's own sides in pixels, but at most those that it is cut to: a smaller one was
         enlarged. And the pixels of the result that would stand above it and on its left, if nothing
         had been cut off (SDXL, arXiv 2307.01952, section 2.2).
         """
@@ -83,14 +83,14 @@ class Views:
 
 @dataclass(frozen=True)
 class ModelViews(Views):
-    """`Views` for what is trained beside a model: a size of 0 is that of the model's pictures."""
+    """`Views` for what is trained beside a model: a size of 0 is that of the model's images."""
 
     size: int = 0
     count: int = 1
     flip: bool = False
 
     def of(self, transformer: Transformer, tokenizer: Tokenizer) -> Views:
-        """With the size that a model paints, where none is given."""
+        """With the size that a model generates, where none is given."""
         if self.size or self.buckets:
             return self
         height, width = (side * tokenizer.downsampling for side in transformer.grid)

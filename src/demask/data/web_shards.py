@@ -1,9 +1,9 @@
-"""Pictures in tar files, named as WebDataset does: ``key.jpg``, ``key.cls``, ``key.txt``.
+"""Images in tar files, named as WebDataset does: ``key.jpg``, ``key.cls``, ``key.txt``.
 
-The members of one key make one picture: its bytes, its class (a number or a name), its captions
+The members of one key make one image: its bytes, its class (a number or a name), its captions
 (one a line). A ``key.json`` may hold the last two as ``label`` and ``caption``, ``captions`` or
 ``text``, with others in ``aliases``, and a preference score as ``score``. The tars are scanned once
-for the places of their members, after which every picture is one seek away.
+for the places of their members, after which every image is one seek away.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from demask.data.caption_columns import choose_columns, join_cells
 from demask.data.classes import Label, number_labels
 from demask.data.image_folder import SUFFIXES
-from demask.data.pictures import Picture, UnreadablePictureError, fingerprint, read_image
+from demask.data.images import ImageSample, UnreadableImageError, fingerprint, read_image
 from demask.data.scores import SCORE_COLUMN, read_score
 
 
@@ -46,8 +46,8 @@ class Sample:
     members: dict[str, Span] = field(default_factory=dict)
 
     @property
-    def picture(self) -> str | None:
-        """The ending of the member that is a picture, if there is one."""
+    def image(self) -> str | None:
+        """The ending of the member that is an image, if there is one."""
         return next((end for end in self.members if f".{end}" in SUFFIXES), None)
 
     def text(self, ending: str) -> str:
@@ -91,7 +91,7 @@ class Sample:
 
 
 class WebShards:
-    """The pictures of some tars, in the order of the tars and their members.
+    """The images of some tars, in the order of the tars and their members.
 
     Args:
         paths: the tars, uncompressed.
@@ -100,8 +100,8 @@ class WebShards:
             default the text members, or else see `choose_columns`.
 
     Raises:
-        ValueError: a tar that can't be read, no picture inside, unusable labels, or a caption
-            column that no picture has.
+        ValueError: a tar that can't be read, no image inside, unusable labels, or a caption
+            column that no image has.
     """
 
     def __init__(
@@ -112,9 +112,9 @@ class WebShards:
     ) -> None:
         self.paths = list(paths)
         scanned = [sample for path in self.paths for sample in scan(path)]
-        self.samples = [sample for sample in scanned if sample.picture]
+        self.samples = [sample for sample in scanned if sample.image]
         if not self.samples:
-            raise ValueError(f"{self.paths[0]} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+            raise ValueError(f"{self.paths[0]} holds no images ({', '.join(sorted(SUFFIXES))})")
         self.caption_columns = caption_columns
         if caption_columns:
             present = dict.fromkeys(key for sample in self.samples for key in sample.facts())
@@ -138,18 +138,18 @@ class WebShards:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> ImageSample:
         sample = self.samples[index]
-        assert sample.picture
-        name = f"{sample.tar.name}/{sample.key}.{sample.picture}"
+        assert sample.image
+        name = f"{sample.tar.name}/{sample.key}.{sample.image}"
         try:
-            data = sample.members[sample.picture].read(sample.tar)
+            data = sample.members[sample.image].read(sample.tar)
             captions, score = sample.captions(self.caption_columns), sample.score()
         except OSError as error:
-            raise UnreadablePictureError(f"{name}: {error.strerror}") from error
+            raise UnreadableImageError(f"{name}: {error.strerror}") from error
         except ValueError as error:
-            raise UnreadablePictureError(str(error)) from error
-        return Picture(read_image(data, name), self.labels[index], name, captions, score)
+            raise UnreadableImageError(str(error)) from error
+        return ImageSample(read_image(data, name), self.labels[index], name, captions, score)
 
 
 def scan(path: Path) -> list[Sample]:

@@ -1,1 +1,1 @@
-"""Measuring pictures: features of a fixed network, and numbers made of them."""
+"""Measuring images: features of a fixed network, and numbers made of them."""

@@ -10,11 +10,11 @@ from torch import Tensor
 
 
 def class_score(logits_NK: Tensor, kept_MN: Tensor) -> Tensor:
-    """How sure each picture's class is, and how varied they are together: 1 to K.
+    """How sure each image's class is, and how varied they are together: 1 to K.
 
     "Improved Techniques for Training GANs" (arXiv 1606.03498), section 4: the exponential of the
-    mean divergence of a picture's classes from those of all. It is called Inception Score where
-    Inception v3 made the logits. All pictures are one split.
+    mean divergence of an image's classes from those of all. It is called Inception Score where
+    Inception v3 made the logits. All images are one split.
 
     Args:
         logits_NK: of the samples.

@@ -1,4 +1,4 @@
-"""CLIP as an extractor: features of pictures, and of words to compare them with.
+"""CLIP as an extractor: features of images, and of words to compare them with.
 
 "Learning Transferable Visual Models From Natural Language Supervision" (arXiv 2103.00020), from a
 local folder in the layout of Hugging Face.
@@ -26,17 +26,17 @@ BATCH = 250
 """How many texts are read together."""
 
 Shaped = Callable[[Tensor, int], Tensor]
-"""Pictures (B, C, H, W) of any shape and a size -> squares of that size."""
+"""Images (B, C, H, W) of any shape and a size -> squares of that size."""
 
 
 class TwoTowers:
-    """A CLIP that is loaded: pictures and words -> features of the same kind.
+    """A CLIP that is loaded: images and words -> features of the same kind.
 
     Args:
         model: of transformers.
         tokenizer: of transformers.
         device: where it runs.
-        shaped: pictures of any shape -> squares of a size.
+        shaped: images of any shape -> squares of a size.
     """
 
     def __init__(
@@ -48,8 +48,8 @@ class TwoTowers:
         self.size: int = self.model.config.vision_config.image_size
 
     @torch.inference_mode()
-    def pictures(self, image_BCHW: Tensor) -> Tensor:
-        """Features of pictures in [0, 1], of any size, (B, D)."""
+    def images(self, image_BCHW: Tensor) -> Tensor:
+        """Features of images in [0, 1], of any size, (B, D)."""
         image_BCHW = self.shaped(image_BCHW.to(self.device), self.size)
         mean_C11, deviation_C11 = (
             torch.tensor(numbers, device=self.device)[:, None, None]
@@ -97,7 +97,7 @@ class Clip(TwoTowers):
 
     def __call__(self, image_BCHW: Tensor) -> tuple[Tensor, None]:
         """See `demask.evaluation.extractors.Extractor`."""
-        return self.pictures(image_BCHW), None
+        return self.images(image_BCHW), None
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -129,7 +129,7 @@ def read(folder: Path, words: Path | None = None) -> tuple[Any, Any]:
         raise ValueError(f"{folder}: holds no CLIP that can be read ({reason(error)})") from None
     if missing := sorted(found["missing_keys"]):  # transformers would leave them random
         count = f"{len(missing)} tensors, such as {missing[0]}"
-        raise ValueError(f"{folder}: holds no CLIP of pictures and words; it lacks {count}")
+        raise ValueError(f"{folder}: holds no CLIP of images and words; it lacks {count}")
     return model.float().eval(), read_tokenizer(words or folder)
 
 

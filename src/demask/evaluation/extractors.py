@@ -1,4 +1,4 @@
-"""What turns pictures into features to measure: the networks, by name.
+"""What turns images into features to measure: the networks, by name.
 
 Shape legend: B batch, C channels, D width of the features, H W rows and columns, K classes.
 """
@@ -22,12 +22,12 @@ WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 class Extractor(Protocol):
-    """Pictures -> features, and the logits of its classes where it has some.
+    """Images -> features, and the logits of its classes where it has some.
 
     Attributes:
         name: what its numbers are labelled with.
         fingerprint: changes with everything that changes the features: weights, resizing.
-        size: side of the square pictures that the network sees; others are resized to it.
+        size: side of the square images that the network sees; others are resized to it.
         class_names: what the logits mean; empty where that is not known.
     """
 
@@ -37,7 +37,7 @@ class Extractor(Protocol):
     class_names: tuple[str, ...]
 
     def __call__(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Pictures in [0, 1], of any size -> features (B, D), logits (B, K) or None."""
+        """Images in [0, 1], of any size -> features (B, D), logits (B, K) or None."""
         ...
 
 
@@ -101,7 +101,7 @@ def shipped(name: str, weights: str, device: str) -> Extractor:
 
 
 class Pixels:
-    """The pixels themselves, for retrieval: how near is a picture to one that is known?
+    """The pixels themselves, for retrieval: how near is an image to one that is known?
 
     Args:
         size: see `Extractor`.

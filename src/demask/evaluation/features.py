@@ -1,7 +1,7 @@
-"""Features of many pictures: extracted once, in batches, and those of a reference kept on disk.
+"""Features of many images: extracted once, in batches, and those of a reference kept on disk.
 
 Shape legend: B batch, C channels, D width of the features, H W rows and columns, K classes,
-N pictures.
+N images.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ FORMAT = 1
 CACHE = Path("~/.cache/demask")
 
 Batch = tuple[Tensor, Tensor | None]
-"""Pictures, uint8 (B, H, W, 3), and their classes (B) where they have some."""
+"""Images, uint8 (B, H, W, 3), and their classes (B) where they have some."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """What one extractor sees in some pictures.
+    """What one extractor sees in some images.
 
     Attributes:
         features_ND: float32.
         extractor: its name.
         fingerprint: of the extractor.
-        size: height and width of the pictures, in pixels.
+        size: height and width of the images, in pixels.
         logits_NK: of the extractor's classes; None where it has none.
-        labels_N: the class that each picture was meant to show; None where that is not known.
+        labels_N: the class that each image was meant to show; None where that is not known.
         class_names: what the extractor's logits mean.
-        texts_ND: features of the words that each picture was meant to show, of an extractor that
+        texts_ND: features of the words that each image was meant to show, of an extractor that
             reads words.
-        answers_N: the reference's label that each picture should be nearest to.
+        answers_N: the reference's label that each image should be nearest to.
     """
 
     features_ND: Tensor
@@ -74,15 +74,15 @@ def extract(
     extractor: Extractor,
     progress: Callable[[int], None] | None = None,
 ) -> Features:
-    """Show all pictures to one extractor.
+    """Show all images to one extractor.
 
     Args:
-        batches: the pictures; none of them is kept.
+        batches: the images; none of them is kept.
         extractor: sees each once.
         progress: is told how many it has seen.
 
     Raises:
-        ValueError: no pictures, or pictures of several sizes.
+        ValueError: no images, or images of several sizes.
     """
     return extract_all(batches, [extractor], progress)[0]
 
@@ -92,7 +92,7 @@ def extract_all(
     extractors: Sequence[Extractor],
     progress: Callable[[int], None] | None = None,
 ) -> list[Features]:
-    """Show all pictures to several extractors at once; see `extract`."""
+    """Show all images to several extractors at once; see `extract`."""
     size: tuple[int, int] | None = None
     seen: list[tuple[list[Tensor], list[Tensor]]] = [([], []) for _ in extractors]
     labels: list[Tensor | None] = []
@@ -102,7 +102,7 @@ def extract_all(
         size = size or (height, width)
         if size != (height, width):
             raise ValueError(
-                f"pictures of several sizes: {size[1]}x{size[0]} and {width}x{height} (picture "
+                f"images of several sizes: {size[1]}x{size[0]} and {width}x{height} (image "
                 f"{done}); all must have one"
             )
         image_BCHW = pixels_BHWC.permute(0, 3, 1, 2).float() / 255
@@ -116,7 +116,7 @@ def extract_all(
         if progress:
             progress(done)
     if size is None:
-        raise ValueError("no pictures to measure")
+        raise ValueError("no images to measure")
     known = [label_B for label_B in labels if label_B is not None]
     return [
         Features(
@@ -139,17 +139,17 @@ def reference_features(
     cache: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Features:
-    """The features of pictures that are measured against again and again.
+    """The features of images that are measured against again and again.
 
     Args:
-        batches: begins to read the pictures; only called where the cache does not hold them.
-        data: names exactly these pictures at this size, such as a data set's fingerprint.
+        batches: begins to read the images; only called where the cache does not hold them.
+        data: names exactly these images at this size, such as a data set's fingerprint.
         extractor: see `extract`.
         cache: the folder to keep them in (default: ``~/.cache/demask``).
         progress: see `extract`.
 
     Raises:
-        ValueError: no pictures, or pictures of several sizes.
+        ValueError: no images, or images of several sizes.
     """
     folder = (cache or CACHE).expanduser() / "features"
     path = folder / f"{cache_key(data, extractor)}.safetensors"

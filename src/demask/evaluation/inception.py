@@ -202,7 +202,7 @@ class InceptionV3(nn.Module):
         self.fc = nn.Linear(WIDTH, CLASSES)
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures (B, 3, 299, 299) in [-1, 1] -> features (B, 2048), logits (B, 1008)."""
+        """Images (B, 3, 299, 299) in [-1, 1] -> features (B, 2048), logits (B, 1008)."""
         x_BCHW = self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(image_BCHW))
         x_BCHW = F.max_pool2d(self.Conv2d_2b_3x3(x_BCHW), 3, stride=2)
         x_BCHW = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x_BCHW))

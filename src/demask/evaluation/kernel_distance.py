@@ -1,10 +1,10 @@
 """The kernel distance of two sets of features: an unbiased squared maximum mean discrepancy.
 
 "Demystifying MMD GANs" (arXiv 1801.01401), section 3: it is called KID where Inception v3 made the
-features. There it is a mean over small subsets; here all pairs of pictures count, once.
+features. There it is a mean over small subsets; here all pairs of images count, once.
 
 Shape legend: B block, D width of the features, M choices of samples, N samples, R reference
-pictures.
+images.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def kernel_distance(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) ->
 
 
 def kernel_among(features_RD: Tensor) -> float:
-    """The mean kernel of all pairs of two different pictures."""
+    """The mean kernel of all pairs of two different images."""
     total, count = 0.0, len(features_RD)
     for start in range(0, count, BLOCK):
         # each pair of blocks once: the kernel is symmetric

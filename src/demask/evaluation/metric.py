@@ -27,7 +27,7 @@ class Metric:
         title: what it is called ...
         inception: ... and where Inception v3 made the features.
         compute: makes it.
-        least: how many pictures it needs on either side, from the width of the features.
+        least: how many images it needs on either side, from the width of the features.
         best: ``lowest`` or ``highest``.
         needs: the fields of the samples' `Features` that must be there.
         compares: whether it looks at the reference.

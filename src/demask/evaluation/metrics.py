@@ -37,9 +37,9 @@ RESAMPLES = 30
 
 
 def clip_score(samples: Features, kept_MN: Tensor) -> Tensor:
-    """100 times the cosine of picture and words, at least 0, (M).
+    """100 times the cosine of image and words, at least 0, (M).
 
-    "CLIPScore" (arXiv 2104.08718), equation 1, with the factor that is usual for painters.
+    "CLIPScore" (arXiv 2104.08718), equation 1, with the factor that is usual for generators.
     """
     assert samples.texts_ND is not None
     cosine_N = F.cosine_similarity(samples.features_ND, samples.texts_ND, dim=-1)
@@ -47,7 +47,7 @@ def clip_score(samples: Features, kept_MN: Tensor) -> Tensor:
 
 
 def retrieval(samples: Features, reference: Features, kept_MN: Tensor) -> Tensor:
-    """How many of the samples are nearest to a real picture of what they should show, (M)."""
+    """How many of the samples are nearest to a real image of what they should show, (M)."""
     assert reference.labels_N is not None
     assert samples.answers_N is not None
     found_N = nearest_label(samples.features_ND, reference.features_ND, reference.labels_N)
@@ -146,8 +146,8 @@ METRICS: Table[Metric] = Table(
 WHAT_IS_MISSING = {
     "logits_NK": "the extractor {extractor} has no classes",
     "class_names": "the extractor {extractor} does not name its classes",
-    "labels_N": "nothing says which class each picture was meant to show",
-    "texts_ND": "needs pictures of known words and an extractor that reads words, such as clip",
+    "labels_N": "nothing says which class each image was meant to show",
+    "texts_ND": "needs images of known words and an extractor that reads words, such as clip",
     "scenes": "the exact scorer of scenes measures it, in a sweep or by --metric scenes",
     "answers_N": "needs a model of prompts and a reference with captions, in a sweep",
 }
@@ -166,20 +166,20 @@ def measure(
     ``value +- 1.96 s``, where s is the standard deviation over ``resamples`` random halves of the
     samples. Halves drawn without replacement spread as much around the whole as the whole does
     around the truth (the delete-half jackknife: Shao and Wu, "A General Theory for Jackknife
-    Variance Estimation", 1989), and hold no picture twice, which would disturb nearest neighbours
+    Variance Estimation", 1989), and hold no image twice, which would disturb nearest neighbours
     and unbiased sums as a bootstrap does. The reference is taken as it is. What an interval does
     not hold is the Fréchet distance's bias, which falls with the number of samples: compare such
     distances at equal numbers only.
 
     Args:
-        samples: the pictures to judge.
-        reference: real pictures.
+        samples: the images to judge.
+        reference: real images.
         metrics: rows of `METRICS`; by default all that these features allow.
         seed: of the halves.
         resamples: how many halves; 0 for no intervals.
 
     Raises:
-        ValueError: an unknown metric, features of two extractors, or too few pictures or too
+        ValueError: an unknown metric, features of two extractors, or too few images or too
             little known of them for a metric.
     """
     if samples.fingerprint != reference.fingerprint:
@@ -222,7 +222,7 @@ def check(name: str, samples: Features, reference: Features) -> None:
                 f"{samples.extractor} knows"
             )
     least = metric.least(samples.features_ND.shape[1])
-    sides = {"samples": samples, "reference pictures": reference}
+    sides = {"samples": samples, "reference images": reference}
     for what, features in sides.items():
         if len(features) < least and (metric.compares or features is samples):
             raise ValueError(

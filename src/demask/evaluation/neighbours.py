@@ -5,7 +5,7 @@ Precision and recall: "Improved Precision and Recall Metric for Assessing Genera
 Generative Models" (arXiv 2002.09797), section 3.
 
 Shape legend: B block, D width of the features, M choices of samples, N samples, R reference
-pictures, T nearest ones that are remembered.
+images, T nearest ones that are remembered.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def density(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor:
 
 
 def recall(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor:
-    """How many reference pictures lie in a ball of the kept samples, (M).
+    """How many reference images lie in a ball of the kept samples, (M).
 
     A sample's ball reaches to its third nearest of the *kept* ones.
     """

@@ -31,9 +31,9 @@ class Classifier:
     """A network from a file.
 
     Attributes:
-        network: pictures in [0, 1] -> features and logits.
+        network: images in [0, 1] -> features and logits.
         class_names: what the logits mean.
-        size: side of the pictures that it was trained on.
+        size: side of the images that it was trained on.
     """
 
     network: nn.Module

@@ -53,13 +53,13 @@ MADE_ANEW = ("attn_mask", "text_model.embeddings.position_ids")
 
 
 @dataclass(frozen=True)
-class Sizes:
+class ClipSizes:
     """What the shapes of the tensors don't say.
 
     Attributes:
-        size: side of the pictures, in pixels.
+        size: side of the images, in pixels.
         text_heads: attention heads of the words' tower.
-        vision_heads: of the pictures' tower.
+        vision_heads: of the images' tower.
         activation: of both towers' MLPs, as transformers calls it.
     """
 
@@ -69,7 +69,7 @@ class Sizes:
     activation: str = "gelu"
 
 
-VIT_H_14 = Sizes()
+VIT_H_14 = ClipSizes()
 """What open_clip calls ViT-H-14: 32 layers of 1,280 channels, and 24 of 1,024 for the words."""
 
 
@@ -164,7 +164,7 @@ def read_checkpoint(path: Path) -> Tensors:
     return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
 
 
-def build(path: Path, tokenizer: Any, sizes: Sizes = VIT_H_14) -> Any:
+def build(path: Path, tokenizer: Any, sizes: ClipSizes = VIT_H_14) -> Any:
     """The ``CLIPModel`` of transformers with the tensors of an open_clip file, in float32.
 
     Args:
@@ -194,7 +194,7 @@ def build(path: Path, tokenizer: Any, sizes: Sizes = VIT_H_14) -> Any:
     return model.eval()
 
 
-def config_of(tensors: Mapping[str, Tensor], tokenizer: Any, sizes: Sizes) -> dict[str, Any]:
+def config_of(tensors: Mapping[str, Tensor], tokenizer: Any, sizes: ClipSizes) -> dict[str, Any]:
     """What transformers is told of the model, from the shapes of open_clip's tensors."""
     text, vision = TOWERS
     words, text_width = tensors["token_embedding.weight"].shape

@@ -1,4 +1,4 @@
-"""A small network that says how well a picture fits some words: one tower each, and their cosine.
+"""A small network that says how well an image fits some words: one tower each, and their cosine.
 
 As CLIP (arXiv 2103.00020, section 2.3), made small enough to be trained on one core. It shares
 nothing with the text encoder of any model that it judges: it spells words by pieces of their
@@ -36,8 +36,8 @@ class PairScorerConfig:
     """The sizes of a `PairScorer`.
 
     Attributes:
-        size: side of its pictures, in pixels.
-        widths: channels of the stages of the picture's tower; each halves the picture.
+        size: side of its images, in pixels.
+        widths: channels of the stages of the image's tower; each halves the image.
         layout: channels of what the last stage says of each place.
         pieces: rows of the table in which pieces of words are looked up; several share one.
         words: those of a text beyond this many are not read.
@@ -69,7 +69,7 @@ class PairScorerConfig:
 
 
 class Stage(nn.Module):
-    """A convolution that halves the picture, then a residual pair where one is wanted."""
+    """A convolution that halves the image, then a residual pair where one is wanted."""
 
     def __init__(self, channels_in: int, channels: int, kernel: int, residual: bool) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class Stage(nn.Module):
         return x_BCHW + F.relu(self.pair[1](F.relu(self.pair[0](x_BCHW))))
 
 
-class PictureTower(nn.Module):
+class ImageTower(nn.Module):
     """Convolutions, then one linear map of the whole layout, so that places count."""
 
     def __init__(self, config: PairScorerConfig) -> None:
@@ -105,7 +105,7 @@ class PictureTower(nn.Module):
         self.head = nn.Linear(config.layout * side * side, config.features)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Pictures in [0, 1] -> features (B, D) of length 1."""
+        """Images in [0, 1] -> features (B, D) of length 1."""
         x_BCHW = (image_BCHW * 4 - 2).contiguous(memory_format=torch.channels_last)
         x_BCHW = self.layout(self.stages(x_BCHW)).contiguous()
         return F.normalize(self.head(x_BCHW.flatten(1)).float(), dim=-1)
@@ -172,11 +172,11 @@ class PairScorer(nn.Module):
     def __init__(self, config: PairScorerConfig) -> None:
         super().__init__()
         self.config = config
-        self.picture, self.text = PictureTower(config), TextTower(config)
+        self.picture, self.text = ImageTower(config), TextTower(config)
         self.log_scale = nn.Parameter(torch.tensor(FIRST_SCALE).log())
 
     def forward(self, image_BCHW: Tensor, pieces_BTG: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features of pictures and of texts, not always as many, and the scale of cosines."""
+        """Features of images and of texts, not always as many, and the scale of cosines."""
         scale = self.log_scale.exp().clamp_max(LARGEST_SCALE)
         return self.picture(image_BCHW), self.text(pieces_BTG), scale
 

@@ -1,4 +1,4 @@
-"""A small mixer of picture patches, which measures small pictures.
+"""A small mixer of image patches, which measures small images.
 
 Of another design than `SmallConv` on purpose: what both say is less likely to be a quirk of either.
 
@@ -21,7 +21,7 @@ class PatchMixerConfig:
 
     Attributes:
         num_classes: K.
-        size: side of its pictures, in pixels.
+        size: side of its images, in pixels.
         stem: channels of the two convolutions that make 4x4 patches.
         width: D.
         depth: blocks.
@@ -90,7 +90,7 @@ class PatchMixer(nn.Module):
         self.head = nn.Linear(config.width, config.num_classes)
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures in [0, 1] -> features (B, D) and logits (B, K)."""
+        """Images in [0, 1] -> features (B, D) and logits (B, K)."""
         image_BCHW = (image_BCHW * 4 - 2).contiguous(memory_format=torch.channels_last)
         x_BND = self.stem(image_BCHW).flatten(2).transpose(1, 2)
         for block in self.blocks:

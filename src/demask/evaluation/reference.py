@@ -1,9 +1,9 @@
 """What metrics need of the reference alone: computed when it is first asked for, and then kept.
 
-A sweep measures row after row against the same pictures, and with 50,000 of them their nearest
+A sweep measures row after row against the same images, and with 50,000 of them their nearest
 neighbours and their kernel sums take longer than all that concerns a row.
 
-Shape legend: D width of the features, K nearest ones, R reference pictures.
+Shape legend: D width of the features, K nearest ones, R reference images.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from demask.evaluation.neighbours import DENSITY_K, nearest
 
 
 class Reference:
-    """The features of real pictures.
+    """The features of real images.
 
     Args:
         features_RD: float32; not changed afterwards.
@@ -35,7 +35,7 @@ class Reference:
 
     @cached_property
     def kernel(self) -> float:
-        """The mean kernel of all pairs of two different pictures."""
+        """The mean kernel of all pairs of two different images."""
         return kernel_among(self.features_RD)
 
     @cached_property

@@ -1,6 +1,6 @@
-"""How well features of pictures and of words find each other.
+"""How well features of images and of words find each other.
 
-Shape legend: D width of the features, K candidates, N pairs or pictures.
+Shape legend: D width of the features, K candidates, N pairs or images.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def found(query_ND: Tensor, candidate_KD: Tensor, right_NK: Tensor) -> float:
     return float(right_NK[torch.arange(len(best_N)), best_N].double().mean())
 
 
-def nearest_label(picture_ND: Tensor, real_KD: Tensor, label_K: Tensor) -> Tensor:
-    """The label (N) of the real picture that each picture is nearest to."""
-    parts = [torch.cdist(part, real_KD).argmin(-1) for part in picture_ND.split(256)]
+def nearest_label(image_ND: Tensor, real_KD: Tensor, label_K: Tensor) -> Tensor:
+    """The label (N) of the real image that each image is nearest to."""
+    parts = [torch.cdist(part, real_KD).argmin(-1) for part in image_ND.split(256)]
     return label_K[torch.cat(parts)]

@@ -1,4 +1,4 @@
-"""What says how well a picture fits its words, and how well people might like it: by name.
+"""What says how well an image fits its words, and how well people might like it: by name.
 
 Shape legend: B batch, C channels, H W rows and columns.
 """
@@ -24,7 +24,7 @@ PAGE = "docs/methods/preference.md"
 
 
 class Scorer(Protocol):
-    """Pictures and words -> a number each; a larger one is better.
+    """Images and words -> a number each; a larger one is better.
 
     Attributes:
         name: what its numbers are labelled with.
@@ -37,7 +37,7 @@ class Scorer(Protocol):
     notice: str
 
     def __call__(self, image_BCHW: Tensor, texts: Sequence[str]) -> Tensor:
-        """Pictures in [0, 1], of any size, and what each should show -> (B), float64."""
+        """Images in [0, 1], of any size, and what each should show -> (B), float64."""
         ...
 
 
@@ -63,9 +63,9 @@ class PairJudge:
         """See `Scorer`."""
         config = self.network.config
         shown_BCHW = resized(image_BCHW.to(self.device), config.size)
-        picture_BD = self.network.picture(shown_BCHW)
+        image_BD = self.network.picture(shown_BCHW)
         text_BD = self.network.text(spell(texts, config).to(self.device))
-        return 100 * (picture_BD.double() * text_BD.double()).sum(-1).cpu()
+        return 100 * (image_BD.double() * text_BD.double()).sum(-1).cpu()
 
 
 class ClipJudge:
@@ -95,8 +95,8 @@ class ClipJudge:
 
     def __call__(self, image_BCHW: Tensor, texts: Sequence[str]) -> Tensor:
         """See `Scorer`."""
-        picture_BD, text_BD = self.towers.pictures(image_BCHW), self.towers.texts(texts)
-        cosine_B = F.cosine_similarity(picture_BD.double(), text_BD.double(), dim=-1)
+        image_BD, text_BD = self.towers.images(image_BCHW), self.towers.texts(texts)
+        cosine_B = F.cosine_similarity(image_BD.double(), text_BD.double(), dim=-1)
         return self.factor * cosine_B.clamp_min(self.floor)
 
 
@@ -124,7 +124,7 @@ def pick_score(folder: str, tokenizer: str = "", *, device: str = "cpu") -> Scor
     path = Path(folder).expanduser()
     towers = TwoTowers(*read(path, elsewhere(tokenizer)), device)
     factor = float(towers.model.logit_scale.detach().exp())
-    notice = "trained on what people chose among pictures of their own prompts"
+    notice = "trained on what people chose among images of their own prompts"
     return ClipJudge("pick_score", towers, files_of(path), notice, factor)
 
 
@@ -134,7 +134,7 @@ def hps_v2(weights: str, tokenizer: str, *, device: str = "cpu") -> Scorer:
 
     path, words = Path(weights).expanduser(), read_tokenizer(Path(tokenizer).expanduser())
     towers = TwoTowers(build(path, words), words, device, padded)
-    notice = "trained on what people chose among pictures of one prompt; 100 times the cosine"
+    notice = "trained on what people chose among images of one prompt; 100 times the cosine"
     return ClipJudge("hps_v2", towers, [path], notice)
 
 

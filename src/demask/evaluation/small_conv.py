@@ -1,4 +1,4 @@
-"""A small convolutional classifier, which measures small pictures.
+"""A small convolutional classifier, which measures small images.
 
 Shape legend: B batch, C channels, D width of the features, H W rows and columns, K classes.
 """
@@ -18,7 +18,7 @@ class SmallConvConfig:
 
     Attributes:
         num_classes: K.
-        widths: channels of the stages; each but the last one's picture is halved by pooling.
+        widths: channels of the stages; each but the last one's image is halved by pooling.
         features: D.
         residual: the stage that a residual pair of convolutions follows, counted from 0.
     """
@@ -80,7 +80,7 @@ class SmallConv(nn.Module):
         self.head = nn.Linear(config.features, config.num_classes)
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures in [0, 1] -> features (B, D) and logits (B, K)."""
+        """Images in [0, 1] -> features (B, D) and logits (B, K)."""
         x_BCHW = self.body((image_BCHW * 4 - 2).contiguous(memory_format=torch.channels_last))
         features_BD = x_BCHW.mean((2, 3))
         return features_BD, self.head(features_BD)

@@ -1,4 +1,4 @@
-"""How often one setting's pictures beat another's, prompt by prompt, with an interval.
+"""How often one setting's images beat another's, prompt by prompt, with an interval.
 
 Shape legend: M resamples, P prompts, S seeds.
 """
@@ -26,7 +26,7 @@ class Paired:
     """Two settings compared on the same prompts and seeds.
 
     Attributes:
-        wins: pictures that score higher than the base's of the same prompt and seed, ...
+        wins: images that score higher than the base's of the same prompt and seed, ...
         ties: ... as high, ...
         losses: ... and lower.
         rate: wins and half of the ties, of all.
@@ -48,11 +48,13 @@ class Paired:
     difference_high: float
 
 
-def compare(mine_PS: Tensor, base_PS: Tensor, seed: int = 0, resamples: int = RESAMPLES) -> Paired:
+def paired_comparison(
+    mine_PS: Tensor, base_PS: Tensor, seed: int = 0, resamples: int = RESAMPLES
+) -> Paired:
     """Count who is better where, and how sure that is.
 
     The interval is a percentile bootstrap over prompts (Efron and Tibshirani, "An Introduction to
-    the Bootstrap", 1993, chapter 13): pictures of one prompt are no independent witnesses, so a
+    the Bootstrap", 1993, chapter 13): images of one prompt are no independent witnesses, so a
     prompt is drawn with all its seeds. It says how much the numbers would move with other prompts
     of the same kind.
 

@@ -2,7 +2,13 @@
 
 from demask.guidance.autoguidance import AutoGuidance
 from demask.guidance.classifier_free import ClassifierFree
-from demask.guidance.guidance import Attended, Blurred, Guidance, Means, Smoothed
+from demask.guidance.guidance import (
+    BlurTokens,
+    Guidance,
+    GuidanceProvider,
+    PredictWithAttention,
+    SmoothedPass,
+)
 from demask.guidance.refresh import Refreshed
 from demask.guidance.scale import SCALES, Constant, Interval, PowerCosine, Ramp, Scale
 from demask.guidance.self_guidance import SelfGuidance
@@ -22,7 +28,7 @@ GUIDANCES: Table[type[Guidance]] = Table(
 
 
 def parse_guidance(
-    text: str, predict: Predict, scale: Scale, means: Means, refresh: int = 1
+    text: str, predict: Predict, scale: Scale, provider: GuidanceProvider, refresh: int = 1
 ) -> Guidance | Refreshed:
     """The guidance that a person names, such as ``self_guidance``, around a model.
 
@@ -30,14 +36,14 @@ def parse_guidance(
         text: a row of `GUIDANCES`, with options after a colon.
         predict: the model.
         scale: how strongly, in each step.
-        means: what the model offers beside its prediction.
+        provider: what the model offers beside its prediction.
         refresh: both passes every so many steps; 1 is every step. More remembers, so the result
-            is for one batch of pictures.
+            is for one batch of images.
 
     Raises:
         ValueError: an unknown name or option, or the model lacks what the guidance needs.
     """
-    given = GUIDANCES[text.partition(":")[0]].given(means)
+    given = GUIDANCES[text.partition(":")[0]].from_provider(provider)
     guidance: Guidance = build(GUIDANCES, text, predict=predict, scale=scale, **given)  # type: ignore[arg-type]
     return guidance if refresh == 1 else Refreshed(guidance, refresh)
 
@@ -45,20 +51,20 @@ def parse_guidance(
 __all__ = [
     "GUIDANCES",
     "SCALES",
-    "Attended",
     "AutoGuidance",
-    "Blurred",
+    "BlurTokens",
     "ClassifierFree",
     "Constant",
     "Guidance",
+    "GuidanceProvider",
     "Interval",
-    "Means",
     "PowerCosine",
+    "PredictWithAttention",
     "Ramp",
     "Refreshed",
     "Scale",
     "SelfGuidance",
-    "Smoothed",
+    "SmoothedPass",
     "Spatial",
     "parse_guidance",
 ]

@@ -1,4 +1,4 @@
-"""Autoguidance: away from what a weaker model of the same tokens would paint.
+"""Autoguidance: away from what a weaker model of the same tokens would generate.
 
 Shape legend: B batch, L tokens, V codebook.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from demask.guidance.guidance import Guidance, Means
+from demask.guidance.guidance import Guidance, GuidanceProvider
 from demask.guidance.scale import Scale
 from demask.types import Condition, Predict, Prediction, Step
 
@@ -25,19 +25,21 @@ class AutoGuidance(Guidance):
     Attributes:
         predict: the model.
         scale: s in each step.
-        weaker: an earlier checkpoint, or a smaller model.
+        weaker_model: an earlier checkpoint, or a smaller model.
     """
 
     predict: Predict
     scale: Scale
-    weaker: Predict
+    weaker_model: Predict
 
-    def passes(self, ids_BL: Tensor, condition: Condition, step: Step) -> tuple[Prediction, Tensor]:
+    def predict_pair(
+        self, ids_BL: Tensor, condition: Condition, step: Step
+    ) -> tuple[Prediction, Tensor]:
         """The model's prediction, and the weaker one's."""
         conditional = self.predict(ids_BL, condition, step)
-        return conditional, self.weaker(ids_BL, condition, step).logits_BLV
+        return conditional, self.weaker_model(ids_BL, condition, step).logits_BLV
 
     @classmethod
-    def given(cls, means: Means) -> dict[str, Any]:
+    def from_provider(cls, provider: GuidanceProvider) -> dict[str, Any]:
         """The weaker model."""
-        return {"weaker": means.weaker()}
+        return {"weaker_model": provider.weaker_model()}

@@ -1,4 +1,4 @@
-"""Classifier-free guidance: away from what the model would paint without a condition.
+"""Classifier-free guidance: away from what the model would generate without a condition.
 
 Shape legend: B batch, L tokens, V codebook.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from demask.guidance.guidance import Guidance, Means
+from demask.guidance.guidance import Guidance, GuidanceProvider
 from demask.guidance.scale import Scale
 from demask.types import Condition, Predict, Prediction, Step
 
@@ -26,25 +26,27 @@ class ClassifierFree(Guidance):
     Attributes:
         predict: a model that was trained with its condition dropped now and then.
         unconditional: the condition that stands for none, or a negative prompt: a batch of 1 for
-            all pictures, or one for each.
+            all images, or one for each.
         scale: s in each step.
-        together: both passes as one batch; False halves the memory and costs a little time.
+        batched: both passes as one batch; False halves the memory and costs a little time.
     """
 
     predict: Predict
     unconditional: Condition
     scale: Scale
-    together: bool = True
+    batched: bool = True
 
     def __call__(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
         if self.scale(step) == 0:
             return self.predict(ids_BL, self.reference(len(ids_BL)), unconditional(step))
         return super().__call__(ids_BL, condition, step)
 
-    def passes(self, ids_BL: Tensor, condition: Condition, step: Step) -> tuple[Prediction, Tensor]:
+    def predict_pair(
+        self, ids_BL: Tensor, condition: Condition, step: Step
+    ) -> tuple[Prediction, Tensor]:
         """The conditional prediction, and the reference's logits (B, L, V)."""
         nothing = self.reference(len(ids_BL))
-        if not self.together:
+        if not self.batched:
             conditional = self.predict(ids_BL, condition, step)
             return conditional, self.predict(ids_BL, nothing, unconditional(step)).logits_BLV
         both = self.predict(
@@ -70,22 +72,22 @@ class ClassifierFree(Guidance):
         return self.unconditional.take(torch.zeros(batch, dtype=torch.long))
 
     @classmethod
-    def given(cls, means: Means) -> dict[str, Any]:
+    def from_provider(cls, provider: GuidanceProvider) -> dict[str, Any]:
         """The condition that stands for none."""
-        return {"unconditional": means.unconditional(), "together": means.together}
+        return {"unconditional": provider.unconditional(), "batched": provider.batched}
 
 
 def unconditional(step: Step) -> Step:
     """The step of the pass without a condition."""
-    return replace(step, passes=("unconditional",))
+    return replace(step, pass_names=("unconditional",))
 
 
 def twice(step: Step) -> Step:
-    """The step of a batch that holds every picture twice, with its condition and then without."""
+    """The step of a batch that holds every image twice, with its condition and then without."""
     rows_BL = None if step.rows_BL is None else torch.cat([step.rows_BL, step.rows_BL])
     return replace(
         step,
         mask_ratio_B=torch.cat([step.mask_ratio_B] * 2),
         rows_BL=rows_BL,
-        passes=("conditional", "unconditional"),
+        pass_names=("conditional", "unconditional"),
     )

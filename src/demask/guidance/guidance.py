@@ -15,23 +15,23 @@ from torch import Tensor
 from demask.guidance.scale import Constant, Scale
 from demask.types import Condition, Grid, Predict, Prediction, Step
 
-Smoothed = Callable[[Tensor, Condition, Step], Tensor]
+SmoothedPass = Callable[[Tensor, Condition, Step], Tensor]
 """``(features, condition, step) -> logits_BLV``: self-guidance's second pass."""
 
-Blurred = Callable[[Tensor, Grid, float], Tensor]
-"""``(ids_BL, grid, sigma) -> ids_BL``: the visible tokens of a blurred picture."""
+BlurTokens = Callable[[Tensor, Grid, float], Tensor]
+"""``(ids_BL, grid, sigma) -> ids_BL``: the visible tokens of a blurred image."""
 
-Attended = Callable[[Tensor, Condition, Step], tuple[Prediction, Tensor]]
+PredictWithAttention = Callable[[Tensor, Condition, Step], tuple[Prediction, Tensor]]
 """A `Predict` that also says how much attention each token received (B, L), 1 on average."""
 
 
-def no_blur() -> Blurred:
+def no_blur() -> BlurTokens:
     """Raise a ValueError: there is no tokenizer."""
     raise ValueError("there is no tokenizer whose tokens could be blurred")
 
 
 @dataclass(frozen=True)
-class Means:
+class GuidanceProvider:
     """What a guidance may take its reference from.
 
     All are calls, so that a model is asked only for what the chosen guidance needs; each raises a
@@ -39,19 +39,20 @@ class Means:
 
     Attributes:
         unconditional: the condition that stands for none, or a negative prompt.
-        smoothed: the second pass of the model's self-guidance module.
-        weaker: a weaker model of the same tokens.
-        blurred: blurs tokens.
-        attended: the model's prediction with its attention; None where it does not tell.
-        together: two passes may be made as one batch; False halves the memory.
+        smoothed_pass: the second pass of the model's self-guidance module.
+        weaker_model: a weaker model of the same tokens.
+        blur: blurs tokens.
+        predict_with_attention: the model's prediction with its attention; None where it does not
+            tell.
+        batched: two passes may be made as one batch; False halves the memory.
     """
 
     unconditional: Callable[[], Condition]
-    smoothed: Callable[[], Smoothed]
-    weaker: Callable[[], Predict]
-    blurred: Callable[[], Blurred] = no_blur
-    attended: Callable[[], Attended | None] = lambda: None
-    together: bool = True
+    smoothed_pass: Callable[[], SmoothedPass]
+    weaker_model: Callable[[], Predict]
+    blur: Callable[[], BlurTokens] = no_blur
+    predict_with_attention: Callable[[], PredictWithAttention | None] = lambda: None
+    batched: bool = True
 
 
 class Guidance(ABC):
@@ -72,7 +73,7 @@ class Guidance(ABC):
         scale = self.scale(step)
         if scale == 1:
             return self.predict(ids_BL, condition, step)
-        conditional, reference_BLV = self.passes(ids_BL, condition, step)
+        conditional, reference_BLV = self.predict_pair(ids_BL, condition, step)
         guided_BLV = reference_BLV + scale * (conditional.logits_BLV - reference_BLV)
         return Prediction(guided_BLV, conditional.features)
 
@@ -82,12 +83,14 @@ class Guidance(ABC):
         return guidance
 
     @abstractmethod
-    def passes(self, ids_BL: Tensor, condition: Condition, step: Step) -> tuple[Prediction, Tensor]:
+    def predict_pair(
+        self, ids_BL: Tensor, condition: Condition, step: Step
+    ) -> tuple[Prediction, Tensor]:
         """The conditional prediction, and the reference's logits (B, L, V)."""
 
     @classmethod
     @abstractmethod
-    def given(cls, means: Means) -> dict[str, Any]:
+    def from_provider(cls, provider: GuidanceProvider) -> dict[str, Any]:
         """The arguments that come from the model, beside ``predict`` and ``scale``.
 
         Raises:

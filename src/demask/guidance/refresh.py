@@ -40,12 +40,12 @@ class Refreshed:
         l = l_c + (s - 1) (l_c - l_ref of the latest refresh).
 
     A token that has changed since then has no difference: its logits are the conditional ones. So
-    corrections and orders that change or hide decided tokens are refused by the decode loop.
+    corrections and orders that change or mask decided tokens are refused by the decode loop.
 
     A refresh asks for all rows, since nobody knows yet which ones the steps until the next one
     read. Steps whose scale is 1 or 0 are made as ever, and don't count.
 
-    It remembers, so it is made anew for every batch of pictures; nothing in it couples them.
+    It remembers, so it is made anew for every batch of images; nothing in it couples them.
 
     Args:
         guidance: what it is a cheaper version of.
@@ -78,7 +78,7 @@ class Refreshed:
         return Prediction(guided_BLV, conditional.features)
 
     def due(self, latest: Difference, ids_BL: Tensor, step: Step) -> bool:
-        """Whether both passes have to be made; never a question of what is in the pictures."""
+        """Whether both passes have to be made; never a question of what is in the images."""
         age = step.index - latest.index
         return not 0 < age < self.every or latest.ids_BL.shape != ids_BL.shape
 
@@ -87,7 +87,7 @@ class Refreshed:
     ) -> tuple[Prediction, Tensor]:
         """The conditional prediction, and the guided logits (B, L, V), both made anew."""
         everywhere = replace(step, rows_BL=None)
-        conditional, reference_BLV = self.guidance.passes(ids_BL, condition, everywhere)
+        conditional, reference_BLV = self.guidance.predict_pair(ids_BL, condition, everywhere)
         difference_BLV = conditional.logits_BLV - reference_BLV
         self.latest = Difference(difference_BLV, step.index, ids_BL, torch.ones_like(ids_BL).bool())
         return conditional, reference_BLV + scale * difference_BLV

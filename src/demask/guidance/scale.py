@@ -79,7 +79,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedScale:
     """1 + (s - 1) f_k: one factor for each step, as a search finds them (AutoNAT, CVPR 2024).
 
     Raises:
@@ -125,7 +125,7 @@ def parse_scale(text: str, value: float) -> Scale:
     name, _, numbers = text.partition(":")
     if name == "listed":
         try:
-            return Listed(value, tuple(float(number) for number in numbers.split(",")))
+            return ListedScale(value, tuple(float(number) for number in numbers.split(",")))
         except ValueError:
             raise ValueError(
                 f"cannot read the guidance scale '{text}'; write listed:0,0.5,1"

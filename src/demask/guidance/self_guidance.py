@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from demask.guidance.guidance import Guidance, Means, Smoothed
+from demask.guidance.guidance import Guidance, GuidanceProvider, SmoothedPass
 from demask.guidance.scale import Scale
 from demask.types import Condition, Predict, Prediction, Step
 
@@ -26,20 +26,22 @@ class SelfGuidance(Guidance):
     Attributes:
         predict: a model whose predictions hold their features.
         scale: s in each step.
-        smoothed: the second pass, trained beside the frozen model.
+        smoothed_pass: the second pass, trained beside the frozen model.
     """
 
     predict: Predict
     scale: Scale
-    smoothed: Smoothed
+    smoothed_pass: SmoothedPass
 
-    def passes(self, ids_BL: Tensor, condition: Condition, step: Step) -> tuple[Prediction, Tensor]:
+    def predict_pair(
+        self, ids_BL: Tensor, condition: Condition, step: Step
+    ) -> tuple[Prediction, Tensor]:
         """The model's prediction, and its smoothed one."""
         conditional = self.predict(ids_BL, condition, step)
         assert conditional.features is not None, "this model keeps its features to itself"
-        return conditional, self.smoothed(conditional.features, condition, step)
+        return conditional, self.smoothed_pass(conditional.features, condition, step)
 
     @classmethod
-    def given(cls, means: Means) -> dict[str, Any]:
+    def from_provider(cls, provider: GuidanceProvider) -> dict[str, Any]:
         """The second pass of the model's module."""
-        return {"smoothed": means.smoothed()}
+        return {"smoothed_pass": provider.smoothed_pass()}

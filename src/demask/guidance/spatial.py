@@ -1,4 +1,4 @@
-"""Spatial guidance: away from what the model would paint on from a blurred picture.
+"""Spatial guidance: away from what the model would generate on from a blurred image.
 
 Shape legend: B batch, L tokens, V codebook.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from demask.guidance.guidance import Attended, Blurred, Guidance, Means
+from demask.guidance.guidance import BlurTokens, Guidance, GuidanceProvider, PredictWithAttention
 from demask.guidance.scale import Scale
 from demask.types import Condition, Predict, Prediction, Step
 
@@ -24,14 +24,15 @@ class Spatial(Guidance):
     blurred as latents and quantised again, where the model attends to them most. The paper counts
     l_b + (1 + w) (l - l_b): s = 1 + w.
 
-    A picture whose tokens are all hidden, or all stay what they are, is its own reference; a batch
-    of such pictures costs no second pass.
+    An image whose tokens are all masked, or all stay what they are, is its own reference; a batch
+    of such images costs no second pass.
 
     Attributes:
         predict: the model.
         scale: s in each step.
-        blurred: blurs tokens.
-        attended: the model's prediction and what it attends to; None blurs everywhere.
+        blur: blurs tokens.
+        predict_with_attention: the model's prediction and what it attends to; None blurs
+            everywhere.
         sigma: of the Gaussian, in tokens.
         threshold: blur where the received attention is above so many times its mean (the paper's
             psi); None blurs everywhere.
@@ -42,8 +43,8 @@ class Spatial(Guidance):
 
     predict: Predict
     scale: Scale
-    blurred: Blurred
-    attended: Attended | None = None
+    blur: BlurTokens
+    predict_with_attention: PredictWithAttention | None = None
     sigma: float = 1.0
     threshold: float | None = 1.0
 
@@ -51,25 +52,30 @@ class Spatial(Guidance):
         if not self.sigma > 0:
             raise ValueError(f"sigma is above 0, not {self.sigma}")
 
-    def passes(self, ids_BL: Tensor, condition: Condition, step: Step) -> tuple[Prediction, Tensor]:
+    def predict_pair(
+        self, ids_BL: Tensor, condition: Condition, step: Step
+    ) -> tuple[Prediction, Tensor]:
         """The model's prediction, and that on blurred tokens."""
-        blurred_BL = self.blurred(ids_BL, step.grid, self.sigma)
-        if self.attended is None or self.threshold is None:
+        blurred_BL = self.blur(ids_BL, step.grid, self.sigma)
+        if self.predict_with_attention is None or self.threshold is None:
             conditional = self.predict(ids_BL, condition, step)
         else:
-            conditional, attention_BL = self.attended(ids_BL, condition, step)
+            conditional, attention_BL = self.predict_with_attention(ids_BL, condition, step)
             blurred_BL = torch.where(attention_BL > self.threshold, blurred_BL, ids_BL)
         changed_B = (blurred_BL != ids_BL).any(-1)
         if not changed_B.any():
             return conditional, conditional.logits_BLV
-        # of no name: whether it is made depends on all pictures, so that none may remember it
-        blurred = replace(step, passes=())
+        # of no name: whether it is made depends on all images, so that none may remember it
+        blurred = replace(step, pass_names=())
         reference_BLV = self.predict(blurred_BL, condition, blurred).logits_BLV
         # its own reference whoever its batch mates are
         changed_B11 = changed_B[:, None, None]
         return conditional, torch.where(changed_B11, reference_BLV, conditional.logits_BLV)
 
     @classmethod
-    def given(cls, means: Means) -> dict[str, Any]:
+    def from_provider(cls, provider: GuidanceProvider) -> dict[str, Any]:
         """The tokenizer's blur, and the model's attention if it tells."""
-        return {"blurred": means.blurred(), "attended": means.attended()}
+        return {
+            "blur": provider.blur(),
+            "predict_with_attention": provider.predict_with_attention(),
+        }

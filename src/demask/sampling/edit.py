@@ -1,4 +1,4 @@
-"""Where a decode starts: an empty grid, or one with tokens of a picture that exists.
+"""Where a decode starts: an empty grid, or one with tokens of an image that exists.
 
 Shape legend: B batch, L tokens, C channels, H W rows and columns (of tokens, or of pixels for an
 image or a pixel mask).
@@ -21,17 +21,17 @@ class Canvas:
     """The tokens that a decode starts from.
 
     Attributes:
-        ids_BL: the ids, int64; hidden ones hold ``mask_id``.
-        given_BL: the tokens that must never change.
+        ids_BL: the ids, int64; masked ones hold ``mask_id``.
+        known_BL: the tokens that must never change.
         grid: rows and columns; L = rows * columns.
-        mask_id: the id of a hidden token.
+        mask_id: the id of a masked token.
 
     Raises:
-        ValueError: shapes that do not fit each other, or a given token that is hidden.
+        ValueError: shapes that do not fit each other, or a given token that is masked.
     """
 
     ids_BL: Tensor
-    given_BL: Tensor
+    known_BL: Tensor
     grid: Grid
     mask_id: int
 
@@ -41,19 +41,19 @@ class Canvas:
             raise ValueError(
                 f"ids of shape {tuple(self.ids_BL.shape)} do not fill a grid of {rows} x {columns}"
             )
-        if self.given_BL.shape != self.ids_BL.shape:
+        if self.known_BL.shape != self.ids_BL.shape:
             raise ValueError(
-                f"the mask of given tokens has shape {tuple(self.given_BL.shape)}, "
+                f"the mask of given tokens has shape {tuple(self.known_BL.shape)}, "
                 f"the ids have {tuple(self.ids_BL.shape)}"
             )
-        if bool((self.given_BL & self.hidden_BL).any()):
-            raise ValueError(f"a given token holds {self.mask_id}, the id of a hidden token")
+        if bool((self.known_BL & self.masked_BL).any()):
+            raise ValueError(f"a given token holds {self.mask_id}, the id of a masked token")
         assert self.ids_BL.dtype == torch.int64
-        assert self.given_BL.dtype == torch.bool
+        assert self.known_BL.dtype == torch.bool
 
     @property
-    def hidden_BL(self) -> Tensor:
-        """The tokens to paint."""
+    def masked_BL(self) -> Tensor:
+        """The tokens to generate."""
         return self.ids_BL == self.mask_id
 
     def state(self, steps: int) -> DecodeState:
@@ -65,19 +65,19 @@ class Canvas:
         tokens = self.ids_BL.shape[1]
         if not 1 <= steps <= tokens:
             raise ValueError(f"steps: from 1 to the {tokens} tokens of the grid, not {steps}")
-        step = Step(0, steps, self.grid, self.hidden_BL.double().mean(-1))
-        nothing_BL = torch.zeros_like(self.given_BL)
-        return DecodeState(step, self.ids_BL, self.given_BL, nothing_BL, self.mask_id)
+        step = Step(0, steps, self.grid, self.masked_BL.double().mean(-1))
+        nothing_BL = torch.zeros_like(self.known_BL)
+        return DecodeState(step, self.ids_BL, self.known_BL, nothing_BL, self.mask_id)
 
 
 def blank(batch: int, grid: Grid, mask_id: int, device: torch.device | str = "cpu") -> Canvas:
-    """Nothing but hidden tokens."""
+    """Nothing but masked tokens."""
     ids_BL = torch.full((batch, grid[0] * grid[1]), mask_id, device=device)
     return Canvas(ids_BL, torch.zeros_like(ids_BL, dtype=torch.bool), grid, mask_id)
 
 
 def keep(ids_BHW: Tensor, known_BHW: Tensor, mask_id: int) -> Canvas:
-    """Inpainting: the known tokens of a picture are given, the others are painted anew.
+    """Inpainting: the known tokens of an image are given, the others are regenerated.
 
     Raises:
         ValueError: the mask has another shape than the ids.
@@ -93,16 +93,16 @@ def keep(ids_BHW: Tensor, known_BHW: Tensor, mask_id: int) -> Canvas:
 
 
 def outpaint(ids_BHW: Tensor, grid: Grid, corner: tuple[int, int], mask_id: int) -> Canvas:
-    """A picture's tokens as a part of a larger grid; what lies around them is painted.
+    """An image's tokens as a part of a larger grid; what lies around them is generated.
 
     Args:
-        ids_BHW: the tokens of the picture.
+        ids_BHW: the tokens of the image.
         grid: rows and columns of the larger grid.
-        corner: the row and column where the picture's first token goes.
-        mask_id: the id of a hidden token.
+        corner: the row and column where the image's first token goes.
+        mask_id: the id of a masked token.
 
     Raises:
-        ValueError: the picture does not fit there.
+        ValueError: the image does not fit there.
     """
     rows, columns = ids_BHW.shape[1:]
     top, left = corner
@@ -119,13 +119,13 @@ def outpaint(ids_BHW: Tensor, grid: Grid, corner: tuple[int, int], mask_id: int)
 def image_to_image(
     ids_BHW: Tensor, strength: float, generators: rng.Generators, mask_id: int
 ) -> Canvas:
-    """Hide a random part of each picture's tokens, and take the rest as given.
+    """Mask a random part of each image's tokens, and take the rest as given.
 
     Args:
-        ids_BHW: the tokens of the pictures.
-        strength: the fraction to hide: 0 changes nothing, 1 keeps nothing.
-        generators: one a picture.
-        mask_id: the id of a hidden token.
+        ids_BHW: the tokens of the images.
+        strength: the fraction to mask: 0 changes nothing, 1 keeps nothing.
+        generators: one an image.
+        mask_id: the id of a masked token.
 
     Raises:
         ValueError: a strength outside [0, 1].
@@ -144,16 +144,16 @@ def check_strength(strength: float) -> None:
 
 
 def token_mask(mask_BHW: Tensor, downsampling: int, grow: int = 1) -> Tensor:
-    """The tokens to hide so that the pixels of a mask are painted anew.
+    """The tokens to mask so that the pixels of a mask are regenerated.
 
     Args:
-        mask_BHW: True at the pixels to repaint.
+        mask_BHW: True at the pixels to regenerate.
         downsampling: pixels per token, along a side.
-        grow: how many tokens further the hidden area reaches on every side, so that the model
+        grow: how many tokens further the masked area reaches on every side, so that the model
             can join old and new.
 
     Returns:
-        True at the tokens to hide (B, H, W); a token of which any pixel is repainted is one.
+        True at the tokens to mask (B, H, W); a token of which any pixel is regenerated is one.
 
     Raises:
         ValueError: a side that is no multiple of ``downsampling``.
@@ -167,27 +167,27 @@ def token_mask(mask_BHW: Tensor, downsampling: int, grow: int = 1) -> Tensor:
     return _widen(touched_BHW, grow).bool()
 
 
-def blend(original_BCHW: Tensor, painted_BCHW: Tensor, mask_BHW: Tensor, feather: int) -> Tensor:
-    """Lay the painted area over the original without a seam.
+def blend(original_BCHW: Tensor, generated_BCHW: Tensor, mask_BHW: Tensor, feather: int) -> Tensor:
+    """Lay the generated area over the original without a visible edge.
 
-    Inside the mask the result is the painted picture, to the bit; further than the soft edge
+    Inside the mask the result is the generated image, to the bit; further than the soft edge
     outside of it, the original.
 
     Args:
-        original_BCHW: the picture before.
-        painted_BCHW: the decoded picture.
-        mask_BHW: True at the pixels to repaint.
+        original_BCHW: the image before.
+        generated_BCHW: the decoded image.
+        mask_BHW: True at the pixels to regenerate.
         feather: the width of the soft edge in pixels, rounded up to an even number; 0 for none.
 
     Raises:
-        ValueError: pictures or mask of different sizes, or a negative ``feather``.
+        ValueError: images or mask of different sizes, or a negative ``feather``.
     """
     size = tuple(original_BCHW.shape[-2:])
-    for what, other in (("mask", mask_BHW), ("painted picture", painted_BCHW)):
+    for what, other in (("mask", mask_BHW), ("generated image", generated_BCHW)):
         if tuple(other.shape[-2:]) != size:
             raise ValueError(
                 f"the {what} is {other.shape[-2]} x {other.shape[-1]} pixels, "
-                f"the picture {size[0]} x {size[1]}"
+                f"the image {size[0]} x {size[1]}"
             )
     if feather < 0:
         raise ValueError(f"the feather is 0 pixels or more, not {feather}")
@@ -196,7 +196,7 @@ def blend(original_BCHW: Tensor, painted_BCHW: Tensor, mask_BHW: Tensor, feather
     soft_B1HW = F.avg_pool2d(
         F.pad(wide_BHW[:, None], (radius,) * 4, mode="replicate"), 2 * radius + 1, stride=1
     )
-    return original_BCHW * (1 - soft_B1HW) + painted_BCHW * soft_B1HW
+    return original_BCHW * (1 - soft_B1HW) + generated_BCHW * soft_B1HW
 
 
 def _widen(mask_BHW: Tensor, radius: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Mask schedules: which fraction of the tokens is still hidden at a point of the loop.
+"""Mask schedules: which fraction of the tokens is still masked at a point of the loop.
 
 A schedule is a function gamma(r) of the fraction r = (k + 1) / T of the steps that are done; it
 falls from 1 to 0 (MaskGIT, arXiv 2202.04200, section 3.3). Concave ones decide few tokens at first.
@@ -26,7 +26,7 @@ def cosine(r: float) -> float:
     """cos(pi r / 2), MaskGIT's default.
 
     In float32, as the published programs have it: cos(pi / 3) then falls just below a half, which
-    hides 2047 of 4096 tokens and not 2048.
+    masks 2047 of 4096 tokens and not 2048.
     """
     angle = torch.tensor(r, dtype=torch.float32) * math.pi / 2
     gamma: float = angle.cos().item()
@@ -94,7 +94,7 @@ class Power:
 
 @dataclass(frozen=True)
 class Ratios:
-    """The hidden ratio after each step, one by one, as a search finds them (AutoNAT, CVPR 2024).
+    """The masked ratio after each step, one by one, as a search finds them (AutoNAT, CVPR 2024).
 
     Made for T steps, it is interpolated linearly where the loop makes another number.
 
@@ -110,7 +110,7 @@ class Ratios:
     def __post_init__(self) -> None:
         falls = all(a >= b for a, b in zip((1.0, *self.values), (*self.values, 0.0), strict=True))
         if not self.values or not falls:
-            raise ValueError(f"hidden ratios fall from 1 to 0, unlike {list(self.values)}")
+            raise ValueError(f"masked ratios fall from 1 to 0, unlike {list(self.values)}")
 
     def __call__(self, r: float) -> float:
         knots = (1.0, *self.values) if self.values[-1] == 0 else (1.0, *self.values, 0.0)
@@ -160,16 +160,16 @@ def parse_schedule(text: str) -> Schedule:
     raise ValueError(f"cannot read the mask schedule '{text}'; write power:2.5 or ratios:0.9,0.5")
 
 
-def hidden_after(schedule: Schedule, steps: int, hidden_B: Tensor) -> Tensor:
-    """How many tokens stay hidden after each step (MaskGIT, section 3.2).
+def num_masked_after(schedule: Schedule, steps: int, num_masked_B: Tensor) -> Tensor:
+    """How many tokens stay masked after each step (MaskGIT, section 3.2).
 
-    floor(N gamma((k + 1) / T)), at least 1 before the last step, and fewer after each step. A
-    picture with fewer hidden tokens than steps is finished early.
+    floor(N gamma((k + 1) / T)), at least 1 before the last step, and fewer after each step. An
+    image with fewer masked tokens than steps is finished early.
 
     Args:
         schedule: gamma.
         steps: T.
-        hidden_B: N, the hidden tokens at the start, an integer for each picture.
+        num_masked_B: N, the masked tokens at the start, an integer for each image.
 
     Returns:
         Counts (B, T), int64; the last is 0.
@@ -179,11 +179,11 @@ def hidden_after(schedule: Schedule, steps: int, hidden_B: Tensor) -> Tensor:
     """
     if steps < 1:
         raise ValueError(f"the number of steps is 1 or more, not {steps}")
-    start_B = hidden_B.cpu()
+    start_B = num_masked_B.cpu()
     counts = [start_B]
     for k in range(steps - 1):
         # 49 * (1 - 1 / 49) must not lose a token to rounding
         wanted_B = (start_B.double() * schedule((k + 1) / steps) + 1e-9).floor().long()
         counts.append(torch.minimum(wanted_B.clamp_min(1), (counts[-1] - 1).clamp_min(0)))
     counts.append(torch.zeros_like(start_B))
-    return torch.stack(counts[1:], dim=-1).to(hidden_B.device)
+    return torch.stack(counts[1:], dim=-1).to(num_masked_B.device)

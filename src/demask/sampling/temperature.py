@@ -46,7 +46,7 @@ DECAYS: Table[Decay] = Table(
 
 
 @dataclass(frozen=True)
-class Fade:
+class PowerDecay:
     """(1 - r)^p: linear at p = 1, late above, early below.
 
     Raises:
@@ -64,7 +64,7 @@ class Fade:
 
 
 @dataclass(frozen=True)
-class Line:
+class LineDecay:
     """From 1 at the first step in a straight line to ``end`` at the last, which may be above 1.
 
     Raises:
@@ -82,7 +82,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedDecay:
     """One factor for each step, as a search finds them (AutoNAT, CVPR 2024).
 
     Raises:
@@ -127,9 +127,9 @@ def parse_decay(text: str) -> Decay:
     except ValueError:
         values = ()
     if name == "listed" and values:
-        return Listed(values)
+        return ListedDecay(values)
     if name != "listed" and len(values) == 1:
-        return Fade(values[0]) if name == "power" else Line(values[0])
+        return PowerDecay(values[0]) if name == "power" else LineDecay(values[0])
     raise ValueError(
         f"cannot read the temperature decay '{text}'; write power:2, line:0.5 or listed:1,0.5"
     )

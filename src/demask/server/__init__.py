@@ -1,1 +1,1 @@
-"""Pictures for many at once: an engine that batches requests, and an HTTP server around it."""
+"""Images for many at once: an engine that batches requests, and an HTTP server around it."""

@@ -16,7 +16,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from demask import __version__
 from demask.server.engine import Engine
 from demask.server.errors import ApiError, on_api_error, on_http, on_invalid
-from demask.server.guard import Guard, Keys
+from demask.server.guard import Keys, RequestGuard
 from demask.server.images import files, routes
 from demask.server.metrics import CONTENT_TYPE, Metrics
 from demask.server.provenance import Provenance
@@ -26,12 +26,12 @@ LOCAL = ("localhost", "127.0.0.1", "[::1]", "::1")
 
 
 @dataclass(frozen=True)
-class Choices:
+class ServerConfig:
     """What the operator decides of the HTTP side.
 
     Attributes:
         keys: who may use /v1; None for everybody.
-        provenance: what is written into pictures.
+        provenance: what is written into images.
         most_bytes: of a request.
         body_seconds: for a request to arrive.
         hosts: the names under which the server may be called, which keeps web pages that point
@@ -47,15 +47,15 @@ class Choices:
     page: bool = True
 
 
-def create_app(engine: Engine, metrics: Metrics, choices: Choices | None = None) -> FastAPI:
+def create_app(engine: Engine, metrics: Metrics, config: ServerConfig | None = None) -> FastAPI:
     """The application around an engine, which it starts and stops.
 
     Args:
-        engine: its ``watch`` is ``metrics``.
+        engine: its ``observer`` is ``metrics``.
         metrics: what `/metrics` tells.
-        choices: what the operator decides.
+        config: what the operator decides.
     """
-    choices = choices or Choices()
+    config = config or ServerConfig()
 
     @asynccontextmanager
     async def running(_app: FastAPI) -> AsyncIterator[None]:
@@ -68,15 +68,15 @@ def create_app(engine: Engine, metrics: Metrics, choices: Choices | None = None)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(Exception, on_api_error)
     app.add_middleware(
-        Guard, keys=choices.keys, most_bytes=choices.most_bytes, seconds=choices.body_seconds
+        RequestGuard, keys=config.keys, most_bytes=config.most_bytes, seconds=config.body_seconds
     )
-    if choices.hosts:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(choices.hosts))
-    service = Service(engine, choices.provenance)
+    if config.hosts:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(config.hosts))
+    service = Service(engine, config.provenance)
     app.include_router(routes(service))
     app.include_router(files(service))
     add_health(app, engine, metrics)
-    mount_page(app, engine, choices)
+    mount_page(app, engine, config)
     return app
 
 
@@ -100,14 +100,14 @@ def add_health(app: FastAPI, engine: Engine, metrics: Metrics) -> None:
         return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
 
-def mount_page(app: FastAPI, engine: Engine, choices: Choices) -> None:
+def mount_page(app: FastAPI, engine: Engine, config: ServerConfig) -> None:
     """The page at /, where `demask.ui` and Gradio are there; else the API's documentation.
 
     With API keys there is no page: its visitors have none.
     """
     there = all(has(name) for name in ("gradio", "demask.ui"))
-    if choices.page and choices.keys is None and there:
-        importlib.import_module("demask.ui").mount(app, engine, choices.provenance)
+    if config.page and config.keys is None and there:
+        importlib.import_module("demask.ui").mount(app, engine, config.provenance)
         return
 
     @app.get("/", include_in_schema=False)

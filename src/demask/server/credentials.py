@@ -2,7 +2,7 @@
 
 The library is c2pa-python, which the Content Authenticity Initiative keeps. An invisible watermark
 would survive a screenshot, which a manifest does not; but those that can be installed bring
-networks of 100 MB and change pixels, so two pictures of one seed would no longer be equal.
+networks of 100 MB and change pixels, so two images of one seed would no longer be equal.
 
 `c2pa` and `cryptography` are imported here alone, when a signer is made.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from demask import __version__
-from demask.generator import Picture
+from demask.generator import GeneratedImage
 
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 PAINTED_BY = "Demask"
@@ -143,7 +143,7 @@ def _certificate(name: Any, issuer: Any, key: Any, *, authority: bool, root_key:
 
 
 class Credentials:
-    """Signs pictures.
+    """Signs images.
 
     Raises:
         ValueError: certificate and key that C2PA does not accept.
@@ -153,7 +153,7 @@ class Credentials:
         import c2pa
 
         self._c2pa, self._lock = c2pa, threading.Lock()
-        # a thumbnail is larger than our pictures; what we just signed needs no second look
+        # a thumbnail is larger than our images; what we just signed needs no second look
         plain = {
             "builder": {"thumbnail": {"enabled": False}},
             "verify": {"verify_after_sign": False},
@@ -182,7 +182,7 @@ class Credentials:
 
 
 def manifest(title: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """That a picture was made by a model, and how."""
+    """That an image was made by a model, and how."""
     agent = {"name": PAINTED_BY, "version": __version__}
     created = {"action": "c2pa.created", "digitalSourceType": GENERATED, "softwareAgent": agent}
     return {
@@ -196,11 +196,11 @@ def manifest(title: str, facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def facts_of(picture: Picture) -> dict[str, Any]:
-    """All that is needed to paint a picture again."""
+def facts_of(image: GeneratedImage) -> dict[str, Any]:
+    """All that is needed to generate an image again."""
     return {
-        "model": picture.model,
-        "prompt": picture.prompt,
-        "seed": picture.seed,
-        "settings": asdict(picture.settings),
+        "model": image.model,
+        "prompt": image.prompt,
+        "seed": image.seed,
+        "settings": asdict(image.settings),
     }

@@ -1,4 +1,4 @@
-"""Paint a part of a picture anew, giving up when nobody waits for it any more."""
+"""Generate a part of an image anew, giving up when nobody waits for it any more."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from demask import editing
-from demask.generator import Generator, Picture
+from demask.generator import GeneratedImage, Generator
 from demask.server.request import Ticket
 from demask.settings import Settings
 from demask.types import Condition, Predict, Prediction, Step
@@ -33,7 +33,7 @@ class Interruptible:
 
 
 @dataclass(frozen=True)
-class Watched(Generator):
+class InterruptibleGenerator(Generator):
     """A generator that stops between steps once its ticket has given up."""
 
     ticket: Ticket | None = None
@@ -44,8 +44,8 @@ class Watched(Generator):
         return Interruptible(super().guided(settings), self.ticket)
 
 
-def repaint(generator: Generator, ticket: Ticket) -> Picture:
-    """The picture that `demask.editing.inpaint` gives for a ticket's seed and settings.
+def run_edit(generator: Generator, ticket: Ticket) -> GeneratedImage:
+    """The image that `demask.editing.inpaint` gives for a ticket's seed and settings.
 
     Raises:
         ValueError: a mask without white, or an unknown class or setting.
@@ -55,9 +55,16 @@ def repaint(generator: Generator, ticket: Ticket) -> Picture:
     edit = request.edit
     assert edit is not None
     parts = {f.name: getattr(generator, f.name) for f in fields(generator)}
-    watched = Watched(**parts, ticket=ticket)
-    wish, feather = [request.wish], edit.feather
-    (picture,) = editing.inpaint(
-        watched, edit.image, edit.mask, wish, 1, request.seed, feather, **request.settings
+    interruptible = InterruptibleGenerator(**parts, ticket=ticket)
+    condition_input, feather = [request.condition_input], edit.feather
+    (image,) = editing.inpaint(
+        interruptible,
+        edit.image,
+        edit.mask,
+        condition_input,
+        1,
+        request.seed,
+        feather,
+        **request.settings,
     )
-    return picture
+    return image

@@ -68,7 +68,7 @@ def api_error(error: BaseException, retry_after: int = 1) -> ApiError:
             return ApiError(status, str(error), code, headers=headers)
     if isinstance(error, ValueError) and not isinstance(error, EngineError):
         return ApiError(400, str(error))
-    return ApiError(500, "the picture could not be painted; the server's log says why", "internal")
+    return ApiError(500, "the image could not be generated; the server's log says why", "internal")
 
 
 def complaint(errors: Sequence[Any], valid: Sequence[str] = ()) -> ApiError:

@@ -1,4 +1,4 @@
-"""The fields of a request for pictures: those of the OpenAI images API, and our own settings."""
+"""The fields of a request for images: those of the OpenAI images API, and our own settings."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ class SettingsFields(BaseModel):
     steps: int | None = Field(None, ge=1, le=4096, description="Forward passes.")
     schedule: Word | None = Field(None, description="Mask schedule, such as cosine, power:2.5.")
     order: Word | None = Field(None, description="Selection order, such as confidence, halton.")
-    noise: Number | None = Field(None, ge=0, le=1000, description="The order's temperature.")
-    noise_decay: Word | None = Field(None, description="Its decay over the steps.")
+    choice_temperature: Number | None = Field(
+        None, ge=0, le=1000, description="Choice temperature of the order."
+    )
+    choice_temperature_decay: Word | None = Field(None, description="Its decay over the steps.")
     temperature: Number | None = Field(
         None, ge=0, le=100, description="Softmax temperature: 0, or 0.001 and above."
     )
@@ -38,7 +40,9 @@ class SettingsFields(BaseModel):
         None, ge=0, le=2**31, description="Only the k likeliest codes; 0: all."
     )
     top_p: Number | None = Field(None, gt=0, le=1, description="Only codes of this probability.")
-    guidance: Number | None = Field(None, ge=-100, le=100, description="Scale of guidance; 1: off.")
+    guidance_scale: Number | None = Field(
+        None, ge=-100, le=100, description="Scale of guidance; 1: off."
+    )
     guidance_schedule: Word | None = Field(None, description="How it changes over the steps.")
     guidance_method: Word | None = Field(None, description="What is guided away from.")
     guidance_refresh: int | None = Field(
@@ -50,10 +54,10 @@ class SettingsFields(BaseModel):
     accelerators: Annotated[tuple[Word, ...], Field(max_length=8)] | None = Field(
         None, description="Accelerators, the innermost first."
     )
-    negative: Text | None = Field(None, description="What guidance moves away from.")
+    negative_prompt: Text | None = Field(None, description="What guidance moves away from.")
     width: int | None = Field(None, ge=1, le=65535, description="Pixels, in place of size.")
     height: int | None = Field(None, ge=1, le=65535, description="Pixels, in place of size.")
-    micro: Word | None = Field(None, description="Micro-conditions, such as score=6.5.")
+    micro_conditions: Word | None = Field(None, description="Micro-conditions, such as score=6.5.")
 
     @field_validator("temperature")
     @classmethod
@@ -68,15 +72,15 @@ class ImageFields(SettingsFields):
 
     prompt: Text = Field("", description="In words; a class name for a model of classes.")
     model: Word | None = Field(None, description="One of /v1/models; by default the first.")
-    n: int | None = Field(None, ge=1, le=10, description="Pictures, of seeds that count up.")
+    n: int | None = Field(None, ge=1, le=10, description="Images, of seeds that count up.")
     size: Word | None = Field(None, description="WIDTHxHEIGHT in pixels, or auto.")
     seed: int | None = Field(None, ge=0, le=MAX_SEED - 10, description="By default a random one.")
     response_format: Literal["b64_json", "url"] | None = None
     stream: bool | None = Field(None, description="Server-sent events.")
     partial_images: int | None = Field(
-        None, ge=0, le=64, description="With stream: unfinished pictures on the way."
+        None, ge=0, le=64, description="With stream: unfinished images on the way."
     )
-    output_format: Literal["png"] | None = Field(None, description="Pictures are PNG.")
+    output_format: Literal["png"] | None = Field(None, description="Images are PNG.")
     user: Text | None = Field(None, description="Ignored, as are the fields below.")
     safety_identifier: Word | None = None
     quality: Word | None = None

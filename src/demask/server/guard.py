@@ -58,7 +58,7 @@ class Keys:
 
 
 @dataclass(frozen=True)
-class Guard:
+class RequestGuard:
     """Refuses requests without a key under /v1, too large ones, and those that come too slowly.
 
     Attributes:

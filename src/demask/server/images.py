@@ -32,8 +32,8 @@ class ErrorAnswer(BaseModel):
     error: ErrorObject
 
 
-class Painted(BaseModel):
-    """A finished picture: one of ``b64_json`` and ``url``."""
+class ImageObject(BaseModel):
+    """A finished image: one of ``b64_json`` and ``url``."""
 
     b64_json: str | None = None
     url: str | None = None
@@ -41,14 +41,14 @@ class Painted(BaseModel):
 
 
 class Answer(BaseModel):
-    """Finished pictures."""
+    """Finished images."""
 
     created: int
-    data: list[Painted]
+    data: list[ImageObject]
 
 
 class Model(BaseModel):
-    """A model that this server paints with."""
+    """A model that this server generates with."""
 
     id: str
     object: str = "model"
@@ -68,10 +68,10 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorAnswer, "description": "An API key is needed."},
     404: {"model": ErrorAnswer, "description": "No such model."},
     408: {"model": ErrorAnswer, "description": "The request came too slowly."},
-    413: {"model": ErrorAnswer, "description": "The request or its picture is too large."},
+    413: {"model": ErrorAnswer, "description": "The request or its image is too large."},
     429: {"model": ErrorAnswer, "description": "The queue is full; see Retry-After."},
     503: {"model": ErrorAnswer, "description": "The server is stopping."},
-    504: {"model": ErrorAnswer, "description": "The picture took longer than the time limit."},
+    504: {"model": ErrorAnswer, "description": "The image took longer than the time limit."},
 }
 
 
@@ -92,7 +92,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/models")
     async def list_models() -> Models:
-        """The models that this server paints with."""
+        """The models that this server generates with."""
         return Models(data=[Model(id=name) for name in service.engine.generators])
 
     @router.get("/models/{name:path}")
@@ -102,13 +102,13 @@ def routes(service: Service) -> APIRouter:
 
     @router.post("/images/generations", response_model=Answer)
     async def generate(request: Request, asked: Generation) -> Response:
-        """Paint pictures of a prompt."""
+        """Generate images of a prompt."""
         tickets = await asyncio.to_thread(service.submit, asked)
         return await respond(service, request, asked, tickets, "image_generation")
 
     @router.post("/images/edits", response_model=Answer, openapi_extra=form_schema())
     async def edit(request: Request) -> Response:
-        """Paint a part of a picture anew."""
+        """Generate a part of an image anew."""
         form = await read_form(request)
         model = service.model(form.asked.model)
         most = service.engine.most_pixels(model)
@@ -122,7 +122,7 @@ def routes(service: Service) -> APIRouter:
 async def respond(
     service: Service, request: Request, asked: ImageFields, tickets: list[Ticket], kind: str
 ) -> Response:
-    """The pictures as one answer, or as a stream of events."""
+    """The images as one answer, or as a stream of events."""
     form, base = asked.response_format or "b64_json", str(request.base_url)
     gone = request.is_disconnected
     if asked.stream:
@@ -133,15 +133,15 @@ async def respond(
 
 
 def files(service: Service) -> APIRouter:
-    """The pictures that are fetched by their address; knowing it is what it takes."""
+    """The images that are fetched by their address; knowing it is what it takes."""
     router = APIRouter()
 
     @router.get("/files/{name}.png", include_in_schema=False)
     async def fetch(name: str) -> Response:
-        """A finished picture."""
-        data = service.shelf.get(name)
+        """A finished image."""
+        data = service.images.get(name)
         if data is None:
-            raise ApiError(404, "no such picture, or no longer", "not_found")
+            raise ApiError(404, "no such image, or no longer", "not_found")
         return Response(data, media_type="image/png", headers={"Cache-Control": "private"})
 
     return router

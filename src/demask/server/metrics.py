@@ -11,39 +11,39 @@ from prometheus_client import (
     generate_latest,
 )
 
-from demask.server.watch import Watch
+from demask.server.observer import EngineObserver
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Metrics(Watch):
+class Metrics(EngineObserver):
     """Counts in a registry of its own, so that two servers in one process don't add up."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)  # processor time and memory, on Linux
         here = self.registry
-        self._queue = Gauge("demask_queue_length", "Pictures that wait.", registry=here)
+        self._queue = Gauge("demask_queue_length", "Images that wait.", registry=here)
         self._spent = Histogram(
             "demask_stage_seconds",
-            "Seconds by stage: queue (a picture), condition, steps (one each), pixels (a batch).",
+            "Seconds by stage: queue (an image), condition, steps (one each), pixels (a batch).",
             ["stage"],
             buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100),
             registry=here,
         )
         self._batch = Histogram(
-            "demask_batch_pictures",
-            "Pictures that are painted together.",
+            "demask_batch_images",
+            "Images that are generated together.",
             buckets=(1, 2, 4, 8, 16, 32, 64, 128),
             registry=here,
         )
-        self._pictures = Counter("demask_pictures", "Finished pictures.", ["model"], registry=here)
+        self._images = Counter("demask_images", "Finished images.", ["model"], registry=here)
         self._errors = Counter(
-            "demask_errors", "Requests without a picture.", ["kind"], registry=here
+            "demask_errors", "Requests without an image.", ["kind"], registry=here
         )
         self._repeated = Counter(
             "demask_repeated_steps",
-            "Steps of a picture that were near a tie, done again.",
+            "Steps of an image that were near a tie, done again.",
             registry=here,
         )
 
@@ -53,17 +53,17 @@ class Metrics(Watch):
     def spent(self, stage: str, seconds: float) -> None:
         self._spent.labels(stage).observe(seconds)
 
-    def batched(self, pictures: int) -> None:
-        self._batch.observe(pictures)
+    def batched(self, images: int) -> None:
+        self._batch.observe(images)
 
-    def painted(self, model: str) -> None:
-        self._pictures.labels(model).inc()
+    def generated(self, model: str) -> None:
+        self._images.labels(model).inc()
 
     def failed(self, kind: str) -> None:
         self._errors.labels(kind).inc()
 
-    def repeated(self, pictures: int) -> None:
-        self._repeated.inc(pictures)
+    def repeated(self, images: int) -> None:
+        self._repeated.inc(images)
 
     def text(self) -> bytes:
         """All of it, as `/metrics` answers."""

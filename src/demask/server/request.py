@@ -1,4 +1,4 @@
-"""What is asked of the engine, and the ticket on which the pictures come back."""
+"""What is asked of the engine, and the ticket on which the images come back."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 
 from PIL import Image
 
-from demask.conditioning import Wish
-from demask.generator import Picture
+from demask.conditioning import ConditionInput
+from demask.generator import GeneratedImage
 
 LOG = logging.getLogger(__name__)
 
 
 class EngineError(Exception):
-    """A request that ends without a picture, through no mistake of whoever made it."""
+    """A request that ends without an image, through no mistake of whoever made it."""
 
 
 class BusyError(EngineError):
@@ -41,11 +41,11 @@ class LateError(EngineError):
 
 @dataclass(frozen=True)
 class Edit:
-    """A picture of which a part is painted anew.
+    """An image of which a part is regenerated.
 
     Attributes:
         image: any size.
-        mask: of the same size; white is painted anew.
+        mask: of the same size; white is regenerated.
         feather: width of the soft edge in pixels; None = half a token.
     """
 
@@ -56,20 +56,20 @@ class Edit:
 
 @dataclass(frozen=True)
 class Request:
-    """One picture.
+    """One image.
 
     Attributes:
         model: the name of one of the engine's models.
-        wish: a prompt, a class name or number; None for anything.
+        condition_input: a prompt, a class name or number; None for anything.
         seed: of its random generator.
         settings: any of `Settings` and ``preset``, where the model's default is not wanted.
-        partials: how many unfinished pictures are wanted on the way, spread over the steps; as
+        partials: how many unfinished images are wanted on the way, spread over the steps; as
             many as there are steps, or more, shows every step.
-        edit: the picture to change, or None to paint a new one.
+        edit: the image to change, or None to generate a new one.
     """
 
     model: str
-    wish: Wish = None
+    condition_input: ConditionInput = None
     seed: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
     partials: int = 0
@@ -78,7 +78,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Partial:
-    """An unfinished picture: hidden tokens are grey.
+    """An unfinished image: masked tokens are grey.
 
     Attributes:
         image: the pixels.
@@ -93,8 +93,8 @@ class Partial:
     steps: int
 
 
-Event = Partial | Picture | BaseException
-"""What a ticket reports: unfinished pictures, then the finished one or why there is none."""
+Event = Partial | GeneratedImage | BaseException
+"""What a ticket reports: unfinished images, then the finished one or why there is none."""
 
 
 class Ticket:
@@ -109,14 +109,14 @@ class Ticket:
         self.request = request
         self.deadline = deadline
         self.created = time.monotonic()
-        self._future: Future[Picture] = Future()
+        self._future: Future[GeneratedImage] = Future()
         self._lock = threading.Lock()
         self._events: list[Event] = []
         self._listeners: list[Callable[[Event], None]] = []
         self._cancelled = threading.Event()
 
-    def result(self, timeout: float | None = None) -> Picture:
-        """Wait for the finished picture.
+    def result(self, timeout: float | None = None) -> GeneratedImage:
+        """Wait for the finished image.
 
         Raises:
             EngineError: there will be none.
@@ -124,8 +124,8 @@ class Ticket:
         """
         return self._future.result(timeout)
 
-    def __iter__(self) -> Iterator[Partial | Picture]:
-        """The unfinished pictures as they come, then the finished one.
+    def __iter__(self) -> Iterator[Partial | GeneratedImage]:
+        """The unfinished images as they come, then the finished one.
 
         Raises:
             EngineError: there will be none.
@@ -137,7 +137,7 @@ class Ticket:
             if isinstance(event, BaseException):
                 raise event
             yield event
-            if isinstance(event, Picture):
+            if isinstance(event, GeneratedImage):
                 return
 
     def listen(self, listener: Callable[[Event], None]) -> None:
@@ -157,31 +157,31 @@ class Ticket:
 
     @property
     def done(self) -> bool:
-        """Whether there is a picture, or will be none."""
+        """Whether there is an image, or will be none."""
         return self._future.done()
 
     @property
     def gave_up(self) -> EngineError | None:
-        """Why nobody waits for the picture any more, or None."""
+        """Why nobody waits for the image any more, or None."""
         if self._cancelled.is_set():
             return WithdrawnError("the request was withdrawn")
         if time.monotonic() > self.deadline:
             seconds = self.deadline - self.created
-            return LateError(f"the picture was not finished within {seconds:.0f} seconds")
+            return LateError(f"the image was not finished within {seconds:.0f} seconds")
         return None
 
     def report(self, event: Event) -> None:
-        """Tell whoever listens; after the finished picture or an exception, nothing more."""
+        """Tell whoever listens; after the finished image or an exception, nothing more."""
         with self._lock:
             if self._future.done():
                 return
             self._events.append(event)
             if isinstance(event, BaseException):
                 self._future.set_exception(event)
-            elif isinstance(event, Picture):
+            elif isinstance(event, GeneratedImage):
                 self._future.set_result(event)
             for listener in self._listeners:
                 try:
                     listener(event)
-                except Exception:  # theirs, and no reason to paint the picture again
+                except Exception:  # theirs, and no reason to generate the image again
                     LOG.exception("a listener failed")

@@ -14,7 +14,7 @@ HEAD_SECONDS = 15.0  # for the first line and the headers of a request
 MOST_CONNECTIONS = 1000
 
 
-class Impatient(H11Protocol):
+class TimeoutProtocol(H11Protocol):
     """Closes a connection on which no request begins in time; uvicorn itself waits forever."""
 
     def connection_made(self, transport: Any) -> None:
@@ -27,9 +27,9 @@ class Impatient(H11Protocol):
 
     def _expect(self) -> None:
         last = self.cycle
-        asyncio.get_running_loop().call_later(HEAD_SECONDS, self._lose_patience, last)
+        asyncio.get_running_loop().call_later(HEAD_SECONDS, self._time_out, last)
 
-    def _lose_patience(self, last: object) -> None:
+    def _time_out(self, last: object) -> None:
         if self.cycle is last and not self.transport.is_closing():
             self.transport.close()
 
@@ -52,7 +52,7 @@ def server_of(app: FastAPI, host: str, port: int, seconds: float | None = None) 
         app,
         host,
         port,
-        http=Impatient,
+        http=TimeoutProtocol,
         ws="none",
         log_level="info",
         server_header=False,

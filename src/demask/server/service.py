@@ -14,14 +14,14 @@ from typing import Any
 
 from PIL import Image
 
-from demask.generator import Picture
+from demask.generator import GeneratedImage
 from demask.registry import unknown
 from demask.server.engine import Engine
 from demask.server.errors import ApiError, api_error
 from demask.server.fields import ImageFields
+from demask.server.image_store import ImageStore
 from demask.server.provenance import Provenance, encode
 from demask.server.request import BusyError, Edit, Event, Partial, Request, Ticket
-from demask.server.shelf import Shelf
 
 LOOK_EVERY = 0.25  # seconds between looks whether the client is still there
 
@@ -34,14 +34,14 @@ class Service:
     """The engine, as the routes need it.
 
     Attributes:
-        engine: paints.
-        provenance: what is written into finished pictures.
-        shelf: keeps those that are fetched by their address.
+        engine: generates.
+        provenance: what is written into finished images.
+        images: keeps those that are fetched by their address.
     """
 
     engine: Engine
     provenance: Provenance = field(default_factory=Provenance)
-    shelf: Shelf = field(default_factory=Shelf)
+    images: ImageStore = field(default_factory=ImageStore)
 
     def model(self, name: str | None) -> str:
         """The model that is meant.
@@ -57,7 +57,7 @@ class Service:
         return name
 
     def submit(self, asked: ImageFields, edit: Edit | None = None) -> list[Ticket]:
-        """Take a request on, a ticket a picture.
+        """Take a request on, a ticket an image.
 
         Raises:
             ApiError: a field that is wrong, or no room.
@@ -73,57 +73,57 @@ class Service:
             ]
             return self.engine.submit(*requests)
         except BusyError as error:
-            self.engine.watch.failed("BusyError")
-            raise api_error(error, self.engine.patience) from None
+            self.engine.observer.failed("BusyError")
+            raise api_error(error, self.engine.retry_after) from None
         except (ArithmeticError, TypeError, RecursionError) as error:
             # from words such as power:1e999 that a setting's own reader does not foresee
             raise ApiError(400, f"these settings cannot be read: {error}") from None
         except Exception as error:
-            raise api_error(error, self.engine.patience) from None
+            raise api_error(error, self.engine.retry_after) from None
 
     async def answer(
         self, tickets: list[Ticket], form: str, base: str, gone: Gone
     ) -> dict[str, Any]:
-        """The finished pictures, in the order in which they were asked for.
+        """The finished images, in the order in which they were asked for.
 
         Raises:
-            ApiError: one of them could not be painted, or the client has left.
+            ApiError: one of them could not be generated, or the client has left.
         """
         data: list[dict[str, Any]] = [{} for _ in tickets]
         async for index, event in events(tickets, gone):
-            if isinstance(event, Picture):
+            if isinstance(event, GeneratedImage):
                 data[index] = await self.item(event, form, base)
         return {"created": int(time.time()), "data": data}
 
-    async def item(self, picture: Picture, form: str, base: str) -> dict[str, Any]:
-        """A finished picture, as a text or as an address."""
-        png = await asyncio.to_thread(self.provenance.png, picture)
+    async def item(self, image: GeneratedImage, form: str, base: str) -> dict[str, Any]:
+        """A finished image, as a text or as an address."""
+        png = await asyncio.to_thread(self.provenance.png, image)
         if form == "url":
-            return {"url": f"{base}files/{self.shelf.put(png)}.png", "seed": picture.seed}
-        return {"b64_json": base64.b64encode(png).decode(), "seed": picture.seed}
+            return {"url": f"{base}files/{self.images.put(png)}.png", "seed": image.seed}
+        return {"b64_json": base64.b64encode(png).decode(), "seed": image.seed}
 
     async def stream(
         self, tickets: list[Ticket], kind: str, form: str, base: str, gone: Gone
     ) -> AsyncIterator[bytes]:
-        """Server-sent events: unfinished pictures, and the finished ones, as they come."""
+        """Server-sent events: unfinished images, and the finished ones, as they come."""
         try:
             async for index, event in events(tickets, gone):
                 name = "partial_image" if isinstance(event, Partial) else "completed"
-                told: dict[str, Any] = {"type": f"{kind}.{name}", "created_at": int(time.time())}
-                told |= {"output_format": "png", "index": index}
+                payload: dict[str, Any] = {"type": f"{kind}.{name}", "created_at": int(time.time())}
+                payload |= {"output_format": "png", "index": index}
                 if isinstance(event, Partial):
-                    told |= {"partial_image_index": event.number, "step": event.step}
-                    told |= {"steps": event.steps, **await asyncio.to_thread(shown, event.image)}
+                    payload |= {"partial_image_index": event.number, "step": event.step}
+                    payload |= {"steps": event.steps, **await asyncio.to_thread(shown, event.image)}
                 else:
-                    told |= await self.item(event, form, base)
-                yield sse(told["type"], told)
+                    payload |= await self.item(event, form, base)
+                yield sse(payload["type"], payload)
         except ApiError as error:
             yield sse("error", {"type": "error", **error.content})
 
 
 async def events(
     tickets: Sequence[Ticket], gone: Gone
-) -> AsyncIterator[tuple[int, Partial | Picture]]:
+) -> AsyncIterator[tuple[int, Partial | GeneratedImage]]:
     """What several tickets report, until all are finished.
 
     Raises:
@@ -132,7 +132,7 @@ async def events(
     loop = asyncio.get_running_loop()
     heard: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
     for index, ticket in enumerate(tickets):
-        ticket.listen(hearer(loop, heard, index))
+        ticket.listen(event_forwarder(loop, heard, index))
     left = len(tickets)
     try:
         while left:
@@ -148,14 +148,14 @@ async def events(
                 continue
             if isinstance(event, BaseException):
                 raise api_error(event)
-            left -= isinstance(event, Picture)
+            left -= isinstance(event, GeneratedImage)
             yield index, event
     finally:
         for ticket in tickets:
             ticket.cancel()
 
 
-def hearer(
+def event_forwarder(
     loop: asyncio.AbstractEventLoop, heard: asyncio.Queue[tuple[int, Event]], index: int
 ) -> Callable[[Event], None]:
     """Brings a ticket's events from the engine's thread to a queue of a loop."""
@@ -168,7 +168,7 @@ def hearer(
 
 
 def shown(image: Image.Image) -> dict[str, str]:
-    """An unfinished picture, as a text."""
+    """An unfinished image, as a text."""
     return {"b64_json": base64.b64encode(encode(image)).decode()}
 
 

@@ -1,4 +1,4 @@
-"""Read the form of an edit: its fields, and pictures from strangers."""
+"""Read the form of an edit: its fields, and images from strangers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Form:
 
     Attributes:
         asked: its fields.
-        image: the bytes of the picture.
+        image: the bytes of the image.
         mask: the bytes of the mask, if there is one.
     """
 
@@ -53,7 +53,7 @@ async def read_form(request: Request) -> Form:
         raise ApiError(400, str(error.detail)) from None
     image = files["image"]
     if image is None:
-        raise ApiError(400, "image: a picture is needed, as a file of a form", param="image")
+        raise ApiError(400, "image: an image is needed, as a file of a form", param="image")
     try:
         asked = Editing.model_validate(values)
     except ValidationError as error:
@@ -66,7 +66,7 @@ async def _file(form: FormData, name: str) -> bytes | None:
     """The bytes of the one file of a name, which clients also write as ``name[]``."""
     found = [*form.getlist(name), *form.getlist(f"{name}[]")]
     if len(found) > 1:
-        raise ApiError(400, f"{name}: one picture at a time, not {len(found)}", param=name)
+        raise ApiError(400, f"{name}: one image at a time, not {len(found)}", param=name)
     if not found:
         return None
     if not isinstance(found[0], UploadFile):
@@ -87,21 +87,19 @@ def _values(form: FormData) -> Mapping[str, Any]:
 
 
 def read_edit(form: Form, most_pixels: int) -> Edit:
-    """The picture and what to repaint of it.
+    """The image and what to regenerate of it.
 
-    A mask with transparency is read as OpenAI reads it, transparent is painted anew; one without is
-    read as `demask inpaint` reads it, white is painted anew. Without a mask, the transparent part
-    of the picture is.
+    A mask with transparency is read as OpenAI reads it, transparent is regenerated; one without is
+    read as `demask inpaint` reads it, white is regenerated. Without a mask, the transparent part
+    of the image is.
 
     Raises:
-        ApiError: a picture that cannot be read, or is too large, or has nothing to paint.
+        ApiError: an image that cannot be read, or is too large, or has nothing to generate.
     """
     image = open_upload(form.image, "image", most_pixels)
     if form.mask is None:
         if not image.has_transparency_data:
-            raise ApiError(
-                400, "mask: needed, as the picture has no transparent part", param="mask"
-            )
+            raise ApiError(400, "mask: needed, as the image has no transparent part", param="mask")
         mask = _transparent(image)
     else:
         loaded = open_upload(form.mask, "mask", most_pixels)
@@ -110,12 +108,12 @@ def read_edit(form: Form, most_pixels: int) -> Edit:
 
 
 def _transparent(image: Image.Image) -> Image.Image:
-    """White where a picture is more transparent than not."""
+    """White where an image is more transparent than not."""
     return image.convert("RGBA").getchannel("A").point([255] * 128 + [0] * 128)
 
 
 def open_upload(data: bytes, name: str, most_pixels: int) -> Image.Image:
-    """A picture from its bytes, upright; its size is looked at before its pixels are.
+    """An image from its bytes, upright; its size is looked at before its pixels are.
 
     Raises:
         ApiError: no PNG, JPEG or WebP, a broken one, or one that is too large.

@@ -1,1 +1,1 @@
-"""Sweeps: paint under many settings, measure each, write it down, draw it, search on it."""
+"""Sweeps: generate under many settings, measure each, write it down, draw it, search on it."""

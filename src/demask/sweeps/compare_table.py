@@ -1,4 +1,4 @@
-"""What came of a contest, as tables in Markdown: one for each scorer."""
+"""What came of a comparison, as tables in Markdown: one for each scorer."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from demask.sweeps.compare import Outcome
-    from demask.sweeps.contest import Contest
+    from demask.sweeps.comparison import Comparison
 
 HEAD = ("setting", "win rate (95 %)", "wins / ties / losses", "mean score", "difference (95 %)")
 COST = ("forwards", "ms")
 
 
-def table(contest: Contest, outcomes: Sequence[Outcome]) -> str:
+def table(comparison: Comparison, outcomes: Sequence[Outcome]) -> str:
     """All of it: what was asked, a table for each scorer with its notice, the command."""
-    base = contest.variants[0].name
-    told = (
-        f"{contest.generator.name}: {len(contest.prompts):,} prompts, {contest.seeds} seeds each "
-        f"from {contest.first_seed} on. Win rates are against '{base}' on the same prompt and "
-        f"seed, ties count half; intervals by {contest.resamples:,} resamples of the prompts.\n"
+    base = comparison.variants[0].name
+    intro = (
+        f"{comparison.generator.name}: {len(comparison.prompts):,} prompts, "
+        f"{comparison.num_seeds} seeds each from {comparison.first_seed} on. "
+        f"Win rates are against '{base}' on the same prompt and seed, ties count "
+        f"half; intervals by {comparison.resamples:,} resamples of the prompts.\n"
     )
-    parts = [told]
-    for scorer in contest.scorers:
+    parts = [intro]
+    for scorer in comparison.scorers:
         rows = [outcome for outcome in outcomes if outcome.scorer == scorer.name]
         parts.append(f"## {scorer.name}\n\n{scorer.notice[0].upper()}{scorer.notice[1:]}.\n")
         parts.append(rows_of(rows))
-    if contest.command:
-        parts.append(f"Made by\n\n    {contest.command}\n")
+    if comparison.command:
+        parts.append(f"Made by\n\n    {comparison.command}\n")
     return "\n".join(parts)
 
 

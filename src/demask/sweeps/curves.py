@@ -1,4 +1,4 @@
-"""Which points of a sweep make a line in a picture."""
+"""Which points of a sweep make a line in an image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from demask.sweeps.result import Result
 from demask.sweeps.sweep import loss
 
-ALONG = ("temperature", "noise", "guidance", "top_p", "top_k", "steps")
+ALONG = ("temperature", "choice_temperature", "guidance_scale", "top_p", "top_k", "steps")
 """What a line of quality against diversity follows: the first of these that a method varies."""
 
 Number = Callable[["Point"], float]
@@ -29,11 +29,11 @@ class Point:
     @property
     def method(self) -> str:
         """The line that it belongs to."""
-        return self.results[0].row.method
+        return self.results[0].trial.method
 
     def number(self, name: str) -> float | None:
         """The value of a setting or fact, if that is a number."""
-        row = self.results[0].row
+        row = self.results[0].trial
         value = row.facts.get(name, getattr(row.settings, name, None))
         return float(value) if isinstance(value, int | float) else None
 
@@ -48,23 +48,23 @@ class Point:
 
     @property
     def seconds(self) -> float:
-        """For each picture."""
+        """For each image."""
         return fmean(result.seconds for result in self.results)
 
     @property
     def cpu_seconds(self) -> float:
-        """Of all cores, for each picture; does not mind what else the machine does."""
+        """Of all cores, for each image; does not mind what else the machine does."""
         return fmean(result.cpu_seconds for result in self.results)
 
     @property
     def forwards(self) -> float:
-        """For each picture."""
+        """For each image."""
         return fmean(result.forwards for result in self.results)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A line of a picture.
+    """A line of an image.
 
     Attributes:
         label: the method.
@@ -81,9 +81,9 @@ def points_of(results: Iterable[Result]) -> list[Point]:
     """The points of a grid."""
     groups: dict[Hashable, list[Result]] = {}
     for result in results:
-        row = result.row
+        row = result.trial
         facts = tuple(sorted(row.facts.items()))
-        key = (row.method, row.settings, row.companions, row.dtype, facts, row.count)
+        key = (row.method, row.settings, row.aux, row.dtype, facts, row.count)
         groups.setdefault(key, []).append(result)
     return [Point(tuple(group)) for group in groups.values()]
 
@@ -99,7 +99,7 @@ def methods(points: Iterable[Point]) -> dict[str, list[Point]]:
 def varied(points: Sequence[Point]) -> list[str]:
     """The numbers of which some method has several values, in the order of the recipe."""
     names = dict.fromkeys(
-        name for p in points for name in (*p.results[0].row.varied, *p.results[0].row.facts)
+        name for p in points for name in (*p.results[0].trial.varied, *p.results[0].trial.facts)
     )
     return [
         name
@@ -148,7 +148,7 @@ def against_cost(points: Sequence[Point], metric: str) -> list[Curve]:
     curves = []
     for method, line in methods(points).items():
         chosen = best_at(line, "steps", metric)
-        notes = tuple(f"{point.results[0].row.settings.steps} steps" for point in chosen)
+        notes = tuple(f"{point.results[0].trial.settings.steps} steps" for point in chosen)
         curves.append(Curve(method, tuple(chosen), notes))
     return curves
 

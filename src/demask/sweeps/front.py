@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from demask.evaluation.metrics import METRICS
-from demask.preset_file import Named
+from demask.preset_file import Preset
 from demask.sweeps.curves import Point
 from demask.sweeps.table import number, setting, varying
 from demask.sweeps.tune import measured
 
 
-class Standing(StrEnum):
+class ParetoStatus(StrEnum):
     """How a point stands among all."""
 
     FRONT = "front"
@@ -41,16 +41,16 @@ class Front:
 
     @classmethod
     def of(cls, points: Sequence[Point], metric: str) -> Front:
-        """The front by processor time, or by the clock where a GPU has painted."""
+        """The front by processor time, or by the clock where a GPU has generated."""
         on_gpu = any(r.facts.get("device", "cpu") != "cpu" for p in points for r in p.results)
         front = cls(tuple(points), metric, on_gpu)
         return cls(tuple(sorted(points, key=front.cost)), metric, on_gpu)
 
     def cost(self, point: Point) -> float:
-        """Seconds for a picture."""
+        """Seconds for an image."""
         return point.seconds if self.clock else point.cpu_seconds
 
-    def standing(self, point: Point) -> Standing:
+    def status(self, point: Point) -> ParetoStatus:
         """How a point stands."""
         rivals = [
             other
@@ -59,9 +59,9 @@ class Front:
             and other.loss(self.metric) <= point.loss(self.metric)
         ]
         if not rivals:
-            return Standing.FRONT
+            return ParetoStatus.FRONT
         alike = all(self.overlap(point, rival) for rival in rivals)
-        return Standing.NEAR if alike else Standing.BEATEN
+        return ParetoStatus.NEAR if alike else ParetoStatus.BEATEN
 
     def overlap(self, one: Point, other: Point) -> bool:
         """Whether the intervals of two points share a part under any extractor."""
@@ -80,20 +80,20 @@ class Front:
         Raises:
             ValueError: no such point, or one that is not on the front.
         """
-        by_label = {point.results[0].row.label: point for point in self.points}
-        valid = [n for n, p in by_label.items() if self.standing(p) is Standing.FRONT]
+        by_label = {point.results[0].trial.label: point for point in self.points}
+        valid = [n for n, p in by_label.items() if self.status(p) is ParetoStatus.FRONT]
         if label not in valid:
             known = "is not on the front" if label in by_label else "is no point of the sweep"
             raise ValueError(f"'{label}' {known}; on it are: {'; '.join(valid)}")
         return by_label[label]
 
-    def named(self, label: str) -> Named:
+    def to_preset(self, label: str) -> Preset:
         """A point of the front, to be saved under a name."""
         point = self.chosen(label)
         result, unit = point.results[0], "ms" if self.clock else "ms of processor time"
-        cost = f"{point.forwards:.1f} forwards and {1000 * self.cost(point):.1f} {unit} a picture"
-        dtype = None if result.row.dtype == "float32" else result.row.dtype
-        return Named(result.row.settings, (*measured(result), cost), dtype)
+        cost = f"{point.forwards:.1f} forwards and {1000 * self.cost(point):.1f} {unit} an image"
+        dtype = None if result.trial.dtype == "float32" else result.trial.dtype
+        return Preset(result.trial.settings, (*measured(result), cost), dtype)
 
 
 def front_table(front: Front) -> str:
@@ -103,14 +103,19 @@ def front_table(front: Front) -> str:
     extractors = list(dict.fromkeys(e for r in results for e in r.extractors))
     unit = "ms" if front.clock else "CPU ms"
     head = ["", "method", "steps", "dtype", *(name.replace("_", " ") for name in names)]
-    words, head = len(head), [*head, "forwards", unit, "pictures"]
+    words, head = len(head), [*head, "forwards", unit, "images"]
     head += [f"{METRICS[front.metric].title}, {extractor}" for extractor in extractors]
     lines = [head, ["---"] * words + ["---:"] * (len(head) - words)]
     for point, result in zip(front.points, results, strict=True):
-        row = result.row
-        cells = [front.standing(point).value, row.method, str(row.settings.steps), row.dtype or ""]
-        cells += [setting(row.settings, name) for name in names]
-        cells += [f"{point.forwards:.1f}", f"{1000 * front.cost(point):.1f}", f"{row.count:,}"]
+        trial = result.trial
+        cells = [
+            front.status(point).value,
+            trial.method,
+            str(trial.settings.steps),
+            trial.dtype or "",
+        ]
+        cells += [setting(trial.settings, name) for name in names]
+        cells += [f"{point.forwards:.1f}", f"{1000 * front.cost(point):.1f}", f"{trial.count:,}"]
         cells += [number(result.value(front.metric, extractor)) for extractor in extractors]
         lines.append(cells)
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from demask.sweeps.curves import Point, methods
-from demask.sweeps.front import Front, Standing
+from demask.sweeps.front import Front, ParetoStatus
 from demask.sweeps.plot import describe, finish, panels, save
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def draw_front(front: Front, path: Path) -> None:
-    """Write the picture as PNG: a panel for each extractor, seconds on a logarithmic axis."""
+    """Write the image as PNG: a panel for each extractor, seconds on a logarithmic axis."""
     from matplotlib.ticker import FuncFormatter
 
     extractors = list(
@@ -27,7 +27,7 @@ def draw_front(front: Front, path: Path) -> None:
             scatter(axes, front, points, number, extractor)
         connect(axes, front, extractor)
         unit = "milliseconds" if front.clock else "CPU milliseconds"
-        describe(axes, f"{unit} a picture", front.metric, extractor)
+        describe(axes, f"{unit} an image", front.metric, extractor)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(plain)
         axes.xaxis.set_minor_formatter(plain)
@@ -57,13 +57,13 @@ def scatter(axes: Axes, front: Front, points: list[Point], number: int, extracto
     )
     for point, value in found:
         at = 1000 * front.cost(point), value
-        steps = str(point.results[0].row.settings.steps)
+        steps = str(point.results[0].trial.settings.steps)
         axes.annotate(steps, at, (4, 3), textcoords="offset points", fontsize=7)
 
 
 def connect(axes: Axes, front: Front, extractor: str) -> None:
     """The line through the front."""
-    on_it = [p for p in front.points if front.standing(p) is Standing.FRONT]
+    on_it = [p for p in front.points if front.status(p) is ParetoStatus.FRONT]
     at = [(1000 * front.cost(p), v) for p in on_it if (v := p.mean(front.metric, extractor))]
     across, up = [x for x, _ in at], [y for _, y in at]
     axes.plot(across, up, color="0.25", linewidth=1, zorder=1)

@@ -34,9 +34,9 @@ BESIDE = ("precision", "scenes_unseen")
 """What is drawn against diversity beside the quality."""
 
 NAMES = {
-    "guidance": "guidance scale",
+    "guidance_scale": "guidance scale",
     "temperature": "softmax temperature",
-    "noise": "choice temperature",
+    "choice_temperature": "choice temperature",
 }
 PANEL = (5.2, 3.9)  # inches
 DPI = 110
@@ -49,12 +49,12 @@ def draw_all(results: Sequence[Result], folder: Path) -> list[Path]:
     """Draw what a sweep measured, as PNG files; those that there are numbers for.
 
     Args:
-        results: of a sweep; its final rows have pictures of their own.
+        results: of a sweep; its final rows have images of their own.
         folder: where to write.
     """
     paths = []
     for start, final in (("", False), ("final_", True)):
-        chosen = [result for result in results if result.row.final is final]
+        chosen = [result for result in results if result.trial.final is final]
         for name, figure in figures(chosen):
             paths.append(folder / f"{start}{name}.png")
             save(figure, paths[-1])
@@ -62,7 +62,7 @@ def draw_all(results: Sequence[Result], folder: Path) -> list[Path]:
 
 
 def figures(results: Sequence[Result]) -> list[tuple[str, Figure]]:
-    """The pictures of some results that were measured alike, with their names."""
+    """The images of some results that were measured alike, with their names."""
     quality = first_of(QUALITY, results)
     if quality is None:
         return []
@@ -77,7 +77,7 @@ def figures(results: Sequence[Result]) -> list[tuple[str, Figure]]:
         (f"by_{name}", by_number(points, extractors, metrics, name, quality))
         for name in varied(points)
     ]
-    if len({p.results[0].row.settings.steps for p in points}) > 1 or len(points) > 1:
+    if len({p.results[0].trial.settings.steps for p in points}) > 1 or len(points) > 1:
         found.append(("cost", by_cost(points, extractors, quality)))
     return found
 
@@ -118,9 +118,9 @@ def by_number(
 def by_cost(points: Sequence[Point], extractors: Sequence[str], quality: str) -> Figure:
     """Quality against seconds, by the clock and of all cores, and against forwards."""
     axis: list[tuple[str, X]] = [
-        ("milliseconds a picture", lambda p: 1000 * p.seconds),
-        ("CPU milliseconds a picture", lambda p: 1000 * p.cpu_seconds),
-        ("forwards a picture", lambda p: p.forwards),
+        ("milliseconds an image", lambda p: 1000 * p.seconds),
+        ("CPU milliseconds an image", lambda p: 1000 * p.cpu_seconds),
+        ("forwards an image", lambda p: p.forwards),
     ]
     if any(r.facts.get("device", "cpu") != "cpu" for p in points for r in p.results):
         del axis[1]
@@ -201,19 +201,19 @@ def describe(axes: Axes, across: str, metric: str, extractor: str) -> None:
 
 
 def finish(figure: Figure, grid: list[list[Axes]], points: Sequence[Point], head: str) -> Figure:
-    """One legend below all panels, and how many pictures a point stands on."""
+    """One legend below all panels, and how many images a point stands on."""
     handles: dict[str, Any] = {}
     for row in grid:
         for axes in row:
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
                 handles.setdefault(label, handle)
-    counts = sorted({result.row.count for point in points for result in point.results})
+    counts = sorted({result.trial.count for point in points for result in point.results})
     seeds = max(len(point.results) for point in points)
     often = f", mean of up to {seeds} sets of seeds" if seeds > 1 else ""
     each = " or ".join(f"{count:,}" for count in counts)
     ranges = any(v.low < v.high for p in points for r in p.results for v in r.values)
     bars = "; bars: 95 % intervals" if ranges else ""
-    figure.suptitle(f"{head}\n{each} pictures a point{often}{bars}", fontsize=10)
+    figure.suptitle(f"{head}\n{each} images a point{often}{bars}", fontsize=10)
     if handles:
         columns = min(4, len(handles))
         figure.legend(

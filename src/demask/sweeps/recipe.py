@@ -18,15 +18,15 @@ class Measuring:
     """How each row is measured.
 
     Attributes:
-        count: pictures of a row; classes are spread evenly over them.
-        seeds: the first seed of a row's pictures, which count on from there; each is measured on
+        count: images of a row; classes are spread evenly over them.
+        seeds: the first seed of a row's images, which count on from there; each is measured on
             its own. The same for every row, so that rows differ by their settings alone.
-        extractors: what the pictures are seen with.
+        extractors: what the images are seen with.
         metrics: what is measured; () = all that need no more than samples and reference.
         resamples: for the confidence intervals; 0 = none.
-        batch_size: pictures painted together.
+        batch_size: images generated together.
         leave_out: for retrieval, where the prompts are the reference's main captions: those that
-            hold one of these words are not painted.
+            hold one of these words are not generated.
     """
 
     count: int = 1000
@@ -39,7 +39,7 @@ class Measuring:
 
     def __post_init__(self) -> None:
         if self.count < 2:
-            raise ValueError(f"count is at least 2 pictures, not {self.count}")
+            raise ValueError(f"count is at least 2 images, not {self.count}")
         if not self.seeds:
             raise ValueError("seeds is a list of at least one first seed")
         for metric in self.metrics:
@@ -48,15 +48,15 @@ class Measuring:
 
 @dataclass(frozen=True)
 class Method:
-    """One line of the pictures: settings, and a grid of values to try for some of them.
+    """One line of the images: settings, and a grid of values to try for some of them.
 
     Attributes:
         name: what the line is called; several methods of one name make one line.
         settings: after those that all methods share; ``preset`` names others to start from.
         grid: setting -> values; every combination is a row.
-        companions: networks beside the model, before those in its folder.
+        aux: networks beside the model, before those in its folder.
         facts: numbers that belong to the method and are no settings, such as how long a module was
-            fine-tuned; a picture may have them as its axis.
+            fine-tuned; an image may have them as its axis.
         final: it takes part in the final table.
         dtypes: types of the model's weights, as ``--dtype`` names them; each is a row of every
             point of the grid. () = what the command says.
@@ -65,7 +65,7 @@ class Method:
     name: str
     settings: dict[str, Any] = field(default_factory=dict)
     grid: dict[str, list[Any]] = field(default_factory=dict)
-    companions: tuple[str, ...] = ()
+    aux: tuple[str, ...] = ()
     facts: dict[str, float] = field(default_factory=dict)
     final: bool = True
     dtypes: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ class Final:
     """The best row of each method, measured again on other seeds: no winner by luck.
 
     Attributes:
-        count: pictures.
+        count: images.
         seeds: first seeds, away from those of the search.
         by: the metric that the best row has the best of.
     """
@@ -119,7 +119,7 @@ class SweepRecipe:
                 raise ValueError(unknown("metric of the final", self.final.by, measured))
         self.rows(None)
 
-    def rows(self, presets: PresetFile | None) -> list[Row]:
+    def rows(self, presets: PresetFile | None) -> list[Trial]:
         """All combinations.
 
         Args:
@@ -137,17 +137,17 @@ class SweepRecipe:
 
     def rows_of(
         self, method: Method, point: Mapping[str, Any], presets: PresetFile | None
-    ) -> list[Row]:
+    ) -> list[Trial]:
         """One point of a method's grid, in each type and under each seed."""
         given = {**self.settings, **method.settings, **point}
         try:
             settings = chosen(given, presets)
         except ValueError as error:
             raise ValueError(f"method '{method.name}': {error}") from error
-        row = Row(
+        row = Trial(
             method.name,
             settings,
-            method.companions,
+            method.aux,
             {**method.facts, **{k: v for k, v in point.items() if isinstance(v, int | float)}},
             tuple(point),
             self.measure.count,
@@ -175,17 +175,17 @@ class SweepRecipe:
 
 
 @dataclass(frozen=True)
-class Row:
+class Trial:
     """One measurement to make.
 
     Attributes:
         method: the line that it belongs to.
         settings: how to sample.
-        companions: networks beside the model.
+        aux: networks beside the model.
         facts: numbers that may be an axis.
         varied: the settings that the grid varies.
-        count: pictures.
-        seed: of the first picture.
+        count: images.
+        seed: of the first image.
         takes_part: in the final table.
         final: it is of the final table.
         dtype: of the model's weights; None = what the command says.
@@ -193,7 +193,7 @@ class Row:
 
     method: str
     settings: Settings
-    companions: tuple[str, ...] = ()
+    aux: tuple[str, ...] = ()
     facts: Mapping[str, float] = field(default_factory=dict)
     varied: tuple[str, ...] = ()
     count: int = 1000

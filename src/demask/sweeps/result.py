@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from demask.checkpoint.save import write_text
+from demask.old_names import current_result, current_settings
 from demask.settings import Settings
-from demask.sweeps.recipe import Row
+from demask.sweeps.recipe import Trial
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Value:
 
     Attributes:
         metric: its name.
-        extractor: what the pictures were seen with.
+        extractor: what the images were seen with.
         value: the number, ...
         low: ... and its 95 % interval by resampling; equal to it where there was none.
         high: see ``low``.
@@ -37,15 +38,15 @@ class Result:
     """A row, and what came of it.
 
     Attributes:
-        row: what was measured.
+        trial: what was measured.
         values: every metric under every extractor.
-        forwards: passes over a picture's tokens, for each picture.
-        seconds: by the clock, for each picture, without measuring.
+        forwards: passes over an image's tokens, for each image.
+        seconds: by the clock, for each image, without measuring.
         cpu_seconds: of all cores.
         facts: of how and where: fingerprints, commit, command, date.
     """
 
-    row: Row
+    trial: Trial
     values: tuple[Value, ...]
     forwards: float
     seconds: float
@@ -59,7 +60,7 @@ class Result:
 
     @property
     def extractors(self) -> list[str]:
-        """Those that saw the pictures, in turn."""
+        """Those that saw the images, in turn."""
         return list(dict.fromkeys(value.extractor for value in self.values))
 
     @property
@@ -78,42 +79,48 @@ def read_rows(folder: Path) -> list[Result]:
     """All rows that a folder holds, whichever command measured them.
 
     Raises:
-        ValueError: there are none, one is broken, or they are of several numbers of pictures.
+        ValueError: there are none, one is broken, or they are of several numbers of images.
     """
     results = [read_result(path) for path in sorted((folder / "rows").glob("*.json"))]
     if not results:
         raise ValueError(f"{folder / 'rows'} holds no results")
-    counts = sorted({result.row.count for result in results})
+    counts = sorted({result.trial.count for result in results})
     if len(counts) > 1:
         raise ValueError(
-            f"{folder} holds rows of {', '.join(map(str, counts))} pictures, which cannot be "
+            f"{folder} holds rows of {', '.join(map(str, counts))} images, which cannot be "
             "compared; choose another folder"
         )
     return results
 
 
-def read_result(path: Path, row: Row | None = None) -> Result:
+def read_result(path: Path, trial: Trial | None = None) -> Result:
     """Read a result.
 
     Args:
         path: of the JSON file.
-        row: what it is called now: a row's name and place in a recipe may change.
+        trial: what it is called now: a row's name and place in a recipe may change.
 
     Raises:
         ValueError: the file holds none.
     """
     try:
-        return result_from(json.loads(path.read_text(encoding="utf-8")), row)
+        return result_from(json.loads(path.read_text(encoding="utf-8")), trial)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no result; delete it to measure again") from error
 
 
-def result_from(tables: dict[str, Any], row: Row | None = None) -> Result:
-    """A result from what JSON holds."""
-    written = dict(tables["row"])
-    named = {n: tuple(written["settings"].get(n, ())) for n in ("corrections", "accelerators")}
-    settings = Settings(**{**written["settings"], **named})
-    lists = {name: tuple(written[name]) for name in ("companions", "varied")}
-    stored = Row(**{**written, **lists, "settings": settings})
+def result_from(tables: dict[str, Any], trial: Trial | None = None) -> Result:
+    """A result from what JSON holds; files with the older names of settings are read, too."""
+    tables = current_result(tables)
+    written = current_result(tables["trial"])
+    settings = current_settings(written["settings"])
+    lists = {n: tuple(settings.get(n, ())) for n in ("corrections", "accelerators")}
+    stored = Trial(
+        **{
+            **written,
+            **{name: tuple(written[name]) for name in ("aux", "varied")},
+            "settings": Settings(**{**settings, **lists}),
+        }
+    )
     values = tuple(Value(**value) for value in tables["values"])
-    return replace(Result(**{**tables, "row": stored, "values": values}), row=row or stored)
+    return Result(**{**tables, "trial": trial or stored, "values": values})

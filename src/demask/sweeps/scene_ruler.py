@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from demask.conditioning import Subject
+from demask.conditioning import ParsedCondition
 from demask.evaluation.metric import Score
 from demask.evaluation.scenes_metrics import SCENE_METRICS
 from demask.evaluation.scenes_scores import (
@@ -33,7 +33,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class SceneRuler:
-    """Counts what is right, and measures diversity; see `demask.sweeps.bench.Ruler`.
+    """Counts what is right, and measures diversity; see `demask.sweeps.runner.Evaluator`.
 
     Attributes:
         open_captions: captions whose images show diversity; all others show faithfulness. Empty for
@@ -44,9 +44,11 @@ class SceneRuler:
     name: str = "scenes scorer"
     fingerprint: str = f"scenes scorer {VERSION}"
 
-    def look(self, pixels_BHWC: Tensor, subjects: Sequence[Subject]) -> list[tuple[str, Judged]]:
+    def extract(
+        self, pixels_BHWC: Tensor, parsed_conditions: Sequence[ParsedCondition]
+    ) -> list[tuple[str, Judged]]:
         """The caption of each image, and what the scorer found."""
-        texts = [subject.prompt for subject in subjects]
+        texts = [parsed.prompt for parsed in parsed_conditions]
         judged = judge(pixels_BHWC.cpu().numpy(), [wanted_of(text) for text in texts])
         return list(zip(texts, judged, strict=True))
 

@@ -19,7 +19,7 @@ from demask.sampling.select import ORDERS
 from demask.settings import Settings
 from demask.types import Step
 
-PARTS = ("schedule", "noise", "temperature", "guidance")
+PARTS = ("schedule", "choice_temperature", "temperature", "guidance_scale")
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def searchable(start: Settings, wanted: Sequence[str] = ()) -> tuple[str, ...]:
         ValueError: a part that there is not.
     """
     order = ORDERS[start.order.partition(":")[0]]
-    there = {"noise": "noise" in inspect.signature(order).parameters}
-    there["guidance"] = start.guidance != 1
+    there = {"choice_temperature": "choice_temperature" in inspect.signature(order).parameters}
+    there["guidance_scale"] = start.guidance_scale != 1
     parts = tuple(part for part in PARTS if there.get(part, True))
     for part in wanted:
         if part not in parts:
@@ -88,15 +88,21 @@ class Curves:
         start, found = self.start, dict[str, Dimension]()
         if "schedule" in self.parts:
             found["schedule_power"] = around(number(start.schedule, "power", 2.0), 0.7, 4.0)
-        if "noise" in self.parts:
-            found["noise"] = around(4.5 if start.noise is None else start.noise, 0.5, 30.0)
-            found["noise_power"] = around(number(start.noise_decay, "power", 1.0), 0.3, 3.0)
+        if "choice_temperature" in self.parts:
+            found["choice_temperature"] = around(
+                4.5 if start.choice_temperature is None else start.choice_temperature, 0.5, 30.0
+            )
+            found["choice_temperature_power"] = around(
+                number(start.choice_temperature_decay, "power", 1.0), 0.3, 3.0
+            )
         if "temperature" in self.parts:
             found["temperature"] = around(start.temperature, 0.6, 1.8)
             end = number(start.temperature_decay, "line", 1.0)
             found["temperature_end"] = around(end, 0.4, 1.7)
-        if "guidance" in self.parts:
-            found["guidance_extra"] = around(start.guidance - 1, 0.1, max(5.0, 2 * start.guidance))
+        if "guidance_scale" in self.parts:
+            found["guidance_extra"] = around(
+                start.guidance_scale - 1, 0.1, max(5.0, 2 * start.guidance_scale)
+            )
             found["guidance_power"] = around(1.0, 0.15, 4.0)
         return found
 
@@ -106,14 +112,17 @@ class Curves:
         changes: dict[str, object] = {}
         if "schedule" in self.parts:
             changes["schedule"] = f"power:{x['schedule_power']:g}"
-        if "noise" in self.parts:
-            changes |= {"noise": x["noise"], "noise_decay": f"power:{x['noise_power']:g}"}
+        if "choice_temperature" in self.parts:
+            changes |= {
+                "choice_temperature": x["choice_temperature"],
+                "choice_temperature_decay": f"power:{x['choice_temperature_power']:g}",
+            }
         if "temperature" in self.parts:
             end = f"line:{x['temperature_end']:g}"
             changes |= {"temperature": x["temperature"], "temperature_decay": end}
-        if "guidance" in self.parts:
+        if "guidance_scale" in self.parts:
             power = f"power_cosine:power={x['guidance_power']:g}"
-            changes |= {"guidance": 1 + x["guidance_extra"], "guidance_schedule": power}
+            changes |= {"guidance_scale": 1 + x["guidance_extra"], "guidance_schedule": power}
         return self.start.updated(**changes)
 
 
@@ -144,9 +153,14 @@ class Steps:
 
     @property
     def dimensions(self) -> dict[str, Dimension]:
-        """One for each step and part; the last step leaves nothing hidden, and chooses nothing."""
+        """One for each step and part; the last step leaves nothing masked, and chooses nothing."""
         last = self.start.steps - 1
-        counts = {"schedule": last, "noise": last, "temperature": last + 1, "guidance": last + 1}
+        counts = {
+            "schedule": last,
+            "choice_temperature": last,
+            "temperature": last + 1,
+            "guidance_scale": last + 1,
+        }
         move = Dimension(-2.0, 2.0, 0.0, log=False)
         return {f"{part}_{k}": move for part in self.parts for k in range(counts[part])}
 
@@ -162,33 +176,38 @@ class Steps:
             odds = [logit(ratio) + move for ratio, move in moved["schedule"][:-1]]
             ratios = accumulate((1 / (1 + math.exp(-z)) for z in odds), min)
             changes["schedule"] = f"ratios:{listing([*ratios, 0.0])}"
-        if "noise" in moved:
-            factors = [value * math.exp(move) for value, move in moved["noise"]]
-            changes |= {"noise": 1.0, "noise_decay": f"listed:{listing(factors)}"}
+        if "choice_temperature" in moved:
+            factors = [value * math.exp(move) for value, move in moved["choice_temperature"]]
+            changes |= {
+                "choice_temperature": 1.0,
+                "choice_temperature_decay": f"listed:{listing(factors)}",
+            }
         if "temperature" in moved:
             factors = [value * math.exp(move / 4) for value, move in moved["temperature"]]
             changes |= {"temperature": 1.0, "temperature_decay": f"listed:{listing(factors)}"}
-        if "guidance" in moved:
-            factors = [value - 1 + move for value, move in moved["guidance"]]
-            changes |= {"guidance": 2.0, "guidance_schedule": f"listed:{listing(factors)}"}
+        if "guidance_scale" in moved:
+            factors = [value - 1 + move for value, move in moved["guidance_scale"]]
+            changes |= {"guidance_scale": 2.0, "guidance_schedule": f"listed:{listing(factors)}"}
         return self.start.updated(**changes)
 
 
 def values_of(settings: Settings) -> dict[str, list[float]]:
-    """The numbers of every step: hidden ratios, choice and softmax temperatures, guidance."""
+    """The numbers of every step: masked ratios, choice and softmax temperatures, guidance."""
     sampler, scale = settings.sampler, settings.scale
     steps = [Step(k, settings.steps, (1, 1), torch.ones(1)) for k in range(settings.steps)]
-    noise = getattr(sampler.order, "noise", None)
+    choice_temperature = getattr(sampler.order, "choice_temperature", None)
     return {
         "schedule": [sampler.schedule(step.progress) for step in steps],
-        "noise": [0.0 if noise is None else noise.at(step) for step in steps],
+        "choice_temperature": [
+            0.0 if choice_temperature is None else choice_temperature.at(step) for step in steps
+        ],
         "temperature": [sampler.temperature.at(step) for step in steps],
-        "guidance": [scale(step) for step in steps],
+        "guidance_scale": [scale(step) for step in steps],
     }
 
 
 def logit(ratio: float) -> float:
-    """The log-odds of a hidden ratio, which is neither 0 nor 1 for long."""
+    """The log-odds of a masked ratio, which is neither 0 nor 1 for long."""
     kept = min(max(ratio, 0.002), 0.998)
     return math.log(kept / (1 - kept))
 

@@ -12,9 +12,9 @@ from statistics import fmean
 from demask.checkpoint.save import write_text
 from demask.evaluation.metrics import METRICS
 from demask.preset_file import PresetFile
-from demask.sweeps.bench import Bench
-from demask.sweeps.recipe import Final, Row, SweepRecipe
+from demask.sweeps.recipe import Final, SweepRecipe, Trial
 from demask.sweeps.result import Result, result_from
+from demask.sweeps.runner import SweepRunner
 from demask.sweeps.table import table
 
 RESULTS, TABLE = "results.json", "table.md"
@@ -25,57 +25,57 @@ LEAST = 1e-9  # what stands for a distance of 0, which has no logarithm
 class Progress:
     """Who is told how a sweep goes on; each by default is told nothing."""
 
-    start: Callable[[Row, int, int], None] = lambda row, number, rows: None
-    pictures: Callable[[int], None] = lambda done: None
+    start: Callable[[Trial, int, int], None] = lambda trial, number, rows: None
+    images: Callable[[int], None] = lambda done: None
     end: Callable[[Result], None] = lambda result: None
 
 
 def sweep(
-    bench: Bench, recipe: SweepRecipe, presets: PresetFile, progress: Progress | None = None
+    runner: SweepRunner, recipe: SweepRecipe, presets: PresetFile, progress: Progress | None = None
 ) -> list[Result]:
     """Measure what is missing, and write the table and all results after each row.
 
     Args:
-        bench: where; what lies there already is not measured again.
+        runner: where; what lies there already is not measured again.
         recipe: what.
         presets: those that the recipe may name.
         progress: who is told.
 
     Raises:
-        ValueError: settings that the model cannot paint under, found before any row is painted; or
-            too few pictures for a metric.
+        ValueError: settings that the model cannot generate under, found before any row is
+            generated; or too few images for a metric.
     """
     rows = recipe.rows(presets)
-    for row in rows:
-        bench.path(row)
-    results = run(bench, rows, [], progress or Progress())
+    for trial in rows:
+        runner.path(trial)
+    results = run(runner, rows, [], progress or Progress())
     if recipe.final is not None:
         finals = final_rows(results, recipe.final)
-        results = run(bench, finals, results, progress or Progress())
+        results = run(runner, finals, results, progress or Progress())
     return results
 
 
 def run(
-    bench: Bench, rows: Sequence[Row], before: list[Result], progress: Progress
+    runner: SweepRunner, rows: Sequence[Trial], before: list[Result], progress: Progress
 ) -> list[Result]:
     """The results so far and those of some rows more."""
     results = list(before)
-    for number, row in enumerate(rows, start=1):
-        progress.start(row, number, len(rows))
-        results.append(bench.measured(row, progress.pictures))
+    for number, trial in enumerate(rows, start=1):
+        progress.start(trial, number, len(rows))
+        results.append(runner.measured(trial, progress.images))
         progress.end(results[-1])
-        write_results(bench.folder, results)
+        write_results(runner.folder, results)
     return results
 
 
-def final_rows(results: Iterable[Result], final: Final) -> list[Row]:
-    """The best point of each method, under the final's seeds and number of pictures."""
+def final_rows(results: Iterable[Result], final: Final) -> list[Trial]:
+    """The best point of each method, under the final's seeds and number of images."""
     methods: dict[str, list[Result]] = {}
     for result in results:
-        if result.row.takes_part:
-            methods.setdefault(result.row.method, []).append(result)
+        if result.trial.takes_part:
+            methods.setdefault(result.trial.method, []).append(result)
     return [
-        replace(best_point(found, final.by).row, count=final.count, seed=seed, final=True)
+        replace(best_point(found, final.by).trial, count=final.count, seed=seed, final=True)
         for found in methods.values()
         for seed in final.seeds
     ]
@@ -85,8 +85,8 @@ def best_point(results: Sequence[Result], metric: str) -> Result:
     """A result of the point that is best over its seeds."""
     points: dict[Hashable, list[Result]] = {}
     for result in results:
-        row = result.row
-        points.setdefault((row.settings, row.companions, row.dtype), []).append(result)
+        trial = result.trial
+        points.setdefault((trial.settings, trial.aux, trial.dtype), []).append(result)
     return min(points.values(), key=lambda point: fmean(loss(r, metric) for r in point))[0]
 
 

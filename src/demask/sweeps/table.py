@@ -13,7 +13,7 @@ def table(results: Sequence[Result]) -> str:
     """The final rows, then all others, with what every number was measured with."""
     parts = []
     for title, final in (("Final", True), ("Search", False)):
-        chosen = [result for result in results if result.row.final is final]
+        chosen = [result for result in results if result.trial.final is final]
         if chosen:
             parts.append(f"## {title}\n\n{rows_of(chosen)}")
     commands = dict.fromkeys(str(result.facts.get("command", "")) for result in results)
@@ -24,14 +24,14 @@ def table(results: Sequence[Result]) -> str:
 def rows_of(results: Sequence[Result]) -> str:
     """One table of results that may have been measured differently."""
     columns = list(dict.fromkeys((v.extractor, v.metric) for r in results for v in r.values))
-    names, dtypes = varying(results), len({result.row.dtype for result in results}) > 1
+    names, dtypes = varying(results), len({result.trial.dtype for result in results}) > 1
     head = ["method", *(name.replace("_", " ") for name in names), *(["dtype"] if dtypes else [])]
-    head += ["pictures", "first seed", "forwards", "ms", "CPU ms"]
+    head += ["images", "first seed", "forwards", "ms", "CPU ms"]
     head += [f"{metric}, {extractor}" for extractor, metric in columns]
     words = len(names) + 1 + dtypes
     lines = [head, ["---"] * words + ["---:"] * (len(head) - words)]
     for result in results:
-        row = result.row
+        row = result.trial
         cells = [row.method, *(setting(row.settings, name) for name in names)]
         cells += [row.dtype or ""] if dtypes else []
         cells += [f"{row.count:,}", str(row.seed), f"{result.forwards:.1f}"]
@@ -47,7 +47,7 @@ def varying(results: Sequence[Result]) -> list[str]:
     return [
         name
         for name in names
-        if name == "steps" or len({getattr(r.row.settings, name) for r in results}) > 1
+        if name == "steps" or len({getattr(r.trial.settings, name) for r in results}) > 1
     ]
 
 

@@ -1,6 +1,6 @@
 """Search the schedules of a number of steps on a metric (as AutoNAT does, CVPR 2024).
 
-Curves of a few numbers first, then, if wanted, every step by itself. All candidates are painted
+Curves of a few numbers first, then, if wanted, every step by itself. All candidates are generated
 with the same seeds, so that they differ by their settings alone; the best few are measured again
 with others, since the best of many on one set of seeds is partly luck.
 """
@@ -13,13 +13,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from demask.data.pictures import fingerprint
+from demask.data.images import fingerprint
 from demask.evaluation.metrics import METRICS
-from demask.preset_file import Named, settings_from
+from demask.old_names import current_settings
+from demask.preset_file import Preset, settings_from
 from demask.settings import Settings
-from demask.sweeps.bench import Bench
-from demask.sweeps.recipe import Row
+from demask.sweeps.recipe import Trial
 from demask.sweeps.result import Result
+from demask.sweeps.runner import SweepRunner
 from demask.sweeps.search import Search, Tried
 from demask.sweeps.space import Curves, Space, Steps, searchable
 from demask.sweeps.sweep import Progress, loss
@@ -33,12 +34,12 @@ class Tuning:
     Attributes:
         budget: evaluations of curves, the start among them.
         refine: evaluations after those, step by step around the best curves.
-        count: pictures of an evaluation.
-        seed: of its first picture, and of the search's own chance.
+        count: images of an evaluation.
+        seed: of its first image, and of the search's own chance.
         metric: what to improve, over all extractors.
         parts: what to search; () = all that the settings have.
         finalists: how many of the best to measure again, beside the start.
-        final_count: of how many pictures.
+        final_count: of how many images.
         final_seed: of the first of those.
     """
 
@@ -69,7 +70,7 @@ class Entry:
         stage: ``start``, ``curves``, or ``steps`` around some settings.
         point: its numbers.
         loss: how bad it was.
-        settings: what was painted with.
+        settings: what was generated with.
     """
 
     stage: str
@@ -85,7 +86,7 @@ class Entry:
     def read(cls, line: str) -> Entry:
         """What `line` wrote."""
         tables: dict[str, Any] = json.loads(line)
-        return cls(**{**tables, "settings": settings_from(tables["settings"])})
+        return cls(**{**tables, "settings": settings_from(current_settings(tables["settings"]))})
 
 
 @dataclass(frozen=True)
@@ -148,41 +149,43 @@ class Tuned:
     start: Result
     log: list[Entry]
 
-    def named(self) -> Named:
+    def to_preset(self) -> Preset:
         """The winner, to be saved under a name."""
-        return Named(self.best.row.settings, scores(self.best))
+        return Preset(self.best.trial.settings, scores(self.best))
 
 
-def tune(bench: Bench, start: Settings, tuning: Tuning, progress: Progress | None = None) -> Tuned:
+def tune(
+    runner: SweepRunner, start: Settings, tuning: Tuning, progress: Progress | None = None
+) -> Tuned:
     """Search around some settings; the same call again goes on where it stopped.
 
     Args:
-        bench: where candidates are measured; its folder keeps the log and the results.
+        runner: where candidates are measured; its folder keeps the log and the results.
         start: the settings that the search begins with, of the wanted number of steps.
         tuning: how.
         progress: who is told.
 
     Raises:
         ValueError: nothing to search, a metric that is not measured, or settings that the model
-            cannot paint under.
+            cannot generate under.
     """
     told = progress or Progress()
     parts = searchable(start, tuning.parts)
-    first = bench.path(Row("start", start, count=tuning.count, seed=tuning.seed))
+    first = runner.path(Trial("start", start, count=tuning.count, seed=tuning.seed))
     search = fingerprint(first.stem, tuning.metric, *parts)
-    log = Log.open(bench.folder / f"search-{search}.jsonl")
+    log = Log.open(runner.folder / f"search-{search}.jsonl")
     if not log.of("start"):
-        evaluate(bench, Entry("start", {}, 0.0, start), tuning, told, log)
-    explore(bench, "curves", Curves(start, parts), tuning.budget - 1, tuning, told, log)
+        evaluate(runner, Entry("start", {}, 0.0, start), tuning, told, log)
+    explore(runner, "curves", Curves(start, parts), tuning.budget - 1, tuning, told, log)
     if tuning.refine:
         around = log.best("start", "curves").settings
         stage = f"steps around {fingerprint(*asdict(around).items())}"
-        explore(bench, stage, Steps(around, parts), tuning.refine, tuning, told, log)
-    return decide(bench, start, tuning, told, log)
+        explore(runner, stage, Steps(around, parts), tuning.refine, tuning, told, log)
+    return decide(runner, start, tuning, told, log)
 
 
 def explore(
-    bench: Bench,
+    runner: SweepRunner,
     stage: str,
     space: Space,
     evaluations: int,
@@ -198,30 +201,36 @@ def explore(
     for _ in range(evaluations - len(tried)):
         point = search.ask()
         candidate = Entry(stage, point, 0.0, space.settings(point))
-        search.tell(evaluate(bench, candidate, tuning, progress, log).loss)
+        search.tell(evaluate(runner, candidate, tuning, progress, log).loss)
 
 
-def evaluate(bench: Bench, entry: Entry, tuning: Tuning, progress: Progress, log: Log) -> Entry:
+def evaluate(
+    runner: SweepRunner, entry: Entry, tuning: Tuning, progress: Progress, log: Log
+) -> Entry:
     """Measure a candidate, and write it to the log."""
-    row = Row(entry.stage, entry.settings, count=tuning.count, seed=tuning.seed)
-    progress.start(row, len(log.entries) + 1, tuning.budget + tuning.refine)
-    result = bench.measured(row, progress.pictures)
+    trial = Trial(entry.stage, entry.settings, count=tuning.count, seed=tuning.seed)
+    progress.start(trial, len(log.entries) + 1, tuning.budget + tuning.refine)
+    result = runner.measured(trial, progress.images)
     done = replace(entry, loss=loss(result, tuning.metric))
     log.add(done)
     progress.end(result)
     return done
 
 
-def decide(bench: Bench, start: Settings, tuning: Tuning, progress: Progress, log: Log) -> Tuned:
+def decide(
+    runner: SweepRunner, start: Settings, tuning: Tuning, progress: Progress, log: Log
+) -> Tuned:
     """Measure the best few and the start with other seeds."""
     ranked = dict.fromkeys(e.settings for e in sorted(log.entries, key=lambda e: e.loss))
     ranked.pop(start, None)
     chosen = [start, *list(ranked)[: tuning.finalists]]
     results = []
     for order, settings in enumerate(chosen, start=1):
-        row = Row("final", settings, count=tuning.final_count, seed=tuning.final_seed, final=True)
-        progress.start(row, order, len(chosen))
-        results.append(bench.measured(row, progress.pictures))
+        trial = Trial(
+            "final", settings, count=tuning.final_count, seed=tuning.final_seed, final=True
+        )
+        progress.start(trial, order, len(chosen))
+        results.append(runner.measured(trial, progress.images))
         progress.end(results[-1])
     ordered = sorted(results, key=lambda result: loss(result, tuning.metric))
     return Tuned(ordered[0], ordered, results[0], log.entries)
@@ -229,12 +238,12 @@ def decide(bench: Bench, start: Settings, tuning: Tuning, progress: Progress, lo
 
 def scores(result: Result) -> tuple[str, ...]:
     """What was measured and what it cost, in words."""
-    cost = f"{result.forwards:.1f} forwards and {1000 * result.seconds:.1f} ms a picture"
+    cost = f"{result.forwards:.1f} forwards and {1000 * result.seconds:.1f} ms an image"
     return (*measured(result), cost)
 
 
 def measured(result: Result) -> list[str]:
     """What was measured, in words that say with what."""
-    row = result.row
-    pictures = f"{row.count:,} pictures of seeds {row.seed} to {row.seed + row.count - 1}"
-    return [f"{v.metric} {number(v)}, extractor {v.extractor}, {pictures}" for v in result.values]
+    trial = result.trial
+    images = f"{trial.count:,} images of seeds {trial.seed} to {trial.seed + trial.count - 1}"
+    return [f"{v.metric} {number(v)}, extractor {v.extractor}, {images}" for v in result.values]

@@ -18,7 +18,7 @@ def check_sides(image_BCHW: Tensor, downsampling: int) -> None:
     height, width = image_BCHW.shape[-2:]
     if height % downsampling or width % downsampling:
         raise ValueError(
-            f"a picture of {width}x{height} pixels: both sides must be multiples of {downsampling}"
+            f"an image of {width}x{height} pixels: both sides must be multiples of {downsampling}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Blur a picture of tokens: a Gaussian over their latents, then the nearest codes.
+"""Blur an image of tokens: a Gaussian over their latents, then the nearest codes.
 
 Shape legend: B batch, L tokens, C latent channels, H W rows and columns.
 """
@@ -27,12 +27,12 @@ class Latents(Protocol):
         ...
 
 
-def blurred(tokenizer: Latents, ids_BL: Tensor, grid: Grid, sigma: float) -> Tensor:
-    """The ids of a blurred picture (B, L); hidden tokens stay hidden, and blur nothing.
+def blur_tokens(tokenizer: Latents, ids_BL: Tensor, grid: Grid, sigma: float) -> Tensor:
+    """The ids of a blurred image (B, L); masked tokens stay masked, and blur nothing.
 
     Args:
         tokenizer: knows the codes.
-        ids_BL: codes; hidden tokens hold a larger number.
+        ids_BL: codes; masked tokens hold a larger number.
         grid: rows and columns.
         sigma: of the Gaussian, in tokens.
     """

@@ -24,7 +24,7 @@ class ConvTokenizerConfig:
 
     Attributes:
         levels: of the finite scalar quantiser; the codebook size is their product.
-        widths: channels at each level; each level halves the picture's sides.
+        widths: channels at each level; each level halves the image's sides.
         encoder_blocks: residual blocks of each level's encoder.
         decoder_blocks: residual blocks of each level's decoder.
         pixel_width: channels of the last block, at full resolution.
@@ -101,7 +101,7 @@ class ConvTokenizer(nn.Module):
         return (self.decoder(self.quantizer(latent_BCHW)) + 1) / 2
 
     def encode(self, image_BCHW: Tensor) -> Tensor:
-        """Pictures in [0, 1] -> ids (B, H / downsampling, W / downsampling).
+        """Images in [0, 1] -> ids (B, H / downsampling, W / downsampling).
 
         Raises:
             ValueError: a side that is no multiple of ``downsampling``.
@@ -110,7 +110,7 @@ class ConvTokenizer(nn.Module):
         return self.quantizer.ids(self.encoder(image_BCHW * 2 - 1))
 
     def decode(self, ids_BHW: Tensor) -> Tensor:
-        """Ids (B, H, W) -> pictures (B, 3, h, w) in [0, 1]."""
+        """Ids (B, H, W) -> images (B, 3, h, w) in [0, 1]."""
         values_BCHW = self.quantizer.values(ids_BHW).to(next(self.parameters()).dtype)
         return ((self.decoder(values_BCHW) + 1) / 2).clamp(0, 1)
 
@@ -131,5 +131,5 @@ class ConvTokenizer(nn.Module):
 
     @torch.no_grad()
     def usage(self, ids_BHW: Tensor) -> float:
-        """The fraction of the codebook that occurs in some pictures' ids."""
+        """The fraction of the codebook that occurs in some images' ids."""
         return len(ids_BHW.unique()) / self.codebook_size

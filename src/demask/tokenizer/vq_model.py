@@ -25,13 +25,13 @@ class VQModelConfig:
 
     Attributes:
         widths: channels of each level, finest first; each level but the last halves the
-            picture's sides.
+            image's sides.
         blocks: residual blocks a level; the decoder has one more.
         codebook_size: codes.
         latent_width: channels between the networks and their 1x1 convolutions to the codes.
         code_width: D, channels of a code.
         groups: of the group norms; every width is a multiple of it.
-        image_channels: channels of a picture.
+        image_channels: channels of an image.
         force_upcast: compute in float32 where the weights are float16, whose range is too small
             for the published ones.
     """
@@ -179,7 +179,7 @@ class Encoder(nn.Module):
         self.conv_out = Conv(last, config.latent_width, 3, padding=1)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Pictures -> latents (B, D, h, w)."""
+        """Images -> latents (B, D, h, w)."""
         x_BCHW = self.conv_in(image_BCHW)
         for level in (*self.down_blocks, self.mid_block):
             x_BCHW = level(x_BCHW)
@@ -199,7 +199,7 @@ class Decoder(nn.Module):
         self.conv_out = Conv(widths[-1], config.image_channels, 3, padding=1)
 
     def forward(self, latent_BDHW: Tensor) -> Tensor:
-        """Latents -> pictures, not clipped."""
+        """Latents -> images, not clipped."""
         x_BCHW = self.conv_in(latent_BDHW)
         for level in (self.mid_block, *self.up_blocks):
             x_BCHW = level(x_BCHW)
@@ -222,13 +222,13 @@ class VQModel(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What pictures are computed in: the type of the weights, or float32 for float16 ones."""
+        """What images are computed in: the type of the weights, or float32 for float16 ones."""
         stored = self.quantize.embedding.weight.dtype
         upcast = self.config.force_upcast and stored == torch.float16
         return torch.float32 if upcast else stored
 
     def encode(self, image_BCHW: Tensor) -> Tensor:
-        """Pictures in [0, 1] -> ids (B, H / downsampling, W / downsampling).
+        """Images in [0, 1] -> ids (B, H / downsampling, W / downsampling).
 
         Raises:
             ValueError: a side that is no multiple of ``downsampling``.
@@ -244,7 +244,7 @@ class VQModel(nn.Module):
         return copy.deepcopy(self.quantize).to(self.dtype).ids(latent_BDHW)
 
     def decode(self, ids_BHW: Tensor) -> Tensor:
-        """Ids (B, H, W) -> pictures (B, 3, h, w) in [0, 1]."""
+        """Ids (B, H, W) -> images (B, 3, h, w) in [0, 1]."""
         codes_BDHW = self.quantize.values(ids_BHW).to(self.dtype)
         return self.decoder(self.post_quant_conv(codes_BDHW)).clamp(0, 1)
 

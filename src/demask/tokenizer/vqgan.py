@@ -22,11 +22,11 @@ class VQGANConfig:
     Attributes:
         channels: channels at the finest level, a multiple of 32.
         multipliers: channels of each level, finest first, as multiples of ``channels``; each
-            level but the last halves the picture's sides.
+            level but the last halves the image's sides.
         blocks: residual blocks a level, and in the middle.
         codebook_size: codes.
         latent_width: D, channels of a code.
-        image_channels: channels of a picture.
+        image_channels: channels of an image.
         dropout: in the residual blocks, in training.
     """
 
@@ -72,7 +72,7 @@ class Encoder(nn.Module):
         self.conv_out = same_conv(widths[-1], config.latent_width, 1, bias=True)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Pictures -> latents (B, D, h, w)."""
+        """Images -> latents (B, D, h, w)."""
         x_BCHW = self.conv_in(image_BCHW)
         for index, level in enumerate(self.down):
             x_BCHW = level(x_BCHW if index == 0 else F.avg_pool2d(x_BCHW, 2))
@@ -99,7 +99,7 @@ class Decoder(nn.Module):
         self.conv_out = same_conv(widths[0], config.image_channels, 3, bias=True)
 
     def forward(self, latent_BDHW: Tensor) -> Tensor:
-        """Latents -> pictures, not clipped."""
+        """Latents -> images, not clipped."""
         x_BCHW = self.conv_in(latent_BDHW)
         for block in self.mid:
             x_BCHW = block(x_BCHW)
@@ -121,7 +121,7 @@ class VQGAN(nn.Module):
         self.quantize = VectorQuantizer(config.codebook_size, config.latent_width)
 
     def encode(self, image_BCHW: Tensor) -> Tensor:
-        """Pictures in [0, 1] -> ids (B, H / downsampling, W / downsampling).
+        """Images in [0, 1] -> ids (B, H / downsampling, W / downsampling).
 
         Raises:
             ValueError: a side that is no multiple of ``downsampling``.
@@ -130,7 +130,7 @@ class VQGAN(nn.Module):
         return self.quantize.ids(self.encoder(image_BCHW.to(self.quantize.embedding.weight)))
 
     def decode(self, ids_BHW: Tensor) -> Tensor:
-        """Ids (B, H, W) -> pictures (B, 3, h, w) in [0, 1]."""
+        """Ids (B, H, W) -> images (B, 3, h, w) in [0, 1]."""
         return self.decoder(self.quantize.values(ids_BHW)).clamp(0, 1)
 
     def latents(self, ids_BHW: Tensor) -> Tensor:

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from demask.data.captions import hold_out, vary
 from demask.data.tokens import TokenCache
 from demask.training.losses import held_out_cross_entropy, token_cross_entropy
-from demask.training.masking import Masking, hide
-from demask.training.samples import painted
+from demask.training.masking import Masking, mask_tokens
+from demask.training.samples import sample_grid
 from demask.training.task import Batch, Task
 from demask.transformer.clip_text import ClipText
-from demask.transformer.condition import Words, micro_conditions
+from demask.transformer.condition import TextTokenizer, encode_micro_conditions
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
 from demask.types import Condition, Grid, Tokenizer
 
@@ -36,8 +36,8 @@ class CaptionRecipe:
         shuffle: how often a caption's words are put in random order.
         drop: how often each word of a caption is left out.
         hold_out: the fraction of the alternatives that are never trained on, to be measured.
-        rare: words; a picture whose first caption has one of them is shown once an epoch, ...
-        repeat: ... and every other picture so many times.
+        rare: words; an image whose first caption has one of them is shown once an epoch, ...
+        repeat: ... and every other image so many times.
     """
 
     dropout: float = 0.1
@@ -49,7 +49,7 @@ class CaptionRecipe:
     repeat: int = 1
 
     def choose(self, captions: tuple[str, ...], generator: torch.Generator) -> str:
-        """One of a picture's captions, varied; or none."""
+        """One of an image's captions, varied; or none."""
         dropped, other, which = torch.rand(3, generator=generator).tolist()
         if dropped < self.dropout or not captions:
             return ""
@@ -58,8 +58,8 @@ class CaptionRecipe:
         return vary(taken, generator, self.shuffle, self.drop)
 
 
-class Lesson(Protocol):
-    """What a recipe says of the pictures and words that are learned from."""
+class CaptionTaskConfig(Protocol):
+    """What a recipe says of the images and words that are learned from."""
 
     @property
     def captions(self) -> CaptionRecipe:
@@ -68,7 +68,7 @@ class Lesson(Protocol):
 
     @property
     def masking(self) -> Masking:
-        """What is hidden."""
+        """What is masked."""
         ...
 
     @property
@@ -103,29 +103,33 @@ class CaptionedTask(Task):
 
     Args:
         recipe: how to learn.
-        tokens: the pictures' tokens and captions.
+        tokens: the images' tokens and captions.
         held_out: tokens and captions to measure on.
-        tokenizer: paints the samples.
+        tokenizer: generates the samples.
 
     Attributes:
-        words: texts -> text tokens.
+        text_tokenizer: texts -> text tokens.
         config: the transformer's.
 
     Raises:
-        ValueError: pictures without captions.
+        ValueError: images without captions.
     """
 
-    words: Words
+    text_tokenizer: TextTokenizer
     config: MeissonicConfig
 
     def __init__(
-        self, recipe: Lesson, tokens: TokenCache, held_out: TokenCache, tokenizer: Tokenizer
+        self,
+        recipe: CaptionTaskConfig,
+        tokens: TokenCache,
+        held_out: TokenCache,
+        tokenizer: Tokenizer,
     ) -> None:
-        self.lesson, self.tokens, self.held_out = recipe, tokens, held_out
+        self.caption_config, self.tokens, self.held_out = recipe, tokens, held_out
         self.tokenizer = tokenizer
         for what, cache in (("", tokens), ("held-out ", held_out)):
             if bare := cache.captions.count(()):
-                raise ValueError(f"{bare} of {len(cache)} {what}pictures have no caption")
+                raise ValueError(f"{bare} of {len(cache)} {what}images have no caption")
         self.captions = hold_out(tokens.captions, recipe.captions.hold_out)[0]
         self.order = torch.tensor(epoch(self.captions, recipe.captions))
         self.examples = len(self.order)
@@ -134,17 +138,18 @@ class CaptionedTask(Task):
             self.groups = [torch.nonzero(number == n)[:, 0] for n in range(len(tokens.groups))]
 
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
-        """Ids (B, L) of one view of each picture, half hidden, and its text tokens (B, T)."""
+        """Ids (B, L) of one view of each image, partly masked, and its text tokens (B, T)."""
         index_B = self.order[indices]
         view_B = torch.randint(self.tokens.views, index_B.shape, generator=generator)
         ids_BL = self.tokens.read(index_B, view_B)[0]
         captions = [
-            self.lesson.captions.choose(self.captions[i], generator) for i in index_B.tolist()
+            self.caption_config.captions.choose(self.captions[i], generator)
+            for i in index_B.tolist()
         ]
-        text_BT = self.words.ids(captions)
+        text_BT = self.text_tokenizer.ids(captions)
         mask_id = self.config.vocabulary - 1
-        masking = self.lesson.masking
-        masked = hide(ids_BL, masking, self.config.codebook_size, mask_id, generator)
+        masking = self.caption_config.masking
+        masked = mask_tokens(ids_BL, masking, self.config.codebook_size, mask_id, generator)
         grid = self.tokens.group_of(int(index_B[0])).grid
         micro_B5 = self.known_micro(index_B, grid)
         if masking.complementary:
@@ -153,26 +158,26 @@ class CaptionedTask(Task):
         return {**facts, **asdict(masked)}
 
     def known_micro(self, index_B: Tensor, grid: Grid) -> Tensor:
-        """The micro-conditions (B, 5) of some pictures; the usual ones where none are known."""
+        """The micro-conditions (B, 5) of some images; the usual ones where none are known."""
         if self.tokens.micro is None:
             return self.micro(grid).expand(len(index_B), -1)
         return torch.from_numpy(self.tokens.micro[index_B.numpy()])
 
     def micro(self, grid: Grid) -> Tensor:
-        """The micro-conditions (1, 5) of whole pictures."""
+        """The micro-conditions (1, 5) of whole images."""
         side = self.tokenizer.downsampling
-        return micro_conditions(grid[0] * side, grid[1] * side)
+        return encode_micro_conditions(grid[0] * side, grid[1] * side)
 
     def loss(
         self, phase: str, batch: Batch, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy on hidden tokens, and a little on visible ones."""
+        """Cross-entropy on masked tokens, and a little on visible ones."""
         loss = self.cross_entropy(self.logits(batch), batch)
         return loss, {"loss": loss}
 
     def logits(self, batch: Batch) -> Tensor:
-        """What the model in training says of half-hidden ids (B, L, V)."""
-        ratio_B = batch["hidden_BL"].float().mean(-1)
+        """What the model in training says of partly masked ids (B, L, V)."""
+        ratio_B = batch["masked_BL"].float().mean(-1)
         rows, columns = batch["grid_2"].tolist()
         return self.modules[self.main](
             batch["input_BL"], batch["text_BT"], batch["micro_B5"], ratio_B, (rows, columns)
@@ -181,7 +186,7 @@ class CaptionedTask(Task):
     def cross_entropy(self, logits_BLV: Tensor, batch: Batch) -> Tensor:
         """In nats, weighted by token."""
         return token_cross_entropy(
-            logits_BLV, batch["target_BL"], batch["weight_BL"], self.lesson.label_smoothing
+            logits_BLV, batch["target_BL"], batch["weight_BL"], self.caption_config.label_smoothing
         )
 
     @staticmethod
@@ -193,12 +198,12 @@ class CaptionedTask(Task):
     def encode(self, model: nn.Module, texts: Sequence[str]) -> Condition:
         """The condition of some texts."""
         device = self.parts(model).text.text_projection.weight.device
-        text_BT = self.words.ids(texts)
+        text_BT = self.text_tokenizer.ids(texts)
         micro_B5 = self.micro(self.tokens.grid).expand(len(texts), -1)
         return self.parts(model).condition(text_BT.to(device), micro_B5.to(device))
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """See `held_out_cross_entropy`; on the first 500 held-out pictures of the main size."""
+        """See `held_out_cross_entropy`; on the first 500 held-out images of the main size."""
         index = torch.from_numpy(self.held_out.groups[0].indices[:500])
         ids_BL = self.held_out.read(index, torch.zeros_like(index))[0]
         firsts = [self.held_out.captions[i][0] for i in index.tolist()]
@@ -206,16 +211,16 @@ class CaptionedTask(Task):
         return held_out_cross_entropy(self.parts(model).transformer, ids_BL, condition)
 
     def sample(self, model: nn.Module) -> Tensor:
-        """Pictures of captions from all over the data, eight in a row."""
+        """Images of captions from all over the data, eight in a row."""
         count = min(SAMPLES, len(self.captions))
         spread = torch.linspace(0, len(self.captions) - 1, count).long().tolist()
         condition = self.encode(model, [self.captions[i][0] for i in spread])
         transformer = self.parts(model).transformer
-        return painted(transformer, condition, self.tokens.grid, self.tokenizer)
+        return sample_grid(transformer, condition, self.tokens.grid, self.tokenizer)
 
 
 def epoch(captions: Sequence[tuple[str, ...]], recipe: CaptionRecipe) -> list[int]:
-    """The pictures of an epoch: the rare ones once, the others ``repeat`` times."""
+    """The images of an epoch: the rare ones once, the others ``repeat`` times."""
     order = []
     for index, (first, *_) in enumerate(captions):
         rare = any(word in first for word in recipe.rare)

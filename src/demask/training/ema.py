@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class Average:
+class EMA:
     """Averages some parameters over the steps of a training.
 
     Args:

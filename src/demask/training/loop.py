@@ -22,14 +22,14 @@ from torch.optim import Optimizer
 
 from demask import rng
 from demask.training import checkpoints
-from demask.training.ema import Average
+from demask.training.ema import EMA
 from demask.training.optim import set_learning_rate
 from demask.training.order import step_indices as step_indices
 from demask.training.pace import Pace
 from demask.training.precision import resolve_precision, training_attention
 from demask.training.read_ahead import read_ahead
 from demask.training.report import Report
-from demask.training.run import Run as Run
+from demask.training.run import TrainConfig as TrainConfig
 from demask.training.task import Batch, Task
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 class Trainer:
     """One run of one task in one folder."""
 
-    def __init__(self, task: Task, run: Run, out: Path) -> None:
+    def __init__(self, task: Task, run: TrainConfig, out: Path) -> None:
         self.task, self.run, self.out = task, run, out
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.accelerator = Accelerator(
@@ -66,7 +66,7 @@ class Trainer:
                 task.modules[phase.module] = torch.compile(task.modules[phase.module])  # type: ignore[assignment]
         self.checkpoints = out / "checkpoints" / task.main
         self.main = self.raw[task.main]
-        self.average = Average(self.main.named_parameters(), run.ema_decay)
+        self.average = EMA(self.main.named_parameters(), run.ema_decay)
         self.pace = Pace(run, [phase.optim for phase in task.phases.values()])
         self.step = 0
 
@@ -183,7 +183,7 @@ class Trainer:
         return model
 
     def show(self, report: Report) -> None:
-        """Held-out scores and a sample picture, by the main process."""
+        """Held-out scores and a sample image, by the main process."""
         if self.accelerator.is_main_process:
             model = self.averaged()
             with torch.no_grad():

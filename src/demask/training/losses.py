@@ -62,37 +62,37 @@ def token_cross_entropy(
 def held_out_cross_entropy(
     model: Transformer, ids_BL: Tensor, condition: Condition, batch_size: int = 100
 ) -> dict[str, float]:
-    """Cross-entropy in nats a hidden token, without label smoothing or corruption.
+    """Cross-entropy in nats a masked token, without label smoothing or corruption.
 
-    The mask ratios are spread evenly over the pictures, the hidden positions drawn with seed 0.
+    The mask ratios are spread evenly over the images, the masked positions drawn with seed 0.
 
     Args:
         model: on any device.
         ids_BL: the true ids.
-        condition: what each picture shows, a batch of B.
-        batch_size: pictures at a time.
+        condition: what each image shows, a batch of B.
+        batch_size: images at a time.
 
     Returns:
-        The mean over all hidden tokens, and over those of pictures with few (under 30 %), about
-        half (35 to 65 %) and most (over 90 %) of their tokens hidden.
+        The mean over all masked tokens, and over those of images with few (under 30 %), about
+        half (35 to 65 %) and most (over 90 %) of their tokens masked.
     """
     assert isinstance(model, nn.Module)
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(0)
     ratio_B = (torch.randperm(len(ids_BL), generator=generator) + 0.5) / len(ids_BL)
     order_BL = torch.rand(ids_BL.shape, generator=generator).argsort(-1)
-    hidden_BL = order_BL < (ratio_B * ids_BL.shape[1]).ceil()[:, None]
+    masked_BL = order_BL < (ratio_B * ids_BL.shape[1]).ceil()[:, None]
     losses = []
     for part in torch.arange(len(ids_BL)).split(batch_size):
-        input_BL = torch.where(hidden_BL[part], model.mask_id, ids_BL[part])
-        step = Step(0, 1, model.grid, hidden_BL[part].double().mean(-1))
+        input_BL = torch.where(masked_BL[part], model.mask_id, ids_BL[part])
+        step = Step(0, 1, model.grid, masked_BL[part].double().mean(-1))
         prediction = model.predict(input_BL.to(device), condition.take(part).to(device), step)
         log_p_BLV = prediction.logits_BLV.float().log_softmax(-1).cpu()
         losses.append(-log_p_BLV.gather(-1, ids_BL[part][..., None])[..., 0])
     loss_BL = torch.cat(losses)
-    scores = {"cross_entropy": float(loss_BL[hidden_BL].mean())}
+    scores = {"cross_entropy": float(loss_BL[masked_BL].mean())}
     for name, low, high in (("few", 0, 0.3), ("half", 0.35, 0.65), ("most", 0.9, 1)):
-        rows_BL = hidden_BL & ((ratio_B >= low) & (ratio_B <= high))[:, None]
+        rows_BL = masked_BL & ((ratio_B >= low) & (ratio_B <= high))[:, None]
         if rows_BL.any():
             scores[f"cross_entropy_{name}_hidden"] = float(loss_BL[rows_BL].mean())
     return scores

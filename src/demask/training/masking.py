@@ -1,4 +1,4 @@
-"""What a masked model sees in training: which tokens are hidden, which visible ones are wrong.
+"""What a masked model sees in training: which tokens are masked, which visible ones are wrong.
 
 Shape legend: B batch, L tokens.
 """
@@ -31,7 +31,7 @@ def uniform_ratio(count: int, generator: torch.Generator) -> Tensor:
 
 
 def mixed_ratio(count: int, generator: torch.Generator) -> Tensor:
-    """70 % arccos, 30 % Beta(12, 3): more of the nearly empty grids where a picture is decided."""
+    """70 % arccos, 30 % Beta(12, 3): more of the nearly empty grids where an image is decided."""
     # Beta(12, 3) is the 12th smallest of 14 uniform numbers
     beta = torch.rand(count, 14, generator=generator).sort(-1).values[:, 11]
     pick = torch.rand(count, generator=generator) < 0.7
@@ -51,14 +51,14 @@ MASK_RATIOS: Table[Callable[[int, torch.Generator], Tensor]] = Table(
 
 @dataclass(frozen=True)
 class Masking:
-    """How pictures are hidden in training.
+    """How images are masked in training.
 
     Attributes:
-        ratio: the distribution of the hidden fraction, a row of `MASK_RATIOS`.
-        complementary: show every picture twice, with each half of its tokens hidden once.
+        ratio: the distribution of the masked fraction, a row of `MASK_RATIOS`.
+        complementary: show every image twice, with each half of its tokens masked once.
         corruption: up to this fraction of the visible tokens is replaced by random codes (the
-            fraction is drawn per picture), so that predictions at visible tokens mean something.
-        visible_weight: the weight of the loss on visible tokens; hidden ones have 1.
+            fraction is drawn per image), so that predictions at visible tokens mean something.
+        visible_weight: the weight of the loss on visible tokens; masked ones have 1.
     """
 
     ratio: str = "mixed"
@@ -87,32 +87,32 @@ class Masked:
     input_BL: Tensor
     target_BL: Tensor
     weight_BL: Tensor
-    hidden_BL: Tensor
+    masked_BL: Tensor
 
 
-def hide(
+def mask_tokens(
     ids_BL: Tensor, masking: Masking, codebook_size: int, mask_id: int, generator: torch.Generator
 ) -> Masked:
-    """Hide at least one token of each picture, and corrupt some visible ones.
+    """Mask at least one token of each image, and corrupt some visible ones.
 
-    With ``complementary`` the batch doubles: the second half hides what the first half shows.
+    With ``complementary`` the batch doubles: the second half masks what the first half shows.
     """
     count, tokens = ids_BL.shape
     ratio_B = MASK_RATIOS[masking.ratio](count, generator)
-    hidden_B = (ratio_B * tokens).ceil().clamp(1, tokens)
+    num_masked_B = (ratio_B * tokens).ceil().clamp(1, tokens)
     order_BL = torch.rand(count, tokens, generator=generator).argsort(-1)
-    hidden_BL = order_BL < hidden_B[:, None]
+    masked_BL = order_BL < num_masked_B[:, None]
     if masking.complementary:
-        # a grid hidden as a whole has no other half: hide it as a whole again
-        other_BL = ~hidden_BL | (hidden_B == tokens)[:, None]
-        hidden_BL, ids_BL = torch.cat([hidden_BL, other_BL]), ids_BL.repeat(2, 1)
+        # a grid masked as a whole has no other half: mask it as a whole again
+        other_BL = ~masked_BL | (num_masked_B == tokens)[:, None]
+        masked_BL, ids_BL = torch.cat([masked_BL, other_BL]), ids_BL.repeat(2, 1)
     wrong_BL = torch.randint(0, codebook_size, ids_BL.shape, generator=generator)
     corruption_B1 = masking.corruption * torch.rand(len(ids_BL), 1, generator=generator)
     corrupt_BL = torch.rand(ids_BL.shape, generator=generator) < corruption_B1
     input_BL = torch.where(corrupt_BL, wrong_BL, ids_BL)
     return Masked(
-        input_BL=torch.where(hidden_BL, mask_id, input_BL),
+        input_BL=torch.where(masked_BL, mask_id, input_BL),
         target_BL=ids_BL,
-        weight_BL=torch.where(hidden_BL, 1.0, masking.visible_weight),
-        hidden_BL=hidden_BL,
+        weight_BL=torch.where(masked_BL, 1.0, masking.visible_weight),
+        masked_BL=masked_BL,
     )

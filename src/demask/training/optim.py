@@ -102,7 +102,7 @@ class Optim:
 def is_block_matrix(name: str, parameter: torch.Tensor) -> bool:
     """Whether Muon trains it: a matrix of a repeated block, not an embedding or the head.
 
-    Nor the matrices that make a block's modulation of the condition, which see one row a picture.
+    Nor the matrices that make a block's modulation of the condition, which see one row an image.
     """
     inside = re.search(r"(^|\.|_)(blocks|layers)\.\d+\.", name) and ".norm" not in name
     return parameter.ndim == 2 and bool(inside) and name.endswith(".weight")

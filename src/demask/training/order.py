@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from demask import rng
-from demask.training.run import Run
+from demask.training.run import TrainConfig
 
 
 def shuffled(count: int, seed: int, positions: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ def group_turn(sizes: Sequence[int], batch_size: int, seed: int, step: int) -> t
 
 def step_indices(
     examples: int,
-    run: Run,
+    run: TrainConfig,
     step: int,
     rank: int,
     world: int,

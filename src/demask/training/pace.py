@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from demask.training.optim import Optim
-from demask.training.run import Run
+from demask.training.run import TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Pace:
     """
 
     def __init__(
-        self, run: Run, optims: Sequence[Optim], clock: Callable[[], float] = time.monotonic
+        self, run: TrainConfig, optims: Sequence[Optim], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.run, self.optims, self.clock = run, optims, clock
         self.steps, self.settled = run.steps, not run.seconds

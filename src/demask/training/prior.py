@@ -1,6 +1,6 @@
 """Keep what a model knows while adapters learn: other prompts go on meaning what they meant.
 
-The model without its adapters says what that is, on pictures that it half paints itself (learning
+The model without its adapters says what that is, on images that it half generates itself (learning
 without forgetting, arXiv 1606.09282; as DreamBooth's prior preservation, arXiv 2208.12242).
 
 Shape legend: B batch, L ids, T text tokens, V codebook.
@@ -17,16 +17,16 @@ from torch import Tensor, nn
 from demask import rng
 from demask.checkpoint.lora import weigh_adapters
 from demask.training.task import Batch
-from demask.transformer.condition import WORD_END, Words
+from demask.transformer.condition import WORD_END, TextTokenizer
 
 MOST_WORDS = 3
 EMPTY = 0.1
 """How often the prompt is the empty one, which guidance moves away from."""
 
 
-def whole_words(words: Words) -> list[str]:
+def whole_words(tokenizer: TextTokenizer) -> list[str]:
     """The entries of a vocabulary that are words of their own, of three letters or more."""
-    entries = (entry for entry in words.encoding.get_vocab() if entry.endswith(WORD_END))
+    entries = (entry for entry in tokenizer.encoding.get_vocab() if entry.endswith(WORD_END))
     plain = (entry.removesuffix(WORD_END) for entry in entries)
     return sorted(word for word in plain if len(word) > 2 and word.isascii() and word.isalpha())
 
@@ -52,16 +52,16 @@ def without_adapters(model: nn.Module) -> Iterator[None]:
         weigh_adapters(model, 1)
 
 
-def half_painted(logits_BLV: Tensor, mask_id: int, generator: torch.Generator) -> Tensor:
-    """Ids (B, L): in each row a random part is drawn from the logits, the rest is hidden."""
+def partly_masked(logits_BLV: Tensor, mask_id: int, generator: torch.Generator) -> Tensor:
+    """Ids (B, L): in each row a random part is drawn from the logits, the rest is masked."""
     count, length = logits_BLV.shape[:2]
     uniform_R = torch.rand(count * length, generator=generator, dtype=torch.float64)
     logits_RV = logits_BLV.flatten(0, 1).double()
     drawn_BL = rng.categorical(logits_RV, uniform_R.to(logits_RV.device)).view(count, length)
     shown_B1 = torch.rand(count, 1, generator=generator)
     rank_BL = torch.rand(count, length, generator=generator)
-    at_least_one_hidden_BL = rank_BL < rank_BL.amax(-1, keepdim=True)
-    shown_BL = (rank_BL < shown_B1) & at_least_one_hidden_BL
+    at_least_one_masked_BL = rank_BL < rank_BL.amax(-1, keepdim=True)
+    shown_BL = (rank_BL < shown_B1) & at_least_one_masked_BL
     return torch.where(shown_BL.to(drawn_BL.device), drawn_BL, mask_id)
 
 
@@ -71,8 +71,8 @@ def join(first: Batch, second: Batch) -> Batch:
     return {**both, "grid_2": first["grid_2"]}
 
 
-def drift(logits_BLV: Tensor, before_BLV: Tensor, hidden_BL: Tensor) -> Tensor:
-    """How far predictions moved: KL(before || now) in nats a hidden token."""
+def drift(logits_BLV: Tensor, before_BLV: Tensor, masked_BL: Tensor) -> Tensor:
+    """How far predictions moved: KL(before || now) in nats a masked token."""
     before_BLV, now_BLV = before_BLV.float().log_softmax(-1), logits_BLV.float().log_softmax(-1)
     moved_BL = (before_BLV.exp() * (before_BLV - now_BLV)).sum(-1)
-    return moved_BL[hidden_BL].mean()
+    return moved_BL[masked_BL].mean()

@@ -1,4 +1,4 @@
-"""Write a model in low precision: calibrate on pictures, round, tune if asked, save.
+"""Write a model in low precision: calibrate on images, round, tune if asked, save.
 
 Shape legend: B batch, L tokens, C H W channels, rows and columns of pixels.
 """
@@ -16,25 +16,25 @@ from torch import Tensor, nn
 
 from demask.acceleration.quantization import SCHEMES, Rows, own_rows, quantize, quantized_layers
 from demask.acceleration.quantization_calibration import calibrate
+from demask.auxiliary import HOW_TO_GET
 from demask.checkpoint.architectures import ARCHITECTURES
 from demask.checkpoint.lora import base_fingerprint
 from demask.checkpoint.quantized import name_origin, save_quantized
 from demask.checkpoint.save import save_model
 from demask.checkpoint.text_encoder import save_text_encoder
-from demask.companions import HOW_TO_GET
-from demask.conditioning import Prompts, Wish
-from demask.data import open_pictures
-from demask.data.pictures import Picture
+from demask.conditioning import ConditionInput, Prompts
+from demask.data import open_images
+from demask.data.images import ImageSample
 from demask.data.transforms import to_tensor
 from demask.generator import Generator
-from demask.preset_file import FILE, Named, PresetFile, write_presets
-from demask.presets import folder_of
-from demask.training.masking import Masking, hide
-from demask.training.quantize_tuning import tune
+from demask.preset_file import FILE, Preset, PresetFile, write_presets
+from demask.presets import model_folder
+from demask.training.masking import Masking, mask_tokens
+from demask.training.quantize_tuning import finetune_quantized
 from demask.types import Condition, Step
 
 UNIFORM = Masking("uniform", corruption=0.0)
-"""Every mask ratio as often: a layer meets them all when it paints."""
+"""Every mask ratio as often: a layer meets them all when it generates."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Quantization:
         scheme: a row of `SCHEMES`.
         share: of the layers with int8 activations under ``w4a8``; None = the scheme's own.
         pictures: how many to calibrate on, evenly spread over the data.
-        batch: pictures at a time.
+        batch: images at a time.
         tune: steps of fine-tuning the scales, biases and norms afterwards.
-        seed: of what is hidden.
+        seed: of what is masked.
     """
 
     scheme: str = "int8"
@@ -64,22 +64,22 @@ class Quantization:
                 f"a share is for w4a8, and lies within 0 and 1: {self.scheme}, {self.share}"
             )
         if min(self.pictures, self.batch) < 1 or self.tune < 0:
-            raise ValueError("pictures and batch are at least 1, tuning steps at least 0")
+            raise ValueError("images and batch are at least 1, tuning steps at least 0")
 
     def check_data(self, data: str | None) -> None:
-        """Raise a ValueError where pictures are needed and none are named."""
+        """Raise a ValueError where images are needed and none are named."""
         if data is None and SCHEMES[self.scheme].calibrated:
-            raise ValueError(f"{self.scheme} is calibrated on pictures: name some with --data PATH")
+            raise ValueError(f"{self.scheme} is calibrated on images: name some with --data PATH")
         if data is None and self.tune:
-            raise ValueError("fine-tuning needs pictures: name some with --data PATH")
+            raise ValueError("fine-tuning needs images: name some with --data PATH")
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Hidden pictures in batches, the same ones each time.
+    """Masked images in batches, the same ones each time.
 
     Attributes:
-        ids_BL: the true ids of all pictures.
+        ids_BL: the true ids of all images.
         condition: what each shows.
         generator: whose transformer reads them.
         recipe: the size of a batch, and the seed.
@@ -91,46 +91,46 @@ class Examples:
     recipe: Quantization
 
     def batches(self, turn: int = 0) -> Iterator[tuple[Tensor, Condition, Step, Tensor]]:
-        """Input ids, condition, step and hidden positions; another turn hides other tokens."""
+        """Input ids, condition, step and masked positions; another turn masks other tokens."""
         network, device = self.generator.transformer, self.generator.device
         random = torch.Generator().manual_seed(self.recipe.seed + turn)
         for part in torch.arange(len(self.ids_BL)).split(self.recipe.batch):
             ids_BL = self.ids_BL[part]
-            masked = hide(ids_BL, UNIFORM, network.codebook_size, network.mask_id, random)
-            ratio_B = masked.hidden_BL.double().mean(-1)
+            masked = mask_tokens(ids_BL, UNIFORM, network.codebook_size, network.mask_id, random)
+            ratio_B = masked.masked_BL.double().mean(-1)
             # a model that is told the step, not the ratio, is told one that suits the batch
             index = int((1 - float(ratio_B.mean())) * self.generator.settings.steps)
             step = Step(index, self.generator.settings.steps, network.grid, ratio_B)
             given = self.condition.take(part.to(device))
-            yield masked.input_BL.to(device), given, step, masked.hidden_BL.to(device)
+            yield masked.input_BL.to(device), given, step, masked.masked_BL.to(device)
 
 
 @torch.inference_mode()
 def read_examples(generator: Generator, data: str, recipe: Quantization) -> Examples:
-    """Tokenise some pictures, and read what they show.
+    """Tokenise some images, and read what they show.
 
     Raises:
         ValueError: the data cannot be read, or has other classes than the model.
     """
     names = generator.class_names
     meant = names if names and not all(name.isdecimal() for name in names) else None
-    pictures = open_pictures(data, class_names=meant)
-    every = max(1, len(pictures) // recipe.pictures)
-    chosen = range(0, every * min(recipe.pictures, len(pictures)), every)
+    images = open_images(data, class_names=meant)
+    every = max(1, len(images) // recipe.pictures)
+    chosen = range(0, every * min(recipe.pictures, len(images)), every)
     ids, parts = [], []
     for start in range(0, len(chosen), recipe.batch):
-        some = [pictures[i] for i in chosen[start : start + recipe.batch]]
+        some = [images[i] for i in chosen[start : start + recipe.batch]]
         image_BCHW = torch.stack([to_tensor(p.image, generator.size) for p in some])
         ids.append(generator.tokenizer.encode(image_BCHW.to(generator.device)).flatten(1).cpu())
         parts.append(generator.condition([shown(generator, p) for p in some]))
     return Examples(torch.cat(ids), Condition.join(parts), generator, recipe)
 
 
-def shown(generator: Generator, picture: Picture) -> Wish:
-    """What a picture shows, in the words of the model's condition."""
+def shown(generator: Generator, image: ImageSample) -> ConditionInput:
+    """What an image shows, in the words of the model's condition."""
     if generator.class_names:
-        return picture.label
-    return picture.captions[0] if picture.captions else ""
+        return image.label
+    return image.captions[0] if image.captions else ""
 
 
 def quantize_generator(
@@ -141,14 +141,14 @@ def quantize_generator(
     Args:
         generator: its transformer is changed.
         recipe: how.
-        data: pictures, as `demask.data.open_pictures` takes them; None where none are needed.
+        data: images, as `demask.data.open_images` takes them; None where none are needed.
         rows: how a weight is rounded to int8.
 
     Returns:
         How many layers are of low precision.
 
     Raises:
-        ValueError: it is already, pictures are needed, or no layer can be.
+        ValueError: it is already, images are needed, or no layer can be.
     """
     recipe.check_data(data)
     network, scheme = generator.transformer, SCHEMES[recipe.scheme]
@@ -163,7 +163,7 @@ def quantize_generator(
         examples = read_examples(generator, data, recipe)
         count = calibrate(network, scheme, recipe.share, forwards(examples), rows)
         if full is not None:
-            tune(network, full, examples.batches, recipe.tune)
+            finetune_quantized(network, full, examples.batches, recipe.tune)
     if not count:
         raise ValueError(f"{generator.name} has no linear layers in blocks to quantize")
     name_origin(network, base)
@@ -201,7 +201,7 @@ def save_generator(
     Raises:
         ValueError: the folder is the model's own.
     """
-    source = folder_of(generator.name)
+    source = model_folder(generator.name)
     if out.resolve() == source.resolve():
         raise ValueError(f"{out}: name another folder; this one is read")
     network = generator.transformer
@@ -220,7 +220,7 @@ def save_generator(
             shutil.copyfile(beside, out / beside.name)
     presets = generator.presets
     if presets.default is None:
-        usual = {"usual": Named(generator.settings), **presets.named}
+        usual = {"usual": Preset(generator.settings), **presets.by_name}
         presets = PresetFile(usual, "usual")
     write_presets(out / FILE, presets)
     save_quantized(files[0], network, architecture_of(network), scheme, **names)

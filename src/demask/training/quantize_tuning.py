@@ -23,17 +23,19 @@ RATE = 1e-3
 Batches = Callable[[int], Iterator[tuple[Tensor, Condition, Step, Tensor]]]
 
 
-def tune(network: nn.Module, full: nn.Module, batches: Batches, steps: int) -> list[float]:
+def finetune_quantized(
+    network: nn.Module, full: nn.Module, batches: Batches, steps: int
+) -> list[float]:
     """Train the scales, biases and norms of a network of low precision.
 
     Args:
         network: it is changed, and evaluates afterwards.
         full: what it should say.
-        batches: input ids, condition, step and hidden positions of a turn over the pictures.
+        batches: input ids, condition, step and masked positions of a turn over the images.
         steps: batches to learn from.
 
     Returns:
-        The loss of every step: the divergence from the full network at hidden tokens, in nats.
+        The loss of every step: the divergence from the full network at masked tokens, in nats.
     """
     learning = [p for p in network.parameters() if p.ndim == 1 and p.is_floating_point()]
     before = {p: p.requires_grad for p in network.parameters()}
@@ -66,11 +68,11 @@ def tune(network: nn.Module, full: nn.Module, batches: Batches, steps: int) -> l
 
 
 def divergence(
-    network: Any, full: Any, ids_BL: Tensor, condition: Condition, step: Step, hidden_BL: Tensor
+    network: Any, full: Any, ids_BL: Tensor, condition: Condition, step: Step, masked_BL: Tensor
 ) -> Tensor:
-    """KL(full || network) a hidden token, in nats."""
+    """KL(full || network) a masked token, in nats."""
     with torch.no_grad():
         wanted_BLV = full.predict(ids_BL, condition, step).logits_BLV.float().log_softmax(-1)
     said_BLV = network.predict(ids_BL, condition, step).logits_BLV.float().log_softmax(-1)
     kl_BL = F.kl_div(said_BLV, wanted_BLV, reduction="none", log_target=True).sum(-1)
-    return kl_BL[hidden_BL].mean()
+    return kl_BL[masked_BL].mean()

@@ -1,4 +1,4 @@
-"""What a recipe file says: a dataclass for each training, of its pictures, network and run."""
+"""What a recipe file says: a dataclass for each training, of its images, network and run."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from dataclasses import dataclass, field
 import torch
 
 from demask import rng
-from demask.data import open_pictures
-from demask.data.pictures import Pictures, Subset
+from demask.data import open_images
+from demask.data.images import ImageDataset, Subset
 from demask.data.tokens import TokenCache
 from demask.data.views import ModelViews, Views
-from demask.training.loop import Run
+from demask.training.loop import TrainConfig
 from demask.training.task import Task
 from demask.training.train_classifier import ClassifierRecipe
-from demask.training.train_lora import LoraRecipe, LoraRun
+from demask.training.train_lora import LoraRecipe, LoraTrainConfig
 from demask.training.train_masked import MaskedRecipe, MaskedTask
 from demask.training.train_scorer import ScorerRecipe
-from demask.training.train_self_guidance import SelfGuidanceRecipe, SelfGuidanceRun
-from demask.training.train_shortcut import ShortcutRecipe, ShortcutRun
+from demask.training.train_self_guidance import SelfGuidanceRecipe, SelfGuidanceTrainConfig
+from demask.training.train_shortcut import ShortcutRecipe, ShortcutTrainConfig
 from demask.training.train_text import MeissonicRecipe, TextTask
-from demask.training.train_token_critic import TokenCriticRecipe, TokenCriticRun
+from demask.training.train_token_critic import TokenCriticRecipe, TokenCriticTrainConfig
 from demask.training.train_tokenizer import TokenizerRecipe
 from demask.types import Tokenizer
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the pictures come from.
+    """Where the images come from.
 
     Attributes:
         pictures: a folder, a parquet file or folder, web shards, a hub data set (``hf:...``), or
             generated scenes (``scenes:SEED,COUNT``).
-        held_out: other pictures to measure on; by default a part of ``pictures``.
+        held_out: other images to measure on; by default a part of ``pictures``.
         held_out_fraction: how large that part is.
         class_names: where the data does not name its classes.
     """
@@ -42,28 +42,24 @@ class Source:
     held_out_fraction: float = 0.02
     class_names: tuple[str, ...] = ()
 
-    def open(self, strict: bool) -> tuple[Pictures, Pictures]:
-        """The pictures to train on and those to measure on.
+    def open(self, strict: bool) -> tuple[ImageDataset, ImageDataset]:
+        """The images to train on and those to measure on.
 
         Raises:
             ValueError: no data was named, or it cannot be read.
         """
         if not self.pictures:
-            raise ValueError("no training pictures: name them with --data PATH")
+            raise ValueError("no training images: name them with --data PATH")
         names = self.class_names or None
-        pictures = open_pictures(self.pictures, strict=strict, class_names=names)
+        images = open_images(self.pictures, strict=strict, class_names=names)
         if self.held_out:
-            return pictures, open_pictures(
-                self.held_out, strict=strict, class_names=pictures.class_names
-            )
-        count = max(1, round(self.held_out_fraction * len(pictures)))
-        if len(pictures) < 2:
-            raise ValueError(
-                f"{self.pictures} holds {len(pictures)} pictures; at least 2 are needed"
-            )
+            return images, open_images(self.held_out, strict=strict, class_names=images.class_names)
+        count = max(1, round(self.held_out_fraction * len(images)))
+        if len(images) < 2:
+            raise ValueError(f"{self.pictures} holds {len(images)} images; at least 2 are needed")
         generator = torch.Generator().manual_seed(rng.derive(0, "held out"))
-        order = torch.randperm(len(pictures), generator=generator).tolist()
-        return Subset(pictures, sorted(order[count:])), Subset(pictures, sorted(order[:count]))
+        order = torch.randperm(len(images), generator=generator).tolist()
+        return Subset(images, sorted(order[count:])), Subset(images, sorted(order[:count]))
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,7 @@ class TokenizerTraining:
     """A recipe file for `train_tokenizer`."""
 
     tokenizer: TokenizerRecipe
-    run: Run
+    run: TrainConfig
     data: Source = field(default_factory=Source)
 
 
@@ -80,15 +76,15 @@ class MaskedTraining:
     """A recipe file for `train_masked`.
 
     Attributes:
-        views: how the pictures are tokenised.
+        views: how the images are tokenised.
         run: how long to train.
         transformer: a class-conditional model, or ...
         meissonic: ... one that reads captions.
-        data: where the pictures come from.
+        data: where the images come from.
     """
 
     views: Views
-    run: Run
+    run: TrainConfig
     transformer: MaskedRecipe | None = None
     meissonic: MeissonicRecipe | None = None
     data: Source = field(default_factory=Source)
@@ -113,14 +109,14 @@ class LoraTraining:
 
     Attributes:
         lora: what to adapt, and how to learn.
-        views: how the pictures are tokenised.
+        views: how the images are tokenised.
         run: how long to train.
-        data: where the pictures come from; without held-out ones, they are measured on themselves.
+        data: where the images come from; without held-out ones, they are measured on themselves.
     """
 
     lora: LoraRecipe = field(default_factory=LoraRecipe)
     views: ModelViews = field(default_factory=ModelViews)
-    run: LoraRun = field(default_factory=LoraRun)
+    run: LoraTrainConfig = field(default_factory=LoraTrainConfig)
     data: Source = field(default_factory=Source)
 
 
@@ -129,7 +125,7 @@ class ClassifierTraining:
     """A recipe file for `train_classifier`."""
 
     classifier: ClassifierRecipe
-    run: Run
+    run: TrainConfig
     data: Source = field(default_factory=Source)
 
 
@@ -138,7 +134,7 @@ class ScorerTraining:
     """A recipe file for `train_scorer`."""
 
     scorer: ScorerRecipe
-    run: Run
+    run: TrainConfig
     data: Source = field(default_factory=Source)
 
 
@@ -148,14 +144,14 @@ class SelfGuidanceTraining:
 
     Attributes:
         self_guidance: what to learn, and how.
-        views: how the pictures are tokenised.
+        views: how the images are tokenised.
         run: how long to train.
-        data: where the pictures come from; where they don't name their classes, the model does.
+        data: where the images come from; where they don't name their classes, the model does.
     """
 
     self_guidance: SelfGuidanceRecipe = field(default_factory=SelfGuidanceRecipe)
     views: ModelViews = field(default_factory=ModelViews)
-    run: SelfGuidanceRun = field(default_factory=SelfGuidanceRun)
+    run: SelfGuidanceTrainConfig = field(default_factory=SelfGuidanceTrainConfig)
     data: Source = field(default_factory=Source)
 
 
@@ -165,14 +161,14 @@ class TokenCriticTraining:
 
     Attributes:
         token_critic: what to train, and how.
-        views: how the pictures are tokenised.
+        views: how the images are tokenised.
         run: how long to train.
-        data: where the pictures come from; where they don't name their classes, the model does.
+        data: where the images come from; where they don't name their classes, the model does.
     """
 
     token_critic: TokenCriticRecipe = field(default_factory=TokenCriticRecipe)
     views: ModelViews = field(default_factory=ModelViews)
-    run: TokenCriticRun = field(default_factory=TokenCriticRun)
+    run: TokenCriticTrainConfig = field(default_factory=TokenCriticTrainConfig)
     data: Source = field(default_factory=Source)
 
 
@@ -186,4 +182,4 @@ class ShortcutTraining:
     """
 
     shortcut: ShortcutRecipe = field(default_factory=ShortcutRecipe)
-    run: ShortcutRun = field(default_factory=ShortcutRun)
+    run: ShortcutTrainConfig = field(default_factory=ShortcutTrainConfig)

@@ -1,4 +1,4 @@
-"""What a training says while it runs: a line of progress, and a tracker's curves and pictures."""
+"""What a training says while it runs: a line of progress, and a tracker's curves and images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch.optim import Optimizer
 
-    from demask.training.run import Run
+    from demask.training.run import TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 class Report:
     """Logs a run's values every ``run.log_every`` steps, with throughput and time left."""
 
-    def __init__(self, accelerator: Accelerator, run: Run, first_step: int) -> None:
+    def __init__(self, accelerator: Accelerator, run: TrainConfig, first_step: int) -> None:
         self.accelerator, self.run = accelerator, run
         self.logged_at, self.logged_step = time.monotonic(), first_step
         if run.tracker != "none":
@@ -52,7 +52,7 @@ class Report:
         self.accelerator.log(numbers, step=step)
 
     def scores(self, step: int, scores: dict[str, float], image_CHW: Tensor) -> None:
-        """Held-out scores and a sample picture."""
+        """Held-out scores and a sample image."""
         shown = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
         log.info("step %d  held out: %s", step, shown)
         self.accelerator.log({f"held_out/{k}": v for k, v in scores.items()}, step=step)

@@ -8,7 +8,7 @@ from demask.training.precision import PRECISIONS
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainConfig:
     """How long, how fast and how carefully to train.
 
     Attributes:
@@ -21,7 +21,7 @@ class Run:
             or ``fp16``.
         compile: compile the modules (worth it on a GPU).
         save_every: steps between checkpoints.
-        validate_every: steps between held-out scores and sample pictures.
+        validate_every: steps between held-out scores and sample images.
         log_every: steps between log lines.
         tracker: ``tensorboard``, ``wandb`` or ``none``.
         seconds: how long to train, in place of a number of steps, which is chosen from the measured

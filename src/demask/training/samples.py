@@ -1,4 +1,4 @@
-"""A picture that shows how far a model in training is.
+"""An image that shows how far a model in training is.
 
 Shape legend: B batch, L ids, C channels, H W rows and columns.
 """
@@ -18,14 +18,14 @@ STEPS = 12
 ACROSS = 8
 
 
-def painted(
+def sample_grid(
     transformer: Transformer,
     condition: Condition,
     grid: Grid,
     tokenizer: Tokenizer,
     order: Order | None = None,
 ) -> Tensor:
-    """One picture of each condition, seeds 0 and up, eight in a row: (C, H, W) in [0, 1]."""
+    """One image of each condition, seeds 0 and up, eight in a row: (C, H, W) in [0, 1]."""
     count = len(condition)
     device = next(iter(condition.tensors.values())).device
     canvas = blank(count, grid, transformer.mask_id, device)

@@ -41,7 +41,7 @@ def transformer_of(checkpoint: str) -> Path:
     return ours if ours.is_file() else locate(checkpoint)
 
 
-def with_its_words(recipe: MeissonicRecipe, checkpoint: str) -> MeissonicRecipe:
+def with_its_tokenizer(recipe: MeissonicRecipe, checkpoint: str) -> MeissonicRecipe:
     """The recipe with the text encoder that a checkpoint's transformer was trained with.
 
     Where there is none beside it, the recipe stays as it is.
@@ -59,7 +59,7 @@ def start_from(module: nn.Module, checkpoint: str) -> None:
     """Take over a checkpoint's tensors; what has another shape stays random.
 
     A class embedding, say, does not fit other classes, and a model without feature compression has
-    none of its layers. Of a text model, that is the transformer: see `with_its_words`.
+    none of its layers. Of a text model, that is the transformer: see `with_its_tokenizer`.
 
     Raises:
         ValueError: the checkpoint cannot be read, or none of its tensors fits.

@@ -22,7 +22,7 @@ from demask.types import Condition, Grid, Step
 USUAL_STEPS = 64
 """Of a decode, for models that are told which step it is."""
 MOST_KNOWN = 2**28
-"""So many logits at most are kept of fully hidden grids: half a gigabyte."""
+"""So many logits at most are kept of fully masked grids: half a gigabyte."""
 
 SUBSTITUTIONS: Table[Callable[[Tensor], Tensor]] = Table(
     "substitution",
@@ -32,22 +32,22 @@ SUBSTITUTIONS: Table[Callable[[Tensor], Tensor]] = Table(
         "authors": lambda logits_RV: logits_RV.softmax(-1),  # whose softmax is drawn from
     },
 )
-"""From the model's logits on a fully hidden grid to those that replacements are drawn from."""
+"""From the model's logits on a fully masked grid to those that replacements are drawn from."""
 
 
 def choose(count: int, tokens: int, fraction: float, generator: torch.Generator) -> Tensor:
-    """Which tokens are hidden (0), replaced (1) and left (2), (B, L) int64.
+    """Which tokens are masked (0), replaced (1) and left (2), (B, L) int64.
 
-    Hidden are a cosine's part of the tokens, at least one; replaced a fraction of the others, at
+    Masked are a cosine's part of the tokens, at least one; replaced a fraction of the others, at
     least one where there is any.
     """
     ratio_B = cosine_ratio(count, generator)
-    hidden_B = (ratio_B * tokens).round().clamp(1, tokens)
-    seen_B = tokens - hidden_B
+    num_masked_B = (ratio_B * tokens).round().clamp(1, tokens)
+    seen_B = tokens - num_masked_B
     replaced_B = torch.minimum((fraction * seen_B).round().clamp_min(1), seen_B)
     order_BL = torch.rand(count, tokens, generator=generator).argsort(-1)
-    past_hidden_BL = order_BL >= hidden_B[:, None]
-    return past_hidden_BL.long() + (order_BL >= (hidden_B + replaced_B)[:, None]).long()
+    past_masked_BL = order_BL >= num_masked_B[:, None]
+    return past_masked_BL.long() + (order_BL >= (num_masked_B + replaced_B)[:, None]).long()
 
 
 def others(logits_RV: Tensor, true_R: Tensor, generator: torch.Generator) -> Tensor:
@@ -63,22 +63,22 @@ def others(logits_RV: Tensor, true_R: Tensor, generator: torch.Generator) -> Ten
     return rng.categorical(without_RV, uniform_R.to(logits_RV.device))
 
 
-def step_of(hidden_BL: Tensor, grid: Grid) -> Step:
-    """Where a cosine decode stands that has hidden so much, on average over the batch."""
-    ratio_B = hidden_BL.double().mean(-1)
+def step_of(masked_BL: Tensor, grid: Grid) -> Step:
+    """Where a cosine decode stands that has masked so much, on average over the batch."""
+    ratio_B = masked_BL.double().mean(-1)
     progress = math.acos(min(float(ratio_B.mean()), 1.0)) * 2 / math.pi
     return Step(min(int(progress * USUAL_STEPS), USUAL_STEPS - 1), USUAL_STEPS, grid, ratio_B)
 
 
 @dataclass
 class Corruption:
-    """Pictures half hidden and partly wrong.
+    """Images partly masked and partly wrong.
 
     Attributes:
         network: the frozen model.
         substitution: a row of `SUBSTITUTIONS`.
         replaced: the fraction of the visible tokens that is replaced.
-        known_CLV: what the model says of a fully hidden grid of each class, once it was asked.
+        known_CLV: what the model says of a fully masked grid of each class, once it was asked.
     """
 
     network: nn.Module
@@ -98,7 +98,7 @@ class Corruption:
 
         Args:
             true_BL: the true ids, on the device of the model.
-            condition: what the pictures show.
+            condition: what the images show.
             grid: rows and columns of the ids.
             generator: on the CPU.
         """
@@ -117,18 +117,20 @@ class Corruption:
 
     @torch.no_grad()
     def prior(self, condition: Condition, grid: Grid, device: torch.device) -> Tensor:
-        """What the model says of fully hidden grids (B, L, V); kept where that is little memory."""
+        """What the model says of fully masked grids (B, L, V); kept where that is little memory."""
         classes, tokens = self.base.feature_selection().num_classes, grid[0] * grid[1]
         if not 0 < classes * tokens * self.base.codebook_size <= MOST_KNOWN:
-            return self.of_hidden(condition, grid, device)
+            return self.on_fully_masked(condition, grid, device)
         if self.known_CLV is None:
             parts = torch.arange(classes, device=device).split(64)
             every = [Condition({"class_ids": part}) for part in parts]
-            self.known_CLV = torch.cat([self.of_hidden(c, grid, device).half() for c in every])
+            self.known_CLV = torch.cat(
+                [self.on_fully_masked(c, grid, device).half() for c in every]
+            )
         return self.known_CLV[condition["class_ids"]].float()
 
-    def of_hidden(self, condition: Condition, grid: Grid, device: torch.device) -> Tensor:
-        """What the model says of fully hidden grids (B, L, V)."""
+    def on_fully_masked(self, condition: Condition, grid: Grid, device: torch.device) -> Tensor:
+        """What the model says of fully masked grids (B, L, V)."""
         size = (len(condition), grid[0] * grid[1])
         ids_BL = torch.full(size, self.base.mask_id, device=device)
         return self.base.predict(ids_BL, condition, step_of(ids_BL >= 0, grid)).logits_BLV

@@ -71,7 +71,7 @@ class Task(ABC):
 
     @abstractmethod
     def sample(self, model: nn.Module) -> Tensor:
-        """A picture (3, H, W) in [0, 1] that shows how far the averaged model is."""
+        """An image (3, H, W) in [0, 1] that shows how far the averaged model is."""
 
     @abstractmethod
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
@@ -79,9 +79,9 @@ class Task(ABC):
 
 
 def check_classes(tokens: TokenCache, base: nn.Module) -> None:
-    """Raise a ValueError unless the pictures have as many classes as a model."""
+    """Raise a ValueError unless the images have as many classes as a model."""
     count: int = base.config.num_classes  # type: ignore[union-attr, assignment]
     if len(tokens.class_names) != count:
         raise ValueError(
-            f"the pictures have {len(tokens.class_names)} classes, the model has {count}"
+            f"the images have {len(tokens.class_names)} classes, the model has {count}"
         )

@@ -1,6 +1,6 @@
-"""Train a small classifier, whose features and classes then measure painted pictures.
+"""Train a small classifier, whose features and classes then measure generated images.
 
-Shape legend: B batch, C channels, H W rows and columns, K classes, N pictures.
+Shape legend: B batch, C channels, H W rows and columns, K classes, N images.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from demask.checkpoint.save import save_model
 from demask.data.decoded import DecodedImages, fits
-from demask.data.pictures import Pictures
+from demask.data.images import ImageDataset
 from demask.data.transforms import cover, moved, to_pixels
 from demask.evaluation.networks import NETWORKS
 from demask.evaluation.patch_mixer import PatchMixerConfig
@@ -27,7 +27,7 @@ from demask.training.optim import Optim
 from demask.training.task import Batch, Phase, Task
 
 SETTLED_ON = 5_000
-"""How many training pictures the batch norms of an averaged network are measured on anew."""
+"""How many training images the batch norms of an averaged network are measured on anew."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ClassifierRecipe:
     Attributes:
         small_conv: the sizes of a `SmallConv`, or ...
         patch_mixer: ... of a `PatchMixer`; exactly one is given.
-        size: side of the square pictures, in pixels.
+        size: side of the square images, in pixels.
         flip: mirror half of them.
         shift: move them by up to this many pixels.
         cutout: side of the square that is blanked out, in pixels; 0 = none.
@@ -65,7 +65,7 @@ class ClassifierRecipe:
                 f"patch_mixer is for {self.patch_mixer.size} pixels a side, size is {self.size}"
             )
         if self.cutout > self.size:
-            raise ValueError(f"a cutout of {self.cutout} pixels is larger than the picture")
+            raise ValueError(f"a cutout of {self.cutout} pixels is larger than the image")
         if not 0 <= self.shift < self.size:
             raise ValueError(f"shift must be within 0 and {self.size - 1}, not {self.shift}")
 
@@ -76,12 +76,12 @@ class ClassifierRecipe:
 
 
 class ClassifierTask(Task):
-    """Trains a network of `NETWORKS`. All pictures are held in memory, a byte a number.
+    """Trains a network of `NETWORKS`. All images are held in memory, a byte a number.
 
     Args:
         recipe: what to train.
-        pictures: what to train on.
-        held_out: other pictures, to measure on.
+        images: what to train on.
+        held_out: other images, to measure on.
 
     Raises:
         ValueError: the network tells another number of classes apart.
@@ -89,18 +89,20 @@ class ClassifierTask(Task):
 
     main = "classifier"
 
-    def __init__(self, recipe: ClassifierRecipe, pictures: Pictures, held_out: Pictures) -> None:
-        self.recipe, self.class_names = recipe, list(pictures.class_names)
-        self.examples = len(pictures)
-        self.pictures_fingerprint = pictures.fingerprint
+    def __init__(
+        self, recipe: ClassifierRecipe, images: ImageDataset, held_out: ImageDataset
+    ) -> None:
+        self.recipe, self.class_names = recipe, list(images.class_names)
+        self.examples = len(images)
+        self.images_fingerprint = images.fingerprint
         config = recipe.small_conv or recipe.patch_mixer
         assert config is not None
         if config.num_classes != len(self.class_names):
             raise ValueError(
-                f"the network tells {config.num_classes} classes apart, the pictures have "
+                f"the network tells {config.num_classes} classes apart, the images have "
                 f"{len(self.class_names)}"
             )
-        self.pixels_NCHW, self.label_N = in_memory(pictures, recipe.size)
+        self.pixels_NCHW, self.label_N = in_memory(images, recipe.size)
         self.held_out = in_memory(held_out, recipe.size)
         network = NETWORKS[recipe.architecture][0](config)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -108,11 +110,11 @@ class ClassifierTask(Task):
         self.phases = {"classify": Phase("classifier", recipe.optim)}
 
     def identity(self) -> str:
-        """The recipe and the pictures."""
-        return describe(task="classifier", recipe=self.recipe, pictures=self.pictures_fingerprint)
+        """The recipe and the images."""
+        return describe(task="classifier", recipe=self.recipe, pictures=self.images_fingerprint)
 
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
-        """Pictures (B, 3, H, W) in [0, 1], augmented, and their classes (B)."""
+        """Images (B, 3, H, W) in [0, 1], augmented, and their classes (B)."""
         image_BCHW = augmented(self.pixels_NCHW[indices], self.recipe, generator)
         return {"image_BCHW": image_BCHW, "label_B": self.label_N[indices]}
 
@@ -126,7 +128,7 @@ class ClassifierTask(Task):
         return loss, {"loss": loss, "accuracy": (logits_BK.argmax(-1) == label_B).float().mean()}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Accuracy and cross-entropy on the held-out pictures."""
+        """Accuracy and cross-entropy on the held-out images."""
         self.settle(model)
         pixels_NCHW, label_N = self.held_out
         device = next(model.parameters()).device
@@ -145,7 +147,7 @@ class ClassifierTask(Task):
         settle(model, (self.load(part, generator)["image_BCHW"] for part in parts))
 
     def sample(self, model: nn.Module) -> Tensor:
-        """Held-out pictures that the network is wrong about, eight in a row."""
+        """Held-out images that the network is wrong about, eight in a row."""
         pixels_NCHW, label_N = self.held_out[0][:500], self.held_out[1][:500]
         device = next(model.parameters()).device
         wrong_N = model(pixels_NCHW.to(device).float() / 255)[1].cpu().argmax(-1) != label_N
@@ -161,25 +163,25 @@ class ClassifierTask(Task):
         save_model(path, model, self.recipe.architecture, torch.float16, **more)
 
 
-def in_memory(pictures: Pictures, size: int) -> tuple[Tensor, Tensor]:
-    """All pictures, uint8 (N, 3, size, size), and their classes (N)."""
-    if isinstance(pictures, DecodedImages) and fits(pictures, size):
-        pixels_NHWC = torch.from_numpy(np.array(pictures.pixels_NHWC))
-        return pixels_NHWC.permute(0, 3, 1, 2).contiguous(), torch.tensor(pictures.labels).long()
+def in_memory(images: ImageDataset, size: int) -> tuple[Tensor, Tensor]:
+    """All images, uint8 (N, 3, size, size), and their classes (N)."""
+    if isinstance(images, DecodedImages) and fits(images, size):
+        pixels_NHWC = torch.from_numpy(np.array(images.pixels_NHWC))
+        return pixels_NHWC.permute(0, 3, 1, 2).contiguous(), torch.tensor(images.labels).long()
 
     def read(index: int) -> tuple[Tensor, int]:
-        picture = pictures[index]
-        pixels_HWC = to_pixels(cover(picture.image.convert("RGB"), size, size))
-        return torch.from_numpy(pixels_HWC).permute(2, 0, 1), picture.label
+        image = images[index]
+        pixels_HWC = to_pixels(cover(image.image.convert("RGB"), size, size))
+        return torch.from_numpy(pixels_HWC).permute(2, 0, 1), image.label
 
     with ThreadPoolExecutor(2) as readers:
-        read_all = list(readers.map(read, range(len(pictures))))
+        read_all = list(readers.map(read, range(len(images))))
     pixels_NCHW = torch.stack([pixels for pixels, _ in read_all])
     return pixels_NCHW, torch.tensor([label for _, label in read_all])
 
 
 def augmented(pixels_BCHW: Tensor, recipe: ClassifierRecipe, generator: torch.Generator) -> Tensor:
-    """Pictures uint8 -> in [0, 1], mirrored, moved and with a hole, each in its own way."""
+    """Images uint8 -> in [0, 1], mirrored, moved and with a hole, each in its own way."""
     count, _, height, width = pixels_BCHW.shape
     image_BCHW = pixels_BCHW.float() / 255
     mirrored_B, down_B, right_B, top_B, left_B = torch.rand(5, count, generator=generator)

@@ -1,4 +1,4 @@
-"""Teach a text-to-image model something new from a few pictures, by LoRA (arXiv 2106.09685).
+"""Teach a text-to-image model something new from a few images, by LoRA (arXiv 2106.09685).
 
 The model stays as it is; small adapters beside its layers learn. See `demask.checkpoint.lora`.
 """
@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from demask.checkpoint.lora import add_adapters, fingerprints, matching_layers, save_lora
 from demask.data.tokens import TokenCache
 from demask.training.captioned import CaptionedTask, CaptionRecipe, TextToImage
-from demask.training.loop import Run, describe
+from demask.training.loop import TrainConfig, describe
 from demask.training.masking import Masking
 from demask.training.optim import Optim
 from demask.training.prior import (
     drift,
-    half_painted,
     join,
+    partly_masked,
     random_prompts,
     whole_words,
     without_adapters,
@@ -68,8 +68,8 @@ class LoraCaptions(CaptionRecipe):
 
 
 @dataclass(frozen=True)
-class LoraRun(Run):
-    """`Run`, for a few pictures."""
+class LoraTrainConfig(TrainConfig):
+    """`TrainConfig`, for a few images."""
 
     steps: int = 300
     batch_size: int = 16
@@ -92,7 +92,7 @@ class LoraRecipe:
         prior: the weight of staying as it is for other prompts; 0 is twice as fast, and forgets.
         captions: how captions are used.
         label_smoothing: of the cross-entropy.
-        masking: what is hidden.
+        masking: what is masked.
         optim: the optimiser.
     """
 
@@ -174,12 +174,12 @@ class LoraTask(CaptionedTask):
         base: the model's name.
         transformer: its transformer; it is changed.
         text: its text encoder; its network is changed.
-        tokens: the pictures' tokens and captions.
+        tokens: the images' tokens and captions.
         held_out: tokens and captions to measure on.
-        tokenizer: paints the samples.
+        tokenizer: generates the samples.
 
     Raises:
-        ValueError: pictures without captions, or a target that is no layer's.
+        ValueError: images without captions, or a target that is no layer's.
     """
 
     main = "adapter_model"
@@ -196,12 +196,12 @@ class LoraTask(CaptionedTask):
     ) -> None:
         super().__init__(recipe, tokens, held_out, tokenizer)
         self.recipe, self.base = recipe, base
-        self.words, self.config = text.words, transformer.config
+        self.text_tokenizer, self.config = text.tokenizer, transformer.config
         self.fingerprints = fingerprints({"transformer": transformer, "text": text.model})
         layers = recipe.layers(transformer, text.model)
         model = Adapted(transformer, text.model, frozen=not recipe.text)
         add_adapters(model, layers, recipe.rank, recipe.alpha, recipe.dropout, base)
-        self.model, self.known_words = model.train(), whole_words(text.words)
+        self.model, self.known_words = model.train(), whole_words(text.tokenizer)
         self.modules = {self.main: model}
         self.phases = {"predict": Phase(self.main, recipe.optim)}
 
@@ -217,21 +217,21 @@ class LoraTask(CaptionedTask):
     def loss(
         self, phase: str, batch: Batch, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The cross-entropy of the pictures, and the drift of what other prompts mean."""
+        """The cross-entropy of the images, and the drift of what other prompts mean."""
         if not self.recipe.prior:
             return super().loss(phase, batch, step, generator)
         count = len(batch["input_BL"])
         other, before_BLV = self.other_prompts(batch, (count + 1) // 2, generator)
         logits_BLV = self.logits(join(batch, other))  # one pass, as several devices ask for
         loss = self.cross_entropy(logits_BLV[:count], batch)
-        moved = drift(logits_BLV[count:], before_BLV, other["hidden_BL"])
+        moved = drift(logits_BLV[count:], before_BLV, other["masked_BL"])
         return loss + self.recipe.prior * moved, {"loss": loss, "drift": moved}
 
     def other_prompts(
         self, batch: Batch, count: int, generator: torch.Generator
     ) -> tuple[Batch, Tensor]:
-        """Random prompts on half-painted grids, and what the model said of them (B, L, V)."""
-        text_BT = self.words.ids(random_prompts(self.known_words, count, generator))
+        """Random prompts on partly decoded grids, and what the model said of them (B, L, V)."""
+        text_BT = self.text_tokenizer.ids(random_prompts(self.known_words, count, generator))
         text_BT = text_BT.to(batch["text_BT"].device)
         micro_B5, (rows, columns) = batch["micro_B5"][:count], batch["grid_2"].tolist()
         mask_id = self.config.vocabulary - 1
@@ -242,10 +242,10 @@ class LoraTask(CaptionedTask):
             return self.model(ids_BL, text_BT, micro_B5, ratio_B, (rows, columns))
 
         with without_adapters(self.model):
-            ids_BL = half_painted(said(ids_BL), mask_id, generator)
+            ids_BL = partly_masked(said(ids_BL), mask_id, generator)
             before_BLV = said(ids_BL)
         facts = {"text_BT": text_BT, "micro_B5": micro_B5, "input_BL": ids_BL}
-        return {**facts, "hidden_BL": ids_BL == mask_id, "grid_2": batch["grid_2"]}, before_BLV
+        return {**facts, "masked_BL": ids_BL == mask_id, "grid_2": batch["grid_2"]}, before_BLV
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the adapters, what they were made for and which captions they learned."""

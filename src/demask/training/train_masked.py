@@ -15,9 +15,9 @@ from demask.checkpoint.save import save_model
 from demask.data.tokens import TokenCache
 from demask.training.loop import describe
 from demask.training.losses import held_out_cross_entropy, token_cross_entropy
-from demask.training.masking import Masking, drop_classes, hide
+from demask.training.masking import Masking, drop_classes, mask_tokens
 from demask.training.optim import Optim
-from demask.training.samples import painted
+from demask.training.samples import sample_grid
 from demask.training.task import Batch, Phase, Task
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
 from demask.types import Condition, Tokenizer
@@ -35,7 +35,7 @@ class MaskedRecipe:
         dropout: on its residual branches.
         class_dropout: how often the class is replaced by "any", for classifier-free guidance.
         label_smoothing: of the cross-entropy.
-        masking: what is hidden.
+        masking: what is masked.
         optim: the optimiser.
     """
 
@@ -55,9 +55,9 @@ class MaskedTask(Task):
 
     Args:
         recipe: what to train.
-        tokens: the pictures' tokens.
-        held_out: other pictures' tokens, to measure on.
-        tokenizer: paints the samples.
+        tokens: the images' tokens.
+        held_out: other images' tokens, to measure on.
+        tokenizer: generates the samples.
     """
 
     main = "transformer"
@@ -87,12 +87,12 @@ class MaskedTask(Task):
         return describe(task="masked", recipe=self.recipe, tokens=self.tokens.fingerprint)
 
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
-        """Ids (B, L) of one view of each picture, and class ids (B), some of them dropped."""
+        """Ids (B, L) of one view of each image, and class ids (B), some of them dropped."""
         view_B = torch.randint(self.tokens.views, indices.shape, generator=generator)
         ids_BL, label_B = self.tokens.read(indices, view_B)
         null, rate = self.config.num_classes, self.recipe.class_dropout
         class_ids_B = drop_classes(label_B, null, rate, generator)
-        masked = hide(
+        masked = mask_tokens(
             ids_BL,
             self.recipe.masking,
             self.config.codebook_size,
@@ -106,7 +106,7 @@ class MaskedTask(Task):
     def loss(
         self, phase: str, batch: Batch, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy on hidden tokens, and a little on visible ones."""
+        """Cross-entropy on masked tokens, and a little on visible ones."""
         logits_BLV = self.modules["transformer"](batch["input_BL"], batch["class_ids"])
         loss = token_cross_entropy(
             logits_BLV, batch["target_BL"], batch["weight_BL"], self.recipe.label_smoothing
@@ -114,7 +114,7 @@ class MaskedTask(Task):
         return loss, {"loss": loss}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """See `held_out_cross_entropy`; on the first 1,000 held-out pictures."""
+        """See `held_out_cross_entropy`; on the first 1,000 held-out images."""
         assert isinstance(model, ModernMaskGIT)
         count = min(1000, len(self.held_out))
         plain_B = torch.zeros(count, dtype=torch.int64)
@@ -122,12 +122,12 @@ class MaskedTask(Task):
         return held_out_cross_entropy(model, ids_BL, Condition({"class_ids": label_B}))
 
     def sample(self, model: nn.Module) -> Tensor:
-        """Eight pictures of each of the first classes, a row each."""
+        """Eight images of each of the first classes, a row each."""
         assert isinstance(model, ModernMaskGIT)
         device = next(model.parameters()).device
         classes = torch.arange(min(10, self.config.num_classes)).repeat_interleave(8)
         condition = Condition({"class_ids": classes.to(device)})
-        return painted(model, condition, self.tokens.grid, self.tokenizer)
+        return sample_grid(model, condition, self.tokens.grid, self.tokenizer)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the transformer in half precision, with its class names."""

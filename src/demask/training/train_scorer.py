@@ -1,7 +1,7 @@
-"""Train a small network that says how well a picture fits some words, to compare settings with.
+"""Train a small network that says how well an image fits some words, to compare settings with.
 
 Shape legend: B batch, D width of the features, G pieces of a word, H W rows and columns, K
-candidates, N pictures, T words.
+candidates, N images, T words.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask.checkpoint.save import save_model
-from demask.data.captions import same
-from demask.data.pictures import Pictures
+from demask.data.captions import normalized
+from demask.data.images import ImageDataset
 from demask.evaluation.pair_scorer import PairScorer, PairScorerConfig, spell
 from demask.evaluation.retrieval import found
 from demask.training.batch_norms import settle
 from demask.training.captioned import CaptionRecipe, epoch
 from demask.training.loop import describe
 from demask.training.optim import Optim
-from demask.training.pair_pictures import Changes, Codec, changed, mirrors, through
+from demask.training.pair_images import Changes, ReconstructionAugment, changed, mirrors, through
 from demask.training.task import Batch, Phase, Task
 from demask.training.train_classifier import in_memory
 from demask.types import Tokenizer
@@ -39,15 +39,15 @@ class ScorerRecipe:
 
     Attributes:
         network: the sizes of the network.
-        codec: a tokenizer, whose reconstructions it learns to like as much as the pictures, and
-            damaged ones less; by default it sees the pictures alone.
-        changes: how pictures vary.
+        codec: a tokenizer, whose reconstructions it learns to like as much as the images, and
+            damaged ones less; by default it sees the images alone.
+        changes: how images vary.
         captions: how captions vary.
         optim: the optimiser.
     """
 
     network: PairScorerConfig = field(default_factory=PairScorerConfig)
-    codec: Codec | None = None
+    codec: ReconstructionAugment | None = None
     changes: Changes = field(default_factory=Changes)
     captions: CaptionRecipe = field(default_factory=lambda: CaptionRecipe(dropout=0.0))
     optim: Optim = field(default_factory=Optim)
@@ -59,10 +59,10 @@ class ScorerRecipe:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pictures in memory, bytes (N, 3, H, W), and what each shows in words.
+    """Images in memory, bytes (N, 3, H, W), and what each shows in words.
 
     Raises:
-        ValueError: pictures without captions.
+        ValueError: images without captions.
     """
 
     pixels_NCHW: Tensor
@@ -70,13 +70,13 @@ class Pairs:
 
     def __post_init__(self) -> None:
         if bare := self.captions.count(()):
-            raise ValueError(f"{bare} of {len(self.captions)} pictures have no caption")
+            raise ValueError(f"{bare} of {len(self.captions)} images have no caption")
 
     @classmethod
-    def read(cls, pictures: Pictures, size: int) -> Pairs:
-        """All pictures of a source, cut to squares of ``size`` pixels."""
-        captions = [pictures[i].captions for i in range(len(pictures))]
-        return cls(in_memory(pictures, size)[0], captions)
+    def read(cls, images: ImageDataset, size: int) -> Pairs:
+        """All images of a source, cut to squares of ``size`` pixels."""
+        captions = [images[i].captions for i in range(len(images))]
+        return cls(in_memory(images, size)[0], captions)
 
     @property
     def firsts(self) -> list[str]:
@@ -85,18 +85,18 @@ class Pairs:
 
 
 class ScorerTask(Task):
-    """Trains a `PairScorer`. All pictures are held in memory, a byte a number.
+    """Trains a `PairScorer`. All images are held in memory, a byte a number.
 
     Args:
         recipe: what to train.
-        pictures: what to train on, with captions.
-        held_out: other pictures, to measure on.
+        images: what to train on, with captions.
+        held_out: other images, to measure on.
         tokenizer: of the recipe's codec.
         seed: of what is damaged.
         dtype: what the tokenizer computes in.
 
     Raises:
-        ValueError: pictures without captions.
+        ValueError: images without captions.
     """
 
     main = "scorer"
@@ -104,15 +104,15 @@ class ScorerTask(Task):
     def __init__(
         self,
         recipe: ScorerRecipe,
-        pictures: Pictures,
-        held_out: Pictures,
+        images: ImageDataset,
+        held_out: ImageDataset,
         tokenizer: Tokenizer | None = None,
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         assert (tokenizer is None) == (recipe.codec is None)
-        self.recipe, self.pictures_fingerprint = recipe, pictures.fingerprint
-        self.pairs = Pairs.read(pictures, recipe.network.size)
+        self.recipe, self.images_fingerprint = recipe, images.fingerprint
+        self.pairs = Pairs.read(images, recipe.network.size)
         self.held_out = Pairs.read(held_out, recipe.network.size)
         self.order = torch.tensor(epoch(self.pairs.captions, recipe.captions))
         self.examples = len(self.order)
@@ -129,11 +129,11 @@ class ScorerTask(Task):
         self.phases = {"compare": Phase("scorer", recipe.optim)}
 
     def identity(self) -> str:
-        """The recipe and the pictures."""
-        return describe(task="scorer", recipe=self.recipe, pictures=self.pictures_fingerprint)
+        """The recipe and the images."""
+        return describe(task="scorer", recipe=self.recipe, pictures=self.images_fingerprint)
 
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
-        """Pictures, damaged ones of the first of them, their words, and who shows the same."""
+        """Images, damaged ones of the first of them, their words, and who shows the same."""
         index_B = self.order[indices]
         pixels_BCHW = self.pairs.pixels_NCHW[index_B]
         captions = [
@@ -148,8 +148,8 @@ class ScorerTask(Task):
             )
             some_B = index_B[: round(self.codec.damaged * len(index_B))]
             which_B = torch.randint(self.codec.versions, some_B.shape, generator=generator)
-            spoilt_BCHW = self.damaged[which_B, some_B]
-            batch["spoilt_BCHW"] = alter(spoilt_BCHW, self.mirror_N[some_B])
+            corrupted_BCHW = self.damaged[which_B, some_B]
+            batch["corrupted_BCHW"] = alter(corrupted_BCHW, self.mirror_N[some_B])
         batch["image_BCHW"] = alter(pixels_BCHW, self.mirror_N[index_B])
         batch["pieces_BTG"] = spell(captions, self.recipe.network)
         batch["same_BB"] = alike(self.twin_N[index_B], captions)
@@ -160,41 +160,41 @@ class ScorerTask(Task):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Symmetric InfoNCE (arXiv 2103.00020, figure 3), and real above damaged by a logistic."""
         count = len(batch["image_BCHW"])
-        spoilt = [batch["spoilt_BCHW"]] if "spoilt_BCHW" in batch else []
-        image_BCHW = torch.cat([batch["image_BCHW"], *spoilt])
+        corrupted = [batch["corrupted_BCHW"]] if "corrupted_BCHW" in batch else []
+        image_BCHW = torch.cat([batch["image_BCHW"], *corrupted])
         seen, text_BD, scale = self.modules["scorer"](image_BCHW, batch["pieces_BTG"])
-        picture_BD, spoilt_BD = seen[:count], seen[count:]
-        logits_BB = scale * picture_BD @ text_BD.T
-        # two pictures or captions that are equal are no mistake of one another
+        image_BD, corrupted_BD = seen[:count], seen[count:]
+        logits_BB = scale * image_BD @ text_BD.T
+        # two images or captions that are equal are no mistake of one another
         logits_BB = logits_BB.masked_fill(batch["same_BB"], -torch.inf)
         target_B = torch.arange(count, device=logits_BB.device)
         pairs = (F.cross_entropy(logits_BB, target_B) + F.cross_entropy(logits_BB.T, target_B)) / 2
         right = (logits_BB.argmax(-1) == target_B).float().mean()
         logged = {"pairs": pairs, "accuracy": right, "scale": scale}
-        if self.codec is None or not len(spoilt_BD):
+        if self.codec is None or not len(corrupted_BD):
             return pairs, {"loss": pairs, **logged}
-        some = len(spoilt_BD)
-        better_B = ((picture_BD[:some] - spoilt_BD) * text_BD[:some]).sum(-1)
+        some = len(corrupted_BD)
+        better_B = ((image_BD[:some] - corrupted_BD) * text_BD[:some]).sum(-1)
         damage = F.softplus(-scale * better_B).mean()
         loss = pairs + self.codec.weight * damage
         return loss, {"loss": loss, **logged, "damage": damage}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Top-1 retrieval of held-out pairs, among themselves and among all pictures."""
+        """Top-1 retrieval of held-out pairs, among themselves and among all images."""
         self.settle(model)
         network = self.network(model)
         held, rest = self.held_out, self.pairs
-        picture_ND, text_ND = features(network, held.pixels_NCHW), read(network, held.firsts)
-        all_pictures = torch.cat([picture_ND, features(network, rest.pixels_NCHW)])
+        image_ND, text_ND = features(network, held.pixels_NCHW), read(network, held.firsts)
+        all_images = torch.cat([image_ND, features(network, rest.pixels_NCHW)])
         all_texts = torch.cat([text_ND, read(network, rest.firsts)])
         twin_K = twins(torch.cat([held.pixels_NCHW, rest.pixels_NCHW]))
         count = len(held.firsts)
         right_NK = twin_K[:count, None] == twin_K
         scores = {
-            "text_to_picture": found(text_ND, picture_ND, right_NK[:, :count]),
-            "picture_to_text": found(picture_ND, text_ND, right_NK[:, :count]),
-            "text_to_picture_of_all": found(text_ND, all_pictures, right_NK),
-            "picture_to_text_of_all": found(picture_ND, all_texts, right_NK),
+            "text_to_image": found(text_ND, image_ND, right_NK[:, :count]),
+            "image_to_text": found(image_ND, text_ND, right_NK[:, :count]),
+            "text_to_image_of_all": found(text_ND, all_images, right_NK),
+            "image_to_text_of_all": found(image_ND, all_texts, right_NK),
         }
         if self.codec is not None:
             restored, damaged = (features(network, p) for p in self.codec_of_held_out())
@@ -203,7 +203,7 @@ class ScorerTask(Task):
         return scores
 
     def codec_of_held_out(self) -> tuple[Tensor, Tensor]:
-        """Held-out pictures through the tokenizer, whole and damaged."""
+        """Held-out images through the tokenizer, whole and damaged."""
         restored_NCHW, damaged = self.held_out_codec
         return restored_NCHW, damaged[0]
 
@@ -224,7 +224,7 @@ class ScorerTask(Task):
         return model
 
     def sample(self, model: nn.Module) -> Tensor:
-        """The pictures that it likes best for held-out captions, after the right ones, in rows."""
+        """The images that it likes best for held-out captions, after the right ones, in rows."""
         network, held = self.network(model), self.held_out
         score_NN = read(network, held.firsts[:8]) @ features(network, held.pixels_NCHW).T
         best_NK = score_NN.topk(min(4, len(held.firsts)), -1).indices
@@ -241,21 +241,21 @@ class ScorerTask(Task):
 
 
 def twins(pixels_NCHW: Tensor) -> Tensor:
-    """A number for each picture, which equal pictures share (N)."""
+    """A number for each image, which equal images share (N)."""
     return torch.unique(pixels_NCHW.flatten(1), dim=0, return_inverse=True)[1]
 
 
 def alike(twin_B: Tensor, captions: Sequence[str]) -> Tensor:
-    """Which other pictures of a batch show the same, or are said to (B, B)."""
+    """Which other images of a batch show the same, or are said to (B, B)."""
     numbers: dict[str, int] = {}
-    said_B = torch.tensor([numbers.setdefault(same(text), len(numbers)) for text in captions])
+    said_B = torch.tensor([numbers.setdefault(normalized(text), len(numbers)) for text in captions])
     same_BB = (twin_B[:, None] == twin_B) | (said_B[:, None] == said_B)
     return same_BB & ~torch.eye(len(captions), dtype=torch.bool)
 
 
 @torch.no_grad()
 def features(network: PairScorer, pixels_NCHW: Tensor) -> Tensor:
-    """Features of pictures in bytes (N, D), on the CPU."""
+    """Features of images in bytes (N, D), on the CPU."""
     device = network.log_scale.device
     return torch.cat(
         [network.picture(p.to(device).float() / 255).cpu() for p in pixels_NCHW.split(256)]

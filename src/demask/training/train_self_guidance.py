@@ -1,7 +1,7 @@
 """Train self-guidance's feature selection beside a frozen model (arXiv 2410.13136, section 3.3).
 
-The model looks at half-hidden pictures in which some of the visible tokens are wrong; the second
-pass, which sees no token, learns to say what these should have been. So it keeps what a picture
+The model looks at partly masked images in which some of the visible tokens are wrong; the second
+pass, which sees no token, learns to say what these should have been. So it keeps what an image
 shows and smooths its details away.
 
 Shape legend: B batch, L tokens, T text tokens, V vocabulary.
@@ -20,22 +20,22 @@ from demask.checkpoint.save import save_model
 from demask.data.tokens import TokenCache
 from demask.registry import unknown
 from demask.training.captioned import CaptionedTask, CaptionRecipe
-from demask.training.loop import Run, describe
+from demask.training.loop import TrainConfig, describe
 from demask.training.losses import token_cross_entropy
 from demask.training.masking import Masking, drop_classes
 from demask.training.optim import Optim
 from demask.training.substitution import SUBSTITUTIONS, Corruption, step_of
 from demask.training.task import Batch, Phase, Task, check_classes
-from demask.training.two_passes import held_out_scores, one_step_pictures
+from demask.training.two_passes import held_out_scores, one_step_images
 from demask.transformer.condition import TextEncoder
 from demask.transformer.feature_selection import Base, FeatureSelection
 from demask.transformer.meissonic import Meissonic
 from demask.types import Condition, Tokenizer
 
 HELD_OUT = 500
-"""Pictures that are measured on."""
+"""Images that are measured on."""
 SHOWN = 8
-"""Pictures in a sample."""
+"""Images in a sample."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class SelfGuidanceOptim(Optim):
 
 
 @dataclass(frozen=True)
-class SelfGuidanceRun(Run):
-    """`Run`, for a small model."""
+class SelfGuidanceTrainConfig(TrainConfig):
+    """`TrainConfig`, for a small model."""
 
     steps: int = 800
     batch_size: int = 64
@@ -84,7 +84,7 @@ class SelfGuidanceRecipe:
     captions: CaptionRecipe = field(default_factory=CaptionRecipe)
     optim: SelfGuidanceOptim = field(default_factory=SelfGuidanceOptim)
 
-    masking = Masking()  # what `CaptionedTask` hides is not looked at
+    masking = Masking()  # what `CaptionedTask` masks is not looked at
 
     def __post_init__(self) -> None:
         if self.substitution not in SUBSTITUTIONS:
@@ -125,12 +125,12 @@ class SelfGuidanceTask(Task):
     Args:
         recipe: how to learn.
         base: the model; it is frozen.
-        tokens: the pictures' tokens.
-        held_out: other pictures' tokens, to measure on.
-        tokenizer: paints the samples.
+        tokens: the images' tokens.
+        held_out: other images' tokens, to measure on.
+        tokenizer: generates the samples.
 
     Raises:
-        ValueError: the pictures are not of the model's classes.
+        ValueError: the images are not of the model's classes.
     """
 
     main = "self_guidance"
@@ -172,7 +172,7 @@ class SelfGuidanceTask(Task):
         )
 
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
-        """Ids (B, L) of one view of each picture, and class ids (B), some of them dropped."""
+        """Ids (B, L) of one view of each image, and class ids (B), some of them dropped."""
         view_B = torch.randint(self.tokens.views, indices.shape, generator=generator)
         ids_BL, class_ids_B = self.tokens.read(indices, view_B)
         null = getattr(self.frozen, "null_class", None)
@@ -181,7 +181,7 @@ class SelfGuidanceTask(Task):
         return {"target_BL": ids_BL, "class_ids": class_ids_B, "grid_2": grid}
 
     def condition(self, batch: Batch) -> Condition:
-        """What the pictures of a batch show."""
+        """What the images of a batch show."""
         return Condition({"class_ids": batch["class_ids"]})
 
     def loss(
@@ -201,7 +201,7 @@ class SelfGuidanceTask(Task):
         return ce + reconstruction, {"loss": ce, "reconstruction": reconstruction}
 
     def measured(self, count: int) -> tuple[Tensor, Condition]:
-        """Ids and condition of so many held-out pictures, from all over the data."""
+        """Ids and condition of so many held-out images, from all over the data."""
         count = min(count, len(self.held_out))
         index_B = torch.linspace(0, len(self.held_out) - 1, count).long()
         ids_BL, class_ids_B = self.held_out.read(index_B, torch.zeros_like(index_B))
@@ -215,11 +215,11 @@ class SelfGuidanceTask(Task):
         return held_out_scores(self.corruption, model, ids_BL, condition, self.held_out.grid)
 
     def sample(self, model: nn.Module) -> Tensor:
-        """See `one_step_pictures`; of held-out ones."""
+        """See `one_step_images`; of held-out ones."""
         assert isinstance(model, FeatureSelection)
         ids_BL, condition = self.measured(SHOWN)
         grid = self.held_out.grid
-        return one_step_pictures(self.base, model, ids_BL, condition, grid, self.tokenizer)
+        return one_step_images(self.base, model, ids_BL, condition, grid, self.tokenizer)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the module alone in half precision, with what it was made for."""
@@ -234,12 +234,12 @@ class PromptSelfGuidanceTask(SelfGuidanceTask, CaptionedTask):
         recipe: how to learn.
         base: the model; it is frozen.
         text: its text encoder; it is frozen.
-        tokens: the pictures' tokens and captions.
+        tokens: the images' tokens and captions.
         held_out: tokens and captions to measure on.
-        tokenizer: paints the samples.
+        tokenizer: generates the samples.
 
     Raises:
-        ValueError: pictures without captions.
+        ValueError: images without captions.
     """
 
     def __init__(
@@ -252,26 +252,26 @@ class PromptSelfGuidanceTask(SelfGuidanceTask, CaptionedTask):
         tokenizer: Tokenizer,
     ) -> None:
         self.prepare(recipe, base)
-        self.words, self.config = text.words, base.config
+        self.text_tokenizer, self.config = text.tokenizer, base.config
         self.text = text.model.eval().requires_grad_(False)
         CaptionedTask.__init__(self, recipe, tokens, held_out, tokenizer)
 
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
-        """Ids (B, L) of one view of each picture, and its text tokens (B, T)."""
+        """Ids (B, L) of one view of each image, and its text tokens (B, T)."""
         return CaptionedTask.load(self, indices, generator)
 
     @torch.no_grad()
     def condition(self, batch: Batch) -> Condition:
-        """What the pictures of a batch show."""
+        """What the images of a batch show."""
         states, pooled = self.text.to(batch["text_BT"].device)(batch["text_BT"])
         return Condition({"states": states, "pooled": pooled, "micro": batch["micro_B5"]})
 
     def measured(self, count: int) -> tuple[Tensor, Condition]:
-        """Ids and condition of so many held-out pictures, of those of the main size."""
+        """Ids and condition of so many held-out images, of those of the main size."""
         found = torch.from_numpy(self.held_out.groups[0].indices)
         index_B = found[torch.linspace(0, len(found) - 1, min(count, len(found))).long()]
         ids_BL = self.held_out.read(index_B, torch.zeros_like(index_B))[0]
-        text_BT = self.words.ids([self.held_out.captions[i][0] for i in index_B.tolist()])
+        text_BT = self.text_tokenizer.ids([self.held_out.captions[i][0] for i in index_B.tolist()])
         micro_B5 = self.micro(self.held_out.grid).expand(len(index_B), -1)
         device = next(self.frozen.parameters()).device
         told = {"text_BT": text_BT.to(device), "micro_B5": micro_B5.to(device)}

@@ -1,10 +1,10 @@
 """Train a shortcut beside a frozen model, on the model's own trajectories (arXiv 2602.23996).
 
-No picture is needed. Some pictures are painted and all that the model said is kept; the shortcut
+No image is needed. Some images are generated and all that the model said is kept; the shortcut
 learns to say it from what was said a step before.
 
 Shape legend: B batch, P passes of guidance, R steps in a row, L ids, S sequence of the base's
-features, N tokens of the picture, D width, V codebook.
+features, N tokens of the image, D width, V codebook.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask.acceleration import ShortcutSteps
-from demask.acceleration.kept import pooled
+from demask.acceleration.cache import pooled
 from demask.checkpoint.lora import base_fingerprint
 from demask.checkpoint.save import save_model
-from demask.conditioning import Wish
+from demask.conditioning import ConditionInput
 from demask.generator import Generator
-from demask.training.loop import Run, describe
+from demask.training.loop import TrainConfig, describe
 from demask.training.optim import Optim
-from demask.training.samples import painted
+from demask.training.samples import sample_grid
 from demask.training.task import Batch, Phase, Task
 from demask.training.trajectories import Trajectories, sampled
 from demask.transformer.shortcut import Extended, Shortcut, ShortcutConfig, advance
@@ -36,11 +36,11 @@ from demask.types import Condition, Transformer
 log = logging.getLogger(__name__)
 
 HELD_OUT = 64
-"""Pictures that are measured on."""
+"""Images that are measured on."""
 HELD_OUT_SEED = 1 << 40
 """Of the first of them."""
 SHOWN = 16
-"""Pictures in a sample."""
+"""Images in a sample."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class ShortcutOptim(Optim):
 
 
 @dataclass(frozen=True)
-class ShortcutRun(Run):
-    """`Run`, for a small network."""
+class ShortcutTrainConfig(TrainConfig):
+    """`TrainConfig`, for a small network."""
 
     steps: int = 1000
     batch_size: int = 32
@@ -77,7 +77,7 @@ class ShortcutRecipe:
         rollout: steps in a row, each from what the shortcut itself said of the one before.
         features: the weight of the error in the features.
         logits: the weight of the divergence of the guided distributions.
-        settings: how the pictures are painted, where that is not as the model's own.
+        settings: how the images are generated, where that is not as the model's own.
         optim: the optimiser.
     """
 
@@ -110,8 +110,8 @@ class ShortcutTask(Task):
 
     Args:
         recipe: what to learn.
-        generator: the model, with the settings that it paints under; it is frozen.
-        wishes: what its pictures show, in turn; None: what is usual.
+        generator: the model, with the settings that it generates under; it is frozen.
+        condition_inputs: what its images show, in turn; None: what is usual.
 
     Raises:
         ValueError: a model that no shortcut works with, or too few steps.
@@ -120,19 +120,24 @@ class ShortcutTask(Task):
     main = "shortcut"
 
     def __init__(
-        self, recipe: ShortcutRecipe, generator: Generator, wishes: Sequence[Wish] | None
+        self,
+        recipe: ShortcutRecipe,
+        generator: Generator,
+        condition_inputs: Sequence[ConditionInput] | None,
     ) -> None:
-        self.recipe, self.generator, self.wishes = recipe, generator, wishes
+        self.recipe, self.generator, self.condition_inputs = recipe, generator, condition_inputs
         self.frozen = cast(nn.Module, generator.transformer).eval().requires_grad_(False)
-        if not hasattr(self.frozen, "entered"):
+        if not hasattr(self.frozen, "embed_tokens"):
             raise ValueError(f"no shortcut works with {type(self.frozen).__name__}")
         if generator.settings.steps <= recipe.rollout:
             raise ValueError(
                 f"{generator.settings.steps} steps are too few for a rollout of {recipe.rollout}"
             )
         self.fingerprint = base_fingerprint(self.frozen)
-        self.pool = sampled(generator, wishes, recipe.pictures, 0, self.tell)
-        self.held_out = sampled(generator, wishes, min(HELD_OUT, recipe.pictures), HELD_OUT_SEED)
+        self.pool = sampled(generator, condition_inputs, recipe.pictures, 0, self.tell)
+        self.held_out = sampled(
+            generator, condition_inputs, min(HELD_OUT, recipe.pictures), HELD_OUT_SEED
+        )
         self.examples = len(self.pool)
         width = self.pool.features_NPTSD.shape[-1]
         self.modules: dict[str, nn.Module] = {self.main: Shortcut(recipe.config(width))}
@@ -144,22 +149,22 @@ class ShortcutTask(Task):
         return cast(Extended, self.frozen)
 
     def tell(self, done: int) -> None:
-        """Log how many pictures have been painted."""
+        """Log how many images have been generated."""
         if done % 256 == 0 or done == self.recipe.pictures:
-            log.info("painting trajectories: %d of %d", done, self.recipe.pictures)
+            log.info("generating trajectories: %d of %d", done, self.recipe.pictures)
 
     def identity(self) -> str:
-        """The recipe, the model, and what it paints."""
+        """The recipe, the model, and what it generates."""
         return describe(
             task="shortcut",
             recipe=self.recipe,
             base=self.fingerprint,
             settings=asdict(self.generator.settings),
-            wishes=self.wishes,
+            wishes=self.condition_inputs,
         )
 
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
-        """Some steps in a row of each picture, from a random one on."""
+        """Some steps in a row of each image, from a random one on."""
         starts = self.pool.ids_NTL.shape[1] - self.recipe.rollout
         start_B = torch.randint(starts, indices.shape, generator=generator)
         return self.rows(self.pool, indices, start_B)
@@ -202,7 +207,7 @@ class ShortcutTask(Task):
         now_XSD = features_BRPSD[:, 0].transpose(0, 1).flatten(0, 1)
         for r in range(1, ids_BRL.shape[1]):
             ids_BL, true_XSD = ids_BRL[:, r], features_BRPSD[:, r].transpose(0, 1).flatten(0, 1)
-            hidden_BL = ids_BL == self.base.mask_id
+            masked_BL = ids_BL == self.base.mask_id
             if network is not None:
                 changed_BN = pooled(ids_BL != ids_BRL[:, r - 1], grid, self.base.grid_multiple)
                 now_XSD = advance(
@@ -212,20 +217,22 @@ class ShortcutTask(Task):
                     ids_BL.repeat(passes, 1),
                     changed_BN.repeat(passes, 1),
                     Condition(told),
-                    hidden_BL.float().mean(-1).repeat(passes),
+                    masked_BL.float().mean(-1).repeat(passes),
                     grid,
                 )
             errors.append(((now_XSD - true_XSD).pow(2).mean(-1) / true_XSD.pow(2).mean(-1)).mean())
             scale_B11 = batch["scale_BR"][:, r, None, None]
             said, truth = (
-                guide(self.base.read_out(x_XSD, grid), passes, scale_B11)[hidden_BL].log_softmax(-1)
+                guide(self.base.apply_head(x_XSD, grid), passes, scale_B11)[masked_BL].log_softmax(
+                    -1
+                )
                 for x_XSD in (now_XSD, true_XSD)
             )
             divergences.append(F.kl_div(said, truth, reduction="batchmean", log_target=True))
         return torch.stack(errors).mean(), torch.stack(divergences).mean()
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Both errors on other pictures, from every step on, beside those of a cache."""
+        """Both errors on other images, from every step on, beside those of a cache."""
         device = next(model.parameters()).device
         count, steps = self.held_out.ids_NTL.shape[:2]
         sums = torch.zeros(4, dtype=torch.float64)
@@ -240,13 +247,13 @@ class ShortcutTask(Task):
         return dict(zip(names, sums.tolist(), strict=True))
 
     def sample(self, model: nn.Module) -> Tensor:
-        """Pictures of which every second step was a shortcut, without guidance."""
+        """Images of which every second step was a shortcut, without guidance."""
         device = next(model.parameters()).device
         self.frozen.to(device)
-        fast = ShortcutSteps().beside(model).around(cast(Transformer, self.frozen))
+        fast = ShortcutSteps().attach(model).around(cast(Transformer, self.frozen))
         told = self.held_out.conditions[0]
         condition = told.take(slice(min(SHOWN, len(told)))).to(device)
-        return painted(fast, condition, self.held_out.grid, self.generator.tokenizer)
+        return sample_grid(fast, condition, self.held_out.grid, self.generator.tokenizer)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the shortcut alone in half precision, with what it was made for."""

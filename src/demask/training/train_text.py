@@ -18,7 +18,7 @@ from demask.training.masking import Masking
 from demask.training.optim import Optim
 from demask.training.task import Phase
 from demask.transformer.clip_text import ClipText, ClipTextConfig
-from demask.transformer.condition import TextEncoder, learn_words
+from demask.transformer.condition import TextEncoder, train_text_tokenizer
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
 from demask.types import Tokenizer
 
@@ -56,10 +56,12 @@ class TextRecipe:
         """The text encoder at the start."""
         if self.pretrained:
             return load_text_encoder(Path(self.pretrained), dtype=torch.float32)
-        words = learn_words((c for some in captions for c in some), self.vocabulary, self.length)
+        tokenizer = train_text_tokenizer(
+            (c for some in captions for c in some), self.vocabulary, self.length
+        )
         config = ClipTextConfig(
-            vocabulary=words.encoding.get_vocab_size(),
-            end_id=words.end_id,
+            vocabulary=tokenizer.encoding.get_vocab_size(),
+            end_id=tokenizer.end_id,
             length=self.length,
             width=self.width,
             mlp_width=self.mlp_width,
@@ -67,7 +69,7 @@ class TextRecipe:
             heads=self.heads,
             pooled_width=self.width,
         )
-        return TextEncoder(words, ClipText(config))
+        return TextEncoder(tokenizer, ClipText(config))
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class MeissonicRecipe:
         text: the text encoder.
         captions: how captions are used.
         label_smoothing: of the cross-entropy.
-        masking: what is hidden.
+        masking: what is masked.
         optim: the optimiser.
     """
 
@@ -121,12 +123,12 @@ class TextTask(CaptionedTask):
 
     Args:
         recipe: what to train.
-        tokens: the pictures' tokens and captions.
+        tokens: the images' tokens and captions.
         held_out: tokens and captions to measure on.
-        tokenizer: paints the samples.
+        tokenizer: generates the samples.
 
     Raises:
-        ValueError: pictures without captions.
+        ValueError: images without captions.
     """
 
     main = "transformer"
@@ -141,7 +143,7 @@ class TextTask(CaptionedTask):
         super().__init__(recipe, tokens, held_out, tokenizer)
         self.recipe = recipe
         text = recipe.text.build(self.captions)
-        self.words = text.words
+        self.text_tokenizer = text.tokenizer
         self.config = recipe.config(tokens, tokenizer.codebook_size, text.model.config)
         transformer = Meissonic(self.config)
         self.modules = {"transformer": TextToImage(transformer, text.model, recipe.text.frozen)}
@@ -154,6 +156,6 @@ class TextTask(CaptionedTask):
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the transformer in half precision, and the text encoder beside it."""
         parts = self.parts(model)
-        text = TextEncoder(self.words, parts.text)
+        text = TextEncoder(self.text_tokenizer, parts.text)
         save_text_encoder(path.parent / "text_encoder", text, torch.float16)
         save_model(path, parts.transformer, "meissonic", torch.float16, training=facts)

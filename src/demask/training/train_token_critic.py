@@ -1,9 +1,9 @@
 """Train a Token-Critic beside a frozen model (arXiv 2209.04439, section 3.1).
 
-Real pictures' tokens are hidden in part, and the model fills them in, all at once. The critic
+Real images' tokens are masked in part, and the model fills them in, all at once. The critic
 learns which of the tokens are the model's: in decoding those that it would catch are drawn again.
 
-Shape legend: B batch, L tokens, C channels, H W rows and columns, R hidden tokens of the batch.
+Shape legend: B batch, L tokens, C channels, H W rows and columns, R masked tokens of the batch.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from demask.checkpoint.lora import base_fingerprint
 from demask.checkpoint.save import save_model
 from demask.data.tokens import TokenCache
 from demask.sampling.select import Critic
-from demask.training.loop import Run, describe
-from demask.training.masking import Masking, drop_classes, hide
+from demask.training.loop import TrainConfig, describe
+from demask.training.masking import Masking, drop_classes, mask_tokens
 from demask.training.optim import Optim
-from demask.training.samples import painted
+from demask.training.samples import sample_grid
 from demask.training.task import Batch, Phase, Task, check_classes
 from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
 from demask.types import Condition, Step, Tokenizer, Transformer
 
 HELD_OUT = 1000
-"""Pictures that are measured on."""
+"""Images that are measured on."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class TokenCriticOptim(Optim):
 
 
 @dataclass(frozen=True)
-class TokenCriticRun(Run):
-    """`Run`, for a small network."""
+class TokenCriticTrainConfig(TrainConfig):
+    """`TrainConfig`, for a small network."""
 
     steps: int = 800
     ema_decay: float = 0.99
@@ -63,7 +63,7 @@ class TokenCriticRecipe:
         mlp_width: hidden channels of its MLPs.
         dropout: on its residual branches.
         from_base: start from the model's embeddings and first blocks, as far as the sizes fit.
-        ratio: how much is hidden, a row of `MASK_RATIOS`.
+        ratio: how much is masked, a row of `MASK_RATIOS`.
         temperature: at which the model fills in; that of the decoding to come.
         class_dropout: how often the class is "any"; never where the model has not learned that.
         optim: the optimiser.
@@ -87,7 +87,7 @@ class TokenCriticRecipe:
 
     @property
     def masking(self) -> Masking:
-        """What is hidden; visible tokens stay right, since the critic is to trust them."""
+        """What is masked; visible tokens stay right, since the critic is to trust them."""
         return Masking(self.ratio, corruption=0.0)
 
 
@@ -97,12 +97,12 @@ class TokenCriticTask(Task):
     Args:
         recipe: what to train.
         base: the model; it is frozen.
-        tokens: the pictures' tokens.
-        held_out: other pictures' tokens, to measure on.
-        tokenizer: paints the samples.
+        tokens: the images' tokens.
+        held_out: other images' tokens, to measure on.
+        tokenizer: generates the samples.
 
     Raises:
-        ValueError: the pictures are not of the model's classes.
+        ValueError: the images are not of the model's classes.
     """
 
     main = "token_critic"
@@ -150,31 +150,31 @@ class TokenCriticTask(Task):
         )
 
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
-        """Ids (B, L) of one view of each picture, some hidden, and class ids (B), some "any"."""
+        """Ids (B, L) of one view of each image, some masked, and class ids (B), some "any"."""
         view_B = torch.randint(self.tokens.views, indices.shape, generator=generator)
         ids_BL, class_ids_B = self.tokens.read(indices, view_B)
         null = getattr(self.frozen, "null_class", None)
         class_ids_B = drop_classes(class_ids_B, null, self.recipe.class_dropout, generator)
-        return {"class_ids": class_ids_B, **self.hidden(ids_BL, generator)}
+        return {"class_ids": class_ids_B, **self.draw_mask(ids_BL, generator)}
 
-    def hidden(self, ids_BL: Tensor, generator: torch.Generator) -> Batch:
-        """A half-hidden picture, and where it is."""
+    def draw_mask(self, ids_BL: Tensor, generator: torch.Generator) -> Batch:
+        """A partly masked image, and where it is."""
         codes, mask_id = self.base.codebook_size, self.base.mask_id
-        masked = hide(ids_BL, self.recipe.masking, codes, mask_id, generator)
-        return {"input_BL": masked.input_BL, "hidden_BL": masked.hidden_BL}
+        masked = mask_tokens(ids_BL, self.recipe.masking, codes, mask_id, generator)
+        return {"input_BL": masked.input_BL, "masked_BL": masked.masked_BL}
 
     @torch.no_grad()
     def filled(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """The ids with the model's guesses in the hidden places, drawn independently."""
-        input_BL, hidden_BL = batch["input_BL"], batch["hidden_BL"]
+        """The ids with the model's guesses in the masked places, drawn independently."""
+        input_BL, masked_BL = batch["input_BL"], batch["masked_BL"]
         self.frozen.to(input_BL.device)
-        step = Step(0, 1, self.tokens.grid, hidden_BL.double().mean(-1))
+        step = Step(0, 1, self.tokens.grid, masked_BL.double().mean(-1))
         condition = Condition({"class_ids": batch["class_ids"]})
         logits_BLV = self.base.predict(input_BL, condition, step).logits_BLV
-        logits_RV = logits_BLV[hidden_BL].float() / self.recipe.temperature
+        logits_RV = logits_BLV[masked_BL].float() / self.recipe.temperature
         uniform_R = torch.rand(len(logits_RV), generator=generator, dtype=torch.float64)
         filled_BL = input_BL.clone()
-        filled_BL[hidden_BL] = rng.categorical(logits_RV, uniform_R.to(input_BL.device))
+        filled_BL[masked_BL] = rng.categorical(logits_RV, uniform_R.to(input_BL.device))
         return filled_BL
 
     def loss(
@@ -183,15 +183,15 @@ class TokenCriticTask(Task):
         """Binary cross-entropy of real against filled in, over all tokens."""
         filled_BL = self.filled(batch, generator)
         real_BL = self.modules[self.main](filled_BL, batch["class_ids"]).float()
-        truth_BL = ~batch["hidden_BL"]
+        truth_BL = ~batch["masked_BL"]
         loss = F.binary_cross_entropy_with_logits(real_BL, truth_BL.to(real_BL.dtype))
         right = ((real_BL > 0) == truth_BL).double().mean()
         return loss, {"loss": loss, "accuracy": right}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Binary cross-entropy and accuracy on held-out pictures.
+        """Binary cross-entropy and accuracy on held-out images.
 
-        ``ranking`` is how often, within a picture, a real token scores above a filled-in one:
+        ``ranking`` is how often, within an image, a real token scores above a filled-in one:
         that alone counts in decoding.
         """
         assert isinstance(model, TokenCritic)
@@ -201,10 +201,10 @@ class TokenCriticTask(Task):
         sums = torch.zeros(4, dtype=torch.float64)
         for part_B in index_B.long().split(100):
             ids_BL, class_ids_B = self.held_out.read(part_B, torch.zeros_like(part_B))
-            batch = {"class_ids": class_ids_B, **self.hidden(ids_BL, generator)}
+            batch = {"class_ids": class_ids_B, **self.draw_mask(ids_BL, generator)}
             batch = {name: tensor.to(device) for name, tensor in batch.items()}
             real_BL = model(self.filled(batch, generator), batch["class_ids"]).double().cpu()
-            truth_BL = ~batch["hidden_BL"].cpu()
+            truth_BL = ~batch["masked_BL"].cpu()
             loss = F.binary_cross_entropy_with_logits(real_BL, truth_BL.double(), reduction="sum")
             right = ((real_BL > 0) == truth_BL).sum()
             sums[:2] += torch.stack([loss, right.double()]) / truth_BL.shape[1]
@@ -217,14 +217,14 @@ class TokenCriticTask(Task):
         return {**scores, "ranking": above / max(pairs, 1)}
 
     def sample(self, model: nn.Module) -> Tensor:
-        """Eight pictures of each of the first classes, a row each, painted with the critic."""
+        """Eight images of each of the first classes, a row each, generated with the critic."""
         assert isinstance(model, TokenCritic)
         device = next(model.parameters()).device
         classes = torch.arange(min(10, model.config.num_classes)).repeat_interleave(8)
         condition = Condition({"class_ids": classes.to(device)})
-        order = Critic().beside(model)
+        order = Critic().attach(model)
         self.frozen.to(device)
-        return painted(self.base, condition, self.tokens.grid, self.tokenizer, order)
+        return sample_grid(self.base, condition, self.tokens.grid, self.tokenizer, order)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the critic alone in half precision, with what it was made for."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from demask.checkpoint.save import save_model
 from demask.data.decoded import DecodedImages, fits, random_views
-from demask.data.pictures import Pictures
+from demask.data.images import ImageDataset
 from demask.data.transforms import random_view, to_tensor
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
 from demask.tokenizer.discriminator import PatchDiscriminator
@@ -71,10 +71,10 @@ class TokenizerRecipe:
 
     Attributes:
         model: the tokenizer's sizes.
-        size: side of the square training pictures, in pixels.
+        size: side of the square training images, in pixels.
         flip: mirror half of them.
         shift: move them by up to this many pixels.
-        decoder_only: the encoder stays, and with it every picture's ids: a transformer that was
+        decoder_only: the encoder stays, and with it every image's ids: a transformer that was
             trained on them goes on fitting (with ``--init``).
         loss: the weights of the losses.
         optim: the tokenizer's optimiser.
@@ -98,15 +98,17 @@ class TokenizerTask(Task):
 
     Args:
         recipe: what to train.
-        pictures: what to train on.
-        held_out: other pictures, to measure on.
+        images: what to train on.
+        held_out: other images, to measure on.
     """
 
     main = "tokenizer"
 
-    def __init__(self, recipe: TokenizerRecipe, pictures: Pictures, held_out: Pictures) -> None:
-        self.recipe, self.pictures, self.held_out = recipe, pictures, held_out
-        self.examples = len(pictures)
+    def __init__(
+        self, recipe: TokenizerRecipe, images: ImageDataset, held_out: ImageDataset
+    ) -> None:
+        self.recipe, self.images, self.held_out = recipe, images, held_out
+        self.examples = len(images)
         tokenizer = ConvTokenizer(recipe.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if recipe.size % tokenizer.downsampling:
             raise ValueError(f"size {recipe.size} is no multiple of {tokenizer.downsampling}")
@@ -122,18 +124,18 @@ class TokenizerTask(Task):
             self.phases["discriminate"] = Phase("adversary", recipe.adversary, start)
 
     def identity(self) -> str:
-        """The recipe and how many pictures there are."""
+        """The recipe and how many images there are."""
         return describe(task="tokenizer", recipe=self.recipe, pictures=self.examples)
 
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
-        """Pictures (B, 3, H, W)."""
+        """Images (B, 3, H, W)."""
         recipe = self.recipe
-        if isinstance(self.pictures, DecodedImages) and fits(self.pictures, recipe.size):
+        if isinstance(self.images, DecodedImages) and fits(self.images, recipe.size):
             draws_B3 = torch.rand(len(indices), 3, generator=generator)
-            chosen = self.pictures, indices.tolist()
+            chosen = self.images, indices.tolist()
             return {"image_BCHW": random_views(*chosen, recipe.flip, recipe.shift, draws_B3)}
         images = [
-            random_view(self.pictures[i].image, recipe.size, recipe.flip, recipe.shift, generator)
+            random_view(self.images[i].image, recipe.size, recipe.flip, recipe.shift, generator)
             for i in indices.tolist()
         ]
         return {"image_BCHW": torch.stack(images)}
@@ -141,7 +143,7 @@ class TokenizerTask(Task):
     def loss(
         self, phase: str, batch: Batch, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Both phases of a step see the same pictures."""
+        """Both phases of a step see the same images."""
         image_BCHW = batch["image_BCHW"].contiguous(memory_format=torch.channels_last)
         if phase == "discriminate":
             with torch.no_grad():
@@ -182,7 +184,7 @@ class TokenizerTask(Task):
         return loss, {**logged, "adversarial_weight": weight}
 
     def held_out_images(self, count: int) -> Tensor:
-        """The first held-out pictures, (count, 3, H, W)."""
+        """The first held-out images, (count, 3, H, W)."""
         with ThreadPoolExecutor(2) as readers:
             images = readers.map(
                 lambda i: to_tensor(self.held_out[i].image, self.recipe.size),
@@ -191,7 +193,7 @@ class TokenizerTask(Task):
             return torch.stack(list(images))
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """PSNR of 1,000 held-out pictures' reconstructions, and the share of codes used."""
+        """PSNR of 1,000 held-out images' reconstructions, and the share of codes used."""
         assert isinstance(model, ConvTokenizer)
         device = model.last_layer.device
         errors, ids = [], []
@@ -204,7 +206,7 @@ class TokenizerTask(Task):
         return {"psnr": float(psnr.mean()), "codebook_usage": model.usage(torch.cat(ids))}
 
     def sample(self, model: nn.Module) -> Tensor:
-        """Held-out pictures above their reconstructions, eight in a row."""
+        """Held-out images above their reconstructions, eight in a row."""
         assert isinstance(model, ConvTokenizer)
         image_BCHW = self.held_out_images(32)
         made_BCHW = model.decode(model.encode(image_BCHW.to(model.last_layer.device))).cpu()

@@ -1,6 +1,6 @@
-"""What a model sees and thinks on its own way from nothing to a picture, to learn from.
+"""What a model sees and thinks on its own way from nothing to an image, to learn from.
 
-Shape legend: N pictures, P passes of guidance (conditional first), T steps, L ids, S sequence of
+Shape legend: N images, P passes of guidance (conditional first), T steps, L ids, S sequence of
 the model's features, D width, B batch.
 """
 
@@ -13,24 +13,24 @@ import torch
 from torch import Tensor
 
 from demask import rng
-from demask.conditioning import Wish
+from demask.conditioning import ConditionInput
 from demask.generator import Generator, Job
 from demask.guidance.classifier_free import twice
 from demask.sampling.decode import decode, last
 from demask.types import Condition, Grid, Prediction, Step
 
 AT_ONCE = 32
-"""Pictures that are painted together."""
+"""Images that are generated together."""
 
 
 @dataclass(frozen=True)
 class Trajectories:
-    """All steps of some pictures, in memory.
+    """All steps of some images, in memory.
 
     Attributes:
         ids_NTL: before each step.
         features_NPTSD: the last hidden states of each pass, bfloat16.
-        conditions: of all pictures, one for each pass.
+        conditions: of all images, one for each pass.
         scale_T: of guidance.
         grid: rows and columns of the ids.
     """
@@ -47,17 +47,17 @@ class Trajectories:
 
 def sampled(
     generator: Generator,
-    wishes: Sequence[Wish] | None,
+    condition_inputs: Sequence[ConditionInput] | None,
     count: int,
     seed: int,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Trajectories:
-    """Paint pictures under the generator's settings and keep all that the model said on the way.
+    """Generate images under the generator's settings and keep all that the model said on the way.
 
     Args:
         generator: of classifier-free guidance or none; both passes are made in every step.
-        wishes: what they show, in turn; None: what is usual.
-        count: of pictures.
+        condition_inputs: what they show, in turn; None: what is usual.
+        count: of images.
         seed: of the first one.
         progress: is told how many are done.
 
@@ -66,12 +66,12 @@ def sampled(
     """
     settings = generator.settings
     method = settings.guidance_method.partition(":")[0]
-    if settings.guidance != 1 and method != "classifier_free":
+    if settings.guidance_scale != 1 and method != "classifier_free":
         raise ValueError(
             f"a shortcut is trained under classifier_free guidance or none, not {method}"
         )
     parts = []
-    for job in generator.jobs(wishes, count, seed, AT_ONCE):
+    for job in generator.jobs(condition_inputs, count, seed, AT_ONCE):
         parts.append(one_batch(generator, job))
         progress(sum(len(part) for part in parts))
     steps = min(part.ids_NTL.shape[1] for part in parts)
@@ -92,11 +92,11 @@ def one_batch(generator: Generator, job: Job) -> Trajectories:
     """The trajectories of a batch."""
     condition, scale = generator.job_condition(job), job.settings.scale
     told = [condition]
-    if job.settings.guidance != 1:
+    if job.settings.guidance_scale != 1:
         nothing = generator.reference(job.settings)
         told.append(nothing.take(torch.zeros(len(job.seeds), dtype=torch.long)))
     seen: list[Tensor] = []
-    thought: list[Tensor] = []
+    features: list[Tensor] = []
     scales: list[float] = []
 
     def predict(ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
@@ -105,7 +105,7 @@ def one_batch(generator: Generator, job: Job) -> Trajectories:
         found = generator.transformer.predict(ids_XL, Condition.join(told), both)
         assert found.features is not None
         seen.append(ids_BL.cpu())
-        thought.append(torch.stack(found.features.chunk(len(told)), dim=1).bfloat16().cpu())
+        features.append(torch.stack(found.features.chunk(len(told)), dim=1).bfloat16().cpu())
         scales.append(float(scale(step)))
         logits = found.logits_BLV.chunk(len(told))
         guided_BLV = logits[-1] + scales[-1] * (logits[0] - logits[-1])
@@ -117,7 +117,7 @@ def one_batch(generator: Generator, job: Job) -> Trajectories:
     last(decode(predict, condition, canvas, generators, replace(sampler, corrections=())))
     return Trajectories(
         torch.stack(seen, dim=1),
-        torch.stack(thought, dim=2),
+        torch.stack(features, dim=2),
         tuple(one.to("cpu") for one in told),
         torch.tensor(scales),
         job.grid,

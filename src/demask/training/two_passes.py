@@ -1,4 +1,4 @@
-"""How good a second pass is: held-out scores, and pictures painted in one step.
+"""How good a second pass is: held-out scores, and images generated in one step.
 
 Shape legend: B batch, L tokens, V codebook, C channels, H W rows and columns.
 """
@@ -15,8 +15,8 @@ from demask.training.substitution import Corruption, step_of
 from demask.transformer.feature_selection import Base, FeatureSelection
 from demask.types import Condition, Grid, Tokenizer
 
-HIDDEN = 0.9
-"""Of a picture that is painted in one step."""
+MASK_RATIO = 0.9
+"""Of an image that is generated in one step."""
 PUBLISHED = 2.0
 """The scale that the paper guides with."""
 
@@ -28,7 +28,7 @@ def two_passes(
     step = step_of(ids_BL == base.mask_id, grid)
     plain = base.predict(ids_BL, condition, step)
     assert plain.features is not None
-    smoothed_BLV = module.smoothed(base, plain.features, condition, step)
+    smoothed_BLV = module.smoothed_logits(base, plain.features, condition, step)
     guided_BLV = smoothed_BLV + PUBLISHED * (plain.logits_BLV - smoothed_BLV)
     return {"plain": plain.logits_BLV, "smoothed": smoothed_BLV, "guided": guided_BLV}
 
@@ -48,13 +48,13 @@ def held_out_scores(
         corruption: of the model that the module is trained beside.
         module: the second pass.
         ids_BL: the true ids.
-        condition: what the pictures show.
+        condition: what the images show.
         grid: rows and columns of the ids.
-        batch_size: pictures at a time.
+        batch_size: images at a time.
 
     Returns:
-        ``replaced``: of the second pass at wrong tokens, which is what is trained. At hidden ones:
-        ``hidden_plain`` of the model, ``hidden_smoothed`` of the second pass, ``hidden_guided`` of
+        ``replaced``: of the second pass at wrong tokens, which is what is trained. At masked ones:
+        ``masked_plain`` of the model, ``masked_smoothed`` of the second pass, ``masked_guided`` of
         both together.
     """
     generator = torch.Generator().manual_seed(0)
@@ -62,17 +62,17 @@ def held_out_scores(
     for part in torch.arange(len(ids_BL), device=ids_BL.device).split(batch_size):
         true_BL, told = ids_BL[part], condition.take(part)
         seen_BL, replaced_BL = corruption(true_BL, told, grid, generator)
-        hidden_BL = seen_BL == corruption.base.mask_id
+        masked_BL = seen_BL == corruption.base.mask_id
         for name, logits_BLV in two_passes(corruption.base, module, seen_BL, told, grid).items():
             loss_BL = F.cross_entropy(logits_BLV.float().transpose(1, 2), true_BL, reduction="none")
-            losses.setdefault(f"hidden_{name}", []).append(loss_BL[hidden_BL])
+            losses.setdefault(f"masked_{name}", []).append(loss_BL[masked_BL])
             if name == "smoothed":
                 losses.setdefault("replaced", []).append(loss_BL[replaced_BL])
     return {name: float(torch.cat(rows).mean()) for name, rows in sorted(losses.items())}
 
 
 @torch.no_grad()
-def one_step_pictures(
+def one_step_images(
     base: Base,
     module: FeatureSelection,
     ids_BL: Tensor,
@@ -80,14 +80,14 @@ def one_step_pictures(
     grid: Grid,
     tokenizer: Tokenizer,
 ) -> Tensor:
-    """Pictures with most of their tokens hidden (seed 0), each then the likeliest code: (C, H, W).
+    """Images with most of their tokens masked (seed 0), each then the likeliest code: (C, H, W).
 
     Rows: the true tokens, the model alone, its second pass alone, and self-guided; a column each.
     """
     order_BL = torch.rand(ids_BL.shape, generator=torch.Generator().manual_seed(0)).argsort(-1)
-    hidden_BL = (order_BL < math.ceil(HIDDEN * ids_BL.shape[1])).to(ids_BL.device)
-    seen_BL = torch.where(hidden_BL, base.mask_id, ids_BL)
+    masked_BL = (order_BL < math.ceil(MASK_RATIO * ids_BL.shape[1])).to(ids_BL.device)
+    seen_BL = torch.where(masked_BL, base.mask_id, ids_BL)
     passes = two_passes(base, module, seen_BL, condition, grid).values()
-    rows = [ids_BL, *(torch.where(hidden_BL, l_BLV.argmax(-1), ids_BL) for l_BLV in passes)]
-    pictures = [tokenizer.decode(row_BL.unflatten(1, grid).cpu()) for row_BL in rows]
-    return torch.cat([torch.cat(list(row), dim=-1) for row in pictures], dim=-2)
+    rows = [ids_BL, *(torch.where(masked_BL, l_BLV.argmax(-1), ids_BL) for l_BLV in passes)]
+    images = [tokenizer.decode(row_BL.unflatten(1, grid).cpu()) for row_BL in rows]
+    return torch.cat([torch.cat(list(row), dim=-1) for row in images], dim=-2)

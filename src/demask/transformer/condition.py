@@ -25,13 +25,13 @@ from demask.types import MICRO_CONDITIONS, USUAL_SCORE
 log = logging.getLogger(__name__)
 
 START, END = "<|startoftext|>", "<|endoftext|>"
-WORDS = (
+PATTERN = (
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 )
 WORD_END = "</w>"
 
 
-class Words:
+class TextTokenizer:
     """Texts <-> text tokens, by CLIP's byte-pair encoding (arXiv 2103.00020, section 2.4).
 
     Args:
@@ -103,7 +103,7 @@ def byte_pairs(model: BPE) -> Tokenizer:
     )
     encoding.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(WORDS), behavior="removed", invert=True),
+            pre_tokenizers.Split(Regex(PATTERN), behavior="removed", invert=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -111,7 +111,7 @@ def byte_pairs(model: BPE) -> Tokenizer:
     return encoding
 
 
-def load_words(folder: Path) -> Words:
+def load_text_tokenizer(folder: Path) -> TextTokenizer:
     """Open ``vocab.json`` and ``merges.txt`` of a folder.
 
     Raises:
@@ -131,10 +131,10 @@ def load_words(folder: Path) -> Words:
         raise ValueError(f"{config} is no JSON ({error})") from None
     pad = facts.get("pad_token", END)
     pad = pad["content"] if isinstance(pad, dict) else pad
-    return Words(byte_pairs(model), min(int(facts.get("model_max_length", 77)), 77), pad)
+    return TextTokenizer(byte_pairs(model), min(int(facts.get("model_max_length", 77)), 77), pad)
 
 
-def learn_words(texts: Iterable[str], vocabulary: int, length: int) -> Words:
+def train_text_tokenizer(texts: Iterable[str], vocabulary: int, length: int) -> TextTokenizer:
     """A vocabulary, learned from texts.
 
     Args:
@@ -158,15 +158,15 @@ def learn_words(texts: Iterable[str], vocabulary: int, length: int) -> Words:
     pairs = (m.split(" ") if isinstance(m, str) else m for m in learned["merges"])
     merges: list[tuple[str, str]] = [(first, second) for first, second in pairs]
     model = BPE(entries, merges, end_of_word_suffix=WORD_END, unk_token=END, fuse_unk=False)
-    return Words(byte_pairs(model), length)
+    return TextTokenizer(byte_pairs(model), length)
 
 
-def micro_conditions(height: int, width: int, text: str = "") -> Tensor:
+def encode_micro_conditions(height: int, width: int, text: str = "") -> Tensor:
     """The numbers of the condition ``micro``, (1, 5).
 
     Args:
-        height: of the picture, in pixels.
-        width: of the picture.
+        height: of the image, in pixels.
+        width: of the image.
         text: what is to differ from the usual, such as ``score=6.5,crop_top=20``.
 
     Raises:
@@ -190,7 +190,7 @@ def micro_conditions(height: int, width: int, text: str = "") -> Tensor:
 class TextEncoder:
     """Words and the network that reads them."""
 
-    words: Words
+    tokenizer: TextTokenizer
     model: ClipText
 
     @torch.inference_mode()
@@ -198,6 +198,6 @@ class TextEncoder:
         """``states`` (B, T, D) and ``pooled`` (B, P); equal texts are read once."""
         different = list(dict.fromkeys(texts))
         device = self.model.text_projection.weight.device
-        states, pooled = self.model(self.words.ids(different, warn=True).to(device))
+        states, pooled = self.model(self.tokenizer.ids(different, warn=True).to(device))
         index = torch.tensor([different.index(text) for text in texts], device=device)
         return {"states": states[index], "pooled": pooled[index]}

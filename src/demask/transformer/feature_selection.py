@@ -1,7 +1,7 @@
 """Self-guidance's feature selection H_phi: a prediction that is smoothed semantically.
 
 TOAST (arXiv 2305.15542) on a frozen masked model, as arXiv 2410.13136 trains it: the last hidden
-states, weighed by how much they look like what the picture should show, are sent back into the
+states, weighed by how much they look like what the image should show, are sent back into the
 values of every layer of a second pass that sees no token at all. Attribute names are the keys of
 the public state dict.
 
@@ -67,17 +67,17 @@ class Base(Transformer, Protocol):
     def second_pass(
         self, extra_values: Sequence[Tensor], condition: Condition, step: Step, blank: bool
     ) -> Iterator[Tensor]:
-        """The first layer's input and then every layer's output (B, S, D), all ids hidden.
+        """The first layer's input and then every layer's output (B, S, D), all ids masked.
 
         Args:
             extra_values: one second input (B, S, D) a layer, for its values alone.
-            condition: what the pictures show.
+            condition: what the images show.
             step: as in ``predict``.
-            blank: the condition is hidden too.
+            blank: the condition is masked too.
         """
         ...
 
-    def read_out(self, features_BSD: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
+    def apply_head(self, features_BSD: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
         """The head: logits (B, L, codes), or (B, L, V) of the whole vocabulary, as trained."""
         ...
 
@@ -149,7 +149,7 @@ class FeatureSelection(nn.Module):
 
         Args:
             features_BSD: the last hidden states of the ordinary pass.
-            condition: what the pictures show.
+            condition: what the images show.
         """
         features_BSD = self.sized(features_BSD)
         anchor_B1D = self.cls_anchor_gen(condition)[:, None]
@@ -169,7 +169,7 @@ class FeatureSelection(nn.Module):
         values = self.select(features_BSD, condition)
         return base.second_pass(values, condition, step, self.config.blank_condition)
 
-    def smoothed(
+    def smoothed_logits(
         self, base: Base, features_BSD: Tensor, condition: Condition, step: Step
     ) -> Tensor:
         """The smoothed logits l_s (B, L, codes), for one more forward of the base.
@@ -181,7 +181,7 @@ class FeatureSelection(nn.Module):
             step: that pass's.
         """
         *_, last_BSD = self.second_pass(base, features_BSD, condition, step)
-        return base.read_out(last_BSD, step.grid)
+        return base.apply_head(last_BSD, step.grid)
 
     def forward(
         self, base: Base, ids_BL: Tensor, condition: Condition, step: Step
@@ -202,5 +202,5 @@ class FeatureSelection(nn.Module):
             F.mse_loss(decoder.linear(fixed[d + 1]), fixed[d])  # type: ignore[operator]
             for d, decoder in enumerate(self.decoders)
         ]
-        logits_BLV = base.read_out(states[-1], step.grid, vocabulary=True)
+        logits_BLV = base.apply_head(states[-1], step.grid, vocabulary=True)
         return logits_BLV, torch.stack(errors).sum()

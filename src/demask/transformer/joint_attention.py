@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from demask.transformer.seam import PLAIN, Seam
+from demask.transformer.hooks import NO_HOOK, BlockHook
 from demask.types import Grid
 
 THETA = 10_000.0
 
 
 @dataclass(frozen=True)
-class Sizes:
+class BlockSizes:
     """Width and heads of a block."""
 
     width: int
@@ -36,7 +36,7 @@ def rotary_axes(texts: int, grid: Grid, axes: tuple[int, int, int], like: Tensor
     """Cosines and sines (2, N, K / 2) of positions on three axes, on the device of ``like``.
 
     Text stands at (0, 0, 0), the image token of row r and column c at (0, r, c), whatever the
-    picture's size.
+    image's size.
     """
     row, column = torch.meshgrid(
         *(torch.arange(n, device=like.device) for n in grid), indexing="ij"
@@ -54,7 +54,7 @@ def rotary_axes(texts: int, grid: Grid, axes: tuple[int, int, int], like: Tensor
 def rotate(x_BNHK: Tensor, rotary: Tensor) -> Tensor:
     """Turn channels 2k and 2k + 1 together by the angle of their position.
 
-    ``rotary`` is (2, N, K / 2), or (2, B, N, K / 2) where every picture has tables of its own.
+    ``rotary`` is (2, N, K / 2), or (2, B, N, K / 2) where every image has tables of its own.
     """
     pairs, (cos, sin) = x_BNHK.unflatten(-1, (-1, 2)), rotary.unsqueeze(-2)
     if torch.is_grad_enabled():
@@ -68,12 +68,12 @@ def rotate(x_BNHK: Tensor, rotary: Tensor) -> Tensor:
 
 
 def attend(
-    q_BNHK: Tensor, k_BNHK: Tensor, v_BNHK: Tensor, rotary: Tensor, seam: Seam = PLAIN
+    q_BNHK: Tensor, k_BNHK: Tensor, v_BNHK: Tensor, rotary: Tensor, hook: BlockHook = NO_HOOK
 ) -> Tensor:
     """Attention with rotary positions, (B, N, D)."""
     q, k = rotate(q_BNHK, rotary), rotate(k_BNHK, rotary)
     q, k, v = (x_BNHK.transpose(1, 2) for x_BNHK in (q, k, v_BNHK))
-    return seam.attend(q, k, v).transpose(1, 2).flatten(2)
+    return hook.attend(q, k, v).transpose(1, 2).flatten(2)
 
 
 def with_extra(v_BNHK: Tensor, to_v: nn.Module, extra_value_BND: Tensor | None) -> Tensor:
@@ -122,7 +122,7 @@ class JointAttention(nn.Module):
     norm_added_q: nn.Module
     norm_added_k: nn.Module
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: BlockSizes) -> None:
         super().__init__()
         width, head = sizes.width, sizes.head_width
         self.heads = sizes.heads
@@ -139,7 +139,7 @@ class JointAttention(nn.Module):
         image_BND: Tensor,
         rotary: Tensor,
         extra_value_BND: Tensor | None = None,
-        seam: Seam = PLAIN,
+        hook: BlockHook = NO_HOOK,
     ) -> tuple[Tensor, Tensor]:
         """What text and image take up; see `with_extra` for ``extra_value_BND``.
 
@@ -154,7 +154,7 @@ class JointAttention(nn.Module):
             k = torch.cat([self.norm_added_k(text[1]), k], dim=1)
             v = torch.cat([text[2], v], dim=1)
         v = with_extra(v, self.to_v, extra_value_BND)
-        mixed_BND = attend(q, k, v, rotary, seam)
+        mixed_BND = attend(q, k, v, rotary, hook)
         image_BND = self.to_out[0](mixed_BND[:, texts:])
         return self.to_add_out(mixed_BND[:, :texts]) if texts else text_BTD, image_BND
 
@@ -170,7 +170,7 @@ class JointAttention(nn.Module):
 class SelfAttention(nn.Module):
     """Attention of the single blocks; their output projection is shared with the MLP."""
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: BlockSizes) -> None:
         super().__init__()
         self.heads = sizes.heads
         self.to_q = nn.Linear(sizes.width, sizes.width)
@@ -184,11 +184,11 @@ class SelfAttention(nn.Module):
         x_BND: Tensor,
         rotary: Tensor,
         extra_value_BND: Tensor | None = None,
-        seam: Seam = PLAIN,
+        hook: BlockHook = NO_HOOK,
     ) -> Tensor:
         """Same shape in and out; see `with_extra` for ``extra_value_BND``."""
         q, k, v = (
             f(x_BND).unflatten(-1, (self.heads, -1)) for f in (self.to_q, self.to_k, self.to_v)
         )
         v = with_extra(v, self.to_v, extra_value_BND)
-        return attend(self.norm_q(q), self.norm_k(k), v, rotary, seam)
+        return attend(self.norm_q(q), self.norm_k(k), v, rotary, hook)

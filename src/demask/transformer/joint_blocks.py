@@ -3,7 +3,7 @@
 Attributes carry the names of the public state dict.
 
 Shape legend: B batch, N sequence (text first, then image), T text, D width, M width of an MLP,
-R rows (the tokens of all pictures).
+R rows (the tokens of all images).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from demask.transformer.joint_attention import JointAttention, SelfAttention, Sizes
+from demask.transformer.hooks import NO_HOOK, BlockHook
+from demask.transformer.joint_attention import BlockSizes, JointAttention, SelfAttention
 from demask.transformer.packed_linear import PackedLinear, gelu
-from demask.transformer.seam import PLAIN, Seam
 
 FEW_ROWS = 1024
 """Up to so many tokens, joining two inputs in memory costs next to nothing."""
@@ -85,7 +85,7 @@ class FeedForward(nn.Module):
 class MultiModalBlock(nn.Module):
     """Joint attention, then an MLP on each stream."""
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: BlockSizes) -> None:
         super().__init__()
         self.norm1 = Modulated(sizes.width, 6)
         self.norm1_context = Modulated(sizes.width, 6)
@@ -100,41 +100,41 @@ class MultiModalBlock(nn.Module):
         vector_BD: Tensor,
         rotary: Tensor,
         extra_value_BND: Tensor | None = None,
-        seam: Seam = PLAIN,
+        hook: BlockHook = NO_HOOK,
     ) -> tuple[Tensor, Tensor]:
         """Text and image, same shapes in and out; ``vector_BD`` is the activated condition.
 
-        ``extra_value_BND`` is a second input for the image's values; see `with_extra`. The seam is
+        ``extra_value_BND`` is a second input for the image's values; see `with_extra`. The hook is
         in the image's stream. The text may have no tokens.
         """
         shift_t, scale_t, gate_t, *mlp_t = self.norm1_context(vector_BD)
         shift_i, scale_i, gate_i, *mlp_i = self.norm1(vector_BD)
         taken_BTD, taken_BND = self.attn(
             modulate(text_BTD, shift_t, scale_t),
-            seam.take(modulate(image_BND, shift_i, scale_i)),
-            seam.turn(rotary),
-            seam.take_extra(extra_value_BND),
-            seam,
+            hook.select_tokens(modulate(image_BND, shift_i, scale_i)),
+            hook.select_rotary(rotary),
+            hook.select_extra(extra_value_BND),
+            hook,
         )
         if text_BTD.shape[1]:
-            text_BTD = self.think(join(text_BTD, gate_t, taken_BTD), self.ff_context, mlp_t)
-        image_BND = join(image_BND, gate_i, seam.give(taken_BND))
-        return text_BTD, self.think(image_BND, self.ff, mlp_i, seam)
+            text_BTD = self.mlp_branch(join(text_BTD, gate_t, taken_BTD), self.ff_context, mlp_t)
+        image_BND = join(image_BND, gate_i, hook.restore_tokens(taken_BND))
+        return text_BTD, self.mlp_branch(image_BND, self.ff, mlp_i, hook)
 
     @staticmethod
-    def think(
-        x_BND: Tensor, mlp: nn.Module, modulation: list[Tensor], seam: Seam = PLAIN
+    def mlp_branch(
+        x_BND: Tensor, mlp: nn.Module, modulation: list[Tensor], hook: BlockHook = NO_HOOK
     ) -> Tensor:
         """The MLP's branch."""
         shift_B1D, scale_B1D, gate_B1D = modulation
-        thought = mlp(seam.take(modulate(x_BND, shift_B1D, scale_B1D)))
-        return join(x_BND, gate_B1D, seam.give(thought))
+        mlp_out = mlp(hook.select_tokens(modulate(x_BND, shift_B1D, scale_B1D)))
+        return join(x_BND, gate_B1D, hook.restore_tokens(mlp_out))
 
 
 class SingleBlock(nn.Module):
     """Attention and MLP side by side over the joint sequence."""
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: BlockSizes) -> None:
         super().__init__()
         width = sizes.width
         self.norm = Modulated(width, 3)
@@ -148,26 +148,28 @@ class SingleBlock(nn.Module):
         vector_BD: Tensor,
         rotary: Tensor,
         extra_value_BND: Tensor | None = None,
-        seam: Seam = PLAIN,
+        hook: BlockHook = NO_HOOK,
     ) -> Tensor:
         """Same shape in and out; ``vector_BD`` is the activated condition.
 
         ``extra_value_BND`` is a second input for the image's values; see `with_extra`.
         """
         shift_B1D, scale_B1D, gate_B1D = self.norm(vector_BD)
-        seen = seam.take(modulate(x_BND, shift_B1D, scale_B1D))
-        thought = gelu(self.proj_mlp, seen, "tanh")
-        taken = self.attn(seen, seam.turn(rotary), seam.take_extra(extra_value_BND), seam)
-        return join(x_BND, gate_B1D, seam.give(self.project(taken, thought)))
+        seen = hook.select_tokens(modulate(x_BND, shift_B1D, scale_B1D))
+        mlp_out = gelu(self.proj_mlp, seen, "tanh")
+        taken = self.attn(
+            seen, hook.select_rotary(rotary), hook.select_extra(extra_value_BND), hook
+        )
+        return join(x_BND, gate_B1D, hook.restore_tokens(self.project(taken, mlp_out)))
 
-    def project(self, taken_BND: Tensor, thought_BNM: Tensor) -> Tensor:
+    def project(self, taken_BND: Tensor, mlp_out_BNM: Tensor) -> Tensor:
         """The shared output projection, without joining its two inputs in memory first."""
         if isinstance(self.proj_out, PackedLinear):
-            return self.proj_out.product_of_parts((taken_BND, thought_BNM))
+            return self.proj_out.product_of_parts((taken_BND, mlp_out_BNM))
         few = taken_BND.shape[:-1].numel() <= FEW_ROWS
         if few or torch.is_grad_enabled() or not isinstance(self.proj_out, nn.Linear):
-            return self.proj_out(torch.cat([taken_BND, thought_BNM], dim=-1))
+            return self.proj_out(torch.cat([taken_BND, mlp_out_BNM], dim=-1))
         width, weight = taken_BND.shape[-1], self.proj_out.weight
         out_RD = F.linear(taken_BND.flatten(0, 1), weight[:, :width], self.proj_out.bias)
-        out_RD.addmm_(thought_BNM.flatten(0, 1), weight[:, width:].T)
+        out_RD.addmm_(mlp_out_BNM.flatten(0, 1), weight[:, width:].T)
         return out_RD.view_as(taken_BND)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from demask.transformer.seam import PLAIN, Seam
+from demask.transformer.hooks import NO_HOOK, BlockHook
 from demask.types import Grid
 
 
@@ -29,7 +29,7 @@ def rotary_2d(grid: Grid, head_width: int, device: torch.device, theta: float = 
 def rotate(x_BHNK: Tensor, rotary: Tensor) -> Tensor:
     """Turn channel k together with channel k + K/2 by the angle of their position.
 
-    ``rotary`` is (2, N, K / 2), or (2, B, N, K / 2) where every picture has tables of its own.
+    ``rotary`` is (2, N, K / 2), or (2, B, N, K / 2) where every image has tables of its own.
     """
     turns = rotary.to(x_BHNK.dtype)
     cos, sin = turns[:, :, None] if turns.ndim == 4 else turns
@@ -53,7 +53,7 @@ class Attention(nn.Module):
         x_BND: Tensor,
         rotary: Tensor,
         extra_value_BND: Tensor | None = None,
-        seam: Seam = PLAIN,
+        hook: BlockHook = NO_HOOK,
     ) -> Tensor:
         """Same shape in and out.
 
@@ -64,7 +64,7 @@ class Attention(nn.Module):
             v = v + F.linear(extra_value_BND, self.qkv.weight.chunk(3)[2])
         q, k = self.placed(q, k, rotary)
         v = v.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        mixed = seam.attend(q, k, v)
+        mixed = hook.attend(q, k, v)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def placed(self, query_BND: Tensor, key_BND: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask.transformer.feature_selection import FeatureSelectionConfig
+from demask.transformer.hooks import NO_HOOK, NO_HOOKS, BlockHook, PassHooks
 from demask.transformer.layers import received
 from demask.transformer.packed_linear import gelu
-from demask.transformer.seam import PLAIN, Seam, Seams, plain
 from demask.types import Condition, Grid, Prediction, Step
 
 
@@ -31,7 +31,7 @@ class MaskGITConfig:
     Attributes:
         codebook_size: K, codes of the tokenizer.
         num_classes: class tokens.
-        grid: rows and columns of the picture's tokens.
+        grid: rows and columns of the image's tokens.
         width: D.
         depth: blocks.
         heads: attention heads; they divide ``width``.
@@ -116,10 +116,10 @@ class Attention(nn.Module):
         return x_BND.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def forward(
-        self, x_BND: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, seam: Seam = PLAIN
+        self, x_BND: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, hook: BlockHook = NO_HOOK
     ) -> Tensor:
         """What each of N tokens gathers, (B, N, D)."""
-        gathered_BHNC = seam.attend(
+        gathered_BHNC = hook.attend(
             self.split(self.query(x_BND)),
             key_BHSC,
             value_BHSC,
@@ -138,16 +138,16 @@ class MLP(nn.Module):
         self.layer_norm = nn.LayerNorm(config.width, config.norm_eps)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x_BND: Tensor, seam: Seam = PLAIN) -> Tensor:
+    def forward(self, x_BND: Tensor, hook: BlockHook = NO_HOOK) -> Tensor:
         """Same shape in and out."""
-        thought_BND = self.layer_output(gelu(self.intermediate_output, seam.take(x_BND)))
-        return self.layer_norm(x_BND + self.dropout(seam.give(thought_BND)))
+        mlp_out_BND = self.layer_output(gelu(self.intermediate_output, hook.select_tokens(x_BND)))
+        return self.layer_norm(x_BND + self.dropout(hook.restore_tokens(mlp_out_BND)))
 
 
 class Block(nn.Module):
     """Attention and MLP, each followed by its residual norm.
 
-    `forward` is `keys_values` then `update`; an accelerator works through the seam.
+    `forward` is `keys_values` then `update`; an accelerator works through the hook.
     """
 
     def __init__(self, config: MaskGITConfig) -> None:
@@ -174,18 +174,20 @@ class Block(nn.Module):
         return attention.split(attention.key(x_BND)), attention.split(value_BND)
 
     def update(
-        self, x_BND: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, seam: Seam = PLAIN
+        self, x_BND: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, hook: BlockHook = NO_HOOK
     ) -> Tensor:
         """The block's output for N tokens that look at the given keys and values."""
-        gathered_BND = seam.give(self.attention(seam.take(x_BND), key_BHSC, value_BHSC, seam))
-        return self.ffn(self.attn_layer_norm(x_BND + self.dropout(gathered_BND)), seam)
+        gathered_BND = hook.restore_tokens(
+            self.attention(hook.select_tokens(x_BND), key_BHSC, value_BHSC, hook)
+        )
+        return self.ffn(self.attn_layer_norm(x_BND + self.dropout(gathered_BND)), hook)
 
     def forward(
-        self, x_BSD: Tensor, extra_value_BSD: Tensor | None = None, seam: Seam = PLAIN
+        self, x_BSD: Tensor, extra_value_BSD: Tensor | None = None, hook: BlockHook = NO_HOOK
     ) -> Tensor:
         """Same shape in and out."""
-        taken = seam.take(x_BSD), seam.take_extra(extra_value_BSD)
-        return self.update(x_BSD, *self.keys_values(*taken), seam)
+        taken = hook.select_tokens(x_BSD), hook.select_extra(extra_value_BSD)
+        return self.update(x_BSD, *self.keys_values(*taken), hook)
 
 
 class OutputMatrix(nn.Module):
@@ -217,7 +219,7 @@ class Head(nn.Module):
 
 
 class MaskGIT(nn.Module):
-    """Half-hidden ids + class -> logits; see `MaskGITConfig`."""
+    """Partly masked ids + class -> logits; see `MaskGITConfig`."""
 
     def __init__(self, config: MaskGITConfig) -> None:
         super().__init__()
@@ -263,55 +265,55 @@ class MaskGIT(nn.Module):
         self,
         tokens_BS: Tensor,
         extra_values: Sequence[Tensor] | None = None,
-        seams: Seams = plain,
+        hooks: PassHooks = NO_HOOKS,
     ) -> Iterator[Tensor]:
         """The first block's input, then every block's output: depth + 1 tensors (B, S, D).
 
         Args:
             tokens_BS: any ids of the vocabulary, the class position included.
             extra_values: one second value input (B, S, D) a block; see `Block.keys_values`.
-            seams: where an accelerator looks in.
+            hooks: where an accelerator looks in.
         """
         x_BSD = self.embed(tokens_BS)
         yield x_BSD
-        x_BSD = seams.enter(x_BSD, prefix=1)
+        x_BSD = hooks.select_input(x_BSD, prefix=1)
         for index, block in enumerate(self.transformer_layers):
             extra_BSD = None if extra_values is None else extra_values[index]
-            seam = seams(index, x_BSD[:, 1:], extra_BSD, self.grid)
-            x_BSD = block(x_BSD, extra_BSD, seam)
+            hook = hooks(index, x_BSD[:, 1:], extra_BSD, self.grid)
+            x_BSD = block(x_BSD, extra_BSD, hook)
             yield x_BSD
 
-    def entered(self, ids_BL: Tensor, condition: Condition, grid: Grid) -> Tensor:
+    def embed_tokens(self, ids_BL: Tensor, condition: Condition, grid: Grid) -> Tensor:
         """The first block's input at the image positions (B, L, D)."""
         return self.embed(self.tokens(ids_BL, condition["class_ids"]))[:, 1:]
 
-    def features(self, tokens_BS: Tensor, seams: Seams = plain) -> Tensor:
+    def features(self, tokens_BS: Tensor, hooks: PassHooks = NO_HOOKS) -> Tensor:
         """The last hidden states (B, S, D), class position included."""
-        for state_BSD in self.states(tokens_BS, seams=seams):
+        for state_BSD in self.states(tokens_BS, hooks=hooks):
             last_BSD = state_BSD
         return last_BSD
 
     def logits(self, features_BSD: Tensor) -> Tensor:
         """The head at the image positions, over the codebook: (B, L, K)."""
-        return self.read_out(features_BSD, self.grid)
+        return self.apply_head(features_BSD, self.grid)
 
     def forward(self, ids_BL: Tensor, class_ids_B: Tensor) -> Tensor:
         """Logits (B, L, K)."""
         return self.logits(self.features(self.tokens(ids_BL, class_ids_B)))
 
     def predict(
-        self, ids_BL: Tensor, condition: Condition, step: Step, seams: Seams = plain
+        self, ids_BL: Tensor, condition: Condition, step: Step, hooks: PassHooks = NO_HOOKS
     ) -> Prediction:
         """A `Predict`; the condition holds ``class_ids`` (B) in [0, num_classes)."""
-        features_BSD = self.features(self.tokens(ids_BL, condition["class_ids"]), seams)
+        features_BSD = self.features(self.tokens(ids_BL, condition["class_ids"]), hooks)
         return Prediction(self.logits(features_BSD), features_BSD)
 
-    def attended(
-        self, ids_BL: Tensor, condition: Condition, step: Step, seams: Seams = plain
+    def predict_with_attention(
+        self, ids_BL: Tensor, condition: Condition, step: Step, hooks: PassHooks = NO_HOOKS
     ) -> tuple[Prediction, Tensor]:
         """As `predict`; and the attention that tokens receive in the last block (B, L), mean 1."""
         tokens_BS = self.tokens(ids_BL, condition["class_ids"])
-        before_BSD, last_BSD = deque(self.states(tokens_BS, seams=seams), maxlen=2)
+        before_BSD, last_BSD = deque(self.states(tokens_BS, hooks=hooks), maxlen=2)
         attention = self.blocks[-1].attention
         query_BHSC, key_BHSC = (
             attention.split(layer(before_BSD)) for layer in (attention.query, attention.key)
@@ -330,16 +332,16 @@ class MaskGIT(nn.Module):
         condition: Condition,
         step: Step,
         blank: bool,
-        seams: Seams = plain,
+        hooks: PassHooks = NO_HOOKS,
     ) -> Iterator[Tensor]:
         """Self-guidance's smoothed pass (arXiv 2410.13136); see `feature_selection.Base`."""
         class_ids_B = condition["class_ids"]
         ids_BL = class_ids_B.new_full((len(class_ids_B), self.config.sequence - 1), self.mask_id)
         tokens_BS = self.tokens(ids_BL, class_ids_B)
         seen_BS = torch.full_like(tokens_BS, self.mask_id) if blank else tokens_BS
-        return self.states(seen_BS, extra_values, seams)
+        return self.states(seen_BS, extra_values, hooks)
 
-    def read_out(self, features_BSD: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
+    def apply_head(self, features_BSD: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
         """The head at the image positions: (B, L, K), or (B, L, V) of the whole vocabulary."""
         words_VD = self.embed.word_embeddings.weight
         return self.mlm_layer(features_BSD[:, 1:], words_VD, vocabulary)

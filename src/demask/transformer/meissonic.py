@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask.transformer.feature_selection import FeatureSelectionConfig
-from demask.transformer.joint_attention import Sizes, rotary_axes
+from demask.transformer.hooks import NO_HOOKS, PassHooks
+from demask.transformer.joint_attention import BlockSizes, rotary_axes
 from demask.transformer.joint_blocks import Modulated, MultiModalBlock, SingleBlock, finite
 from demask.transformer.meissonic_layers import (
     MLP,
@@ -30,7 +31,6 @@ from demask.transformer.meissonic_layers import (
     Upsample,
     sinusoid,
 )
-from demask.transformer.seam import Seams, plain
 from demask.types import Condition, Grid, Prediction, Step
 
 MICRO = 5
@@ -54,7 +54,7 @@ class MeissonicConfig:
         compress: feature compression, 2x2 ids to a token.
         embed_width: of the ids' embedding; by default D.
         time: what the time embedding is told: ``step_index``, the steps that are left after this
-            one (released weights), or ``mask_ratio``, the hidden fraction (ours, as in the paper).
+            one (released weights), or ``mask_ratio``, the masked fraction (ours, as in the paper).
         grid: rows and columns of ids that it is trained on; it takes others.
     """
 
@@ -94,7 +94,7 @@ def check_even(grid: Grid, compress: bool) -> None:
 
 
 class Meissonic(nn.Module):
-    """Half-hidden ids + text -> logits; see `MeissonicConfig`."""
+    """Partly masked ids + text -> logits; see `MeissonicConfig`."""
 
     def __init__(self, config: MeissonicConfig) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class Meissonic(nn.Module):
         self.encoder_proj_layer_norm = nn.RMSNorm(width, eps=1e-6)
         self.project_to_hidden_norm = nn.RMSNorm(width, eps=1e-6)
         self.project_to_hidden = nn.Linear(width, width, bias=False)
-        sizes = Sizes(width, config.heads)
+        sizes = BlockSizes(width, config.heads)
         self.transformer_blocks = nn.ModuleList(
             MultiModalBlock(sizes) for _ in range(config.blocks)
         )
@@ -155,14 +155,14 @@ class Meissonic(nn.Module):
         condition: Condition,
         time_B: Tensor,
         grid: Grid,
-        seams: Seams = plain,
+        hooks: PassHooks = NO_HOOKS,
     ) -> Tensor:
         """The last hidden states of the image tokens (B, N - T, D).
 
         Raises:
             ValueError: a grid that feature compression cannot halve.
         """
-        for state_BND in self.states(ids_BL, condition, time_B, grid, seams=seams):
+        for state_BND in self.states(ids_BL, condition, time_B, grid, hooks=hooks):
             last_BND = state_BND
         return last_BND
 
@@ -173,7 +173,7 @@ class Meissonic(nn.Module):
         time_B: Tensor,
         grid: Grid,
         extra_values: Sequence[Tensor] | None = None,
-        seams: Seams = plain,
+        hooks: PassHooks = NO_HOOKS,
     ) -> Iterator[Tensor]:
         """The image tokens before the first block and after every one (B, N - T, D).
 
@@ -184,27 +184,27 @@ class Meissonic(nn.Module):
         given: Sequence[Tensor | None] = extra_values or [None] * blocks
         extras = enumerate(given)
         tokens = (grid[0] // self.grid_multiple, grid[1] // self.grid_multiple)
-        image_BND = self.entered(ids_BL, condition, grid)
+        image_BND = self.embed_tokens(ids_BL, condition, grid)
         yield image_BND
         text_BTD, pooled_BD = self.context(condition)
         vector_BD = F.silu(self.time_text_embed(time_B, pooled_BD))
         texts = text_BTD.shape[1]
         rotary = rotary_axes(texts, tokens, self.config.axes, ids_BL)
-        image_BND, text_BTD = seams.enter(image_BND), seams.enter_text(text_BTD)
+        image_BND, text_BTD = hooks.select_input(image_BND), hooks.select_text(text_BTD)
         texts = text_BTD.shape[1]
         for block in self.transformer_blocks:
             index, extra = next(extras)
-            seam = seams(index, image_BND, extra, tokens)
-            text_BTD, image_BND = block(text_BTD, image_BND, vector_BD, rotary, extra, seam)
+            hook = hooks(index, image_BND, extra, tokens)
+            text_BTD, image_BND = block(text_BTD, image_BND, vector_BD, rotary, extra, hook)
             yield image_BND
         x_BND = torch.cat([text_BTD, image_BND], dim=1)
         for block in self.single_transformer_blocks:
             index, extra = next(extras)
-            seam = seams(index, x_BND[:, texts:], extra, tokens)
-            x_BND = block(x_BND, vector_BD, rotary, extra, seam)
+            hook = hooks(index, x_BND[:, texts:], extra, tokens)
+            x_BND = block(x_BND, vector_BD, rotary, extra, hook)
             yield x_BND[:, texts:]
 
-    def entered(self, ids_BL: Tensor, condition: Condition, grid: Grid) -> Tensor:
+    def embed_tokens(self, ids_BL: Tensor, condition: Condition, grid: Grid) -> Tensor:
         """The first block's input: the image tokens (B, N - T, D)."""
         x_BND = self.embed(ids_BL)
         x_BND = self.down_block["downsample"](x_BND, grid) if self.config.compress else x_BND
@@ -212,22 +212,22 @@ class Meissonic(nn.Module):
 
     def logits(self, features_BND: Tensor, grid: Grid) -> Tensor:
         """Hidden states of the image tokens -> logits of the ids (B, L, V)."""
-        return self.codes(self.ready(features_BND, grid))
+        return self.to_logits(self.project(features_BND, grid))
 
-    def ready(self, features_BND: Tensor, grid: Grid) -> Tensor:
+    def project(self, features_BND: Tensor, grid: Grid) -> Tensor:
         """Hidden states of the image tokens -> what the output matrix reads (B, L, D)."""
         x_BND = self.project_from_hidden(self.project_from_hidden_norm(features_BND))
         x_BND = self.up_block["upsample"](x_BND, grid) if self.config.compress else x_BND
-        return self.mlm_layer.ready(finite(x_BND))
+        return self.mlm_layer.project(finite(x_BND))
 
-    def codes(self, ready_BLD: Tensor) -> Tensor:
+    def to_logits(self, pre_logits_BLD: Tensor) -> Tensor:
         """The output matrix: logits (B, L, V), linear in what it reads."""
-        return self.mlm_layer.codes(ready_BLD)
+        return self.mlm_layer.to_logits(pre_logits_BLD)
 
-    def before_codes(self, ids_BL: Tensor, condition: Condition, step: Step) -> Tensor:
-        """As `predict`, but what its output matrix reads (B, L, D); `codes` is the rest."""
+    def pre_logits(self, ids_BL: Tensor, condition: Condition, step: Step) -> Tensor:
+        """As `predict`, but what its output matrix reads (B, L, D); `to_logits` is the rest."""
         time_B, grid = self.time(step, ids_BL), step.grid
-        return self.ready(self.features(ids_BL, condition, time_B, grid), grid)
+        return self.project(self.features(ids_BL, condition, time_B, grid), grid)
 
     def forward(
         self, ids_BL: Tensor, condition: Condition, time_B: Tensor, grid: Grid | None = None
@@ -235,7 +235,7 @@ class Meissonic(nn.Module):
         """Logits (B, L, V).
 
         Args:
-            ids_BL: in row-major order; hidden ones hold ``mask_id``.
+            ids_BL: in row-major order; masked ones hold ``mask_id``.
             condition: ``states`` (B, T, E), ``pooled`` (B, P) and ``micro`` (B, 5).
             time_B: see ``MeissonicConfig.time``.
             grid: rows and columns of the ids; by default those of the training.
@@ -244,12 +244,12 @@ class Meissonic(nn.Module):
         return self.logits(self.features(ids_BL, condition, time_B, grid), grid)
 
     def predict(
-        self, ids_BL: Tensor, condition: Condition, step: Step, seams: Seams = plain
+        self, ids_BL: Tensor, condition: Condition, step: Step, hooks: PassHooks = NO_HOOKS
     ) -> Prediction:
         """A `Predict`; see `forward` for what the condition holds."""
         time_B = self.time(step, ids_BL)
-        features_BND = self.features(ids_BL, condition, time_B, step.grid, seams)
-        return Prediction(self.logits(features_BND, seams.leave(step.grid)), features_BND)
+        features_BND = self.features(ids_BL, condition, time_B, step.grid, hooks)
+        return Prediction(self.logits(features_BND, hooks.output_grid(step.grid)), features_BND)
 
     def time(self, step: Step, like_BL: Tensor) -> Tensor:
         """What the time embedding is told (B), on the device of ``like_BL``."""
@@ -279,22 +279,22 @@ class Meissonic(nn.Module):
         condition: Condition,
         step: Step,
         blank: bool,
-        seams: Seams = plain,
+        hooks: PassHooks = NO_HOOKS,
     ) -> Iterator[Tensor]:
         """Self-guidance's smoothed pass (arXiv 2410.13136); see `feature_selection.Base`.
 
         What was selected goes into the image's values, in both kinds of blocks. A blank condition
         is a text of zeros.
         """
-        hidden = (len(condition), step.grid[0] * step.grid[1])
+        shape = (len(condition), step.grid[0] * step.grid[1])
         device = self.embed.embeddings.weight.device
-        ids_BL = torch.full(hidden, self.mask_id, device=device)
+        ids_BL = torch.full(shape, self.mask_id, device=device)
         if blank:
             zeros = {n: torch.zeros_like(condition[n]) for n in ("states", "pooled")}
             condition = Condition({**condition.tensors, **zeros})
         time_B = self.time(step, ids_BL)
-        return self.states(ids_BL, condition, time_B, step.grid, extra_values, seams)
+        return self.states(ids_BL, condition, time_B, step.grid, extra_values, hooks)
 
-    def read_out(self, features_BND: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
+    def apply_head(self, features_BND: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
         """The head: logits (B, L, V); it knows no other ids than codes."""
         return self.logits(features_BND, grid)

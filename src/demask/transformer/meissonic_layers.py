@@ -112,12 +112,12 @@ class Head(nn.Module):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """(B, L, V); its 1x1 convolutions are matrix products over the tokens."""
-        return self.codes(self.ready(x_BLD))
+        return self.to_logits(self.project(x_BLD))
 
-    def ready(self, x_BLD: Tensor) -> Tensor:
+    def project(self, x_BLD: Tensor) -> Tensor:
         """What the output matrix reads, (B, L, D)."""
         return self.layer_norm(F.linear(x_BLD, self.conv1.weight[:, :, 0, 0]))
 
-    def codes(self, x_BLD: Tensor) -> Tensor:
+    def to_logits(self, x_BLD: Tensor) -> Tensor:
         """The output matrix, (B, L, V)."""
         return F.linear(x_BLD, self.conv2.weight[:, :, 0, 0])

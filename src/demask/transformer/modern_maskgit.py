@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask.transformer.feature_selection import FeatureSelectionConfig
+from demask.transformer.hooks import NO_HOOK, NO_HOOKS, BlockHook, PassHooks
 from demask.transformer.layers import Attention, GatedMLP, rotary_2d
-from demask.transformer.seam import PLAIN, Seam, Seams, plain
 from demask.types import Condition, Grid, Prediction, Step
 
 
@@ -71,22 +71,22 @@ class Block(nn.Module):
         shared_B6D: Tensor,
         rotary: Tensor,
         extra_value_BLD: Tensor | None = None,
-        seam: Seam = PLAIN,
+        hook: BlockHook = NO_HOOK,
     ) -> Tensor:
         """Same shape in and out."""
         modulation = (shared_B6D + self.modulation)[:, :, None].unbind(1)
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = modulation
         attended_BND = self.attention(
-            seam.take(self.attention_norm(x_BLD) * (1 + scale_a) + shift_a),
-            seam.turn(rotary),
-            seam.take_extra(extra_value_BLD),
-            seam,
+            hook.select_tokens(self.attention_norm(x_BLD) * (1 + scale_a) + shift_a),
+            hook.select_rotary(rotary),
+            hook.select_extra(extra_value_BLD),
+            hook,
         )
-        attended_BLD = seam.give(attended_BND)
+        attended_BLD = hook.restore_tokens(attended_BND)
         x_BLD = x_BLD + gate_a * F.dropout(attended_BLD, self.dropout, self.training)
-        asked_BND = seam.take(self.mlp_norm(x_BLD) * (1 + scale_m) + shift_m)
-        thought_BLD = seam.give(self.mlp(asked_BND))
-        return x_BLD + gate_m * F.dropout(thought_BLD, self.dropout, self.training)
+        selected_BND = hook.select_tokens(self.mlp_norm(x_BLD) * (1 + scale_m) + shift_m)
+        mlp_out_BLD = hook.restore_tokens(self.mlp(selected_BND))
+        return x_BLD + gate_m * F.dropout(mlp_out_BLD, self.dropout, self.training)
 
     def received(self, x_BLD: Tensor, shared_B6D: Tensor, rotary: Tensor) -> Tensor:
         """How much attention each token gets (B, L), 1 on average."""
@@ -95,7 +95,7 @@ class Block(nn.Module):
 
 
 class ModernMaskGIT(nn.Module):
-    """Half-hidden ids + class -> logits; see `ModernMaskGITConfig`."""
+    """Partly masked ids + class -> logits; see `ModernMaskGITConfig`."""
 
     def __init__(self, config: ModernMaskGITConfig) -> None:
         super().__init__()
@@ -121,10 +121,10 @@ class ModernMaskGIT(nn.Module):
         return self.head(self.norm(self.features(ids_BL, class_ids_B, grid or self.grid)))
 
     def features(
-        self, ids_BL: Tensor, class_ids_B: Tensor, grid: Grid, seams: Seams = plain
+        self, ids_BL: Tensor, class_ids_B: Tensor, grid: Grid, hooks: PassHooks = NO_HOOKS
     ) -> Tensor:
         """The last hidden states (B, L, D)."""
-        for state_BLD in self.states(ids_BL, class_ids_B, grid, seams=seams):
+        for state_BLD in self.states(ids_BL, class_ids_B, grid, hooks=hooks):
             last_BLD = state_BLD
         return last_BLD
 
@@ -134,7 +134,7 @@ class ModernMaskGIT(nn.Module):
         class_ids_B: Tensor,
         grid: Grid,
         extra_values: Sequence[Tensor] | None = None,
-        seams: Seams = plain,
+        hooks: PassHooks = NO_HOOKS,
     ) -> Iterator[Tensor]:
         """The first block's input, then every block's output (B, L, D).
 
@@ -143,14 +143,14 @@ class ModernMaskGIT(nn.Module):
         x_BLD = self.embed(ids_BL)
         shared_B6D, rotary = self.surroundings(class_ids_B, grid)
         yield x_BLD
-        x_BLD = seams.enter(x_BLD)
+        x_BLD = hooks.select_input(x_BLD)
         for index, block in enumerate(self.blocks):
             extra_BLD = None if extra_values is None else extra_values[index]
-            seam = seams(index, x_BLD, extra_BLD, grid)
-            x_BLD = block(x_BLD, shared_B6D, rotary, extra_BLD, seam)
+            hook = hooks(index, x_BLD, extra_BLD, grid)
+            x_BLD = block(x_BLD, shared_B6D, rotary, extra_BLD, hook)
             yield x_BLD
 
-    def entered(self, ids_BL: Tensor, condition: Condition, grid: Grid) -> Tensor:
+    def embed_tokens(self, ids_BL: Tensor, condition: Condition, grid: Grid) -> Tensor:
         """The first block's input (B, L, D)."""
         return self.embed(ids_BL)
 
@@ -161,22 +161,22 @@ class ModernMaskGIT(nn.Module):
         return shared_B6D, rotary_2d(grid, head_width, class_ids_B.device)
 
     def predict(
-        self, ids_BL: Tensor, condition: Condition, step: Step, seams: Seams = plain
+        self, ids_BL: Tensor, condition: Condition, step: Step, hooks: PassHooks = NO_HOOKS
     ) -> Prediction:
         """A `Predict`; the condition holds ``class_ids`` (B), ``null_class`` for no class."""
-        features_BLD = self.features(ids_BL, condition["class_ids"], step.grid, seams)
+        features_BLD = self.features(ids_BL, condition["class_ids"], step.grid, hooks)
         return Prediction(self.head(self.norm(features_BLD)), features_BLD)
 
-    def before_codes(self, ids_BL: Tensor, condition: Condition, step: Step) -> Tensor:
-        """As `predict`, but what its output matrix reads (B, L, D); `codes` is the rest."""
+    def pre_logits(self, ids_BL: Tensor, condition: Condition, step: Step) -> Tensor:
+        """As `predict`, but what its output matrix reads (B, L, D); `to_logits` is the rest."""
         return self.norm(self.features(ids_BL, condition["class_ids"], step.grid))
 
-    def codes(self, ready_BLD: Tensor) -> Tensor:
+    def to_logits(self, pre_logits_BLD: Tensor) -> Tensor:
         """The output matrix: logits (B, L, V), but for its bias linear in what it reads."""
-        return self.head(ready_BLD)
+        return self.head(pre_logits_BLD)
 
-    def attended(
-        self, ids_BL: Tensor, condition: Condition, step: Step, seams: Seams = plain
+    def predict_with_attention(
+        self, ids_BL: Tensor, condition: Condition, step: Step, hooks: PassHooks = NO_HOOKS
     ) -> tuple[Prediction, Tensor]:
         """As `predict`; and how much attention each token gets in the last block.
 
@@ -184,7 +184,7 @@ class ModernMaskGIT(nn.Module):
             The prediction, and the attention that tokens receive (B, L), 1 on average.
         """
         class_ids_B = condition["class_ids"]
-        states = self.states(ids_BL, class_ids_B, step.grid, seams=seams)
+        states = self.states(ids_BL, class_ids_B, step.grid, hooks=hooks)
         before_BLD, last_BLD = deque(states, maxlen=2)
         block = self.blocks[-1]
         assert isinstance(block, Block)
@@ -192,7 +192,7 @@ class ModernMaskGIT(nn.Module):
         return Prediction(self.head(self.norm(last_BLD)), last_BLD), attention_BL
 
     def unconditional(self) -> Condition:
-        """The condition of one picture of any class, as class dropout trained it."""
+        """The condition of one image of any class, as class dropout trained it."""
         device = self.embed.weight.device
         return Condition({"class_ids": torch.tensor([self.null_class], device=device)})
 
@@ -207,19 +207,19 @@ class ModernMaskGIT(nn.Module):
         condition: Condition,
         step: Step,
         blank: bool,
-        seams: Seams = plain,
+        hooks: PassHooks = NO_HOOKS,
     ) -> Iterator[Tensor]:
         """Self-guidance's smoothed pass (arXiv 2410.13136); see `feature_selection.Base`.
 
-        Where the published network hides its class token, this one is told "any class".
+        Where the published network masks its class token, this one is told "any class".
         """
         class_ids_B = condition["class_ids"]
-        hidden = (len(class_ids_B), step.grid[0] * step.grid[1])
-        ids_BL = class_ids_B.new_full(hidden, self.mask_id)
+        shape = (len(class_ids_B), step.grid[0] * step.grid[1])
+        ids_BL = class_ids_B.new_full(shape, self.mask_id)
         told_B = torch.full_like(class_ids_B, self.null_class) if blank else class_ids_B
-        return self.states(ids_BL, told_B, step.grid, extra_values, seams)
+        return self.states(ids_BL, told_B, step.grid, extra_values, hooks)
 
-    def read_out(self, features_BLD: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
+    def apply_head(self, features_BLD: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
         """The head: logits (B, L, V)."""
         return self.head(self.norm(features_BLD))
 

@@ -1,6 +1,6 @@
 """A linear layer whose weight is kept in the layout in which the CPU's matrix product reads it.
 
-A matrix product first copies its operands into cache-sized panels. For one picture (257 rows at
+A matrix product first copies its operands into cache-sized panels. For one image (257 rows at
 MaskGIT-256) the copy of the weights is a fifth of the time, for a local step of few rows most of
 it, and it is the same at every step: it can be made once. The result is the plain product's, up to
 rounding, and depends on nothing that was computed before.
@@ -8,7 +8,7 @@ rounding, and depends on nothing that was computed before.
 oneDNN's layout serves any number of rows; MKL's, which Intel's own processors read faster in
 float32, only one number.
 
-Shape legend: N rows (tokens of all pictures), D width, M output channels.
+Shape legend: N rows (tokens of all images), D width, M output channels.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ in each group of columns a code of -7..7 times a small integer is the int8 code,
 scale, and the integer product takes both.
 
 Activations: weight-only, or int8 with a scale a row (token). A scale for the whole tensor would
-couple the pictures of a batch; a row's own scale depends on nothing but that token.
+couple the images of a batch; a row's own scale depends on nothing but that token.
 
-Shape legend: N rows (tokens of all pictures), K input channels, M output channels, G groups of
+Shape legend: N rows (tokens of all images), K input channels, M output channels, G groups of
 columns, J half the columns.
 """
 

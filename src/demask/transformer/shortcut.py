@@ -1,7 +1,7 @@
 """A shortcut: what a transformer's last hidden states become once a few more tokens are known.
 
-Shape legend: B batch, L ids, N tokens of the picture, S sequence of the base's features (a prefix
-of class or nothing, then the picture's tokens), D width of the base, W own width, H heads, K
+Shape legend: B batch, L ids, N tokens of the image, S sequence of the base's features (a prefix
+of class or nothing, then the image's tokens), D width of the base, W own width, H heads, K
 channels of a head, V codebook.
 """
 
@@ -47,11 +47,11 @@ class ShortcutConfig:
 class Extended(Transformer, Protocol):
     """What a transformer offers to a shortcut."""
 
-    def entered(self, ids_BL: Tensor, condition: Condition, grid: Grid) -> Tensor:
-        """The first block's input (B, N, D), the picture's tokens alone."""
+    def embed_tokens(self, ids_BL: Tensor, condition: Condition, grid: Grid) -> Tensor:
+        """The first block's input (B, N, D), the image's tokens alone."""
         ...
 
-    def read_out(self, features_BSD: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
+    def apply_head(self, features_BSD: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
         """The head: logits (B, L, V)."""
         ...
 
@@ -132,26 +132,26 @@ class Shortcut(nn.Module):
     def forward(
         self,
         features_BND: Tensor,
-        entered_BND: Tensor,
+        embedded_BND: Tensor,
         changed_BN: Tensor,
-        hidden_B: Tensor,
+        num_masked_B: Tensor,
         grid: Grid,
     ) -> Tensor:
         """The next step's last hidden states (B, N, D).
 
         Args:
             features_BND: those of the step before.
-            entered_BND: the base's first block's input now.
+            embedded_BND: the base's first block's input now.
             changed_BN: the tokens that have changed since the step before.
-            hidden_B: the share of each picture's ids that is hidden now.
+            num_masked_B: the share of each image's ids that is masked now.
             grid: rows and columns of the tokens.
         """
         size_BN1 = features_BND.pow(2).mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
         dtype = self.enter.weight.dtype
         rotary = rotary_2d(grid, self.config.width // self.config.heads, features_BND.device)
-        new_BNW = self.enter_new(F.rms_norm(entered_BND, entered_BND.shape[-1:], eps=1e-6))
+        new_BNW = self.enter_new(F.rms_norm(embedded_BND, embedded_BND.shape[-1:], eps=1e-6))
         x_BNW = self.enter(features_BND / size_BN1) + new_BNW * changed_BN[..., None]
-        x_BNW = x_BNW + self.time(hidden_B.to(dtype)[:, None])[:, None]
+        x_BNW = x_BNW + self.time(num_masked_B.to(dtype)[:, None])[:, None]
         x_BNW = x_BNW + self.cross(self.cross_norm(x_BNW), new_BNW, changed_BN, rotary)
         x_BNW = x_BNW + self.attention(self.self_norm(x_BNW), rotary)
         x_BNW = x_BNW + self.mlp(self.mlp_norm(x_BNW))
@@ -164,11 +164,11 @@ class Shortcut(nn.Module):
         ids_BL: Tensor,
         changed_BN: Tensor,
         condition: Condition,
-        hidden_B: Tensor,
+        num_masked_B: Tensor,
         grid: Grid,
     ) -> Tensor:
         """See the function of this name."""
-        return advance(self, base, features_BSD, ids_BL, changed_BN, condition, hidden_B, grid)
+        return advance(self, base, features_BSD, ids_BL, changed_BN, condition, num_masked_B, grid)
 
 
 def advance(
@@ -178,7 +178,7 @@ def advance(
     ids_BL: Tensor,
     changed_BN: Tensor,
     condition: Condition,
-    hidden_B: Tensor,
+    num_masked_B: Tensor,
     grid: Grid,
 ) -> Tensor:
     """A base's next last hidden states (B, S, D).
@@ -190,12 +190,12 @@ def advance(
         ids_BL: the ids now.
         changed_BN: the tokens that have changed since.
         condition: as the base knows it.
-        hidden_B: the share of each picture's ids that is hidden now.
+        num_masked_B: the share of each image's ids that is masked now.
         grid: rows and columns of the ids.
     """
     side = base.grid_multiple
     tokens = grid[0] // side, grid[1] // side
     prefix = features_BSD.shape[1] - tokens[0] * tokens[1]
-    entered_BND = base.entered(ids_BL, condition, grid)
-    next_BND = network(features_BSD[:, prefix:], entered_BND, changed_BN, hidden_B, tokens)
+    embedded_BND = base.embed_tokens(ids_BL, condition, grid)
+    next_BND = network(features_BSD[:, prefix:], embedded_BND, changed_BN, num_masked_B, tokens)
     return torch.cat([features_BSD[:, :prefix], next_BND], dim=1) if prefix else next_BND

@@ -1,4 +1,4 @@
-"""Token-Critic: says of every token of a picture whether it is real or a model's guess.
+"""Token-Critic: says of every token of an image whether it is real or a model's guess.
 
 Shape legend: B batch, L tokens, D width.
 """
@@ -27,7 +27,7 @@ class TokenCriticConfig(ModernMaskGITConfig):
 class TokenCritic(nn.Module):
     """Whole ids + class -> how real each token looks (arXiv 2209.04439, section 3.1).
 
-    The blocks of our MaskGIT with one number a token at the end. It sees no hidden tokens: the
+    The blocks of our MaskGIT with one number a token at the end. It sees no masked tokens: the
     model's guesses stand in their places.
     """
 
@@ -51,7 +51,7 @@ class TokenCritic(nn.Module):
         """The log-odds (B, L) that a token is real.
 
         Args:
-            ids_BL: codes, none of them hidden.
+            ids_BL: codes, none of them masked.
             class_ids_B: classes, ``num_classes`` for any.
             grid: rows and columns of the ids; by default those of the training.
         """

@@ -16,8 +16,8 @@ def mount(app: FastAPI, engine: Engine, provenance: Provenance | None = None) ->
 
     Args:
         app: the server.
-        engine: paints; its models are those of the page.
-        provenance: what is written into pictures; by default their facts as PNG text.
+        engine: generates; its models are those of the page.
+        provenance: what is written into images; by default their facts as PNG text.
     """
     from demask.ui.page import mount as put
 

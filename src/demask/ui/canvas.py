@@ -1,4 +1,4 @@
-"""The picture that is changed: which tokens are painted anew, and how far it grows.
+"""The image that is changed: which tokens are regenerated, and how far it grows.
 
 Shape legend: H W rows and columns of tokens.
 """
@@ -15,7 +15,7 @@ from demask.generator import Generator
 from demask.server.errors import ApiError
 from demask.server.request import Edit
 from demask.server.uploads import open_upload
-from demask.ui.restore import from_address
+from demask.ui.png_metadata import from_address
 from demask.ui.theme import script
 
 SIDES = ("left", "top", "right", "bottom")
@@ -30,11 +30,11 @@ TEMPLATE = """
     <label>Size <input type="range" min="1" max="4" value="2" data-tool="size"></label>
     <button type="button" data-tool="clear">Clear</button>
     <span class="dm-spring"></span>
-    <button type="button" data-tool="open">Open a picture</button>
-    <input type="file" accept="image/png,image/jpeg,image/webp" hidden aria-label="A picture">
+    <button type="button" data-tool="open">Open an image</button>
+    <input type="file" accept="image/png,image/jpeg,image/webp" hidden aria-label="An image">
   </div>
   <div class="dm-room">
-    <p class="dm-none">Open a picture, or take one that you painted.</p>
+    <p class="dm-none">Open an image, or take one that you painted.</p>
     <div class="dm-sheet">
       <canvas tabindex="0" role="application"></canvas>
       <button type="button" class="dm-edge" data-side="left"></button>
@@ -66,7 +66,7 @@ def blank(generator: Generator, image: str = "", cells: tuple[int, ...] = ()) ->
     Args:
         generator: the model.
         image: a data address, or nothing.
-        cells: the tokens that are painted anew, counted row by row.
+        cells: the tokens that are regenerated, counted row by row.
     """
     return {
         "image": image,
@@ -80,20 +80,20 @@ def blank(generator: Generator, image: str = "", cells: tuple[int, ...] = ()) ->
 
 
 def lower_half(generator: Generator) -> tuple[int, ...]:
-    """Tokens to begin with, for someone who has not painted any yet."""
+    """Tokens to begin with, for someone who has not generated any yet."""
     rows, columns = generator.transformer.grid
     return tuple(range(rows // 2 * columns, rows * columns))
 
 
 def read_canvas(generator: Generator, value: Mapping[str, Any] | None) -> Edit:
-    """What is to be painted anew, as `demask.editing` cuts it.
+    """What is to be regenerated, as `demask.editing` cuts it.
 
     Raises:
-        ValueError: no picture, nothing to paint, or a number out of range.
+        ValueError: no image, nothing to generate, or a number out of range.
     """
     value = value or {}
     if not value.get("image"):
-        raise ValueError("open a picture first, or take one that you painted")
+        raise ValueError("open an image first, or take one that you painted")
     try:
         image = open_upload(from_address(value["image"]), "image", MOST_PIXELS).convert("RGB")
     except ApiError as error:
@@ -111,7 +111,7 @@ def read_canvas(generator: Generator, value: Mapping[str, Any] | None) -> Edit:
 
 
 def token_mask(size: tuple[int, int], cell: int, cells: Any) -> Image.Image:
-    """White over some tokens of a picture.
+    """White over some tokens of an image.
 
     Raises:
         ValueError: a token outside.

@@ -1,4 +1,4 @@
-"""The part of the page where two settings paint the same seeds side by side."""
+"""The part of the page where two settings generate the same seeds side by side."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import gradio as gr
 
 from demask.generator import Generator
 from demask.settings import Settings
-from demask.ui.frames import Value, frames, stage, told
-from demask.ui.listening import painting, refilling
-from demask.ui.panel import Panel, asked, panel, refilled
-from demask.ui.pictures import stage_part
+from demask.ui.condition_input import ConditionParts, chosen_condition, condition_parts
+from demask.ui.context import PageContext
+from demask.ui.events import on_generate, on_preset
+from demask.ui.frames import Value, error_message, frames, stage
+from demask.ui.images import stage_part
+from demask.ui.panel import Panel, fill_controls, panel, settings_of
 from demask.ui.seeds import parse_seeds
-from demask.ui.studio import Studio
-from demask.ui.wish import WishParts, wish_parts, wished
 
 FEW = 2  # steps of the first side, so that there is something to see
 
@@ -26,12 +26,12 @@ class ComparePart:
     """Its components.
 
     Attributes:
-        wish: what both sides show.
+        condition_input: what both sides show.
         panels: the settings of each side.
         stages: where each side appears.
     """
 
-    wish: WishParts
+    condition_input: ConditionParts
     panels: tuple[Panel, Panel]
     stages: tuple[gr.HTML, gr.HTML]
 
@@ -41,23 +41,23 @@ class ComparePart:
         return [*self.panels[0].outputs, *self.panels[1].outputs, *self.stages]
 
     @staticmethod
-    def cleared(studio: Studio, name: str) -> list[Any]:
+    def cleared(context: PageContext, name: str) -> list[Any]:
         """For another model."""
-        model = studio.model(name)
+        model = context.model(name)
         empty = stage(model)
-        first, second = refilled(model, hurried(model)), refilled(model, model.settings)
+        first, second = fill_controls(model, hurried(model)), fill_controls(model, model.settings)
         return [*first, *second, empty, empty]
 
 
 def hurried(model: Generator) -> Settings:
     """The model's settings in few steps, without guidance."""
-    return model.settings.updated(steps=min(FEW, model.settings.steps), guidance=1.0)
+    return model.settings.updated(steps=min(FEW, model.settings.steps), guidance_scale=1.0)
 
 
-def compare_part(studio: Studio) -> ComparePart:
+def compare_part(context: PageContext) -> ComparePart:
     """Build it."""
-    model = studio.model(studio.names[0])
-    wish = wish_parts(studio, "Compare", "compare")
+    model = context.model(context.names[0])
+    condition_input = condition_parts(context, "Compare", "compare")
     made: list[tuple[Panel, gr.HTML]] = []
     with gr.Row(elem_classes="dm-sides", equal_height=False):
         for side, settings in (("A", hurried(model)), ("B", model.settings)):
@@ -66,32 +66,37 @@ def compare_part(studio: Studio) -> ComparePart:
                 with gr.Accordion(f"Settings of {side}", open=False, elem_classes="dm-fold"):
                     made.append((panel(model, settings, side), shown))
     (first, left), (second, right) = made
-    return ComparePart(wish, (first, second), (left, right))
+    return ComparePart(condition_input, (first, second), (left, right))
 
 
-def connect_compare(studio: Studio, name: gr.Radio, part: ComparePart) -> None:
-    """Paint both sides at once; the engine takes them in turn."""
+def connect_compare(context: PageContext, name: gr.Radio, part: ComparePart) -> None:
+    """Generate both sides at once; the engine takes them in turn."""
     width = len(part.panels[0].controls)
 
     async def compare(
         name: str, prompt: str, chosen: str, seeds: str, count: int, *values: Any
     ) -> AsyncIterator[list[Value]]:
-        model = studio.model(name)
+        model = context.model(name)
         try:
-            wish, numbers = wished(model, prompt, chosen), parse_seeds(seeds, count)
-            sides = [asked(values[:width]), asked(values[width:])]
-            todo = [studio.requests(name, wish, numbers, settings) for settings in sides]
+            condition_input, numbers = (
+                chosen_condition(model, prompt, chosen),
+                parse_seeds(seeds, count),
+            )
+            sides = [settings_of(values[:width]), settings_of(values[width:])]
+            todo = [
+                context.requests(name, condition_input, numbers, settings) for settings in sides
+            ]
         except ValueError as error:
-            yield [stage(model, message=told(error)), stage(model)]
+            yield [stage(model, message=error_message(error)), stage(model)]
             return
-        async for value in frames(studio, name, [*todo[0], *todo[1]]):
+        async for value in frames(context, name, [*todo[0], *todo[1]]):
             yield halves(value, len(numbers))
 
     controls = [*part.panels[0].controls, *part.panels[1].controls]
-    inputs = [name, *part.wish.inputs, *controls]
-    painting(compare, inputs, list(part.stages), part.wish)
+    inputs = [name, *part.condition_input.inputs, *controls]
+    on_generate(compare, inputs, list(part.stages), part.condition_input)
     for one in part.panels:
-        refilling(studio, name, one)
+        on_preset(context, name, one)
 
 
 def halves(value: Value, count: int) -> list[Value]:

@@ -1,4 +1,4 @@
-"""Pictures on their way, as the stage of the page shows them.
+"""Images on their way, as the stage of the page shows them.
 
 Shape legend: H W rows and columns of tokens, P pixels of a token's side.
 """
@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from demask.generator import Generator, Picture
+from demask.generator import GeneratedImage, Generator
 from demask.preset_file import changed
 from demask.server.errors import ApiError, api_error
 from demask.server.request import Event, Partial, Request
-from demask.server.service import hearer
+from demask.server.service import event_forwarder
 from demask.settings import Settings
-from demask.ui.studio import Studio
+from demask.ui.context import PageContext
 
-HIDDEN = 128  # the grey of a hidden token in an unfinished picture
+MASKED_GREY = 128  # the grey of a masked token in an unfinished image
 PACE = 0.06  # seconds between two frames, or fast machines would show none of the steps
-LARGE = 256 * 256  # unfinished pictures beyond this are sent in fewer bytes
+LARGE = 256 * 256  # unfinished images beyond this are sent in fewer bytes
 
 Value = dict[str, Any]
 """What the stage shows; see `stage`."""
@@ -34,17 +34,17 @@ Value = dict[str, Any]
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of the stage.
+    """One image of the stage.
 
     Attributes:
         seed: of its random generator.
-        src: its pixels as a data address; hidden tokens are transparent. Empty: all are hidden.
+        src: its pixels as a data address; masked tokens are transparent. Empty: all are masked.
         state: ``waiting``, ``painting``, ``done`` or ``failed``.
         step: how many steps are done.
         steps: of how many.
         title: what it shows.
         how: its settings.
-        facts: its model, seed and settings, or why there is no picture.
+        facts: its model, seed and settings, or why there is no image.
         size: width and height, for the name of its file.
     """
 
@@ -67,23 +67,25 @@ def stage(generator: Generator, tiles: Sequence[Tile] = (), message: str = "") -
     return {**shape, "tiles": [asdict(tile) for tile in tiles], "message": message}
 
 
-async def frames(studio: Studio, name: str, requests: Sequence[Request]) -> AsyncIterator[Value]:
-    """Have pictures painted; yield what the stage shows, after each step of any of them.
+async def frames(
+    context: PageContext, name: str, requests: Sequence[Request]
+) -> AsyncIterator[Value]:
+    """Have images generated; yield what the stage shows, after each step of any of them.
 
     A mistake of the person's is shown, not raised. Whoever closes this withdraws the requests.
     """
-    generator = studio.model(name)
+    generator = context.model(name)
     cell = generator.tokenizer.downsampling
     try:
-        tickets = studio.engine.submit(*requests)
+        tickets = context.engine.submit(*requests)
     except Exception as error:
-        yield stage(generator, message=told(error))
+        yield stage(generator, message=error_message(error))
         return
     tiles = [first(generator, request) for request in requests]
     loop = asyncio.get_running_loop()
     heard: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
     for index, ticket in enumerate(tickets):
-        ticket.listen(hearer(loop, heard, index))
+        ticket.listen(event_forwarder(loop, heard, index))
     waiting: list[deque[Event]] = [deque() for _ in tickets]
     try:
         yield stage(generator, tiles)
@@ -97,7 +99,9 @@ async def frames(studio: Studio, name: str, requests: Sequence[Request]) -> Asyn
             for index, events in enumerate(waiting):
                 if events:
                     event = events.popleft()
-                    tiles[index] = await asyncio.to_thread(after, studio, cell, tiles[index], event)
+                    tiles[index] = await asyncio.to_thread(
+                        after, context, cell, tiles[index], event
+                    )
             failed = [tile.facts for tile in tiles if tile.state == "failed"]
             yield stage(generator, tiles, failed[0] if failed else "")
             await asyncio.sleep(PACE)
@@ -106,16 +110,16 @@ async def frames(studio: Studio, name: str, requests: Sequence[Request]) -> Asyn
             ticket.cancel()
 
 
-def told(error: BaseException) -> str:
+def error_message(error: BaseException) -> str:
     """An error in one line, which tells nothing of our insides."""
     known: ApiError = api_error(error)
     return known.message[:1].upper() + known.message[1:]
 
 
 def first(generator: Generator, request: Request) -> Tile:
-    """A picture before its first step; of an edit, what stays is seen."""
+    """An image before its first step; of an edit, what stays is seen."""
     chosen = generator.chosen(**request.settings)
-    title, how = str(request.wish or "anything"), summary(chosen)
+    title, how = str(request.condition_input or "anything"), summary(chosen)
     tile = Tile(request.seed, steps=chosen.steps, title=title, how=how)
     if request.edit is None:
         return tile
@@ -125,26 +129,26 @@ def first(generator: Generator, request: Request) -> Tile:
     return replace(tile, src=address(image), size=f"{image.width}x{image.height}")
 
 
-def after(studio: Studio, cell: int, tile: Tile, event: Event) -> Tile:
+def after(context: PageContext, cell: int, tile: Tile, event: Event) -> Tile:
     """A tile after what its ticket reports; ``cell`` is the side of a token in pixels."""
     if isinstance(event, Partial):
         src = address(unveiled(event.image, cell))
         return replace(tile, src=src, state="painting", step=event.step, steps=event.steps)
-    if isinstance(event, Picture):
-        src = data_address(studio.provenance.png(event), "png")
+    if isinstance(event, GeneratedImage):
+        src = data_address(context.provenance.png(event), "png")
         size = f"{event.image.width}x{event.image.height}"
         facts = f"{event.model} · seed {event.seed} · {summary(event.settings)}"
         return replace(tile, src=src, state="done", step=tile.steps, facts=facts, size=size)
-    return replace(tile, state="failed", facts=told(event))
+    return replace(tile, state="failed", facts=error_message(event))
 
 
 def unveiled(image: Image.Image, cell: int) -> Image.Image:
-    """An unfinished picture whose hidden tokens are transparent instead of grey."""
+    """An unfinished image whose masked tokens are transparent instead of grey."""
     pixels_YXC = np.asarray(image.convert("RGB"))
     rows, columns = pixels_YXC.shape[0] // cell, pixels_YXC.shape[1] // cell
-    grey_HPWPC = (pixels_YXC == HIDDEN).reshape(rows, cell, columns, cell, 3)
-    hidden_HW = grey_HPWPC.all(axis=(1, 3, 4))
-    alpha_HW = np.where(hidden_HW, 0, 255).astype(np.uint8)
+    grey_HPWPC = (pixels_YXC == MASKED_GREY).reshape(rows, cell, columns, cell, 3)
+    masked_HW = grey_HPWPC.all(axis=(1, 3, 4))
+    alpha_HW = np.where(masked_HW, 0, 255).astype(np.uint8)
     alpha = Image.fromarray(alpha_HW).resize(image.size, Image.Resampling.NEAREST)
     seen = image.convert("RGB")
     seen.putalpha(alpha)
@@ -152,7 +156,7 @@ def unveiled(image: Image.Image, cell: int) -> Image.Image:
 
 
 def address(image: Image.Image) -> str:
-    """A picture as a data address, a large one in fewer bytes than it deserves."""
+    """An image as a data address, a large one in fewer bytes than it deserves."""
     kind = "webp" if image.width * image.height > LARGE else "png"
     buffer = io.BytesIO()
     image.save(buffer, kind.upper(), **({"quality": 70} if kind == "webp" else {}))

@@ -1,4 +1,4 @@
-"""The page: paint, change, compare, and what was painted so far."""
+"""The page: generate, change, compare, and what was generated so far."""
 
 from __future__ import annotations
 
@@ -12,22 +12,27 @@ from starlette.routing import Mount
 
 from demask.server.engine import Engine
 from demask.server.provenance import Provenance
-from demask.ui.change import ChangePart, change_part, connect_change
 from demask.ui.compare import ComparePart, compare_part, connect_compare
-from demask.ui.frames import Value, frames, stage, told
-from demask.ui.listening import QUIET, painting, refilling
-from demask.ui.local import Local
-from demask.ui.panel import Panel, asked, panel, refilled
-from demask.ui.pictures import drop_part, gallery_part, stage_part
-from demask.ui.restore import from_address, read_facts
+from demask.ui.condition_input import (
+    ConditionParts,
+    chosen_condition,
+    condition_parts,
+    updated_parts,
+)
+from demask.ui.context import PageContext
+from demask.ui.csp import SameOriginOnly
+from demask.ui.edit_tab import EditTab, connect_edit_tab, edit_tab
+from demask.ui.events import QUIET, on_generate, on_preset
+from demask.ui.frames import Value, error_message, frames, stage
+from demask.ui.images import drop_part, gallery_part, stage_part
+from demask.ui.panel import Panel, fill_controls, panel, settings_of
+from demask.ui.png_metadata import from_address, read_facts
 from demask.ui.seeds import parse_seeds
-from demask.ui.studio import Studio
 from demask.ui.theme import CSS, theme
-from demask.ui.wish import WishParts, reworded, wish_parts, wished
 
 HEAD = '<meta name="color-scheme" content="light dark">'
 TITLE = """
-<div class="dm-title"><h1>Demask</h1><p>Pictures that appear token by token</p></div>
+<div class="dm-title"><h1>Demask</h1><p>Images that appear token by token</p></div>
 """
 CALM: dict[str, Any] = {
     "theme": theme(),
@@ -46,10 +51,10 @@ CALM: dict[str, Any] = {
 
 def mount(app: FastAPI, engine: Engine, provenance: Provenance | None = None) -> None:
     """Put the page at / of an application; see `demask.ui.mount`."""
-    studio = Studio(engine, provenance or Provenance())
+    context = PageContext(engine, provenance or Provenance())
 
     def put() -> None:
-        gr.mount_gradio_app(app, build(studio), "/", **CALM)
+        gr.mount_gradio_app(app, build(context), "/", **CALM)
 
     async def put_inside() -> None:
         put()
@@ -62,141 +67,156 @@ def mount(app: FastAPI, engine: Engine, provenance: Provenance | None = None) ->
         put()
     route = app.routes[-1]
     assert isinstance(route, Mount)
-    route.app = Local(route.app)
+    route.app = SameOriginOnly(route.app)
 
 
-def build(studio: Studio) -> gr.Blocks:
+def build(context: PageContext) -> gr.Blocks:
     """The page of some models."""
-    model = studio.model(studio.names[0])
+    model = context.model(context.names[0])
     with gr.Blocks(title="Demask", analytics_enabled=False) as page:
         with gr.Row(elem_classes="dm-head"):
             gr.HTML(TITLE, apply_default_css=False)
             name = gr.Radio(
-                studio.names,
-                value=studio.names[0],
+                context.names,
+                value=context.names[0],
                 label="Model",
                 elem_id="model",
                 elem_classes="dm-segments",
-                visible=len(studio.names) > 1,
+                visible=len(context.names) > 1,
                 scale=0,
             )
         with gr.Tabs(elem_classes="dm-tabs") as tabs:
             with gr.Tab("Paint", id="paint"):
-                wish = wish_parts(studio, "Paint", "paint")
+                condition_input = condition_parts(context, "Paint", "paint")
                 shown = stage_part(stage(model), "paint-stage")
                 with gr.Accordion("Settings", open=False, elem_classes="dm-fold dm-settings"):
                     settings = panel(model, model.settings)
             with gr.Tab("Change", id="change") as change_tab:
-                change = change_part(studio)
+                change = edit_tab(context)
             with gr.Tab("Compare", id="compare"):
-                compare = compare_part(studio)
+                compare = compare_part(context)
         gallery = gallery_part()
         drop = drop_part()
-        connect_paint(studio, name, wish, settings, shown)
-        connect_change(studio, name, change, change_tab, settings)
-        connect_compare(studio, name, compare)
-        connect_model(studio, name, wish, settings, shown, change, compare)
+        connect_paint(context, name, condition_input, settings, shown)
+        connect_edit_tab(context, name, change, change_tab, settings)
+        connect_compare(context, name, compare)
+        connect_model(context, name, condition_input, settings, shown, change, compare)
         stages = [gallery, shown, change.shown, *compare.stages]
-        connect_pictures(studio, name, tabs, wish, settings, change, [gallery, drop], stages)
+        connect_images(
+            context, name, tabs, condition_input, settings, change, [gallery, drop], stages
+        )
     page.queue(default_concurrency_limit=64, max_size=256)
     return page
 
 
 def connect_paint(
-    studio: Studio, name: gr.Radio, wish: WishParts, settings: Panel, shown: gr.HTML
+    context: PageContext,
+    name: gr.Radio,
+    condition_input: ConditionParts,
+    settings: Panel,
+    shown: gr.HTML,
 ) -> None:
-    """Paint what is asked for."""
+    """Generate what is asked for."""
 
-    async def paint(
+    async def generate(
         name: str, prompt: str, chosen: str, seeds: str, count: int, *values: Any
     ) -> AsyncIterator[Value]:
-        model = studio.model(name)
+        model = context.model(name)
         try:
-            wanted = wished(model, prompt, chosen)
-            requests = studio.requests(name, wanted, parse_seeds(seeds, count), asked(values))
+            wanted = chosen_condition(model, prompt, chosen)
+            requests = context.requests(
+                name, wanted, parse_seeds(seeds, count), settings_of(values)
+            )
         except ValueError as error:
-            yield stage(model, message=told(error))
+            yield stage(model, message=error_message(error))
             return
-        async for value in frames(studio, name, requests):
+        async for value in frames(context, name, requests):
             yield value
 
-    inputs = [name, *wish.inputs, *settings.controls]
-    painting(paint, inputs, [shown], wish)
-    refilling(studio, name, settings)
+    inputs = [name, *condition_input.inputs, *settings.controls]
+    on_generate(generate, inputs, [shown], condition_input)
+    on_preset(context, name, settings)
 
 
 def connect_model(
-    studio: Studio,
+    context: PageContext,
     name: gr.Radio,
-    wish: WishParts,
+    condition_input: ConditionParts,
     settings: Panel,
     shown: gr.HTML,
-    change: ChangePart,
+    change: EditTab,
     compare: ComparePart,
 ) -> None:
     """Another model: other words, settings and sizes everywhere."""
 
     def choose(name: str) -> list[Any]:
-        model = studio.model(name)
-        words = reworded(studio, name)
+        model = context.model(name)
+        words = updated_parts(context, name)
         return [
             *words,
-            *refilled(model, model.settings),
+            *fill_controls(model, model.settings),
             stage(model),
             *words,
-            *change.cleared(studio, name),
+            *change.cleared(context, name),
             *words,
-            *compare.cleared(studio, name),
+            *compare.cleared(context, name),
         ]
 
     outputs = [
-        *wish.outputs,
+        *condition_input.outputs,
         *settings.outputs,
         shown,
-        *change.wish.outputs,
+        *change.condition_input.outputs,
         *change.outputs,
-        *compare.wish.outputs,
+        *compare.condition_input.outputs,
         *compare.outputs,
     ]
     name.input(choose, name, outputs, **QUIET)
 
 
-def connect_pictures(
-    studio: Studio,
+def connect_images(
+    context: PageContext,
     name: gr.Radio,
     tabs: gr.Tabs,
-    wish: WishParts,
+    condition_input: ConditionParts,
     settings: Panel,
-    change: ChangePart,
+    change: EditTab,
     shelves: list[gr.HTML],
     stages: list[gr.HTML],
 ) -> None:
-    """A finished picture gives its settings back, or is changed."""
+    """A finished image gives its settings back, or is changed."""
 
     def restore(data: gr.EventData) -> list[Any]:
-        same = [gr.skip()] * (2 + len(wish.outputs) + 2 + len(settings.outputs))
+        same = [gr.skip()] * (2 + len(condition_input.outputs) + 2 + len(settings.outputs))
         try:
             facts = read_facts(from_address(data.file))
-            if facts.model not in studio.names:
-                raise ValueError(f"the picture is of the model '{facts.model}', not served here")
+            if facts.model not in context.names:
+                raise ValueError(f"the image is of the model '{facts.model}', not served here")
         except ValueError as error:
-            gr.Warning(told(error))
+            gr.Warning(error_message(error))
             return same
         gr.Info(f"The settings of seed {facts.seed} are back. Press Paint.")
-        model = studio.model(facts.model)
+        model = context.model(facts.model)
         return [
             gr.update(value=facts.model),
             gr.update(selected="paint"),
-            *reworded(studio, facts.model, facts.prompt),
+            *updated_parts(context, facts.model, facts.prompt),
             str(facts.seed),
             1,
-            *refilled(model, facts.settings),
+            *fill_controls(model, facts.settings),
         ]
 
     def use(name: str, data: gr.EventData) -> list[Any]:
-        return [gr.update(selected="change"), change.filled(studio, name, str(data.file))]
+        return [gr.update(selected="change"), change.filled(context, name, str(data.file))]
 
-    outputs = [name, tabs, *wish.outputs, wish.seeds, wish.count, *settings.outputs]
+    outputs = [
+        name,
+        tabs,
+        *condition_input.outputs,
+        condition_input.seeds,
+        condition_input.count,
+        *settings.outputs,
+    ]
     for shelf in shelves:
         shelf.restore(restore, None, outputs, **QUIET)
     for source in stages:

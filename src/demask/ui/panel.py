@@ -20,9 +20,9 @@ from demask.settings import Settings
 
 OWN = ""  # the preset that is the model's own settings
 MOST_STEPS = 128
-NAMED = (
-    *("steps", "guidance", "temperature", "order", "noise", "schedule"),
-    *("guidance_method", "guidance_schedule", "corrections", "negative"),
+CONTROLLED = (
+    *("steps", "guidance_scale", "temperature", "order", "choice_temperature", "schedule"),
+    *("guidance_method", "guidance_schedule", "corrections", "negative_prompt"),
 )
 """The settings that have a control each, in its order; `rest` writes the others as a text."""
 
@@ -33,7 +33,7 @@ class Panel:
 
     Attributes:
         preset: fills the others in.
-        controls: those of `NAMED`, then the text of the rest.
+        controls: those of `CONTROLLED`, then the text of the rest.
     """
 
     preset: gr.Dropdown
@@ -53,17 +53,19 @@ def panel(generator: Generator, settings: Settings, side: str = "") -> Panel:
         settings: what is shown first.
         side: tells two panels apart.
     """
-    now = dict(zip(NAMED, shown(settings)[: len(NAMED)], strict=True))
+    now = dict(zip(CONTROLLED, shown(settings)[: len(CONTROLLED)], strict=True))
     with gr.Row(elem_classes="dm-row"):
         preset = gr.Dropdown(
-            presets(generator), value=OWN, label="Preset", visible=bool(generator.presets.named)
+            presets(generator), value=OWN, label="Preset", visible=bool(generator.presets.by_name)
         )
         steps = gr.Slider(1, most_steps(generator), now["steps"], step=1, label="Steps")
-        guidance = gr.Slider(0, 12, now["guidance"], step=0.5, label="Guidance (1 is off)")
+        guidance = gr.Slider(0, 12, now["guidance_scale"], step=0.5, label="Guidance (1 is off)")
     with gr.Accordion("More settings", open=False, elem_classes="dm-fold"):
         with gr.Row(elem_classes="dm-row"):
             order = choice("Which tokens first", ORDERS, now["order"])
-            noise = gr.Number(now["noise"], label="Noise of that order", minimum=0)
+            choice_temperature = gr.Number(
+                now["choice_temperature"], label="Noise of that order", minimum=0
+            )
             temperature = gr.Slider(0, 2, now["temperature"], step=0.05, label="Temperature")
         with gr.Row(elem_classes="dm-row"):
             schedule = choice("Mask schedule", SCHEDULES, now["schedule"])
@@ -71,7 +73,10 @@ def panel(generator: Generator, settings: Settings, side: str = "") -> Panel:
             scales = choice("Guidance over time", SCALES, now["guidance_schedule"])
         corrections = choice("Corrections", CORRECTIONS, now["corrections"], several=True)
         negative = gr.Textbox(
-            now["negative"], label="Not this", visible=not generator.class_names, max_length=4000
+            now["negative_prompt"],
+            label="Not this",
+            visible=not generator.class_names,
+            max_length=4000,
         )
         rest_text = gr.Textbox(
             rest(settings),
@@ -80,8 +85,18 @@ def panel(generator: Generator, settings: Settings, side: str = "") -> Panel:
             elem_id=f"rest{side}",
             max_length=2000,
         )
-    named = [steps, guidance, temperature, order, noise, schedule, method, scales, corrections]
-    return Panel(preset, [*named, negative, rest_text])
+    controls = [
+        steps,
+        guidance,
+        temperature,
+        order,
+        choice_temperature,
+        schedule,
+        method,
+        scales,
+        corrections,
+    ]
+    return Panel(preset, [*controls, negative, rest_text])
 
 
 def choice(label: str, table: Any, value: Any, *, several: bool = False) -> gr.Dropdown:
@@ -93,7 +108,7 @@ def choice(label: str, table: Any, value: Any, *, several: bool = False) -> gr.D
 
 def presets(generator: Generator) -> list[tuple[str, str]]:
     """The names of a model's settings, its own first."""
-    return [("Default", OWN), *((name, name) for name in generator.presets.named)]
+    return [("Default", OWN), *((name, name) for name in generator.presets.by_name)]
 
 
 def most_steps(generator: Generator) -> int:
@@ -104,7 +119,7 @@ def most_steps(generator: Generator) -> int:
 
 def shown(settings: Settings) -> list[Any]:
     """The values of the controls that show settings."""
-    values = [getattr(settings, name) for name in NAMED]
+    values = [getattr(settings, name) for name in CONTROLLED]
     return [*(list(v) if isinstance(v, tuple) else v for v in values), rest(settings)]
 
 
@@ -113,12 +128,12 @@ def rest(settings: Settings) -> str:
     usual, parts = Settings(), []
     for field in fields(Settings):
         value = getattr(settings, field.name)
-        if field.name not in NAMED and value != getattr(usual, field.name):
+        if field.name not in CONTROLLED and value != getattr(usual, field.name):
             parts.append(f"{field.name}={json.dumps(value)}")
     return "; ".join(parts)
 
 
-def asked(values: Sequence[Any]) -> dict[str, Any]:
+def settings_of(values: Sequence[Any]) -> dict[str, Any]:
     """The settings that the controls show; empty ones are left to the model.
 
     Raises:
@@ -126,11 +141,11 @@ def asked(values: Sequence[Any]) -> dict[str, Any]:
     """
     chosen: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
-        for name, value in zip(NAMED, values, strict=False)
+        for name, value in zip(CONTROLLED, values, strict=False)
         if value not in (None, "")
     }
     chosen["steps"] = int(chosen.get("steps", 0))
-    chosen |= read_rest(str(values[len(NAMED)] or ""))
+    chosen |= read_rest(str(values[len(CONTROLLED)] or ""))
     settings = settings_from(chosen)
     return {name: getattr(settings, name) for name in chosen}
 
@@ -153,16 +168,16 @@ def read_rest(text: str) -> dict[str, Any]:
     return found
 
 
-def refilled(generator: Generator, settings: Settings, preset: str = OWN) -> list[Any]:
+def fill_controls(generator: Generator, settings: Settings, preset: str = OWN) -> list[Any]:
     """Updates of `Panel.outputs` for another model, or other settings of it."""
     updates: list[Any] = [
-        gr.update(choices=presets(generator), value=preset, visible=bool(generator.presets.named))
+        gr.update(choices=presets(generator), value=preset, visible=bool(generator.presets.by_name))
     ]
     extra: dict[str, dict[str, Any]] = {
         "steps": {"maximum": max(most_steps(generator), settings.steps)},
-        "guidance": {"maximum": max(12, settings.guidance)},
-        "negative": {"visible": not generator.class_names},
+        "guidance_scale": {"maximum": max(12, settings.guidance_scale)},
+        "negative_prompt": {"visible": not generator.class_names},
     }
-    for name, value in zip((*NAMED, "rest"), shown(settings), strict=True):
+    for name, value in zip((*CONTROLLED, "rest"), shown(settings), strict=True):
         updates.append(gr.update(value=value, **extra.get(name, {})))
     return updates

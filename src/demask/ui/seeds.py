@@ -16,7 +16,7 @@ def parse_seeds(text: str, count: int) -> list[int]:
 
     Args:
         text: what was typed.
-        count: how many pictures, where the text does not say.
+        count: how many images, where the text does not say.
 
     Raises:
         ValueError: no number, too large a one, or more than 16 of them.

@@ -23,49 +23,49 @@ def predict(ids_BL, condition, step) -> Prediction:
     return Prediction(logits_LV + 5.0 * (ids_BL != MASK)[..., None])
 
 
-def paint(*corrections, model=predict) -> list[DecodeState]:
+def generate(*corrections, model=predict) -> list[DecodeState]:
     sampler = Sampler(4, linear, corrections=corrections)
     generators = rng.image_generators(SEEDS)
     return list(decode(model, Condition({}), blank(3, (4, 4), MASK), generators, sampler))
 
 
-def test_hidden_tokens_carry_on_and_the_others_stay() -> None:
-    states = paint(Momentum(0.5))
+def test_masked_tokens_carry_on_and_the_others_stay() -> None:
+    states = generate(Momentum(0.5))
     assert torch.equal(states[0].logits_BLV, states[0].guided_BLV)
-    for before, state in pairwise(states):
-        now_BLV, past_BLV = state.guided_BLV, before.guided_BLV
+    for previous, state in pairwise(states):
+        now_BLV, past_BLV = state.guided_BLV, previous.guided_BLV
         carried_BLV = now_BLV + 0.5 * (now_BLV - past_BLV)
-        wanted_BLV = torch.where(state.asked_BL[..., None], carried_BLV, now_BLV)
+        wanted_BLV = torch.where(state.queried_BL[..., None], carried_BLV, now_BLV)
         assert torch.allclose(state.logits_BLV, wanted_BLV)
         assert not torch.allclose(state.logits_BLV, now_BLV)
 
 
 def test_an_average_forgets_exponentially() -> None:
-    states = paint(Momentum(0.25, "average"))
+    states = generate(Momentum(0.25, "average"))
     mean_BLV = states[0].guided_BLV
     for state in states[1:]:
         mean_BLV = 0.75 * state.guided_BLV + 0.25 * mean_BLV
-        open_BL = state.asked_BL
-        assert torch.allclose(state.logits_BLV[open_BL], mean_BLV[open_BL])
-        assert torch.equal(state.logits_BLV[~open_BL], state.guided_BLV[~open_BL])
+        candidate_BL = state.queried_BL
+        assert torch.allclose(state.logits_BLV[candidate_BL], mean_BLV[candidate_BL])
+        assert torch.equal(state.logits_BLV[~candidate_BL], state.guided_BLV[~candidate_BL])
 
 
 def test_tokens_that_were_visible_a_step_ago_have_no_way_to_carry_on() -> None:
-    states = paint(Remask(0.5), Momentum(0.5))
+    states = generate(Remask(0.5), Momentum(0.5))
     found = 0
-    for before, state in pairwise(states):
-        fresh_BL = state.asked_BL & ~before.asked_BL
+    for previous, state in pairwise(states):
+        fresh_BL = state.queried_BL & ~previous.queried_BL
         found += int(fresh_BL.sum())
         assert torch.equal(state.logits_BLV[fresh_BL], state.guided_BLV[fresh_BL])
     assert found > 0
 
 
 def test_what_other_corrections_add_is_not_carried_on() -> None:
-    before, state = paint(Momentum(0.5), NoiseRegularization())[:2]
-    _, clean = paint(Momentum(0.5))[:2]
-    open_BL = state.asked_BL & clean.asked_BL
-    assert torch.equal(before.guided_BLV[open_BL], clean.before.guided_BLV[open_BL])
-    assert not torch.equal(before.logits_BLV, before.guided_BLV)
+    previous, state = generate(Momentum(0.5), NoiseRegularization())[:2]
+    _, clean = generate(Momentum(0.5))[:2]
+    candidate_BL = state.queried_BL & clean.queried_BL
+    assert torch.equal(previous.guided_BLV[candidate_BL], clean.previous.guided_BLV[candidate_BL])
+    assert not torch.equal(previous.logits_BLV, previous.guided_BLV)
 
 
 def test_codes_that_are_ruled_out_stay_so_and_others_become_possible() -> None:
@@ -76,7 +76,7 @@ def test_codes_that_are_ruled_out_stay_so_and_others_become_possible() -> None:
         return Prediction(logits_BLV)
 
     for correction in (Momentum(0.5), Momentum(0.5, "average")):
-        for state in paint(correction, model=picky):
+        for state in generate(correction, model=picky):
             assert not state.logits_BLV.isnan().any()
             assert torch.equal(state.logits_BLV.isfinite(), state.guided_BLV.isfinite())
 

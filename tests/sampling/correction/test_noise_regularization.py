@@ -7,24 +7,24 @@ import torch
 
 from demask import rng
 from demask.sampling.correction import NoiseRegularization, parse_correction
-from demask.sampling.decode import Painter, Sampler
+from demask.sampling.decode import Sampler, Stepper
 from demask.sampling.edit import blank
 from demask.types import Condition, DecodeState, Prediction
 
 
 def at(
     index: int, steps: int, seeds: list[int], rows_BL: torch.Tensor
-) -> tuple[DecodeState, Painter]:
+) -> tuple[DecodeState, Stepper]:
     state = blank(len(seeds), (4, 4), mask_id=99).state(steps)
     state = replace(state, step=replace(state.step, index=index, rows_BL=rows_BL))
-    painter = Painter(
+    stepper = Stepper(
         lambda ids_BL, condition, step: Prediction(torch.zeros(1)),
         Condition({}),
         rng.image_generators(seeds),
         Sampler(),
         torch.zeros(1),
     )
-    return state, painter
+    return state, stepper
 
 
 def test_noise_has_the_published_size_and_only_where_it_is_read() -> None:
@@ -48,7 +48,7 @@ def test_one_step_has_a_sigma() -> None:
     assert NoiseRegularization().sigma(state.step) == 2.0
 
 
-def test_noise_is_the_pictures_own() -> None:
+def test_noise_is_the_images_own() -> None:
     rows_BL = torch.zeros(2, 16, dtype=torch.bool)
     rows_BL[0, :3], rows_BL[1, 5:] = True, True
     logits_BLV = torch.zeros(2, 16, 7)
@@ -58,11 +58,11 @@ def test_noise_is_the_pictures_own() -> None:
 
 
 def test_strength_zero_draws_nothing_and_changes_nothing() -> None:
-    state, painter = at(0, 4, [5], torch.ones(1, 16).bool())
-    before = painter.generators[0].get_state()
+    state, stepper = at(0, 4, [5], torch.ones(1, 16).bool())
+    previous = stepper.generators[0].get_state()
     logits_BLV = torch.zeros(1, 16, 3)
-    assert NoiseRegularization(0).adjust(logits_BLV, state, painter) is logits_BLV
-    assert torch.equal(painter.generators[0].get_state(), before)
+    assert NoiseRegularization(0).adjust(logits_BLV, state, stepper) is logits_BLV
+    assert torch.equal(stepper.generators[0].get_state(), previous)
 
 
 def test_parse_and_bad_strength() -> None:

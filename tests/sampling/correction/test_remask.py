@@ -29,64 +29,65 @@ class Model:
         return Prediction(logits_BLV)
 
 
-def paint(correction: Remask, canvas=None, steps: int = 4, model=None) -> list[DecodeState]:
+def generate(correction: Remask, canvas=None, steps: int = 4, model=None) -> list[DecodeState]:
     canvas = canvas or blank(PICTURES, (4, 4), MASK)
     sampler = Sampler(steps, linear, corrections=(correction,))
     generators = rng.image_generators(range(len(canvas.ids_BL)))
     return list(decode(model or Model(), Condition({}), canvas, generators, sampler))
 
 
-def hidden(states: list[DecodeState]) -> list[float]:
-    return [state.hidden_BL.double().sum(-1).mean().item() for state in states]
+def num_masked(states: list[DecodeState]) -> list[float]:
+    return [state.masked_BL.double().sum(-1).mean().item() for state in states]
 
 
-def test_sigma_is_capped_by_what_the_next_step_leaves_hidden() -> None:
-    """Linear, 4 steps of 16: after each, 4, 8, 12 are decided; the next leaves 8, 4, 0 hidden."""
-    states = paint(Remask(0.25))
+def test_sigma_is_capped_by_what_the_next_step_leaves_masked() -> None:
+    """Linear, 4 steps of 16: after each, 4, 8, 12 are decided; the next leaves 8, 4, 0 masked."""
+    states = generate(Remask(0.25))
     # sigma = min(eta, min(1, 8/4)), min(eta, 4/8), min(eta, 0/12)
-    assert hidden(states) == pytest.approx([12 + 4 * 0.25, 8 + 8 * 0.25, 4, 0], abs=0.2)
-    strong = hidden(paint(Remask(1.0)))
+    assert num_masked(states) == pytest.approx([12 + 4 * 0.25, 8 + 8 * 0.25, 4, 0], abs=0.2)
+    strong = num_masked(generate(Remask(1.0)))
     assert strong == pytest.approx([12 + 4, 8 + 8 * 0.5, 4, 0], abs=0.2)
 
 
 def test_rescaled_sigma_is_a_fraction_of_the_most() -> None:
-    states = paint(Remask(0.5, rescale=True))
-    assert hidden(states) == pytest.approx([12 + 4 * 0.5, 8 + 8 * 0.5 * 0.5, 4, 0], abs=0.2)
+    states = generate(Remask(0.5, rescale=True))
+    assert num_masked(states) == pytest.approx([12 + 4 * 0.5, 8 + 8 * 0.5 * 0.5, 4, 0], abs=0.2)
 
 
-def test_the_schedule_is_kept_and_the_model_is_asked_about_what_is_hidden_again() -> None:
+def test_the_schedule_is_kept_and_the_model_is_asked_about_what_is_masked_again() -> None:
     model = Model()
-    states = paint(Remask(0.25), model=model)
+    states = generate(Remask(0.25), model=model)
     assert model.hidden[0] == 16
-    assert model.hidden[1:] == hidden(states)[:-1]
-    for before, after in pairwise(states):
-        assert not (after.decided_BL & ~before.hidden_BL).any()
-    assert not states[-1].hidden_BL.any()
+    assert model.hidden[1:] == num_masked(states)[:-1]
+    for previous, after in pairwise(states):
+        assert not (after.unmasked_now_BL & ~previous.masked_BL).any()
+    assert not states[-1].masked_BL.any()
 
 
-def test_the_doubtful_go_first_and_as_many_in_all() -> None:
+def test_the_improbable_go_first_and_as_many_in_all() -> None:
     found = [
-        paint(Remask(0.5, doubtful=doubtful), steps=8)[2].hidden_BL for doubtful in (False, True)
+        generate(Remask(0.5, confidence_based=confidence_based), steps=8)[2].masked_BL
+        for confidence_based in (False, True)
     ]
-    sums = [hidden_BL.double().sum(-1).mean().item() for hidden_BL in found]
+    sums = [masked_BL.double().sum(-1).mean().item() for masked_BL in found]
     assert sums[0] == pytest.approx(sums[1], abs=0.3)
-    right = [hidden_BL[:, 8:].double().mean() for hidden_BL in found]
+    right = [masked_BL[:, 8:].double().mean() for masked_BL in found]
     assert right[1] > right[0] + 0.02
 
 
 def test_it_can_start_late() -> None:
-    states = paint(Remask(1.0, start=0.3))
-    assert (states[0].hidden_BL.sum(-1) == 12).all()
-    assert states[1].hidden_BL.sum() > PICTURES * 8
+    states = generate(Remask(1.0, start=0.3))
+    assert (states[0].masked_BL.sum(-1) == 12).all()
+    assert states[1].masked_BL.sum() > PICTURES * 8
 
 
-def test_given_tokens_stay_visible() -> None:
+def test_known_tokens_stay_visible() -> None:
     ids_BHW = torch.full((40, 4, 4), MASK)
     ids_BHW[:, :2] = 1
     canvas = keep(ids_BHW, ids_BHW != MASK, MASK)
-    states = paint(Remask(1.0), canvas)
-    assert states[0].hidden_BL.sum() > 40 * 6
-    assert not any(state.hidden_BL[:, :8].any() for state in states)
+    states = generate(Remask(1.0), canvas)
+    assert states[0].masked_BL.sum() > 40 * 6
+    assert not any(state.masked_BL[:, :8].any() for state in states)
 
 
 @pytest.mark.parametrize(

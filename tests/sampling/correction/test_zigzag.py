@@ -12,7 +12,7 @@ from demask.sampling.correction import Zigzag, parse_correction
 from demask.sampling.decode import Sampler, decode, last
 from demask.sampling.edit import blank, keep
 from demask.sampling.schedule import linear
-from demask.sweeps.tally import Tally
+from demask.sweeps.cost import CostMeter
 from demask.types import Condition, DecodeState, Prediction, Step
 from tiny import tiny_generator, tiny_text_generator
 
@@ -35,38 +35,40 @@ class Model:
         return Prediction(logits_BLV)
 
 
-def paint(correction, model=None, canvas=None, steps=4, scale=3.0, pictures=1) -> list[DecodeState]:
-    canvas = canvas or blank(pictures, (4, 4), MASK)
-    pictures = len(canvas.ids_BL)
+def generate(
+    correction, model=None, canvas=None, steps=4, scale=3.0, images=1
+) -> list[DecodeState]:
+    canvas = canvas or blank(images, (4, 4), MASK)
+    images = len(canvas.ids_BL)
     nothing = Condition({"class_ids": torch.tensor([NOTHING])})
-    guided = ClassifierFree(model or Model(), nothing, Constant(scale), together=False)
-    told = Condition({"class_ids": torch.zeros(pictures, dtype=torch.long)})
+    guided = ClassifierFree(model or Model(), nothing, Constant(scale), batched=False)
+    told = Condition({"class_ids": torch.zeros(images, dtype=torch.long)})
     sampler = Sampler(steps, linear, corrections=(correction,))
-    return list(decode(guided, told, canvas, rng.image_generators(range(pictures)), sampler))
+    return list(decode(guided, told, canvas, rng.image_generators(range(images)), sampler))
 
 
 def test_forward_back_and_forward_again() -> None:
-    """Linear, 4 steps of 16 tokens: 4 decided, 3 hidden again, 3 decided."""
+    """Linear, 4 steps of 16 tokens: 4 decided, 3 masked again, 3 decided."""
     model = Model()
-    states = paint(Zigzag(), model)
+    states = generate(Zigzag(), model)
     assert [kind for kind, *_ in model.asked] == ["told", "bare", "bare", "told", "bare"] * 3 + [
         "told",
         "bare",
     ]
-    hidden = [int((ids_BL == MASK).sum()) for _, ids_BL, _ in model.asked]
-    zig, back, zag = hidden[0::5], hidden[2::5], hidden[3::5]
+    num_masked = [int((ids_BL == MASK).sum()) for _, ids_BL, _ in model.asked]
+    zig, back, zag = num_masked[0::5], num_masked[2::5], num_masked[3::5]
     assert zig == [16, 12, 8, 4]
     assert back == [12, 8, 4]
     assert zag == [15, 11, 7]
-    assert [int(state.hidden_BL.sum()) for state in states] == [12, 8, 4, 0]
+    assert [int(state.masked_BL.sum()) for state in states] == [12, 8, 4, 0]
     assert [step.index for *_, step in model.asked] == [0] * 5 + [1] * 5 + [2] * 5 + [3] * 2
     for _, ids_BL, step in model.asked:
         assert step.mask_ratio_B.tolist() == [(ids_BL == MASK).double().mean()]
 
 
-def test_the_surest_without_guidance_are_hidden_again() -> None:
+def test_the_surest_without_guidance_are_masked_again() -> None:
     model = Model()
-    paint(Zigzag(), model)
+    generate(Zigzag(), model)
     for k in range(3):
         after_L, again_L = (model.asked[5 * k + i][1][0] for i in (2, 3))
         known = (after_L != MASK).nonzero()[:, 0].tolist()
@@ -75,57 +77,57 @@ def test_the_surest_without_guidance_are_hidden_again() -> None:
 
 
 def test_the_step_again_looks_back_at_the_step_before() -> None:
-    for k, state in enumerate(paint(Zigzag())):
-        assert state.before is not None
-        assert state.before.before is None
-        assert (state.previous_BLV is None) == (k == 0)
-        assert int(state.asked_BL.sum()) == 16 - 4 * k - (k < 3)
+    for k, state in enumerate(generate(Zigzag())):
+        assert state.previous is not None
+        assert state.previous.previous is None
+        assert (state.previous_logits_BLV is None) == (k == 0)
+        assert int(state.queried_BL.sum()) == 16 - 4 * k - (k < 3)
 
 
-def test_the_counts_are_the_pictures_own_and_given_tokens_stay() -> None:
+def test_the_counts_are_the_images_own_and_known_tokens_stay() -> None:
     ids_BHW = torch.full((2, 4, 4), MASK)
     ids_BHW[0, :2] = 1
     canvas = keep(ids_BHW, ids_BHW != MASK, MASK)
     model = Model()
-    for state in paint(Zigzag(), model, canvas):
+    for state in generate(Zigzag(), model, canvas):
         assert (state.ids_BL[0, :8] == 1).all()
-    hidden = [(ids_BL == MASK).sum(-1).tolist() for _, ids_BL, _ in model.asked]
-    assert hidden[0::5] == [[8, 16], [6, 12], [4, 8], [2, 4]]
-    assert hidden[3::5] == [[7, 15], [5, 11], [3, 7]]
+    num_masked = [(ids_BL == MASK).sum(-1).tolist() for _, ids_BL, _ in model.asked]
+    assert num_masked[0::5] == [[8, 16], [6, 12], [4, 8], [2, 4]]
+    assert num_masked[3::5] == [[7, 15], [5, 11], [3, 7]]
 
 
 def test_half_a_zigzag_and_a_part_of_the_loop() -> None:
     model = Model()
-    paint(Zigzag(0.5, start=0.25, stop=0.5), model)
-    hidden = [int((ids_BL == MASK).sum()) for _, ids_BL, _ in model.asked]
-    # the second step alone: round(0.5 * 3) = 2 of 4 are hidden again
-    assert hidden == [16, 16, 12, 12, 8, 10, 10, 8, 8, 4, 4]
+    generate(Zigzag(0.5, start=0.25, stop=0.5), model)
+    num_masked = [int((ids_BL == MASK).sum()) for _, ids_BL, _ in model.asked]
+    # the second step alone: round(0.5 * 3) = 2 of 4 are masked again
+    assert num_masked == [16, 16, 12, 12, 8, 10, 10, 8, 8, 4, 4]
 
 
 def test_the_way_back_may_have_another_scale() -> None:
     model = Model()
-    paint(Zigzag(scale=1.0), model)
+    generate(Zigzag(scale=1.0), model)
     assert [kind for kind, *_ in model.asked][:5] == ["told", "bare", "told", "told", "bare"]
 
 
 @pytest.mark.parametrize("make", [tiny_generator, tiny_text_generator])
-@pytest.mark.parametrize("pictures", [1, 3])
-def test_forwards_are_counted_as_they_are(make, pictures: int) -> None:
+@pytest.mark.parametrize("images", [1, 3])
+def test_forwards_are_counted_as_they_are(make, images: int) -> None:
     """3 T - 2 predictions, of which 2 T - 1 are guided and cost two forwards."""
     generator: Generator = make()
     (job,) = generator.jobs(
-        num_images=pictures, steps=5, guidance=3.0, corrections=("zigzag",), schedule="linear"
+        num_images=images, steps=5, guidance_scale=3.0, corrections=("zigzag",), schedule="linear"
     )
-    tally = Tally()
-    with tally.counting(generator.transformer):
+    meter = CostMeter()
+    with meter.counting(generator.transformer):
         state = last(generator.decode(job, generator.blank(job)))
-    assert not state.hidden_BL.any()
-    assert tally.forwards == pictures * (2 * (2 * 5 - 1) + (5 - 1))
+    assert not state.masked_BL.any()
+    assert meter.forwards == images * (2 * (2 * 5 - 1) + (5 - 1))
 
 
 def test_without_guidance_it_is_one_clear_line() -> None:
     with pytest.raises(ValueError, match="zigzag needs guidance: choose a scale other than 1"):
-        tiny_generator().generate(["cat"], corrections=("zigzag",), guidance=1.0)
+        tiny_generator().generate(["cat"], corrections=("zigzag",), guidance_scale=1.0)
     with pytest.raises(ValueError, match="zigzag needs guidance"):
         next(
             decode(
@@ -136,7 +138,9 @@ def test_without_guidance_it_is_one_clear_line() -> None:
                 Sampler(4, corrections=(Zigzag(),)),
             )
         )
-    assert tiny_generator().generate(["cat"], corrections=("zigzag:strength=0",), guidance=1.0)
+    assert tiny_generator().generate(
+        ["cat"], corrections=("zigzag:strength=0",), guidance_scale=1.0
+    )
 
 
 def test_parse_and_mistakes() -> None:

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from demask import rng
-from demask.sampling.select import Look
+from demask.sampling.select import SelectionInput
 from demask.types import Condition, Step
 
-MakeLook = Callable[..., Look]
+MakeLook = Callable[..., SelectionInput]
 
 
 @pytest.fixture
@@ -19,18 +19,18 @@ def make_look() -> MakeLook:
     def make(
         p_BLV: torch.Tensor,
         count_B: list[int],
-        open_BL: torch.Tensor | None = None,
+        candidate_BL: torch.Tensor | None = None,
         index: int = 0,
         steps: int = 4,
         grid: tuple[int, int] | None = None,
         seeds: list[int] | None = None,
-    ) -> Look:
+    ) -> SelectionInput:
         batch, tokens = p_BLV.shape[:2]
         step = Step(index, steps, grid or (1, tokens), torch.ones(batch))
-        return Look(
+        return SelectionInput(
             step,
             p_BLV.argmax(-1),
-            torch.ones(batch, tokens).bool() if open_BL is None else open_BL,
+            torch.ones(batch, tokens).bool() if candidate_BL is None else candidate_BL,
             torch.tensor(count_B),
             rng.image_generators(seeds or list(range(batch))),
             Condition({"class_ids": torch.arange(batch)}),

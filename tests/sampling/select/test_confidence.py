@@ -15,9 +15,9 @@ def test_without_noise_the_most_confident_draws_win(make_look) -> None:
 
 
 def test_it_scores_the_code_that_was_drawn(make_look) -> None:
-    look = make_look(P_BLV, [1])
-    look.ids_BL[0] = torch.tensor([0, 0, 1])  # probabilities 0.6, 0.1, 0.2
-    assert Confidence(Temperature(0.0))(look).int().tolist() == [[1, 0, 0]]
+    selection = make_look(P_BLV, [1])
+    selection.ids_BL[0] = torch.tensor([0, 0, 1])  # probabilities 0.6, 0.1, 0.2
+    assert Confidence(Temperature(0.0))(selection).int().tolist() == [[1, 0, 0]]
 
 
 def test_noise_decays_with_the_step(make_look) -> None:

@@ -17,7 +17,7 @@ SILENT = Temperature(0.0)
 
 
 class Lists(nn.Module):
-    """A critic that says the same of every picture."""
+    """A critic that says the same of every image."""
 
     def __init__(self, score_L: list[float]) -> None:
         super().__init__()
@@ -28,12 +28,12 @@ class Lists(nn.Module):
 
 
 def test_it_keeps_what_scores_best_decided_or_not(make_look) -> None:
-    look = make_look(torch.ones(2, 4, 3) / 3, [2, 1])
-    order = Critic(SILENT).beside(Lists([0.1, 3.0, -2.0, 1.0]))
-    assert order(look).tolist() == [[False, True, False, True], [False, True, False, False]]
+    selection = make_look(torch.ones(2, 4, 3) / 3, [2, 1])
+    order = Critic(SILENT).attach(Lists([0.1, 3.0, -2.0, 1.0]))
+    assert order(selection).tolist() == [[False, True, False, True], [False, True, False, False]]
 
 
-def test_it_sees_the_whole_picture_and_what_it_should_show(make_look) -> None:
+def test_it_sees_the_whole_image_and_what_it_should_show(make_look) -> None:
     seen = []
 
     class Records(Lists):
@@ -41,13 +41,13 @@ def test_it_sees_the_whole_picture_and_what_it_should_show(make_look) -> None:
             seen.append((ids_BL, condition, step))
             return super().score(ids_BL, condition, step)
 
-    look = make_look(torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(0)), [2, 1])
-    Critic(SILENT).beside(Records([1.0, 2.0, 3.0, 4.0]))(look)
-    assert seen == [(look.ids_BL, look.condition, look.step)]
+    selection = make_look(torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(0)), [2, 1])
+    Critic(SILENT).attach(Records([1.0, 2.0, 3.0, 4.0]))(selection)
+    assert seen == [(selection.ids_BL, selection.condition, selection.step)]
 
 
 def test_noise_loosens_the_choice_and_fades(make_look) -> None:
-    order = Critic(Temperature(50.0, "linear")).beside(Lists([4.0, 3.0, 2.0, 1.0]))
+    order = Critic(Temperature(50.0, "linear")).attach(Lists([4.0, 3.0, 2.0, 1.0]))
     looks = [make_look(torch.ones(40, 4, 3) / 3, [2] * 40, index=k) for k in (0, 3)]
     best = torch.tensor([True, True, False, False]).expand(40, -1)
     assert not torch.equal(order(looks[0]), best)
@@ -70,9 +70,9 @@ def test_a_decided_token_that_looks_wrong_is_taken_back_and_a_given_one_never() 
             score_L[0], score_L[1 + step.index % 3] = -9.0, 9.0
             return score_L.expand(ids_BL.shape)
 
-    sampler = Sampler(3, order=Critic(SILENT).beside(Fickle([0.0] * 4)))
+    sampler = Sampler(3, order=Critic(SILENT).attach(Fickle([0.0] * 4)))
     states = decode(predict, Condition({}), canvas, rng.image_generators([1]), sampler)
-    visible = [(~state.hidden_BL)[0].tolist() for state in states]
+    visible = [(~state.masked_BL)[0].tolist() for state in states]
     assert visible[0] == [True, True, False, False]
     assert visible[1] == [True, True, True, False]
     assert visible[2] == [True] * 4
@@ -80,6 +80,6 @@ def test_a_decided_token_that_looks_wrong_is_taken_back_and_a_given_one_never() 
 
 def test_no_network_can_be_named_in_words() -> None:
     assert parse_order("critic", SILENT) == Critic(SILENT)
-    assert replace(parse_order("critic"), noise=SILENT) == Critic(SILENT)
+    assert replace(parse_order("critic"), choice_temperature=SILENT) == Critic(SILENT)
     with pytest.raises(ValueError, match="unknown option of the selection order 'critic' 'score'"):
         parse_order("critic:score=1")

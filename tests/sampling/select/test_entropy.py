@@ -31,9 +31,9 @@ def test_a_bound_takes_the_largest_safe_prefix(make_look, bound: float, decided:
 
 def test_a_bound_never_takes_less_than_the_schedule_or_what_is_not_open(make_look) -> None:
     assert Entropy(bound=0.0)(make_look(P_BLV, [3])).sum() == 3
-    open_BL = torch.tensor([[0, 1, 0, 1]]).bool()
-    assert torch.equal(Entropy(bound=99.0)(make_look(P_BLV, [1], open_BL)), open_BL)
-    assert not Entropy(bound=99.0)(make_look(P_BLV, [0], ~open_BL & open_BL)).any()
+    candidate_BL = torch.tensor([[0, 1, 0, 1]]).bool()
+    assert torch.equal(Entropy(bound=99.0)(make_look(P_BLV, [1], candidate_BL)), candidate_BL)
+    assert not Entropy(bound=99.0)(make_look(P_BLV, [0], ~candidate_BL & candidate_BL)).any()
 
 
 def test_a_negative_bound_is_an_error() -> None:

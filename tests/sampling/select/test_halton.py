@@ -39,10 +39,10 @@ def test_any_prefix_is_spread_over_the_quarters_of_the_grid() -> None:
 
 def test_it_follows_the_sequence_among_the_open_positions(make_look) -> None:
     rank_L = visits((2, 3))
-    open_BL = torch.tensor([[1, 0, 1, 1, 0, 1]]).bool()
-    look = make_look(torch.full((1, 6, 2), 0.5), [2], open_BL, grid=(2, 3))
-    chosen = Halton(roll=False)(look)[0].nonzero()[:, 0].tolist()
-    wanted = [cell for cell in rank_L.argsort().tolist() if open_BL[0, cell]][:2]
+    candidate_BL = torch.tensor([[1, 0, 1, 1, 0, 1]]).bool()
+    selection = make_look(torch.full((1, 6, 2), 0.5), [2], candidate_BL, grid=(2, 3))
+    chosen = Halton(roll=False)(selection)[0].nonzero()[:, 0].tolist()
+    wanted = [cell for cell in rank_L.argsort().tolist() if candidate_BL[0, cell]][:2]
     assert sorted(chosen) == sorted(wanted)
 
 
@@ -50,11 +50,11 @@ def test_a_roll_starts_elsewhere_and_stays_the_same_in_every_step(make_look) -> 
     flat_BLV = torch.full((30, 16, 2), 0.5)
 
     def chosen(count: int, index: int) -> torch.Tensor:
-        look = make_look(flat_BLV, [count] * 30, index=index, grid=(4, 4))
-        states = [g.get_state() for g in look.generators]
-        mask_BL = Halton()(look)
+        selection = make_look(flat_BLV, [count] * 30, index=index, grid=(4, 4))
+        states = [g.get_state() for g in selection.generators]
+        mask_BL = Halton()(selection)
         assert all(
-            torch.equal(g.get_state(), s) for g, s in zip(look.generators, states, strict=True)
+            torch.equal(g.get_state(), s) for g, s in zip(selection.generators, states, strict=True)
         )
         return mask_BL
 

@@ -9,17 +9,17 @@ from demask.sampling.temperature import Temperature
 FLAT_1LV = torch.full((1, 4, 2), 0.5)
 
 
-def test_top_takes_the_highest_open_scores_of_each_picture(make_look) -> None:
-    open_BL = torch.tensor([[1, 1, 1, 0], [0, 1, 1, 1]]).bool()
-    look = make_look(FLAT_1LV.expand(2, 4, 2), [1, 2], open_BL)
+def test_top_takes_the_highest_open_scores_of_each_image(make_look) -> None:
+    candidate_BL = torch.tensor([[1, 1, 1, 0], [0, 1, 1, 1]]).bool()
+    selection = make_look(FLAT_1LV.expand(2, 4, 2), [1, 2], candidate_BL)
     score_BL = torch.tensor([[1.0, 3, 2, 9], [9, 1, 3, 2]])
-    assert look.top(score_BL).int().tolist() == [[0, 1, 0, 0], [0, 0, 1, 1]]
+    assert selection.top(score_BL).int().tolist() == [[0, 1, 0, 0], [0, 0, 1, 1]]
 
 
 def test_top_decides_open_positions_even_at_minus_infinity(make_look) -> None:
-    open_BL = torch.tensor([[0, 0, 1, 1]]).bool()
+    candidate_BL = torch.tensor([[0, 0, 1, 1]]).bool()
     score_BL = torch.full((1, 4), -torch.inf)
-    assert make_look(FLAT_1LV, [2], open_BL).top(score_BL).int().tolist() == [[0, 0, 1, 1]]
+    assert make_look(FLAT_1LV, [2], candidate_BL).top(score_BL).int().tolist() == [[0, 0, 1, 1]]
 
 
 def test_top_of_equals_goes_in_row_major_order(make_look) -> None:
@@ -27,22 +27,22 @@ def test_top_of_equals_goes_in_row_major_order(make_look) -> None:
 
 
 def test_top_never_takes_more_than_is_open(make_look) -> None:
-    open_BL = torch.tensor([[0, 1, 0, 0]]).bool()
-    assert make_look(FLAT_1LV, [3], open_BL).top(torch.zeros(1, 4)).sum() == 1
+    candidate_BL = torch.tensor([[0, 1, 0, 0]]).bool()
+    assert make_look(FLAT_1LV, [3], candidate_BL).top(torch.zeros(1, 4)).sum() == 1
 
 
 def test_noise_in_top_is_gumbel(make_look) -> None:
     """Gumbel-max: the position with score log p wins with probability p."""
     p = torch.tensor([0.1, 0.2, 0.3, 0.4])
-    look = make_look(FLAT_1LV.expand(4000, 4, 2), [1] * 4000)
-    share_L = look.top(p.log().expand(4000, 4), noise=1.0).double().mean(0)
+    selection = make_look(FLAT_1LV.expand(4000, 4, 2), [1] * 4000)
+    share_L = selection.top(p.log().expand(4000, 4), choice_temperature=1.0).double().mean(0)
     torch.testing.assert_close(share_L, p.double(), atol=0.03, rtol=0)
 
 
 def test_spread_puts_rows_back(make_look) -> None:
-    look = make_look(FLAT_1LV, [1], torch.tensor([[0, 1, 0, 1]]).bool())
-    assert look.spread(torch.tensor([5.0, 6.0]), -1).tolist() == [[-1, 5, -1, 6]]
-    assert look.logits_RV.shape == (2, 2)
+    selection = make_look(FLAT_1LV, [1], torch.tensor([[0, 1, 0, 1]]).bool())
+    assert selection.scatter(torch.tensor([5.0, 6.0]), -1).tolist() == [[-1, 5, -1, 6]]
+    assert selection.logits_RV.shape == (2, 2)
 
 
 def test_half_precision_predictions_are_read_in_float32(make_look) -> None:
@@ -58,9 +58,9 @@ def test_parse_knows_every_row(name: str) -> None:
 def test_parse_options_and_noise() -> None:
     assert parse_order("halton:roll=False") == Halton(roll=False)
     assert parse_order("entropy:bound=2.5") == Entropy(bound=2.5)
-    noise = Temperature(2.0, "cumulative")
-    assert parse_order("confidence", noise) == Confidence(noise)
-    assert parse_order("halton", noise) == Halton()
+    choice_temperature = Temperature(2.0, "cumulative")
+    assert parse_order("confidence", choice_temperature) == Confidence(choice_temperature)
+    assert parse_order("halton", choice_temperature) == Halton()
 
 
 def test_parse_errors_say_what_is_valid() -> None:

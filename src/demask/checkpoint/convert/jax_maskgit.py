@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from demask.checkpoint.convert.converted import Converted
-from demask.checkpoint.convert.key_map import Row, translate
+from demask.checkpoint.convert.key_map import KeyRule, translate
 from demask.checkpoint.read import CheckpointError, Tensors
 from demask.tokenizer.vqgan import VQGANConfig
 from demask.transformer.maskgit import MaskGITConfig
@@ -123,27 +123,27 @@ def transformer(arrays: Tensors, codebook_size: int) -> Converted:
     return Converted("maskgit", config, translate(transformer_rows(depth), arrays))
 
 
-def transformer_rows(depth: int) -> Iterator[Row]:
+def transformer_rows(depth: int) -> Iterator[KeyRule]:
     """The transformer's key map."""
     for name in ("word", "position"):
-        yield Row(f"embed.{name}_embeddings.weight", f"Embed_0/{name}_embeddings/embedding")
+        yield KeyRule(f"embed.{name}_embeddings.weight", f"Embed_0/{name}_embeddings/embedding")
     yield from _norm("embed.embeddings_ln", "Embed_0/embeddings_ln")
     for index in range(depth):
         ours, theirs = f"transformer_layers.{index}", f"TransformerLayer_{index}"
         for name in ("query", "key", "value"):
             source = f"{theirs}/Attention_0/self_attention/{name}"
-            yield Row(f"{ours}.attention.{name}.weight", f"{source}/kernel", _into_heads)
-            yield Row(f"{ours}.attention.{name}.bias", f"{source}/bias", torch.flatten)
+            yield KeyRule(f"{ours}.attention.{name}.weight", f"{source}/kernel", _into_heads)
+            yield KeyRule(f"{ours}.attention.{name}.bias", f"{source}/bias", torch.flatten)
         source = f"{theirs}/Attention_0/self_attention/out"
-        yield Row(f"{ours}.attention.out.weight", f"{source}/kernel", _out_of_heads)
-        yield Row(f"{ours}.attention.out.bias", f"{source}/bias")
+        yield KeyRule(f"{ours}.attention.out.weight", f"{source}/kernel", _out_of_heads)
+        yield KeyRule(f"{ours}.attention.out.bias", f"{source}/bias")
         yield from _norm(f"{ours}.attn_layer_norm", f"{theirs}/Attention_0/attention_output_ln")
         for name in ("intermediate_output", "layer_output"):
             yield from _dense(f"{ours}.ffn.{name}", f"{theirs}/Mlp_0/{name}")
         yield from _norm(f"{ours}.ffn.layer_norm", f"{theirs}/Mlp_0/layer_output_ln")
     yield from _dense("mlm_layer.mlm_dense", "MlmLayer_0/mlm_dense")
     yield from _norm("mlm_layer.mlm_ln", "MlmLayer_0/mlm_ln")
-    yield Row("mlm_layer.to_logits.bias", "MlmLayer_0/mlm_bias/bias")
+    yield KeyRule("mlm_layer.to_logits.bias", "MlmLayer_0/mlm_bias/bias")
 
 
 def tokenizer(arrays: Tensors) -> Converted:
@@ -167,7 +167,7 @@ def tokenizer(arrays: Tensors) -> Converted:
     return Converted("vqgan", config, translate(tokenizer_rows(config), arrays))
 
 
-def tokenizer_rows(config: VQGANConfig) -> Iterator[Row]:
+def tokenizer_rows(config: VQGANConfig) -> Iterator[KeyRule]:
     """The tokenizer's key map; blocks are numbered in the order in which they run."""
     levels, blocks = len(config.multipliers), config.blocks
     inside = range(blocks)
@@ -176,7 +176,7 @@ def tokenizer_rows(config: VQGANConfig) -> Iterator[Row]:
     decoder = [f"mid.{b}" for b in inside]
     decoder += [f"up.{level}.block.{b}" for level in reversed(range(levels)) for b in inside]
 
-    yield Row("quantize.embedding.weight", "quantizer/codebook")
+    yield KeyRule("quantize.embedding.weight", "quantizer/codebook")
     changes = _width_changes(config)
     for half, names in (("encoder", encoder), ("decoder", decoder)):
         for index, name in enumerate(names):
@@ -217,21 +217,21 @@ def _out_of_heads(kernel_HCD: Tensor) -> Tensor:
     return kernel_HCD.flatten(0, 1).T
 
 
-def _norm(ours: str, theirs: str) -> Iterator[Row]:
-    yield Row(f"{ours}.weight", f"{theirs}/scale")
-    yield Row(f"{ours}.bias", f"{theirs}/bias")
+def _norm(ours: str, theirs: str) -> Iterator[KeyRule]:
+    yield KeyRule(f"{ours}.weight", f"{theirs}/scale")
+    yield KeyRule(f"{ours}.bias", f"{theirs}/bias")
 
 
-def _dense(ours: str, theirs: str) -> Iterator[Row]:
-    yield Row(f"{ours}.weight", f"{theirs}/kernel", torch.t)
-    yield Row(f"{ours}.bias", f"{theirs}/bias")
+def _dense(ours: str, theirs: str) -> Iterator[KeyRule]:
+    yield KeyRule(f"{ours}.weight", f"{theirs}/kernel", torch.t)
+    yield KeyRule(f"{ours}.bias", f"{theirs}/bias")
 
 
-def _kernel(ours: str, theirs: str) -> Row:
+def _kernel(ours: str, theirs: str) -> KeyRule:
     """A convolution's kernel, from HWIO to OIHW."""
-    return Row(f"{ours}.weight", f"{theirs}/kernel", partial(torch.permute, dims=(3, 2, 0, 1)))
+    return KeyRule(f"{ours}.weight", f"{theirs}/kernel", partial(torch.permute, dims=(3, 2, 0, 1)))
 
 
-def _conv(ours: str, theirs: str) -> Iterator[Row]:
+def _conv(ours: str, theirs: str) -> Iterator[KeyRule]:
     yield _kernel(ours, theirs)
-    yield Row(f"{ours}.bias", f"{theirs}/bias")
+    yield KeyRule(f"{ours}.bias", f"{theirs}/bias")

@@ -10,13 +10,13 @@ from torch import Tensor
 from demask.checkpoint.read import CheckpointError, Tensors
 
 
-def same(tensor: Tensor) -> Tensor:
+def unchanged(tensor: Tensor) -> Tensor:
     """Stored as we store it."""
     return tensor
 
 
 @dataclass(frozen=True)
-class Row:
+class KeyRule:
     """One line of a key map.
 
     Attributes:
@@ -27,10 +27,10 @@ class Row:
 
     ours: str
     theirs: str
-    change: Callable[[Tensor], Tensor] = same
+    change: Callable[[Tensor], Tensor] = unchanged
 
 
-def translate(rows: Iterable[Row], source: Mapping[str, Tensor]) -> Tensors:
+def translate(rows: Iterable[KeyRule], source: Mapping[str, Tensor]) -> Tensors:
     """Our tensors, by the map.
 
     Raises:

@@ -1,6 +1,6 @@
 """Differential sampling: where a prediction hardly moved, draw from what changed in it.
 
-Shape legend: B batch, L tokens, V codebook, R rows (ranked tokens of all pictures), S those of them
+Shape legend: B batch, L tokens, V codebook, R rows (ranked tokens of all images), S those of them
 that are replaced.
 """
 
@@ -14,11 +14,11 @@ from torch import Tensor
 
 from demask.registry import unknown
 from demask.sampling.correction.correction import Correction
-from demask.sampling.select.order import Look
+from demask.sampling.select.order import SelectionInput
 from demask.types import DecodeState
 
 if TYPE_CHECKING:
-    from demask.sampling.decode import Painter
+    from demask.sampling.decode import Stepper
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class Differential(Correction):
     """Replace p by normalise(max(p - q, floor)) where KL(p || q) is low (arXiv 2411.10781).
 
     p is this step's distribution and q that of the step before; the first step has none and stays.
-    The tokens of a picture are ranked by KL(p || q), from small to large.
+    The tokens of an image are ranked by KL(p || q), from small to large.
 
     Attributes:
         fraction: so large a part of the ranked tokens is replaced; 0.75 as published, 0 is off.
         previous: q is what the ``model`` predicted under its guidance, or what the step before
             drew from, ``modified`` by this and all other corrections (the authors' program).
-        among: what is ranked: ``all`` tokens of a picture (the authors' program), so that ever
-            fewer hidden ones are replaced as the decided ones come to rest, or the ``hidden`` ones.
+        among: what is ranked: ``all`` tokens of an image (the authors' program), so that ever
+            fewer masked ones are replaced as the decided ones come to rest, or the ``masked`` ones.
         floor: of p - q.
 
     Raises:
@@ -44,40 +44,40 @@ class Differential(Correction):
     previous: str = "model"
     among: str = "all"
     floor: float = 1e-6
-    dial: ClassVar[str] = "fraction"
+    strength_field: ClassVar[str] = "fraction"
 
     def __post_init__(self) -> None:
         if not 0 <= self.fraction <= 1:
             raise ValueError(f"the fraction is from 0 (off) to 1, not {self.fraction}")
         if not 0 < self.floor < 1:
             raise ValueError(f"the floor is between 0 and 1, not {self.floor}")
-        for option, valid in (("previous", ("model", "modified")), ("among", ("all", "hidden"))):
+        for option, valid in (("previous", ("model", "modified")), ("among", ("all", "masked"))):
             if getattr(self, option) not in valid:
                 raise ValueError(unknown(option, getattr(self, option), valid))
 
-    def reads(self, state: DecodeState) -> Tensor:
+    def required_positions(self, state: DecodeState) -> Tensor:
         if not self.fraction:
-            return super().reads(state)
-        return torch.ones_like(state.given_BL) if self.among == "all" else ~state.given_BL
+            return super().required_positions(state)
+        return torch.ones_like(state.known_BL) if self.among == "all" else ~state.known_BL
 
-    def adjust(self, logits_BLV: Tensor, state: DecodeState, painter: Painter) -> Tensor:
+    def adjust(self, logits_BLV: Tensor, state: DecodeState, stepper: Stepper) -> Tensor:
         past_BLV = state.guided_BLV if self.previous == "model" else state.logits_BLV
         if not self.fraction or past_BLV is None:
             return logits_BLV
-        ranked_BL = torch.ones_like(state.given_BL) if self.among == "all" else state.hidden_BL
+        ranked_BL = torch.ones_like(state.known_BL) if self.among == "all" else state.masked_BL
         count_B = (self.fraction * ranked_BL.sum(-1) + 1e-9).floor().long()
-        look = Look(
+        selection = SelectionInput(
             state.step,
             state.ids_BL,
             ranked_BL,
             count_B,
-            painter.generators,
-            painter.condition,
+            stepper.generators,
+            stepper.condition,
             logits_BLV,
         )
-        p_RV = look.logits_RV.softmax(-1)
+        p_RV = selection.logits_RV.softmax(-1)
         q_RV = past_BLV[ranked_BL].to(p_RV).softmax(-1)
-        low_BL = look.top(look.spread(-divergence(p_RV, q_RV), 0))
+        low_BL = selection.top(selection.scatter(-divergence(p_RV, q_RV), 0))
         low_R = low_BL[ranked_BL]
         changed_SV = (p_RV[low_R] - q_RV[low_R]).clamp_min(self.floor)
         replaced_BLV = logits_BLV.clone()

@@ -1,6 +1,6 @@
 """The informed corrector: the decided tokens that look least likely are drawn anew.
 
-Shape legend: B batch, L tokens, V codebook, R rows (decided tokens of all pictures).
+Shape legend: B batch, L tokens, V codebook, R rows (decided tokens of all images).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from torch import Tensor
 
 from demask import rng
 from demask.sampling.correction.correction import Correction
-from demask.sampling.select.order import Look
+from demask.sampling.select.order import SelectionInput
 from demask.types import DecodeState
 
 if TYPE_CHECKING:
-    from demask.sampling.decode import Painter
+    from demask.sampling.decode import Stepper
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ class Informed(Correction):
         strength: k as a fraction of the decided tokens; 0 is off, 1 redraws all.
         tau: how much chance decides which are redrawn.
         start: only from this part of the loop on, 0 to 1.
-        ride: take the prediction of the step's own forward, which costs nothing: it has seen
-            neither what the step decided nor what it drew anew, and only older tokens are judged.
+        reuse_forward: take the prediction of the step's own forward, which costs nothing: it has
+            seen neither what the step decided nor what it drew anew, and only older tokens are
+            judged.
 
     Raises:
         ValueError: a number out of range.
@@ -42,8 +43,8 @@ class Informed(Correction):
     strength: float = 0.1
     tau: float = 1.0
     start: float = 0.0
-    ride: bool = False
-    revises: ClassVar[bool] = True
+    reuse_forward: bool = False
+    may_remask: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
@@ -53,41 +54,45 @@ class Informed(Correction):
         if not 0 <= self.start <= 1:
             raise ValueError(f"the start is from 0 to 1, not {self.start}")
 
-    def reads(self, state: DecodeState) -> Tensor:
-        return state.settled_BL if self.ride and self.strength else super().reads(state)
+    def required_positions(self, state: DecodeState) -> Tensor:
+        return (
+            state.decoded_BL
+            if self.reuse_forward and self.strength
+            else super().required_positions(state)
+        )
 
-    def revise(self, state: DecodeState, painter: Painter) -> DecodeState:
+    def revise(self, state: DecodeState, stepper: Stepper) -> DecodeState:
         if not self.strength or state.step.progress <= self.start:
             return state
-        judged_BL = state.settled_BL
-        if self.ride:
-            judged_BL &= ~state.decided_BL
+        judged_BL = state.decoded_BL
+        if self.reuse_forward:
+            judged_BL &= ~state.unmasked_now_BL
         count_B = (self.strength * judged_BL.sum(-1)).round().long()
-        # drawn whether or not it is used: a picture's chance is its own
-        gumbel_BL = rng.gumbel(painter.generators, judged_BL.shape[1]).to(judged_BL.device)
+        # drawn whether or not it is used: an image's chance is its own
+        gumbel_BL = rng.gumbel(stepper.generators, judged_BL.shape[1]).to(judged_BL.device)
         if not count_B.any():
-            rng.uniform(painter.generators, judged_BL.shape[1])
+            rng.uniform(stepper.generators, judged_BL.shape[1])
             return state
-        asked_BL = judged_BL & (count_B > 0)[:, None]  # of others nothing is read
-        look = Look(
+        queried_BL = judged_BL & (count_B > 0)[:, None]  # of others nothing is read
+        selection = SelectionInput(
             state.step,
             state.ids_BL,
             judged_BL,
             count_B,
-            painter.generators,
-            painter.condition,
-            state.guided_BLV if self.ride else self.predicted(state, painter, asked_BL),
+            stepper.generators,
+            stepper.condition,
+            state.guided_BLV if self.reuse_forward else self.predicted(state, stepper, queried_BL),
         )
-        drawn_R = look.ids_BL[judged_BL][:, None]
-        log_p_R = look.logits_RV.log_softmax(-1).gather(-1, drawn_R)[:, 0]
-        doubt_BL = self.tau * gumbel_BL - look.spread(log_p_R.double(), 0)
-        anew_BL = look.top(doubt_BL)
-        drawn_BL = painter.draw(replace(look, open_BL=anew_BL))
+        drawn_R = selection.ids_BL[judged_BL][:, None]
+        log_p_R = selection.logits_RV.log_softmax(-1).gather(-1, drawn_R)[:, 0]
+        doubt_BL = self.tau * gumbel_BL - selection.scatter(log_p_R.double(), 0)
+        anew_BL = selection.top(doubt_BL)
+        drawn_BL = stepper.draw(replace(selection, candidate_BL=anew_BL))
         return replace(state, ids_BL=torch.where(anew_BL, drawn_BL, state.ids_BL))
 
     @staticmethod
-    def predicted(state: DecodeState, painter: Painter, asked_BL: Tensor) -> Tensor:
+    def predicted(state: DecodeState, stepper: Stepper, queried_BL: Tensor) -> Tensor:
         """One more forward, on the tokens as they are now: logits (B, L, V)."""
-        ratio_B = state.hidden_BL.double().mean(-1)
-        step = replace(state.step, mask_ratio_B=ratio_B, rows_BL=asked_BL)
-        return painter.predict(state.ids_BL, painter.condition, step).logits_BLV
+        ratio_B = state.masked_BL.double().mean(-1)
+        step = replace(state.step, mask_ratio_B=ratio_B, rows_BL=queried_BL)
+        return stepper.predict(state.ids_BL, stepper.condition, step).logits_BLV

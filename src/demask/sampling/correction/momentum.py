@@ -1,6 +1,6 @@
 """Momentum: carry on the way that a token's logits have taken since the step before.
 
-Shape legend: B batch, L tokens, V codebook, R rows (the tokens that are hidden in both steps).
+Shape legend: B batch, L tokens, V codebook, R rows (the tokens that are masked in both steps).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from demask.sampling.correction.correction import Correction
 from demask.types import DecodeState
 
 if TYPE_CHECKING:
-    from demask.sampling.decode import Painter
+    from demask.sampling.decode import Stepper
 
 
 @dataclass(frozen=True)
 class Momentum(Correction):
-    """l' = l_k + beta (l_k - l_{k-1}) at tokens that were hidden in the step before, too.
+    """l' = l_k + beta (l_k - l_{k-1}) at tokens that were masked in the step before, too.
 
     Our reading of the momentum-based solver that arXiv 2411.10781 names without a formula. l_{k-1}
     is the guided prediction of the step before, ahead of any correction.
@@ -36,7 +36,7 @@ class Momentum(Correction):
 
     beta: float = 0.3
     variant: str = "extrapolate"
-    dial: ClassVar[str] = "beta"
+    strength_field: ClassVar[str] = "beta"
 
     def __post_init__(self) -> None:
         if self.variant not in ("extrapolate", "average"):
@@ -46,16 +46,16 @@ class Momentum(Correction):
         if self.variant == "average" and self.beta >= 1:
             raise ValueError(f"the beta of an average is below 1, not {self.beta}")
 
-    def reads(self, state: DecodeState) -> Tensor:
-        return state.hidden_BL if self.beta else super().reads(state)
+    def required_positions(self, state: DecodeState) -> Tensor:
+        return state.masked_BL if self.beta else super().required_positions(state)
 
-    def adjust(self, logits_BLV: Tensor, state: DecodeState, painter: Painter) -> Tensor:
+    def adjust(self, logits_BLV: Tensor, state: DecodeState, stepper: Stepper) -> Tensor:
         averages = self.variant == "average"
         past_BLV = state.logits_BLV if averages else state.guided_BLV
         if not self.beta or past_BLV is None:
             return logits_BLV
-        assert state.asked_BL is not None, "a step was made"
-        both_BL = state.hidden_BL & state.asked_BL
+        assert state.queried_BL is not None, "a step was made"
+        both_BL = state.masked_BL & state.queried_BL
         now_RV, past_RV = logits_BLV[both_BL], past_BLV[both_BL].to(logits_BLV)
         # from or to a code that is ruled out there is no way to carry on
         change_RV = (now_RV - past_RV).nan_to_num(0, 0, 0)

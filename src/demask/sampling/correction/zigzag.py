@@ -1,6 +1,6 @@
 """Zigzag sampling: two steps forward under guidance, and one back without it in between.
 
-Shape legend: B batch, L tokens, V codebook, R rows (decided tokens of all pictures).
+Shape legend: B batch, L tokens, V codebook, R rows (decided tokens of all images).
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from demask.sampling.correction.correction import Correction
-from demask.sampling.select.order import Look
+from demask.sampling.select.order import SelectionInput
 from demask.types import DecodeState, Guided
 
 if TYPE_CHECKING:
-    from demask.sampling.decode import Painter
+    from demask.sampling.decode import Stepper
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Zigzag(Correction):
     """Masked Z-sampling (arXiv 2411.10781): a step, the way back unguided, and the step again.
 
     After each step but the last, one unguided prediction of what stands there. The decided tokens
-    to which it gives the highest maximum probability are hidden again, so many that one hidden
+    to which it gives the highest maximum probability are masked again, so many that one masked
     token fewer is left than before the step; then the guided step is made anew. T steps cost
     3 T - 2 predictions.
 
     Attributes:
-        strength: hide so large a part of those again; 1 as published, 0 is off.
+        strength: mask so large a part of those again; 1 as published, 0 is off.
         scale: of the guidance on the way back: 0 is its reference alone (the unconditional
             prediction), 1 the conditional one.
         start: only from this part of the loop on, 0 to 1.
@@ -42,7 +42,7 @@ class Zigzag(Correction):
     scale: float = 0.0
     start: float = 0.0
     stop: float = 1.0
-    revises: ClassVar[bool] = True
+    may_remask: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
@@ -56,30 +56,30 @@ class Zigzag(Correction):
     def needs_guidance(self) -> bool:
         return self.strength > 0
 
-    def revise(self, state: DecodeState, painter: Painter) -> DecodeState:
-        step, before = state.step, state.before
+    def revise(self, state: DecodeState, stepper: Stepper) -> DecodeState:
+        step, previous = state.step, state.previous
         inside = self.start < step.progress <= self.stop
         if not self.strength or not inside or step.index + 1 == step.steps:
             return state
-        assert isinstance(painter.predict, Guided), "the loop checked that there is guidance"
-        assert before is not None, "a step was made"
-        gone_B = before.hidden_BL.sum(-1) - state.hidden_BL.sum(-1)
+        assert isinstance(stepper.predict, Guided), "the loop checked that there is guidance"
+        assert previous is not None, "a step was made"
+        gone_B = previous.masked_BL.sum(-1) - state.masked_BL.sum(-1)
         count_B = (self.strength * (gone_B - 1).clamp_min(0)).round().long()
         back = replace(
-            step, mask_ratio_B=state.hidden_BL.double().mean(-1), rows_BL=state.settled_BL
+            step, mask_ratio_B=state.masked_BL.double().mean(-1), rows_BL=state.decoded_BL
         )
-        unguided = painter.predict.at(self.scale)(state.ids_BL, painter.condition, back)
-        look = Look(
+        unguided = stepper.predict.at(self.scale)(state.ids_BL, stepper.condition, back)
+        selection = SelectionInput(
             back,
             state.ids_BL,
-            state.settled_BL,
+            state.decoded_BL,
             count_B,
-            painter.generators,
-            painter.condition,
+            stepper.generators,
+            stepper.condition,
             unguided.logits_BLV,
         )
-        sure_R = look.logits_RV.log_softmax(-1).amax(-1)
-        again_BL = look.top(look.spread(sure_R, 0))
+        sure_R = selection.logits_RV.log_softmax(-1).amax(-1)
+        again_BL = selection.top(selection.scatter(sure_R, 0))
         ids_BL = torch.where(again_BL, state.mask_id, state.ids_BL)
         # from where the step began: what it must look back at is the step before, not the zig
-        return painter.advance(replace(before, ids_BL=ids_BL), step)
+        return stepper.step(replace(previous, ids_BL=ids_BL), step)

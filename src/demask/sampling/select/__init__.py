@@ -1,4 +1,4 @@
-"""Selection orders: which of the hidden tokens does a step decide?
+"""Selection orders: which of the masked tokens does a step decide?
 
 An order is a frozen dataclass in a file of its own and a row of the table below.
 """
@@ -13,7 +13,7 @@ from demask.sampling.select.critic import Critic
 from demask.sampling.select.entropy import Entropy
 from demask.sampling.select.halton import Halton
 from demask.sampling.select.margin import Margin
-from demask.sampling.select.order import Look, Order
+from demask.sampling.select.order import Order, SelectionInput
 from demask.sampling.select.random import Random
 from demask.sampling.temperature import Temperature
 
@@ -31,12 +31,12 @@ ORDERS: Table[Callable[..., Order]] = Table(
 )
 
 
-def parse_order(text: str, noise: Temperature | None = None) -> Order:
+def parse_order(text: str, choice_temperature: Temperature | None = None) -> Order:
     """The order that a person names, such as ``halton`` or ``entropy:bound=2.5``.
 
     Args:
         text: a row of `ORDERS`, with options after a colon.
-        noise: the choice temperature, for an order that has one.
+        choice_temperature: the choice temperature, for an order that has one.
 
     Raises:
         ValueError: an unknown name or option.
@@ -44,8 +44,8 @@ def parse_order(text: str, noise: Temperature | None = None) -> Order:
     parameters = inspect.signature(ORDERS[text.partition(":")[0]]).parameters
     # a person names no network: it comes from the model
     given: dict[str, object] = {"score": None} if "score" in parameters else {}
-    if noise is not None and "noise" in parameters:
-        given["noise"] = noise
+    if choice_temperature is not None and "choice_temperature" in parameters:
+        given["choice_temperature"] = choice_temperature
     return build(ORDERS, text, **given)
 
 
@@ -56,9 +56,9 @@ __all__ = [
     "Critic",
     "Entropy",
     "Halton",
-    "Look",
     "Margin",
     "Order",
     "Random",
+    "SelectionInput",
     "parse_order",
 ]

@@ -7,14 +7,14 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from demask.sampling.select.order import Look, Order
+from demask.sampling.select.order import Order, SelectionInput
 
 
 @dataclass(frozen=True)
 class ChooseThenSample(Order):
     """The moment sampler (arXiv 2510.04525).
 
-    What MaskGIT with noise ``alpha`` does in the limit of many hidden tokens: positions by
+    What MaskGIT with noise ``alpha`` does in the limit of many masked tokens: positions by
     Gumbel-top-k on log sum_x p(x)^(1 + 1/alpha), codes from p^(1 + 1/alpha).
 
     Attributes:
@@ -26,16 +26,16 @@ class ChooseThenSample(Order):
     """
 
     alpha: float = 4.5
-    looks_at: ClassVar[Literal["prediction"]] = "prediction"
+    stage: ClassVar[Literal["prediction"]] = "prediction"
     unbiased: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not self.alpha > 0:
             raise ValueError(f"alpha is above 0, not {self.alpha}")
 
-    def __call__(self, look: Look) -> Tensor:
-        moment_R = self.sharpen(look.logits_RV.log_softmax(-1)).logsumexp(-1)
-        return look.top(look.spread(moment_R, 0), noise=1.0)
+    def __call__(self, selection: SelectionInput) -> Tensor:
+        moment_R = self.transform_logits(selection.logits_RV.log_softmax(-1)).logsumexp(-1)
+        return selection.top(selection.scatter(moment_R, 0), choice_temperature=1.0)
 
-    def sharpen(self, logits_RV: Tensor) -> Tensor:
+    def transform_logits(self, logits_RV: Tensor) -> Tensor:
         return logits_RV * (1 + 1 / self.alpha)

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from demask.sampling.select.order import Look, Order
+from demask.sampling.select.order import Order, SelectionInput
 from demask.sampling.temperature import Temperature
 
 
@@ -16,14 +16,16 @@ class Confidence(Order):
     """Score = log p(drawn code) + tau_k * Gumbel (arXiv 2202.04200, section 3.2).
 
     Attributes:
-        noise: tau_k, the choice temperature; published: 4.5 with ``linear`` decay.
+        choice_temperature: tau_k, the choice temperature; published: 4.5 with ``linear`` decay.
     """
 
-    noise: Temperature = field(default_factory=lambda: Temperature(4.5, "linear"))
-    looks_at: ClassVar[Literal["draw"]] = "draw"
+    choice_temperature: Temperature = field(default_factory=lambda: Temperature(4.5, "linear"))
+    stage: ClassVar[Literal["draw"]] = "draw"
     unbiased: ClassVar[bool] = False
 
-    def __call__(self, look: Look) -> Tensor:
-        drawn_R = look.ids_BL[look.open_BL]
-        log_p_R = look.logits_RV.log_softmax(-1).gather(-1, drawn_R[:, None])[:, 0]
-        return look.top(look.spread(log_p_R, 0), self.noise.at(look.step))
+    def __call__(self, selection: SelectionInput) -> Tensor:
+        drawn_R = selection.ids_BL[selection.candidate_BL]
+        log_p_R = selection.logits_RV.log_softmax(-1).gather(-1, drawn_R[:, None])[:, 0]
+        return selection.top(
+            selection.scatter(log_p_R, 0), self.choice_temperature.at(selection.step)
+        )

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from demask.sampling.select.order import Look, Order
+from demask.sampling.select.order import Order, SelectionInput
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,18 @@ class Entropy(Order):
     """
 
     bound: float | None = None
-    looks_at: ClassVar[Literal["prediction"]] = "prediction"
+    stage: ClassVar[Literal["prediction"]] = "prediction"
     unbiased: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.bound is not None and not self.bound >= 0:
             raise ValueError(f"the entropy bound is 0 nats or more, not {self.bound}")
 
-    def __call__(self, look: Look) -> Tensor:
-        entropy_R = torch.special.entr(look.logits_RV.softmax(-1)).sum(-1)
+    def __call__(self, selection: SelectionInput) -> Tensor:
+        entropy_R = torch.special.entr(selection.logits_RV.softmax(-1)).sum(-1)
         if self.bound is not None:
-            sorted_BL = look.spread(entropy_R, torch.inf).sort(dim=-1).values
+            sorted_BL = selection.scatter(entropy_R, torch.inf).sort(dim=-1).values
             before_BL = torch.nn.functional.pad(sorted_BL.cumsum(-1)[:, :-1], (1, 0))
             safe_B = ((before_BL <= self.bound) & sorted_BL.isfinite()).sum(-1)
-            look = replace(look, count_B=torch.maximum(look.count_B, safe_B))
-        return look.top(look.spread(-entropy_R, 0))
+            selection = replace(selection, count_B=torch.maximum(selection.count_B, safe_B))
+        return selection.top(selection.scatter(-entropy_R, 0))

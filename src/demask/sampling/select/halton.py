@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from demask import rng
-from demask.sampling.select.order import Look, Order
+from demask.sampling.select.order import Order, SelectionInput
 from demask.types import Grid
 
 
@@ -24,21 +24,21 @@ class Halton(Order):
     Published with the ``arccos`` schedule and 32 steps.
 
     Attributes:
-        roll: begin at another point of the sequence in each picture, as its seed says.
+        roll: begin at another point of the sequence in each image, as its seed says.
     """
 
     roll: bool = True
-    looks_at: ClassVar[Literal["positions"]] = "positions"
+    stage: ClassVar[Literal["positions"]] = "positions"
     unbiased: ClassVar[bool] = True
 
-    def __call__(self, look: Look) -> Tensor:
-        batch, tokens = look.open_BL.shape
-        rank_BL = visits(look.step.grid).expand(batch, tokens)
+    def __call__(self, selection: SelectionInput) -> Tensor:
+        batch, tokens = selection.candidate_BL.shape
+        rank_BL = visits(selection.step.grid).expand(batch, tokens)
         if self.roll:
             # from the seed, not the stream: the same in every step
-            starts = [rng.derive(g.initial_seed(), "halton") % tokens for g in look.generators]
+            starts = [rng.derive(g.initial_seed(), "halton") % tokens for g in selection.generators]
             rank_BL = (rank_BL - torch.tensor(starts)[:, None]) % tokens
-        return look.top(-rank_BL.double().to(look.open_BL.device))
+        return selection.top(-rank_BL.double().to(selection.candidate_BL.device))
 
 
 @lru_cache(maxsize=64)

@@ -7,16 +7,16 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from demask.sampling.select.order import Look, Order
+from demask.sampling.select.order import Order, SelectionInput
 
 
 @dataclass(frozen=True)
 class Margin(Order):
     """Score = p1 - p2, the two highest probabilities of a token (arXiv 2502.06768)."""
 
-    looks_at: ClassVar[Literal["prediction"]] = "prediction"
+    stage: ClassVar[Literal["prediction"]] = "prediction"
     unbiased: ClassVar[bool] = True
 
-    def __call__(self, look: Look) -> Tensor:
-        best_R2 = look.logits_RV.softmax(-1).topk(2).values
-        return look.top(look.spread(best_R2[:, 0] - best_R2[:, 1], 0))
+    def __call__(self, selection: SelectionInput) -> Tensor:
+        best_R2 = selection.logits_RV.softmax(-1).topk(2).values
+        return selection.top(selection.scatter(best_R2[:, 0] - best_R2[:, 1], 0))

@@ -8,15 +8,19 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from demask import rng
-from demask.sampling.select.order import Look, Order
+from demask.sampling.select.order import Order, SelectionInput
 
 
 @dataclass(frozen=True)
 class Random(Order):
     """Positions uniformly at random."""
 
-    looks_at: ClassVar[Literal["positions"]] = "positions"
+    stage: ClassVar[Literal["positions"]] = "positions"
     unbiased: ClassVar[bool] = True
 
-    def __call__(self, look: Look) -> Tensor:
-        return look.top(rng.uniform(look.generators, look.open_BL.shape[1]).to(look.open_BL.device))
+    def __call__(self, selection: SelectionInput) -> Tensor:
+        return selection.top(
+            rng.uniform(selection.generators, selection.candidate_BL.shape[1]).to(
+                selection.candidate_BL.device
+            )
+        )

@@ -1,0 +1,1 @@
+"""Decoding several requests as one batch, each as if it were alone."""

@@ -1,0 +1,24 @@
+"""Generate jobs one after the other, letting someone watch every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from demask.generator import GeneratedImage, Generator, Job
+from demask.types import DecodeState
+
+StepCallback = Callable[[Job, DecodeState], None]
+"""Called with a batch and its state after each step."""
+
+
+def generate_jobs(
+    generator: Generator, jobs: Iterable[Job], *callbacks: StepCallback
+) -> Iterator[GeneratedImage]:
+    """The images of the jobs in turn; no job is read before the one ahead of it is generated."""
+    for job in jobs:
+        state = None
+        for state in generator.decode(job, generator.blank(job)):
+            for callback in callbacks:
+                callback(job, state)
+        assert state is not None
+        yield from generator.finish(job, state)

@@ -1,0 +1,52 @@
+"""Finished images that are fetched later, by an address that cannot be guessed."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass
+class ImageStore:
+    """Keeps bytes in memory, for a while; the oldest go when there is no room.
+
+    Attributes:
+        seconds: how long.
+        room: bytes in all.
+        clock: seconds that only rise.
+    """
+
+    seconds: float = 3600.0
+    room: int = 64 * 2**20
+    clock: Callable[[], float] = time.monotonic
+    _kept: OrderedDict[str, tuple[float, bytes]] = field(default_factory=OrderedDict)
+    _size: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def put(self, data: bytes) -> str:
+        """Keep something; its name has 192 random bits."""
+        name = secrets.token_urlsafe(24)
+        with self._lock:
+            self._kept[name] = (self.clock() + self.seconds, data)
+            self._size += len(data)
+            self._tidy()
+        return name
+
+    def get(self, name: str) -> bytes | None:
+        """What was kept under a name; None if it never was, or is no longer."""
+        with self._lock:
+            self._tidy()
+            return self._kept[name][1] if name in self._kept else None
+
+    def _tidy(self) -> None:
+        now = self.clock()
+        while self._kept:
+            until, data = next(iter(self._kept.values()))
+            if until > now and self._size <= self.room:
+                return
+            self._kept.popitem(last=False)
+            self._size -= len(data)

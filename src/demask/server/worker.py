@@ -1,0 +1,171 @@
+"""The engine's brush: generate a batch of tickets, and let none of them take others down."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from PIL import Image
+
+from demask.batching.batched_decode import BatchedDecode
+from demask.batching.invariance import Rounding
+from demask.conditioning import ParsedCondition
+from demask.generator import GeneratedImage, Generator, Job
+from demask.server.editor import run_edit
+from demask.server.observer import EngineObserver
+from demask.server.request import EngineError, Partial, Ticket
+from demask.settings import Settings
+from demask.types import Condition
+
+LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+MOST_CONDITIONS = 256  # read prompts that are remembered, a few dozen kilobytes each
+
+
+@dataclass(frozen=True)
+class QueuedRequest:
+    """A ticket in the queue, with its job of one image."""
+
+    ticket: Ticket
+    job: Job
+
+    @property
+    def kind(self) -> tuple[str, Settings]:
+        """Tickets of one kind fit into one batch; the settings hold the size."""
+        return self.ticket.request.model, self.job.settings
+
+
+@dataclass
+class Worker:
+    """Generates on the thread that calls it.
+
+    Attributes:
+        generators: the models by name.
+        observer: hears what happens.
+    """
+
+    generators: Mapping[str, Generator]
+    observer: EngineObserver
+    _roundings: dict[tuple[str, str], Rounding] = field(default_factory=dict)
+    _conditions: OrderedDict[object, Condition] = field(default_factory=OrderedDict)
+
+    def run(self, batch: list[QueuedRequest]) -> None:
+        """Generate a batch; if that fails, each of its images alone: none takes others down."""
+        try:
+            if batch[0].ticket.request.edit is not None:
+                self._run_edit(batch[0])
+            else:
+                self._run_batch(batch)
+        except Exception as error:
+            if len(batch) == 1:
+                self.fail(batch[0].ticket, error)
+                return
+            for one in batch:
+                if not one.ticket.done:
+                    self.run([one])
+
+    def _run_edit(self, one: QueuedRequest) -> None:
+        generator = self.generators[one.ticket.request.model]
+        image = self._timed("steps", lambda: run_edit(generator, one.ticket))
+        self._hand_over(one, image)
+
+    def _run_batch(self, batch: list[QueuedRequest]) -> None:
+        """Step by step: drop who gave up, show who wants to see, hand over at the end."""
+        jobs = [one.job for one in batch]
+        generator = self.generators[batch[0].ticket.request.model]
+        job = replace(
+            jobs[0],
+            parsed_conditions=[job.parsed_conditions[0] for job in jobs],
+            seeds=[job.seeds[0] for job in jobs],
+        )
+        condition = self._timed("condition", lambda: self._condition(generator, job))
+        rounding = self._roundings.setdefault(
+            (generator.name, job.settings.guidance_method), Rounding()
+        )
+        decoding = BatchedDecode.start(generator, job, condition, rounding)
+        while not decoding.done:
+            batch = self._still_wanted(decoding, batch)
+            if not batch:
+                return
+            self._timed("steps", decoding.step)
+            if decoding.repeated:
+                self.observer.repeated(decoding.repeated)
+            if not decoding.done:
+                self._show(decoding, batch)
+        images = self._timed("pixels", lambda: list(decoding.finish()))
+        for one, image in zip(batch, images, strict=True):
+            self._hand_over(one, image)
+
+    def _still_wanted(
+        self, decoding: BatchedDecode, batch: list[QueuedRequest]
+    ) -> list[QueuedRequest]:
+        """Drop those for whom nobody waits."""
+        going = [i for i, one in enumerate(batch) if one.ticket.gave_up is None]
+        if len(going) < len(batch):
+            for one in batch:
+                self.fail(one.ticket, one.ticket.gave_up)
+            if going:
+                decoding.keep(going)
+        return [batch[i] for i in going]
+
+    def _show(self, decoding: BatchedDecode, batch: list[QueuedRequest]) -> None:
+        """Unfinished images for those who want one after this step."""
+        done, steps = decoding.steps_done, decoding.job.settings.steps
+        for position, one in enumerate(batch):
+            number = shown_after(done, steps, one.ticket.request.partials)
+            if number is not None:
+                image = Image.fromarray(decoding.preview(position).numpy())
+                one.ticket.report(Partial(image, number, done, steps))
+
+    def _hand_over(self, one: QueuedRequest, image: GeneratedImage) -> None:
+        self.observer.generated(one.ticket.request.model)
+        one.ticket.report(image)
+
+    def _condition(self, generator: Generator, job: Job) -> Condition:
+        """What the transformer reads for a batch, each prompt read alone and remembered."""
+        parts = []
+        for parsed, seed in zip(job.parsed_conditions, job.seeds, strict=True):
+            key = (generator.name, parsed, job.settings, job.grid)
+            if key not in self._conditions:
+                self._conditions[key] = read(generator, job, parsed, seed)
+            self._conditions.move_to_end(key)
+            parts.append(self._conditions[key])
+        while len(self._conditions) > MOST_CONDITIONS:
+            self._conditions.popitem(last=False)
+        return Condition.join(parts)
+
+    def _timed(self, stage: str, work: Callable[[], T]) -> T:
+        start = time.perf_counter()
+        result = work()
+        self.observer.spent(stage, time.perf_counter() - start)
+        return result
+
+    def fail(self, ticket: Ticket, error: BaseException | None) -> None:
+        """There will be no image; nothing for a ticket that is done, or without an error."""
+        if error is not None and not ticket.done:
+            self.observer.failed(type(error).__name__)
+            if not isinstance(error, EngineError | ValueError):
+                LOG.error("an image could not be generated", exc_info=error)
+            ticket.report(error)
+
+
+def read(generator: Generator, job: Job, parsed: ParsedCondition, seed: int) -> Condition:
+    """The condition of one image, computed alone."""
+    return generator.job_condition(replace(job, parsed_conditions=[parsed], seeds=[seed]))
+
+
+def shown_after(done: int, steps: int, partials: int) -> int | None:
+    """The number of the unfinished image that is shown after so many steps, or None.
+
+    ``partials`` of them are spread evenly; the finished image is not one of them.
+    """
+    if done >= steps or partials < 1:
+        return None
+    moments: Sequence[int] = sorted(
+        {round(k * steps / (partials + 1)) for k in range(1, partials + 1)} - {0, steps}
+    )
+    return moments.index(done) if done in moments else None

@@ -1,0 +1,142 @@
+"""What is compared on what: settings, prompts, seeds, and who judges.
+
+Shape legend: P prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import cast
+
+from torch import nn
+
+from demask.auxiliary import AuxiliaryNetworks
+from demask.checkpoint.lora import base_fingerprint
+from demask.conditioning import Prompts
+from demask.data.images import fingerprint
+from demask.evaluation.scorers import Scorer
+from demask.evaluation.win_rate import RESAMPLES
+from demask.generator import Generator, Job
+from demask.settings import Settings
+from demask.sweeps.gallery import Variant
+
+VERSION = 1  # of what a stored score means: an older one is measured again
+CONTROL = "other words"
+"""The row of the base's images, scored with the words of another prompt."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared on what.
+
+    Attributes:
+        generator: a model of prompts.
+        variants: settings; the first is the base that all others are compared with.
+        prompts: what is generated.
+        scorers: what judges.
+        num_seeds: images of each prompt.
+        first_seed: of the first image; the next ones count on.
+        batch_size: images generated together.
+        resamples: of the intervals.
+        control: whether the base's images are also scored with other prompts' words.
+        command: what to write down as the way to make the results again.
+
+    Raises:
+        ValueError: nothing to compare, a name twice, or a model or settings that cannot be used.
+    """
+
+    generator: Generator
+    variants: Sequence[Variant]
+    prompts: Sequence[str]
+    scorers: Sequence[Scorer]
+    num_seeds: int = 4
+    first_seed: int = 0
+    batch_size: int = 64
+    resamples: int = RESAMPLES
+    control: bool = False
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        names = [variant.name for variant in self.variants] + [CONTROL] * self.control
+        if len(self.variants) + self.control < 2:
+            raise ValueError("nothing to compare: name at least two variants")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two variants are called '{twice[0]}'")
+        if self.num_seeds < 1:
+            raise ValueError(f"the number of seeds is at least 1, not {self.num_seeds}")
+        if self.resamples < 2:
+            raise ValueError(f"resamples must be at least 2, not {self.resamples}")
+        if not isinstance(self.generator.conditioner, Prompts):
+            raise ValueError(
+                f"{self.generator.name} generates classes; only models of prompts can be compared "
+                "by what scorers make of their words"
+            )
+        if self.control and len(set(self.prompts)) < 2:
+            raise ValueError("a control needs at least two different prompts")
+        for variant in self.variants:
+            self.generator_for(variant)
+
+    @property
+    def count(self) -> int:
+        """Images of each variant; image n shows prompt ``n % P``."""
+        return len(self.prompts) * self.num_seeds
+
+    @property
+    def words(self) -> list[str]:
+        """What each image shows."""
+        return list(self.prompts) * self.num_seeds
+
+    @property
+    def other_words(self) -> list[str]:
+        """What each image does not show: the next prompt that is another one."""
+        count = len(self.prompts)
+        others = []
+        for n, prompt in enumerate(self.prompts):
+            following = (self.prompts[(n + k) % count] for k in range(1, count))
+            others.append(next(text for text in following if text != prompt))
+        return others * self.num_seeds
+
+    def generator_for(self, variant: Variant) -> Generator:
+        """The model with no auxiliary network loaded but what a variant's settings need."""
+        store = self.generator.aux
+        fresh = AuxiliaryNetworks(store.model, store.files, lambda kind, _path: store.get(kind))
+        generator = replace(self.generator, aux=fresh)
+        generator.jobs(self.words, None, self.first_seed, self.batch_size, **variant.settings)
+        return generator
+
+    def jobs(self, generator: Generator, variant: Variant, start: int) -> Iterator[Job]:
+        """The batches of a variant's images from one on."""
+        seeds = range(self.first_seed + start, self.first_seed + self.count)
+        words = self.words[start:]
+        return generator.jobs(words, None, list(seeds), self.batch_size, **variant.settings)
+
+    def key(self, variant: Variant) -> str:
+        """The name of a variant's scores: another one for anything that they depend on."""
+        dtype = next(cast(nn.Module, self.generator.transformer).parameters()).dtype
+        return fingerprint(
+            VERSION,
+            sorted(asdict(self.settings(variant)).items()),
+            self.first_seed,
+            self.num_seeds,
+            *self.prompts,
+            *sorted(self.networks(variant).items()),
+            *(f"{scorer.name} {scorer.fingerprint}" for scorer in self.scorers),
+            str(dtype),
+            self.control and variant is self.variants[0],
+        )
+
+    def settings(self, variant: Variant) -> Settings:
+        """All settings of a variant."""
+        return self.generator.chosen(**variant.settings)
+
+    def networks(self, variant: Variant) -> dict[str, str]:
+        """The fingerprints of the networks that generate."""
+        generator = self.generator_for(variant)
+        used = {
+            "transformer": generator.transformer,
+            "tokenizer": generator.tokenizer,
+            "text": cast(Prompts, generator.conditioner).text.model,
+            **generator.aux.loaded,
+        }
+        return {name: base_fingerprint(cast(nn.Module, n)) for name, n in used.items()}

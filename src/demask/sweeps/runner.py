@@ -1,0 +1,226 @@
+"""Measure one row: generate its images, look at them, write down what was seen.
+
+Shape legend: B batch, H W rows and columns of pixels, C colours.
+"""
+
+from __future__ import annotations
+
+import datetime
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from demask.acceleration.quantization import quantized_layers
+from demask.auxiliary import AuxiliaryNetworks
+from demask.checkpoint.lora import base_fingerprint
+from demask.conditioning import ConditionInput, ParsedCondition
+from demask.data.images import fingerprint as combined_fingerprint
+from demask.generator import Generator, Job
+from demask.sampling.decode import last
+from demask.sweeps.cost import CostMeter
+from demask.sweeps.recipe import Trial
+from demask.sweeps.result import Result, Value, read_result, write_result
+
+VERSION = 1  # of what a result means: an older one is measured again
+
+
+class Evaluator(Protocol):
+    """An extractor, the features of the reference, and what to measure between the two.
+
+    Attributes:
+        name: of the extractor.
+        fingerprint: of everything that a number depends on beside the images.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def extract(self, pixels_BHWC: Tensor, parsed_conditions: Sequence[ParsedCondition]) -> Any:
+        """The features of some images, and of what they should show: all that is kept."""
+        ...
+
+    def measure(self, seen: Sequence[Any]) -> list[Value]:
+        """The metrics of all images seen."""
+        ...
+
+
+Load = Callable[[tuple[str, ...], str | None], Generator]
+"""The model with some auxiliary networks beside it, in a type or in the usual one."""
+
+WARM = 4
+"""Images that are generated before the clock runs."""
+
+OnImages = Callable[[int], None]
+"""Is told how many images of the row are done."""
+
+
+@dataclass(frozen=True)
+class SweepRunner:
+    """Where rows are measured, each once.
+
+    Attributes:
+        load: the model with a row's auxiliary networks, in a row's type.
+        evaluators: what looks at the images.
+        folder: where results lie, a file each.
+        batch_size: images generated together.
+        command: what to write down as the way to make the results again.
+        condition_inputs: what the images show, in turn; None: what is usual for the model.
+        generators: those loaded so far, by their auxiliary networks and type.
+        fingerprints: fingerprints of their networks, by auxiliary networks.
+    """
+
+    load: Load
+    evaluators: Sequence[Evaluator]
+    folder: Path
+    batch_size: int = 100
+    command: str = ""
+    condition_inputs: tuple[ConditionInput, ...] | None = None
+    generators: dict[tuple[tuple[str, ...], str | None], Generator] = field(default_factory=dict)
+    fingerprints: dict[int, str] = field(default_factory=dict)
+
+    def generator(self, trial: Trial) -> Generator:
+        """The model with the settings of a trial; only the networks that these need are loaded."""
+        which = trial.aux, trial.dtype
+        if which not in self.generators:
+            self.generators[which] = self.load(*which)
+        loaded = self.generators[which]
+        store = loaded.aux
+        fresh = AuxiliaryNetworks(store.model, store.files, lambda kind, _path: store.get(kind))
+        generator = replace(loaded, settings=trial.settings, aux=fresh)
+        generator.jobs(self.condition_inputs, trial.count, trial.seed, self.batch_size)
+        return generator
+
+    def key(self, trial: Trial, generator: Generator) -> str:
+        """The name of a row's result: another one for anything that its numbers depend on."""
+        precision = precision_of(cast(nn.Module, generator.transformer))
+        return combined_fingerprint(
+            VERSION,
+            sorted(asdict(trial.settings).items()),
+            trial.count,
+            trial.seed,
+            sorted(self.networks(generator).items()),
+            *(f"{evaluator.name} {evaluator.fingerprint}" for evaluator in self.evaluators),
+            # fingerprints of networks do not say it
+            *([] if precision == str(torch.float32) else [precision]),
+            *(self.condition_inputs or ()),
+        )
+
+    def networks(self, generator: Generator) -> dict[str, str]:
+        """The fingerprints of the networks that generate under the generator's settings."""
+        used: dict[str, Any] = {
+            "transformer": generator.transformer,
+            "tokenizer": generator.tokenizer,
+            **generator.aux.loaded,
+        }
+        return {name: self.fingerprint(network) for name, network in used.items()}
+
+    def fingerprint(self, network: nn.Module) -> str:
+        """The fingerprint of a network; those of a runner are never let go of, nor changed."""
+        if id(network) not in self.fingerprints:
+            self.fingerprints[id(network)] = base_fingerprint(network)
+        return self.fingerprints[id(network)]
+
+    def path(self, trial: Trial) -> Path:
+        """Where the result of a row is, or will be."""
+        return self.folder / "rows" / f"{self.key(trial, self.generator(trial))}.json"
+
+    def measured(self, trial: Trial, on_images: OnImages = lambda done: None) -> Result:
+        """The result of a row, measured now unless it was before.
+
+        Raises:
+            ValueError: settings that the model cannot generate under, or too few images for a
+                metric.
+        """
+        path = self.path(trial)
+        if path.is_file():
+            return read_result(path, trial)
+        result = self.measure(trial, on_images)
+        write_result(path, result)
+        return result
+
+    def measure(self, trial: Trial, on_images: OnImages = lambda done: None) -> Result:
+        """Generate and look, a batch at a time; no image stays in memory."""
+        generator, meter, done = self.generator(trial), CostMeter(), 0
+        seen: list[list[Any]] = [[] for _ in self.evaluators]
+        for job in generator.jobs(self.condition_inputs, min(trial.count, WARM), trial.seed):
+            decode_job(generator, job)
+        for job in generator.jobs(self.condition_inputs, trial.count, trial.seed, self.batch_size):
+            pixels_BHWC = metered(generator, job, meter)
+            for evaluator, parts in zip(self.evaluators, seen, strict=True):
+                parts.append(evaluator.extract(pixels_BHWC, job.parsed_conditions))
+            done += len(pixels_BHWC)
+            on_images(done)
+        values = [
+            v
+            for evaluator, parts in zip(self.evaluators, seen, strict=True)
+            for v in evaluator.measure(parts)
+        ]
+        return Result(
+            trial,
+            tuple(values),
+            meter.forwards / trial.count,
+            meter.seconds / trial.count,
+            meter.cpu_seconds / trial.count,
+            self.facts(generator),
+        )
+
+    def facts(self, generator: Generator) -> Mapping[str, Any]:
+        """How and where a result came about."""
+        return {
+            "model": generator.name,
+            "networks": self.networks(generator),
+            "evaluators": {evaluator.name: evaluator.fingerprint for evaluator in self.evaluators},
+            "device": str(generator.device),
+            "threads": torch.get_num_threads(),
+            "commit": commit(),
+            "command": self.command,
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+
+
+def precision_of(transformer: nn.Module) -> str:
+    """The type that a transformer multiplies in."""
+    kinds = {layer.precision for layer in quantized_layers(transformer).values()}
+    dtype = next(transformer.parameters()).dtype
+    return " ".join([str(dtype), *sorted(map(str, kinds))])
+
+
+def metered(generator: Generator, job: Job, meter: CostMeter) -> Tensor:
+    """One batch as bytes (B, H, W, 3), and what it cost."""
+    networks = (generator.transformer, *generator.aux.loaded.values())
+    with meter.counting(*networks), meter.timing():
+        return decode_job(generator, job)
+
+
+def decode_job(generator: Generator, job: Job) -> Tensor:
+    """One batch as bytes (B, H, W, 3)."""
+    state = last(generator.decode(job, generator.blank(job)))
+    return generator.pixels(state.ids_BL, state.step.grid)
+
+
+@cache
+def commit() -> str:
+    """The commit of the program, or nothing where it is not a working copy."""
+    words = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def command_line() -> str:
+    """What was typed."""
+    import shlex
+
+    return shlex.join(["demask", *sys.argv[1:]])

@@ -1,0 +1,177 @@
+"""What a scorer of pairs learns from: images, their reconstructions, and damaged ones.
+
+A scorer that saw real images alone would know a generated one by the traces of its tokenizer. So it
+also sees what the tokenizer makes of the real ones, and learns to like them as much; and what it
+makes of tokens of which some belong to another image, and learns to like that less.
+
+Shape legend: B batch, C channels, H W rows and columns, L tokens, N images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from demask import rng
+from demask.types import Tokenizer
+
+TOGETHER = 128
+"""Images that are reconstructed at a time."""
+
+
+@dataclass(frozen=True)
+class ReconstructionAugment:
+    """What a tokenizer makes of the images.
+
+    Attributes:
+        model: whose tokenizer: a shipped model, or a folder that training wrote.
+        share: how many of the examples are reconstructions.
+        damaged: how many of a batch's examples are compared with damaged ones.
+        damage: the least and the largest fraction of tokens that are another image's.
+        versions: how many damaged ones are made of an image.
+        weight: of that comparison in the loss.
+    """
+
+    model: str
+    share: float = 0.7
+    damaged: float = 0.34
+    damage: tuple[float, float] = (0.1, 0.5)
+    versions: int = 2
+    weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        low, high = self.damage
+        for name, value in (("share", self.share), ("damaged", self.damaged)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} must be within 0 and 1, not {value}")
+        if not 0 < low <= high <= 1:
+            raise ValueError(f"damage is two fractions within 0 and 1, not {low} and {high}")
+        if self.versions < 1:
+            raise ValueError(f"versions must be at least 1, not {self.versions}")
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How images vary from one look to the next.
+
+    Attributes:
+        flip: mirror half of those ...
+        directed: ... in whose captions none of these words is.
+        shift: move them by up to this many pixels; their edge fills the gap.
+        colour: each colour is multiplied with 1 and up to this much more or less.
+        noise: the largest standard deviation of the noise, which half of them get.
+        blur: how many are blurred a little.
+    """
+
+    flip: bool = True
+    directed: tuple[str, ...] = ("left", "right")
+    shift: int = 3
+    colour: float = 0.05
+    noise: float = 0.04
+    blur: float = 0.25
+
+
+def through(
+    tokenizer: Tokenizer,
+    pixels_NCHW: Tensor,
+    codec: ReconstructionAugment,
+    seed: int,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Tensor, Tensor]:
+    """Reconstructions (N, 3, H, W) and damaged images (versions, N, 3, H, W), uint8.
+
+    A damaged image has some tokens of another one, in their places.
+
+    Args:
+        tokenizer: a module.
+        pixels_NCHW: bytes.
+        codec: what to make.
+        seed: of the damage.
+        dtype: what the tokenizer computes in.
+    """
+    network = cast(nn.Module, tokenizer)
+    device = next(network.parameters()).device
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    generator = torch.Generator().manual_seed(rng.derive(seed, "damage"))
+    with torch.inference_mode(), torch.autocast(device.type, dtype, dtype != torch.float32):
+        parts = [
+            tokenizer.encode(part.to(device).float() / 255).cpu()
+            for part in pixels_NCHW.split(TOGETHER)
+        ]
+        ids_NHW = torch.cat(parts)
+        damaged = [
+            decode_to_bytes(tokenizer, swapped(ids_NHW, codec.damage, generator), device)
+            for _ in range(codec.versions)
+        ]
+        return decode_to_bytes(tokenizer, ids_NHW, device), torch.stack(damaged)
+
+
+def swapped(ids_NHW: Tensor, damage: tuple[float, float], generator: torch.Generator) -> Tensor:
+    """Ids of which a random fraction is that of another image, in the same places."""
+    count = len(ids_NHW)
+    other_NHW = ids_NHW[torch.randperm(count, generator=generator)]
+    low, high = damage
+    share_N = low + (high - low) * torch.rand(count, generator=generator)
+    gone_NHW = torch.rand(ids_NHW.shape, generator=generator) < share_N[:, None, None]
+    return torch.where(gone_NHW, other_NHW, ids_NHW)
+
+
+def decode_to_bytes(tokenizer: Tokenizer, ids_NHW: Tensor, device: torch.device) -> Tensor:
+    """Ids -> bytes (N, 3, H, W)."""
+    parts = [
+        (tokenizer.decode(part.to(device)).float() * 255).round().clamp(0, 255).byte().cpu()
+        for part in ids_NHW.split(TOGETHER)
+    ]
+    return torch.cat(parts)
+
+
+def mirrors(captions: Sequence[tuple[str, ...]], changes: Changes) -> Tensor:
+    """Which images may be mirrored (N)."""
+    directed = set(changes.directed)
+    said = [{word for text in texts for word in text.casefold().split()} for texts in captions]
+    return torch.tensor([changes.flip and not words & directed for words in said])
+
+
+def changed(
+    pixels_BCHW: Tensor, mirror_B: Tensor, changes: Changes, generator: torch.Generator
+) -> Tensor:
+    """Images uint8 -> in [0, 1], each changed in its own way."""
+    count = len(pixels_BCHW)
+    image_BCHW = pixels_BCHW.float() / 255
+    flip_B, down_B, right_B, noisy_B, strength_B, blur_B = torch.rand(6, count, generator=generator)
+    flipped_B = mirror_B & (flip_B < 0.5)
+    image_BCHW = torch.where(flipped_B[:, None, None, None], image_BCHW.flip(-1), image_BCHW)
+    if changes.shift:
+        image_BCHW = moved(image_BCHW, changes.shift, down_B, right_B)
+    blurred_B = blur_B < changes.blur
+    if blurred_B.any():
+        image_BCHW = torch.where(blurred_B[:, None, None, None], softened(image_BCHW), image_BCHW)
+    tint_BC = 1 + changes.colour * (2 * torch.rand(count, 3, generator=generator) - 1)
+    image_BCHW = image_BCHW * tint_BC[:, :, None, None]
+    deviation_B = changes.noise * strength_B * (noisy_B < 0.5)
+    noise_BCHW = torch.randn(image_BCHW.shape, generator=generator)
+    return (image_BCHW + noise_BCHW * deviation_B[:, None, None, None]).clamp(0, 1)
+
+
+def moved(image_BCHW: Tensor, shift: int, down_B: Tensor, right_B: Tensor) -> Tensor:
+    """Images moved by up to ``shift`` pixels each way, as random numbers in [0, 1) say."""
+    height, width = image_BCHW.shape[-2:]
+    moves = 2 * shift + 1
+    padded_BHWC = F.pad(image_BCHW, (shift,) * 4, mode="replicate").permute(0, 2, 3, 1)
+    rows_BH = (down_B * moves).long()[:, None] + torch.arange(height)
+    columns_BW = (right_B * moves).long()[:, None] + torch.arange(width)
+    image_B = torch.arange(len(image_BCHW))
+    moved_BHWC = padded_BHWC[image_B[:, None, None], rows_BH[:, :, None], columns_BW[:, None]]
+    return moved_BHWC.permute(0, 3, 1, 2)
+
+
+def softened(image_BCHW: Tensor) -> Tensor:
+    """Each pixel with some of its neighbours: weights 1 2 1 in both directions."""
+    line = torch.tensor([1.0, 2.0, 1.0])
+    kernel = (line[:, None] * line / 16).expand(3, 1, 3, 3)
+    return F.conv2d(F.pad(image_BCHW, (1,) * 4, mode="replicate"), kernel, groups=3)

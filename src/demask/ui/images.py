@@ -1,0 +1,76 @@
+"""Components that show images: the stage, the gallery, and the place to drop one."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from demask.ui.frames import Value
+from demask.ui.theme import script
+
+GALLERY = """
+<section class="dm-gallery" aria-label="Painted so far" hidden>
+  <h2>Painted so far</h2>
+  <div class="dm-thumbs"></div>
+  <dialog class="dm-dialog" aria-label="Image">
+    <img class="dm-large" alt="">
+    <p class="dm-about"></p>
+    <p class="dm-facts"></p>
+    <div class="dm-buttons">
+      <a class="dm-button dm-main" download>Download</a>
+      <button type="button" class="dm-button" data-do="restore">Use its settings</button>
+      <button type="button" class="dm-button" data-do="use">Change it</button>
+      <button type="button" class="dm-button" data-do="close">Close</button>
+    </div>
+  </dialog>
+</section>
+"""
+DROP = """
+<div class="dm-drop">
+  <p>Images know their settings. Drop one here, anywhere on the page, to get them back, or
+  <button type="button" class="dm-link">open a file</button>.</p>
+  <input type="file" accept="image/png" hidden aria-label="An image of Demask">
+  <div class="dm-veil" aria-hidden="true">Drop the image to get its settings back</div>
+</div>
+"""
+
+
+def stage_part(value: Value, name: str, *, places: int = 4, title: str = "") -> gr.HTML:
+    """Where images appear.
+
+    Args:
+        value: of `demask.ui.frames.stage`.
+        name: in the page.
+        places: how many are shown where there are none yet.
+        title: above it.
+    """
+    return gr.HTML(
+        value,
+        html_template='<div class="dm-stage"></div>',
+        js_on_load=script("stage.js"),
+        elem_id=name,
+        apply_default_css=False,
+        title=title,
+        places=places,
+    )
+
+
+def gallery_part() -> gr.HTML:
+    """What was generated so far; it stays in the browser."""
+    return gr.HTML(
+        "",
+        html_template=GALLERY,
+        js_on_load=script("gallery.js"),
+        elem_id="gallery",
+        apply_default_css=False,
+    )
+
+
+def drop_part() -> gr.HTML:
+    """Where an image's file gives its settings back."""
+    return gr.HTML(
+        "",
+        html_template=DROP,
+        js_on_load=script("drop.js"),
+        elem_id="drop",
+        apply_default_css=False,
+    )
