@@ -117,7 +117,8 @@ def main() -> int:
         lines = list(complaints(LOCK.read_text(encoding="utf-8"), requirements))
     except ValueError as error:
         lines = [str(error)]
-    print("\n".join([f"requirements-dev.lock: {line}; make lock" for line in lines]), end="")
+    lines = [f"requirements-dev.lock: {line}; make lock" for line in lines]
+    print("\n".join(lines or ["requirements-dev.lock meets pyproject.toml."]))
     return 1 if lines else 0
 
 

@@ -1,7 +1,12 @@
-"""Check the names and sizes of the tracked files: `python .ci/tree.py`."""
+"""Check the tracked files: their names, their sizes, and that they speak one language.
+
+Run it with `python .ci/tree.py`.
+"""
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -11,6 +16,54 @@ WEIGHTS = {".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".npz", ".npy"}
 VAGUE = {"utils", "util", "helpers", "helper", "misc", "common"}
 MEGABYTE = 10**6
 FILE_LIMIT, TOTAL_LIMIT = 16 * MEGABYTE, 40 * MEGABYTE
+
+TEXTS = {".py", ".md", ".toml", ".yml", ".yaml"}
+HISTORY = {".ci/tree.py", "src/demask/old_names.py"}
+"""Files that may name the old words."""
+
+OLD_WORDS = {
+    r"[Pp]ainters?": "stepper",
+    r"Look(?=[(\]:,.`])|looks_at": "SelectionInput, stage",
+    r"sharpen\(": "transform_logits",
+    r"revises": "may_remask",
+    r"(?:hidden|open|asked|settled|decided|given)_B[LT]?": "masked_BL, candidate_BL, queried_BL,"
+    " decoded_BL, unmasked_now_BL, known_BL",
+    r"hidden_after": "num_masked_after",
+    r"[Hh]idden (?:tokens?|positions?|ids|ones|ratios?|fractions?)": "masked",
+    r"half-hidden|half hidden": "partly masked",
+    r"doubtful": "confidence_based",
+    r"noise_decay|--noise(?:-decay)?(?![\w-])": "choice_temperature, choice_temperature_decay",
+    r"--negative(?![\w-])|--micro(?![\w-])|--guidance(?![\w-])": "the setting's whole name",
+    r"[Ww]ish(?:es)?": "condition",
+    r"[Cc]ompanions?": "auxiliary network",
+    r"[Ss]eams?|LookedInto|look_into": "hook",
+    r"read_out|before_codes": "apply_head, pre_logits",
+    r"learn_words|load_words": "train_text_tokenizer, load_text_tokenizer",
+    r"hearer|Impatient": "event_forwarder, TimeoutProtocol",
+    r"[Rr]ulers?|[Tt]ally|[Tt]allied|[Cc]ontests?": "evaluator, cost meter, comparison",
+    r"spoilt": "corrupted",
+    r"[Ss]tudio": "page context",
+    r"[Pp]ictures?(?! =)": "image",
+    r"(?:re)?paint(?:s|ed|ing|er)?": "generate, sample or decode",
+}
+"""What a reader of this field's code would not guess, and what to say instead."""
+
+ALLOWED = re.compile(
+    r"oil painting"
+    r"|[`'.\"]pictures?\b"  # fields of recipes, and an attribute that is a key of saved weights
+    r"|\bpictures: (?:str|int|a folder|trajectories|how many)|\bpictures=(?:options|self)"
+    r"|_picture|straight ruler|triangular ruler"
+    r"|\bwishes=self"  # in checkpoints of trainings
+    r"|\b(?:Source|Data)\(pictures=|\bpictures=\d"
+)
+PAGE = ("src/demask/ui/", "tests/ui/", "tests/browser/", "docs/page")
+"""Where a button says "Paint", so that "paint" is no old word."""
+
+OLD_CLASSES = {
+    *("Average", "Bench", "Brush", "Careful", "Choices", "Codec", "Guard", "Inside", "Kept"),
+    *("Lesson", "Line", "Listed", "Means", "Named", "Noted", "Picture", "Row", "Rows", "Run"),
+    *("Said", "Shelf", "Sizes", "Standing", "Subject", "Together", "Waiting", "Watch", "Words"),
+}
 
 
 def tracked() -> list[Path]:
@@ -31,14 +84,33 @@ def complaints(paths: Iterable[Path]) -> Iterator[str]:
             total += size
             if size > FILE_LIMIT:
                 yield f"{path}: {size / MEGABYTE:.1f} MB of weights; the limit is 16 MB a file"
+        if path.suffix in TEXTS and path.as_posix() not in HISTORY:
+            yield from old_words(path)
     if total > TOTAL_LIMIT:
         yield f"{total / MEGABYTE:.1f} MB of weights in all; the limit is 40 MB"
+
+
+def old_words(path: Path) -> Iterator[str]:
+    """One line for each word of a file that docs/glossary.md has replaced."""
+    text = path.read_text(encoding="utf-8")
+    page = path.as_posix().startswith(PAGE)
+    for number, line in enumerate(text.splitlines(), start=1):
+        cleared = ALLOWED.sub("", line)
+        for pattern, instead in OLD_WORDS.items():
+            if page and "paint" in pattern.lower():
+                continue
+            if found := re.search(rf"(?<![a-zA-Z0-9_-])(?:{pattern})(?![a-zA-Z0-9_])", cleared):
+                yield f"{path}:{number}: say '{instead}', not '{found[0]}'; see docs/glossary.md"
+    if path.suffix == ".py" and path.parts[0] == "src":
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef) and node.name in OLD_CLASSES:
+                yield f"{path}:{node.lineno}: '{node.name}' is retired; see docs/glossary.md"
 
 
 def main() -> int:
     """Print what is wrong; the exit code says whether anything is."""
     lines = list(complaints(tracked()))
-    print("\n".join(lines or ["Names and sizes of the tracked files are fine."]))
+    print("\n".join(lines or ["Names, sizes and words of the tracked files are fine."]))
     return 1 if lines else 0
 
 

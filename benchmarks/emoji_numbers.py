@@ -1,99 +1,242 @@
-"""Does the shipped model ``emoji`` generate what it is asked for?
+"""Does a model of emoji generate what it is asked for, in how many ways, and in which colours?
 
-One image is generated for each name without a skin tone, and one for each alias that was held out
-of training. It is right if, of all training images, its nearest is the one that bears the name;
-training images that are equal to the pixel count as one. The distance is the root mean square
-difference of the pixels, in RGB at the model's size.
+An image is right if, of all drawings of all concepts in all styles, the nearest is one of the
+concept that was asked for; drawings that are equal to the pixel count as one. The distance is the
+root mean square difference of the pixels, in RGB at the model's size. For (thing, colour) pairs
+that training never showed, the drawings are also recoloured with the colour that the image has, and
+the dominant colour of the image has to be the one that was asked for. All shares have Wilson's 95 %
+interval.
 
-    python benchmarks/emoji_numbers.py --data train.parquet [--model emoji] [--seed 0]
-        [--wrong wrong.png]
+    python benchmarks/emoji_numbers.py --data FOLDER [--model emoji] [--preset NAME] [--seed 0]
+        [--every 1] [--parts names styles aliases pairs seeds tokenizer] [--wrong wrong.png]
+        [--result FILE]
 
-Shape legend: N images, C H W as usual, A all training images.
+FOLDER holds the parquet files of the drawings.
+
+Shape legend: N images, P pixels times channels, C H W as usual.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import torch
+from emoji_references import Measure, color_seen
+from figures import plain_drawings, zorps
+from PIL import Image
 from result_file import Row, Value, add_result_option, write_if_asked
 from torch import Tensor
 
 import demask
 from demask.bulk.contact_sheet import CaptionedImage, contact_sheet
-from demask.data import open_images
-from demask.data.captions import hold_out
-from demask.data.images import ImageDataset
-from demask.data.transforms import to_image, to_pixels, to_tensor
+from demask.data.composition.composed import ComposedPictures, Pair, open_composed
+from demask.data.composition.words import STYLE_NAMES, Wording
+from demask.data.transforms import to_tensor
+from demask.evaluation.statistics import wilson
 from demask.generator import Generator
 
-HELD_OUT = 0.1
-"""As in recipes/emoji/masked.toml."""
+PARTS = ("names", "styles", "aliases", "pairs", "seeds", "tokenizer")
+SEEDS = 8
+SEED_PROMPTS = 64
+SHOWN = 32
 
 
-def read(generated_images: ImageDataset, size: int) -> tuple[Tensor, list[tuple[str, ...]]]:
-    """All training images (A, C, H, W), and their captions."""
-    picked = [generated_images[i] for i in range(len(generated_images))]
-    images = torch.stack([to_tensor(p.image, size) for p in picked])
-    return images, [p.captions for p in picked]
+@dataclass
+class Numbers:
+    """What was measured, and images of what was wrong."""
+
+    rows: list[Row] = field(default_factory=list)
+    wrong: list[CaptionedImage] = field(default_factory=list)
+
+    def share(self, what: str, right: Sequence[bool]) -> None:
+        """Note and print a share with its interval."""
+        low, high = wilson(sum(right), len(right))
+        share = sum(right) / len(right)
+        counts = {"images": len(right), "right images": sum(right)}
+        self.rows.append(Row(what, {"right": Value(share, low, high)}, counts))
+        print(
+            f"  {what:34} {sum(right):5} of {len(right):5}: {share:6.1%} ({low:.1%} to {high:.1%})",
+            flush=True,
+        )
+
+    def value(self, what: str, value: float, unit: str) -> None:
+        """Note and print a number."""
+        self.rows.append(Row(what, {"value": Value(value, unit=unit)}))
+        print(f"  {what:34} {value:.2f} {unit}", flush=True)
+
+    def show(self, images: Sequence[Image.Image], labels: Sequence[str]) -> None:
+        """Keep some of the wrong images."""
+        self.wrong += [
+            CaptionedImage(i, label) for i, label in list(zip(images, labels, strict=True))[:SHOWN]
+        ]
 
 
-def nearest(image_NCHW: Tensor, all_ACHW: Tensor) -> Tensor:
-    """The number of the nearest training image of each image (N)."""
-    return torch.cdist(image_NCHW.flatten(1), all_ACHW.flatten(1)).argmin(-1)
+@dataclass(frozen=True)
+class Sampled:
+    """A model, how it is sampled, and what its images are compared with."""
+
+    generator: Generator
+    measure: Measure
+    seed: int
+    settings: dict[str, Any]
+
+    def images(self, prompts: Sequence[str], seed: int | Sequence[int] | None = None) -> Any:
+        """One image a prompt; image i has the seed ``seed + i``."""
+        chosen = self.seed if seed is None else seed
+        made = self.generator.images(list(prompts), seed=chosen, **self.settings)
+        return [generated.image for generated in made]
+
+    def pixels(self, images: Sequence[Image.Image]) -> Tensor:
+        """(N, P) in [0, 1]."""
+        return torch.stack([to_tensor(image, self.measure.size).flatten() for image in images])
 
 
-def generate(generator: Generator, prompts: Sequence[str], seed: int, settings: Any) -> Tensor:
-    """One image a prompt, (N, C, H, W)."""
-    generated = generator.images(list(prompts), seed=seed, **settings)
-    pixels = [torch.from_numpy(to_pixels(generated.image)) for generated in generated]
-    return torch.stack(pixels).permute(0, 3, 1, 2).float() / 255
+def named(model: Sampled, wanted: Sequence[tuple[str, str]], what: str, out: Numbers) -> None:
+    """The share of (concept, prompt) whose image is the concept."""
+    images = model.images([prompt for _, prompt in wanted])
+    _, found = model.measure.nearest(model.pixels(images))
+    right = [model.measure.shows(n, c) for n, (c, _) in zip(found, wanted, strict=True)]
+    out.share(what, right)
+    bad = [row for row, good in enumerate(right) if not good]
+    out.show([images[row] for row in bad], [wanted[row][1] for row in bad])
 
 
-def main() -> None:
-    """Generate, compare and print a table."""
+def styled(model: Sampled, every: int, out: Numbers) -> None:
+    """Names with a style: whether the concept is right, and whether the style is."""
+    catalog = model.measure.catalog
+    drawings = [d for d in catalog.drawings if not d.variant][:: 5 * every]
+    style_names = [STYLE_NAMES.get(d.style, (d.style,))[0] for d in drawings]
+    prompts = [Wording(style=s).say(d.concept) for s, d in zip(style_names, drawings, strict=True)]
+    images = model.images(prompts)
+    _, found = model.measure.nearest(model.pixels(images))
+    pairs = list(zip(found, drawings, strict=True))
+    right = [model.measure.shows(n, d.concept) for n, d in pairs]
+    out.share("names with a style: concept", right)
+    same = [catalog.drawings[n].style == d.style for n, d in pairs]
+    out.share("names with a style: both", [a and b for a, b in zip(right, same, strict=True)])
+
+
+def paired(model: Sampled, pairs: Sequence[Pair], out: Numbers) -> None:
+    """(thing, colour) pairs that training never showed: the thing, the colour and both."""
+    images = model.images([pair.prompt for pair in pairs])
+    colors = [color_seen(image) for image in images]
+    _, found = model.measure.nearest_of_any_color(model.pixels(images), colors)
+    rows = list(zip(found, colors, pairs, strict=True))
+    thing = [any(model.measure.shows(n, c) for c in pair.concepts) for n, _, pair in rows]
+    color = [seen == pair.color for _, seen, pair in rows]
+    both = [a and b for a, b in zip(thing, color, strict=True)]
+    out.share("unseen pairs: thing", thing)
+    out.share("unseen pairs: colour", color)
+    out.share("unseen pairs: both", both)
+    bad = [row for row, good in enumerate(both) if not good]
+    labels = [
+        f"{pairs[row].prompt}{'' if thing[row] else ': thing'}{'' if color[row] else ': colour'}"
+        for row in bad
+    ]
+    out.show([images[row] for row in bad], labels)
+
+
+def seeded(model: Sampled, concepts: Sequence[str], out: Numbers) -> None:
+    """How different eight seeds of one prompt look, and how many styles they have."""
+    differences, styles = [], []
+    for number, concept in enumerate(concepts):
+        first = model.seed + SEEDS * number
+        image_NP = model.pixels(model.images([concept] * SEEDS, seed=first))
+        pairs = combinations(range(SEEDS), 2)
+        apart = [(image_NP[a] - image_NP[b]).abs().mean() for a, b in pairs]
+        differences.append(255 * float(torch.stack(apart).mean()))
+        styles.append(len({model.measure.style_of(image_P, concept) for image_P in image_NP}))
+    count = len(concepts)
+    out.value("difference between seeds, mean", sum(differences) / count, "of 255")
+    out.value("difference between seeds, median", sorted(differences)[count // 2], "of 255")
+    out.value("styles among eight seeds, mean", sum(styles) / count, f"of {len(STYLE_NAMES)}")
+    out.share("two styles or more among eight", [number >= 2 for number in styles])
+
+
+@torch.no_grad()
+def reconstructed(model: Sampled, held_out: ComposedPictures, out: Numbers) -> None:
+    """What comes back from the tokenizer: PSNR, and whether names could be right at all."""
+    catalog, tokenizer = model.measure.catalog, model.generator.tokenizer
+
+    def returned(image_NCHW: Tensor) -> Tensor:
+        device = model.generator.device
+        ids = (tokenizer.encode(part.to(device)) for part in image_NCHW.split(64))
+        return torch.cat([tokenizer.decode(ids_BHW).float().cpu().clamp(0, 1) for ids_BHW in ids])
+
+    def psnr(what: str, images: Sequence[Image.Image]) -> None:
+        image_NCHW = torch.stack([to_tensor(image, model.measure.size) for image in images])
+        error_N = (returned(image_NCHW) - image_NCHW).square().mean((1, 2, 3))
+        out.value(what, float((-10 * error_N.log10()).mean()), "dB")
+
+    psnr("tokenizer: held-out drawings", [held_out[i].image for i in range(len(held_out))])
+    psnr("tokenizer: twelve plain drawings", list(plain_drawings().values()))
+    psnr("tokenizer: twelve zorps", zorps())
+    firsts = [n for n, d in enumerate(catalog.drawings) if not d.variant][::5]
+    image_NP = model.measure.plain.image_AP[firsts]
+    side = model.measure.size
+    back_NP = returned(image_NP.unflatten(1, (3, side, side))).flatten(1)
+    _, found = model.measure.nearest(back_NP)
+    right = [
+        model.measure.shows(n, catalog.drawings[first].concept)
+        for n, first in zip(found, firsts, strict=True)
+    ]
+    out.share("tokenizer: drawings told after it", right)
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="emoji")
     parser.add_argument("--data", required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--preset")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--guidance-scale", type=float)
     parser.add_argument("--choice-temperature", type=float)
     parser.add_argument("--temperature", type=float)
-    parser.add_argument("--every", type=int, default=1, help="only every n-th name")
+    parser.add_argument("--every", type=int, default=1, help="only every n-th prompt of each part")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--wrong", type=Path, help="an image of what went wrong")
     add_result_option(parser)
-    chosen = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Generate, compare and print a table."""
+    chosen = arguments()
     names = ("steps", "guidance_scale", "choice_temperature", "temperature")
     settings = {name: getattr(chosen, name) for name in names if getattr(chosen, name) is not None}
-    generator = demask.load(chosen.model)
-    all_ACHW, captions = read(open_images(chosen.data), generator.size[0])
-    # equal images have one number
-    first_of = torch.unique(all_ACHW.flatten(1), dim=0, return_inverse=True)[1]
-
-    plain = [(i, texts[0]) for i, texts in enumerate(captions) if "skin tone" not in texts[0]]
-    held = hold_out(captions, HELD_OUT)[1]
-    print(f"{chosen.model}, seed {chosen.seed}, {settings or 'its own settings'}")
-    tiles, rows = [], []
-    for what, wanted in (("names", plain[:: chosen.every]), ("held-out aliases", held)):
-        prompts = [text for _, text in wanted]
-        generated_NCHW = generate(generator, prompts, chosen.seed, settings)
-        found = nearest(generated_NCHW, all_ACHW)
-        right = first_of[found] == first_of[torch.tensor([i for i, _ in wanted])]
-        print(
-            f"  {what:18} {int(right.sum()):5} of {len(right):5} right: {right.float().mean():.1%}"
-        )
-        counts = {"images": len(right), "right images": int(right.sum())}
-        rows.append(Row(what, {"right": Value(float(right.float().mean()))}, counts))
-        wrong = [n for n in range(len(right)) if not right[n]]
-        tiles += [CaptionedImage(to_image(generated_NCHW[n]), prompts[n]) for n in wrong[:32]]
-    if chosen.wrong and tiles:
-        contact_sheet(tiles).save(chosen.wrong)
-    title = f"Does {chosen.model} generate the image that its prompt names?"
-    write_if_asked(chosen.result, title, rows, str(chosen.seed))
+    generator = demask.load(chosen.model, preset=chosen.preset)
+    held_out = open_composed(f"emoji:{chosen.data},held-out")
+    catalog = held_out.catalog
+    model = Sampled(generator, Measure(catalog, generator.size[0]), chosen.seed, settings)
+    out, every = Numbers(), chosen.every
+    print(f"{chosen.model}, {chosen.preset or 'default'}, seed {chosen.seed}, {settings}")
+    variants = {drawing.concept for drawing in catalog.drawings if drawing.variant}
+    concepts = [concept for concept in catalog.of_concept if concept not in variants]
+    if "tokenizer" in chosen.parts:
+        reconstructed(model, held_out, out)
+    if "names" in chosen.parts:
+        named(model, [(c, c) for c in concepts[::every]], "names", out)
+    if "styles" in chosen.parts:
+        styled(model, every, out)
+    if "aliases" in chosen.parts:
+        named(model, catalog.held_out_aliases[::every], "held-out aliases", out)
+    if "pairs" in chosen.parts:
+        # white things were trained on coloured backgrounds only
+        paired(model, [p for p in catalog.held_out_pairs() if p.color != "white"][::every], out)
+    if "seeds" in chosen.parts:
+        several = [c for c in concepts if len(catalog.of_concept[c]) >= 3]
+        seeded(model, several[:: max(1, len(several) // SEED_PROMPTS)][:SEED_PROMPTS:every], out)
+    if chosen.wrong and out.wrong:
+        contact_sheet(out.wrong).save(chosen.wrong)
+    title = f"Does {chosen.model} generate what its prompts ask for?"
+    write_if_asked(chosen.result, title, out.rows, str(chosen.seed))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ def reconstruct(images_BHW3: np.ndarray, path: str) -> np.ndarray:
     from demask.checkpoint.load import load_model
     from demask.presets import load
 
-    network = load_model(Path(path)) if Path(path).is_file() else load(path).tokenizer
+    network: Any = load_model(Path(path)) if Path(path).is_file() else load(path).tokenizer
     network = network.eval().float()
     parts = []
     for part in torch.from_numpy(images_BHW3).split(128):
@@ -55,7 +56,7 @@ def reconstruct(images_BHW3: np.ndarray, path: str) -> np.ndarray:
     return torch.cat(parts).numpy()
 
 
-def report(name: str, judged: Sequence[Judged]) -> dict[str, object]:
+def report(name: str, judged: Sequence[Judged]) -> dict[str, Any]:
     """The share right, of all and of each kind."""
     right = [one.right for one in judged]
     low, high = wilson(sum(right), len(right))
@@ -70,7 +71,7 @@ def report(name: str, judged: Sequence[Judged]) -> dict[str, object]:
 
 def measure(
     samples: Sequence[Sample], tokenizer: str | None
-) -> Iterator[tuple[dict[str, object], bool]]:
+) -> Iterator[tuple[dict[str, Any], bool]]:
     """Each measured share, and whether it is what it should be."""
     images_BHW3 = np.stack([draw(one.scene) for one in samples])
     wanted = [one.requirement for one in samples]

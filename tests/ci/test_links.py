@@ -10,7 +10,7 @@ from links import complaints
 PAGE = """# Some `title`, twice
 
 [other](docs/other.md) and [its part](docs/other.md#a-part-of-it-1), [here](#some-title-twice)
-[elsewhere](https://example.org/nothing#here), ![image](docs/a%20picture.png "An image")
+[elsewhere](https://example.org/nothing#here), ![image](docs/an%20image.png "An image")
 `[code](nowhere.md)`
 
 ```sh
@@ -39,7 +39,7 @@ def test_links_that_lead_somewhere(pages: list[Path]) -> None:
     ("link", "message"),
     [
         ("[a](docs/othr.md)", "there is no docs/othr.md"),
-        ("![a](docs/picture.png)", "there is no docs/picture.png"),
+        ("![a](docs/image.png)", "there is no docs/image.png"),
         ("[a](docs/other.md#no-heading)", "docs/other.md has no heading #no-heading"),
         ("[a](#another-title)", "page.md has no heading #another-title"),
     ],

@@ -123,9 +123,9 @@ def test_what_is_not_named_is_free() -> None:
 
 
 def spoil(image: np.ndarray, change: Callable[[np.ndarray], None]) -> np.ndarray:
-    spoilt = image.copy()
-    change(spoilt)
-    return spoilt
+    degraded = image.copy()
+    change(degraded)
+    return degraded
 
 
 def test_torn_objects_are_wrong_and_unclean() -> None:

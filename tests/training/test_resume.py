@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from demask.training.loop import describe
 
 
 def command(kind: str, recipes: Path, images: Path, out: Path) -> list[str]:
@@ -81,3 +84,20 @@ def assert_equal(a: object, b: object) -> None:
             assert_equal(x, y)
     else:
         assert a == b
+
+
+def test_a_field_with_its_default_does_not_change_what_a_run_is() -> None:
+    @dataclass(frozen=True)
+    class Before:
+        width: int
+        inner: tuple[int, ...] = (1, 2)
+
+    @dataclass(frozen=True)
+    class After(Before):
+        added: float = 0.0
+        more: list[int] = field(default_factory=list)
+
+    assert describe(recipe=Before(3)) == describe(recipe=After(3))
+    assert describe(recipe=After(3)) != describe(recipe=After(3, added=1.0))
+    assert describe(recipe=After(3)) != describe(recipe=After(4))
+    assert describe(recipe=Before(3)) != describe(recipe=Before(3, (2,)))

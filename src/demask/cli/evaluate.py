@@ -137,7 +137,7 @@ def evaluate(
     """
     import torch
 
-    from demask.cli.measured import generated_samples, read_samples, see_reference, with_meaning
+    from demask.cli.measured import read_samples, samples_of_model, see_reference, with_meaning
     from demask.evaluation.extractors import load_extractor
     from demask.evaluation.features import extract_all
     from demask.evaluation.metrics import METRICS, measure
@@ -158,7 +158,7 @@ def evaluate(
         given = read_samples(samples)
     else:
         wanted = (prompts, classes, num_images, seed, batch_size)
-        given = generated_samples(choice, *wanted, settings)
+        given = samples_of_model(choice, *wanted, settings)
     with counting("looking at samples", given.count) as progress:
         seen = extract_all(given.batches(), networks, progress)
     seen = [with_meaning(f, n, given) for f, n in zip(seen, networks, strict=True)]

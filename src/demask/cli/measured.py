@@ -65,7 +65,7 @@ def read_samples(path: Path) -> Samples:
     return Samples(batches, len(images), names, facts=facts)
 
 
-def generated_samples(
+def samples_of_model(
     choice: ModelChoice,
     prompts: tuple[str, ...],
     classes: tuple[str, ...],

@@ -48,7 +48,8 @@ class TrainOptions(TypedDict):
 DATA = click.option(
     "--data",
     metavar="PATH",
-    help="Images: a folder, parquet, web shards, hf:owner/name or scenes:SEED,COUNT.",
+    help="Images: a folder, parquet, web shards, hf:owner/name, scenes:SEED,COUNT or "
+    "emoji:FOLDER,COPIES.",
 )
 
 CHANGES = click.option(

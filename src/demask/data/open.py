@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from demask.data.composition.composed import PREFIX as COMPOSED
+from demask.data.composition.composed import open_composed
 from demask.data.decoded import open_decoded
 from demask.data.hub import PREFIX, open_hub
 from demask.data.image_folder import ImageFolder, find_files
@@ -15,7 +17,10 @@ from demask.data.scenes import open_scenes
 from demask.data.verify import verify
 from demask.data.web_shards import WebShards
 
-KINDS = "a folder of images, .parquet files, .tar shards, hf:owner/name, or scenes:SEED,COUNT"
+KINDS = (
+    "a folder of images, .parquet files, .tar shards, hf:owner/name, scenes:SEED,COUNT, or "
+    "emoji:FOLDER,COPIES"
+)
 SPLITS = frozenset({"train", "training", "test", "val", "valid", "validation", "dev"})
 
 
@@ -31,9 +36,10 @@ def open_images(
     Args:
         source: a folder whose sub-folders are classes; a ``.parquet`` or ``.tar`` file, a folder
             of them, or a pattern such as ``train-*.parquet`` or ``shard-{000..007}.tar``; a Hub
-            data set, ``hf:owner/name`` for its split "train" or ``hf:owner/name:split``;
-            generated scenes, ``scenes:SEED,COUNT`` (see `demask.data.scenes`); or decoded images,
-            ``decoded:FOLDER`` (see `demask.data.decoded`).
+            data set, ``hf:owner/name`` for its split "train" or ``hf:owner/name:split``; generated
+            scenes, ``scenes:SEED,COUNT`` (see `demask.data.scenes`); images composed of drawings,
+            ``emoji:FOLDER,COPIES`` (see `open_composed`); or decoded images, ``decoded:FOLDER``
+            (see `demask.data.decoded`).
         strict: an unreadable image is an error; by default those are skipped with a warning.
         class_names: the order of the classes, which makes two sources agree on their numbers; where
             the data only numbers them, their names.
@@ -46,6 +52,8 @@ def open_images(
         ValueError: there is no such source, it holds no images, several splits or no such
             caption column, its classes are not in ``class_names``, or its captions don't fit.
     """
+    if str(source).startswith(COMPOSED):
+        return open_composed(str(source), strict, progress)  # tries each drawing, not each copy
     # computed and decoded images can always be read
     scenes = open_scenes(str(source), class_names, caption_columns)
     if scenes is not None:

@@ -34,6 +34,20 @@ def verify(
     Raises:
         ValueError: no image can be read, or with ``strict`` one can't.
     """
+    bad = find_unreadable(images, strict, progress)
+    return Subset(images, [i for i in range(len(images)) if i not in bad]) if bad else images
+
+
+def find_unreadable(
+    images: ImageDataset,
+    strict: bool = False,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[int, str]:
+    """The positions of the images that can't be read, and why; they are counted in a warning.
+
+    Raises:
+        ValueError: no image can be read, or with ``strict`` one can't.
+    """
     bad: dict[int, str] = {}
     with ThreadPoolExecutor(cpu_count()) as readers:
         for start in range(0, len(images), CHUNK):
@@ -44,12 +58,12 @@ def verify(
                 raise ValueError(f"unreadable image {next(iter(bad.values()))}")
             progress(part.stop)
     if not bad:
-        return images
+        return bad
     named = "; ".join(list(bad.values())[:NAMED]) + ("; ..." if len(bad) > NAMED else "")
     if len(bad) == len(images):
         raise ValueError(f"none of the {len(bad)} images can be read: {named}")
     log.warning("%d of %d images can't be read and are skipped: %s", len(bad), len(images), named)
-    return Subset(images, [i for i in range(len(images)) if i not in bad])
+    return bad
 
 
 def try_one(images: ImageDataset, index: int) -> str | None:

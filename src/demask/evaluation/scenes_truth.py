@@ -75,7 +75,7 @@ class CaptionTruth:
     def draw(self, count: int, repeats: int, chance: np.random.Generator) -> Counts:
         """Counts of random scenes."""
         shape = (repeats, *self.joint.shape)
-        return tallied(chance.multinomial(count, self.joint.ravel(), repeats).reshape(shape))
+        return counted(chance.multinomial(count, self.joint.ravel(), repeats).reshape(shape))
 
     def count(self, scenes: Sequence[Scene | ParsedScene]) -> Counts:
         """Counts of scenes of one object."""
@@ -84,7 +84,7 @@ class CaptionTruth:
             (thing,) = scene.objects
             place = size_index(thing.radius), cell(thing.x, thing.y)
             found[(COLOURS.index(thing.colour), COLOURS.index(scene.background), *place)] += 1
-        return tallied(found)
+        return counted(found)
 
 
 def marginals(joint: np.ndarray) -> Counts:
@@ -97,7 +97,7 @@ def marginals(joint: np.ndarray) -> Counts:
     }
 
 
-def tallied(joint: np.ndarray) -> Counts:
+def counted(joint: np.ndarray) -> Counts:
     """Marginal counts, and how many categories of the joint distribution occur."""
     return {**marginals(joint), "distinct": (joint > 0).sum((-4, -3, -2, -1))[..., None]}
 

@@ -202,9 +202,13 @@ class CaptionedTask(Task):
         micro_B5 = self.micro(self.tokens.grid).expand(len(texts), -1)
         return self.parts(model).condition(text_BT.to(device), micro_B5.to(device))
 
+    def validation_index(self) -> Tensor:
+        """The first 500 held-out images of the main size."""
+        return torch.from_numpy(self.held_out.groups[0].indices[:500])
+
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """See `held_out_cross_entropy`; on the first 500 held-out images of the main size."""
-        index = torch.from_numpy(self.held_out.groups[0].indices[:500])
+        """See `held_out_cross_entropy`; on the images that `validation_index` names."""
+        index = self.validation_index()
         ids_BL = self.held_out.read(index, torch.zeros_like(index))[0]
         firsts = [self.held_out.captions[i][0] for i in index.tolist()]
         condition = self.encode(model, firsts)

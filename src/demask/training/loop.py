@@ -17,11 +17,13 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from demask import rng
 from demask.training import checkpoints
+from demask.training.early_stop import Overfitting
 from demask.training.ema import EMA
 from demask.training.optim import set_learning_rate
 from demask.training.order import step_indices as step_indices
@@ -68,6 +70,7 @@ class Trainer:
         self.main = self.raw[task.main]
         self.average = EMA(self.main.named_parameters(), run.ema_decay)
         self.pace = Pace(run, [phase.optim for phase in task.phases.values()])
+        self.overfitting = Overfitting(task.early_stop)
         self.step = 0
 
     def state(self) -> dict[str, Any]:
@@ -78,6 +81,7 @@ class Trainer:
             "optimizers": {n: [o.state_dict() for o in os] for n, os in self.optimizers.items()},
             "average": self.average.tensors,
             "pace": self.pace.state(),
+            "overfitting": self.overfitting.state(),
         }
 
     def resume(self) -> None:
@@ -96,13 +100,17 @@ class Trainer:
                 optimizer.load_state_dict(saved)
         device = self.accelerator.device
         self.average.tensors = {n: t.to(device) for n, t in state["average"].items()}
+        self.overfitting.restore(state.get("overfitting"))
         self.step = state["step"]
         self.pace.restore(state.get("pace"))
         log.info("resuming %s after step %d", self.out, self.step)
 
     def fit(self) -> Path:
-        """Train to the end; return the path of the exported model."""
+        """Train to the end, or until it overfits; return the path of the exported model."""
         self.resume()
+        if self.overfitting.reason:
+            log.warning("%s", self.overfitting.reason)
+            return self.export_path
         report = Report(self.accelerator, self.run, self.step)
         self.pace.start()
         for batches in self.batches():
@@ -113,6 +121,10 @@ class Trainer:
             last = self.step >= self.pace.steps
             if last or self.step % self.run.validate_every == 0:
                 self.show(report)
+            if self.overfitting.reason:
+                log.warning("%s", self.overfitting.reason)
+                self.save()
+                break
             if last or save:
                 self.save()
         report.close()
@@ -176,10 +188,12 @@ class Trainer:
             yield [{k: v.to(device, non_blocking=True) for k, v in b.items()} for b in batches]
 
     def averaged(self) -> nn.Module:
-        """A copy of the main module with the averaged weights."""
+        """A copy of the main module with the averaged weights; the best ones if it overfits."""
+        stopped = bool(self.overfitting.reason)
+        tensors = self.overfitting.best if stopped else self.average.tensors
         model = copy.deepcopy(self.main).eval()
         for name, parameter in model.named_parameters():
-            parameter.data.copy_(self.average.tensors[name])
+            parameter.data.copy_(tensors[name])
         return model
 
     def show(self, report: Report) -> None:
@@ -187,14 +201,20 @@ class Trainer:
         if self.accelerator.is_main_process:
             model = self.averaged()
             with torch.no_grad():
-                report.scores(self.step, self.task.validate(model), self.task.sample(model))
+                scores = self.task.validate(model)
+                report.scores(self.step, scores, self.task.sample(model))
+            self.overfitting.see(self.step, scores, self.average.tensors)
         self.accelerator.wait_for_everyone()
+        if self.overfitting.watches and self.world > 1:  # the main process decides for all
+            (self.overfitting.reason,) = broadcast_object_list([self.overfitting.reason])
 
     def save(self) -> None:
         """Write the checkpoint and the model as it is now, by the main process."""
         if self.accelerator.is_main_process:
             checkpoints.save(self.checkpoints, self.step, self.state())
             facts: dict[str, object] = {"steps": self.step, "seed": self.run.seed}
+            if self.overfitting.reason:
+                facts |= {"steps": self.overfitting.best_step, "stopped": self.overfitting.reason}
             self.task.export(self.averaged(), self.export_path, facts)
         self.accelerator.wait_for_everyone()
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from demask.data.tokens import TokenCache
+from demask.training.early_stop import EarlyStop
 from demask.training.optim import Optim
 
 Batch = dict[str, Tensor]
@@ -43,6 +44,7 @@ class Task(ABC):
         phases: the losses of a step, in order; each is a name that `loss` knows.
         examples: how many training examples there are.
         groups: the examples that may share a batch, where not all may.
+        early_stop: when the training is said to overfit, and stops; None: it goes on to its end.
     """
 
     modules: dict[str, nn.Module]
@@ -50,6 +52,7 @@ class Task(ABC):
     phases: dict[str, Phase]
     examples: int
     groups: Sequence[Tensor] | None = None
+    early_stop: EarlyStop | None = None
 
     @abstractmethod
     def identity(self) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from demask.checkpoint.lora import add_adapters, fingerprints, matching_layers, save_lora
 from demask.data.tokens import TokenCache
 from demask.training.captioned import CaptionedTask, CaptionRecipe, TextToImage
+from demask.training.early_stop import EarlyStop
 from demask.training.loop import TrainConfig, describe
 from demask.training.masking import Masking
 from demask.training.optim import Optim
@@ -45,6 +46,8 @@ ATTENTION = (
 )
 MLPS = ("net.0.proj", "net.2", "proj_mlp", "proj_out")
 TEXT = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+MEASURED = 128
+"""How many times held-out images are masked at least to measure: of few, each several times."""
 NAMED_CAPTIONS = 20
 """How many captions the written adapters name, so that a person knows what to ask for."""
 
@@ -75,7 +78,7 @@ class LoraTrainConfig(TrainConfig):
     batch_size: int = 16
     ema_decay: float = 0.97
     save_every: int = 100
-    validate_every: int = 100
+    validate_every: int = 50
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class LoraRecipe:
         label_smoothing: of the cross-entropy.
         masking: what is masked.
         optim: the optimiser.
+        early_stop: when to stop before the last step, because it overfits.
     """
 
     rank: int = 16
@@ -107,6 +111,7 @@ class LoraRecipe:
     label_smoothing: float = 0.0
     masking: Masking = field(default_factory=Masking)
     optim: LoraOptim = field(default_factory=LoraOptim)
+    early_stop: EarlyStop = field(default_factory=EarlyStop)
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -195,7 +200,7 @@ class LoraTask(CaptionedTask):
         tokenizer: Tokenizer,
     ) -> None:
         super().__init__(recipe, tokens, held_out, tokenizer)
-        self.recipe, self.base = recipe, base
+        self.recipe, self.base, self.early_stop = recipe, base, recipe.early_stop
         self.text_tokenizer, self.config = text.tokenizer, transformer.config
         self.fingerprints = fingerprints({"transformer": transformer, "text": text.model})
         layers = recipe.layers(transformer, text.model)
@@ -246,6 +251,11 @@ class LoraTask(CaptionedTask):
             before_BLV = said(ids_BL)
         facts = {"text_BT": text_BT, "micro_B5": micro_B5, "input_BL": ids_BL}
         return {**facts, "masked_BL": ids_BL == mask_id, "grid_2": batch["grid_2"]}, before_BLV
+
+    def validation_index(self) -> Tensor:
+        """The held-out images, each as often as it takes to see a trend in few."""
+        index = super().validation_index()
+        return index.repeat(-(-MEASURED // len(index)))
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the adapters, what they were made for and which captions they learned."""

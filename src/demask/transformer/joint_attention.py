@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from demask.transformer.hooks import NO_HOOK, BlockHook
+from demask.transformer.norm import RMSNorm
 from demask.types import Grid
 
 THETA = 10_000.0
@@ -93,7 +94,7 @@ def with_extra(v_BNHK: Tensor, to_v: nn.Module, extra_value_BND: Tensor | None) 
     return torch.cat([v_BNHK[:, :texts], v_BNHK[:, texts:] + added_BNHK], dim=1)
 
 
-class HeadNorm(nn.RMSNorm):
+class HeadNorm(RMSNorm):
     """RMS norm of each head's channels (queries and keys)."""
 
     def __init__(self, width: int) -> None:

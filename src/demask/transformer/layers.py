@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask.transformer.hooks import NO_HOOK, BlockHook
+from demask.transformer.norm import RMSNorm
 from demask.types import Grid
 
 
@@ -44,8 +45,8 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.query_norm = nn.RMSNorm(width // heads, eps=1e-6)
-        self.key_norm = nn.RMSNorm(width // heads, eps=1e-6)
+        self.query_norm = RMSNorm(width // heads, eps=1e-6)
+        self.key_norm = RMSNorm(width // heads, eps=1e-6)
         self.out = nn.Linear(width, width, bias=False)
 
     def forward(

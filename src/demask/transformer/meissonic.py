@@ -31,6 +31,7 @@ from demask.transformer.meissonic_layers import (
     Upsample,
     sinusoid,
 )
+from demask.transformer.norm import RMSNorm
 from demask.types import Condition, Grid, Prediction, Step
 
 MICRO = 5
@@ -108,8 +109,8 @@ class Meissonic(nn.Module):
         micro_width = SINUSOID * MICRO
         self.cond_embed = MLP(config.pooled_width + micro_width, width, bias=False)
         self.context_embedder = nn.Linear(config.text_width, width)
-        self.encoder_proj_layer_norm = nn.RMSNorm(width, eps=1e-6)
-        self.project_to_hidden_norm = nn.RMSNorm(width, eps=1e-6)
+        self.encoder_proj_layer_norm = RMSNorm(width, eps=1e-6)
+        self.project_to_hidden_norm = RMSNorm(width, eps=1e-6)
         self.project_to_hidden = nn.Linear(width, width, bias=False)
         sizes = BlockSizes(width, config.heads)
         self.transformer_blocks = nn.ModuleList(
@@ -118,7 +119,7 @@ class Meissonic(nn.Module):
         self.single_transformer_blocks = nn.ModuleList(
             SingleBlock(sizes) for _ in range(config.single_blocks)
         )
-        self.project_from_hidden_norm = nn.RMSNorm(width, eps=1e-6)
+        self.project_from_hidden_norm = RMSNorm(width, eps=1e-6)
         self.project_from_hidden = nn.Linear(width, width, bias=False)
         if config.compress:
             self.down_block = nn.ModuleDict({"downsample": Downsample(width)})

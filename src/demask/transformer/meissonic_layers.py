@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demask.transformer.norm import RMSNorm
 from demask.types import Grid
 
 SINUSOID = 256
@@ -61,7 +62,7 @@ class Embed(nn.Module):
     def __init__(self, vocabulary: int, embed_width: int, width: int) -> None:
         super().__init__()
         self.embeddings = nn.Embedding(vocabulary, embed_width)
-        self.layer_norm = nn.RMSNorm(embed_width, eps=1e-6)
+        self.layer_norm = RMSNorm(embed_width, eps=1e-6)
         self.conv = nn.Conv2d(embed_width, width, 1, bias=False)
 
     def forward(self, ids_BL: Tensor) -> Tensor:
@@ -75,7 +76,7 @@ class Downsample(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.norm = RMSNorm(width, eps=1e-6)
         self.conv = nn.Conv2d(width, width, 2, stride=2, bias=False)
 
     def forward(self, x_BLD: Tensor, grid: Grid) -> Tensor:
@@ -90,7 +91,7 @@ class Upsample(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.norm = RMSNorm(width, eps=1e-6)
         self.conv = nn.ConvTranspose2d(width, width, 2, stride=2, bias=False)
 
     def forward(self, x_BND: Tensor, grid: Grid) -> Tensor:
@@ -107,7 +108,7 @@ class Head(nn.Module):
     def __init__(self, width: int, codebook_size: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(width, width, 1, bias=False)
-        self.layer_norm = nn.RMSNorm(width, eps=1e-6)
+        self.layer_norm = RMSNorm(width, eps=1e-6)
         self.conv2 = nn.Conv2d(width, codebook_size, 1, bias=False)
 
     def forward(self, x_BLD: Tensor) -> Tensor:

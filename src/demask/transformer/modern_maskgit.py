@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from demask.transformer.feature_selection import FeatureSelectionConfig
 from demask.transformer.hooks import NO_HOOK, NO_HOOKS, BlockHook, PassHooks
 from demask.transformer.layers import Attention, GatedMLP, rotary_2d
+from demask.transformer.norm import RMSNorm
 from demask.types import Condition, Grid, Prediction, Step
 
 
@@ -58,9 +59,9 @@ class Block(nn.Module):
 
     def __init__(self, config: ModernMaskGITConfig) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(config.width, eps=1e-6, elementwise_affine=False)
+        self.attention_norm = RMSNorm(config.width, eps=1e-6, elementwise_affine=False)
         self.attention = Attention(config.width, config.heads)
-        self.mlp_norm = nn.RMSNorm(config.width, eps=1e-6, elementwise_affine=False)
+        self.mlp_norm = RMSNorm(config.width, eps=1e-6, elementwise_affine=False)
         self.mlp = GatedMLP(config.width, config.mlp_width)
         self.modulation = nn.Parameter(torch.zeros(6, config.width))
         self.dropout = config.dropout
@@ -108,7 +109,7 @@ class ModernMaskGIT(nn.Module):
         self.embed_class = nn.Embedding(config.num_classes + 1, config.width)
         self.modulate = nn.Linear(config.width, 6 * config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
-        self.norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.norm = RMSNorm(config.width, eps=1e-6)
         self.head = nn.Linear(config.width, config.codebook_size)
         self.reset()
 

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask.transformer.layers import Attention, GatedMLP, rotary_2d, rotate
+from demask.transformer.norm import RMSNorm
 from demask.types import Condition, Grid, Transformer
 
 
@@ -64,8 +65,8 @@ class CrossAttention(nn.Module):
         self.heads = heads
         self.query = nn.Linear(width, width, bias=False)
         self.key_value = nn.Linear(width, 2 * width, bias=False)
-        self.query_norm = nn.RMSNorm(width // heads, eps=1e-6)
-        self.key_norm = nn.RMSNorm(width // heads, eps=1e-6)
+        self.query_norm = RMSNorm(width // heads, eps=1e-6)
+        self.key_norm = RMSNorm(width // heads, eps=1e-6)
         self.nothing = nn.Parameter(torch.zeros(2, width))
         self.out = nn.Linear(width, width, bias=False)
 
@@ -113,7 +114,7 @@ class Shortcut(nn.Module):
         self.enter = nn.Linear(base, width, bias=False)
         self.enter_new = nn.Linear(base, width, bias=False)
         self.time = nn.Linear(1, width)
-        norms = (nn.RMSNorm(width, eps=1e-6) for _ in range(4))
+        norms = (RMSNorm(width, eps=1e-6) for _ in range(4))
         self.cross_norm, self.self_norm, self.mlp_norm, self.norm = norms
         self.cross = CrossAttention(width, config.heads)
         self.attention = Attention(width, config.heads)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from demask.transformer.layers import rotary_2d
 from demask.transformer.modern_maskgit import Block, ModernMaskGITConfig, start_small
+from demask.transformer.norm import RMSNorm
 from demask.types import Condition, Grid, Step
 
 
@@ -39,7 +40,7 @@ class TokenCritic(nn.Module):
         self.embed_class = nn.Embedding(config.num_classes + 1, width)
         self.modulate = nn.Linear(width, 6 * width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
-        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.norm = RMSNorm(width, eps=1e-6)
         self.head = nn.Linear(width, 1)
         self.reset()
 

@@ -1,0 +1,1 @@
+"""Captioned images composed of drawings: recoloured, moved and set on backgrounds."""
