@@ -17,7 +17,7 @@ from gpu_plan import Images, read_plan
 
 def decode(images: Images, folder: Path, workers: int) -> None:
     """Decode one source, or write why it cannot be."""
-    from demask.data import open_pictures
+    from demask.data import open_images
     from demask.data.decoded import decode_images
 
     failed = folder.with_name(folder.name + ".failed")
@@ -25,11 +25,11 @@ def decode(images: Images, folder: Path, workers: int) -> None:
     start = time.monotonic()
     try:
         if not folder.exists():
-            source = open_pictures(images.source, class_names=images.class_names or None)
+            source = open_images(images.source, class_names=images.class_names or None)
             decode_images(source, images.size, folder, workers)
             seconds = time.monotonic() - start
             print(f"decoded {images.name}: {len(source)} images in {seconds:.1f} s", flush=True)
-    except (ValueError, OSError) as error:
+    except Exception as error:  # the next sources may well be fine
         failed.write_text(str(error), encoding="utf-8")
         print(f"cannot decode {images.name}: {error}", flush=True)
 

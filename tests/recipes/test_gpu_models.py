@@ -67,7 +67,7 @@ changes = ["run.steps=6", "tokenizer.loss.network={work}/teacher/classifier.safe
 [[stage]]
 name = "transformer"
 kind = "masked"
-share = 0.6
+share = 0.2
 recipe = "RECIPES/masked.toml"
 folder = "model"
 train = "images"
@@ -219,12 +219,12 @@ def call(place, minutes, *more):
 
 
 def wait_for(condition, process):
-    for _ in range(3000):
+    for _ in range(12_000):
         if condition():
             return
         assert process.poll() is None, "the run ended too early"
         time.sleep(0.02)
-    raise AssertionError("nothing came in a minute")
+    raise AssertionError("nothing came in four minutes")
 
 
 def test_a_run_is_killed_goes_on_and_leaves_whole_results(place):
@@ -232,7 +232,7 @@ def test_a_run_is_killed_goes_on_and_leaves_whole_results(place):
     checkpoints = place / "work" / "model" / "checkpoints" / "transformer"
     with (place / "first.txt").open("w") as log:
         first = subprocess.Popen(
-            list(map(str, words(place, 1))),
+            list(map(str, words(place, 4))),
             stdout=log,
             stderr=log,
             env=environment(),
@@ -248,7 +248,7 @@ def test_a_run_is_killed_goes_on_and_leaves_whole_results(place):
     assert not (place / "out" / "model.tar").exists()
     assert [path.name for path in (place / "out").glob("*.tar")] == ["modules.tar"]
 
-    again = call(place, 1)
+    again = call(place, 4)
     assert again.returncode == 0, again.stderr
     assert "tokenizer: done before" in again.stderr
     assert "resuming" in again.stderr

@@ -124,8 +124,8 @@ def decode_images(images: ImageDataset, size: int, folder: Path, workers: int = 
         context = multiprocessing.get_context("fork")
         with ProcessPoolExecutor(workers, context, begin, (reader,)) as pool:
             made = map(reader, parts) if workers == 1 else pool.map(read_part, parts)
-            for part, images in zip(parts, made, strict=True):
-                for index, image in zip(part, images, strict=True):
+            for part, found in zip(parts, made, strict=True):
+                for index, image in zip(part, found, strict=True):
                     pixels_NHWC[index], labels[index] = image.pixels_HWC, image.label
                     captions.append(image.captions)
                     scores.append(image.score)
@@ -145,10 +145,10 @@ class Reader:
         """The images of some indices."""
         return [self.read(self.images[index]) for index in part]
 
-    def read(self, image: ImageSample) -> Decoded:
+    def read(self, sample: ImageSample) -> Decoded:
         """One image, as `demask.data.transforms.to_tensor` cuts it."""
-        image = cover(image.image.convert("RGB"), self.size, self.size)
-        return Decoded(to_pixels(image), image.label, image.captions, image.score)
+        image = cover(sample.image.convert("RGB"), self.size, self.size)
+        return Decoded(to_pixels(image), sample.label, sample.captions, sample.score)
 
 
 _readers: list[Reader] = []

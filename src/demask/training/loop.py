@@ -185,7 +185,12 @@ class Trainer:
             return parts
 
         for batches in read_ahead(read, self.step, lambda: self.pace.steps, self.run.readers):
-            yield [{k: v.to(device, non_blocking=True) for k, v in b.items()} for b in batches]
+            yield [self.placed(batch) for batch in batches]
+
+    def placed(self, batch: Batch) -> Batch:
+        """A batch on the device, but for what the task reads on the CPU."""
+        device, stay = self.accelerator.device, self.task.on_cpu
+        return {n: t if n in stay else t.to(device, non_blocking=True) for n, t in batch.items()}
 
     def averaged(self) -> nn.Module:
         """A copy of the main module with the averaged weights; the best ones if it overfits."""
