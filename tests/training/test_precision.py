@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from demask.training import precision
-from demask.training.loop import TrainConfig
+from demask.training.config import TrainConfig
 from demask.training.precision import resolve_precision
 
 CPU = torch.device("cpu")

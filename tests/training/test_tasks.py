@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 import demask
 from demask.config import load_toml, override, parse
 from demask.training.commands import train_masked, train_tokenizer
-from demask.training.loop import TrainConfig, step_indices
+from demask.training.config import TrainConfig
+from demask.training.loop import step_indices
 from demask.training.recipes import MaskedTraining, Source, TokenizerTraining
 
 

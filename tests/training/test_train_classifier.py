@@ -14,7 +14,7 @@ from demask.evaluation.extractors import load_extractor
 from demask.evaluation.patch_mixer import PatchMixerConfig
 from demask.evaluation.small_conv import SmallConvConfig
 from demask.training.commands import train_classifier
-from demask.training.loop import TrainConfig
+from demask.training.config import TrainConfig
 from demask.training.optim import Optim
 from demask.training.recipes import ClassifierTraining, Source
 from demask.training.train_classifier import ClassifierRecipe, augmented, in_memory

@@ -16,7 +16,7 @@ from demask.evaluation.retrieval import found
 from demask.evaluation.scorers import load_scorer
 from demask.training.captioned import CaptionRecipe
 from demask.training.commands import train_scorer
-from demask.training.loop import TrainConfig
+from demask.training.config import TrainConfig
 from demask.training.optim import Optim
 from demask.training.pair_images import (
     Changes,

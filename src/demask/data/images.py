@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from PIL import Image, ImageOps
+
+from demask.fingerprint import fingerprint
 
 
 @dataclass(frozen=True)
@@ -109,12 +110,3 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return image.convert("RGB")
     layer = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-
-
-def fingerprint(*parts: object) -> str:
-    """A short name for a sequence of facts; any other sequence has another."""
-    digest = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        text = str(part).encode()
-        digest.update(len(text).to_bytes(8, "big") + text)
-    return digest.hexdigest()

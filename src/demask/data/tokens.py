@@ -5,14 +5,10 @@ Shape legend: B batch, G images of a group, W views, L tokens.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import secrets
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from demask.data.images import ImageDataset, ImageSample, fingerprint
+from demask.data.images import ImageDataset, ImageSample
 from demask.data.views import Views as Views
+from demask.files import folder_written_atomically
+from demask.fingerprint import fingerprint, weights_fingerprint
 from demask.types import MICRO_CONDITIONS, USUAL_SCORE, Grid, Tokenizer
 
 
@@ -98,15 +96,6 @@ class TokenCache:
         row = np.searchsorted(group.indices, index)
         ids_BL = torch.from_numpy(group.ids[row, view].astype(np.int64))
         return ids_BL, torch.from_numpy(self.labels[index].astype(np.int64))
-
-
-def tokenizer_fingerprint(tokenizer: nn.Module) -> str:
-    """A short name of a tokenizer's exact weights."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, tensor in sorted(tokenizer.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def load_tokens(folder: Path) -> TokenCache:
@@ -197,13 +186,13 @@ def build_tokens(
         batch_size: images at a time.
     """
     assert isinstance(tokenizer, nn.Module)
-    name = fingerprint(tokenizer_fingerprint(tokenizer), views.facts(), samples.fingerprint)
+    name = fingerprint(weights_fingerprint(tokenizer), views.facts(), samples.fingerprint)
     place = folder / name
     if place.exists():
         return load_tokens(place)
     grids = [grid_of(size, tokenizer.downsampling) for size in views.sizes]
     meta = {"grids": grids, "class_names": samples.class_names, "fingerprint": name}
-    with folder_written_whole(place) as work:
+    with folder_written_atomically(place) as work:
         (work / "meta.json").write_text(json.dumps(meta))
         write_tokens(work, grids, tokenizer, samples, views, progress, batch_size)
     return load_tokens(place)
@@ -288,16 +277,3 @@ def batches(count: int, size: int) -> Iterator[slice]:
     """Consecutive parts that cover 0 to ``count``."""
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
-
-
-@contextmanager
-def folder_written_whole(folder: Path) -> Iterator[Path]:
-    """A temporary folder that takes its real name only once it is complete."""
-    work = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
-    work.mkdir(parents=True)
-    try:
-        yield work
-        if not folder.exists():  # another process may have been faster
-            work.replace(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

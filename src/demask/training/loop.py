@@ -7,12 +7,10 @@ of (seed, step). So a checkpoint is just weights, optimiser states and the step.
 from __future__ import annotations
 
 import copy
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,58 +22,16 @@ from torch.optim import Optimizer
 
 from demask import rng
 from demask.training import checkpoints
+from demask.training.config import TrainConfig
 from demask.training.early_stop import Overfitting
 from demask.training.ema import EMA
 from demask.training.optim import set_learning_rate
 from demask.training.order import group_turn, shuffled
-from demask.training.precision import PRECISIONS, resolve_precision, training_attention
+from demask.training.precision import resolve_precision, training_attention
 from demask.training.report import Report
 from demask.training.task import Batch, Task
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How long, how fast and how carefully to train.
-
-    Attributes:
-        steps: optimiser steps.
-        batch_size: examples a step, over all devices.
-        accumulate: parts that each device's share is worked through in, to save memory.
-        seed: of everything random.
-        ema_decay: of the averaged weights.
-        precision: ``auto`` (bfloat16 where the device is fast at it), ``no`` (float32), ``bf16``
-            or ``fp16``.
-        compile: compile the modules (worth it on a GPU).
-        save_every: steps between checkpoints.
-        validate_every: steps between held-out scores and sample images.
-        log_every: steps between log lines.
-        tracker: ``tensorboard``, ``wandb`` or ``none``.
-    """
-
-    steps: int
-    batch_size: int = 64
-    accumulate: int = 1
-    seed: int = 0
-    ema_decay: float = 0.999
-    precision: str = "auto"
-    compile: bool = False
-    save_every: int = 250
-    validate_every: int = 1000
-    log_every: int = 20
-    tracker: str = "tensorboard"
-
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(
-                f"unknown precision '{self.precision}'. Valid: {', '.join(PRECISIONS)}"
-            )
-        if self.tracker not in ("tensorboard", "wandb", "none"):
-            raise ValueError(f"unknown tracker '{self.tracker}'. Valid: tensorboard, wandb, none")
-        for name in ("steps", "batch_size", "accumulate", "save_every", "validate_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
 def step_indices(
@@ -290,28 +246,3 @@ class Trainer:
 def main_process_first() -> AbstractContextManager[None]:
     """Let one process prepare what the others then find on the disk."""
     return PartialState().main_process_first()
-
-
-def describe(**parts: object) -> str:
-    """A stable text of what makes two runs the same.
-
-    Dataclasses are written without the fields that have their default value, so that a run can be
-    resumed after a field is added.
-    """
-    return json.dumps(parts, sort_keys=True, default=described)
-
-
-def described(value: object) -> object:
-    """A dataclass as a dictionary of its fields that differ from the default; others as text."""
-    if not is_dataclass(value) or isinstance(value, type):
-        return str(value)
-    return {
-        field.name: getattr(value, field.name)
-        for field in fields(value)
-        if getattr(value, field.name) != default_of(field)
-    }
-
-
-def default_of(field: Field[Any]) -> object:
-    """The default value of a dataclass's field; `MISSING` where it has none."""
-    return field.default if field.default_factory is MISSING else field.default_factory()

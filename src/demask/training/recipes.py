@@ -11,7 +11,7 @@ from demask.data import open_images
 from demask.data.images import ImageDataset, Subset
 from demask.data.tokens import TokenCache
 from demask.data.views import ModelViews, Views
-from demask.training.loop import TrainConfig
+from demask.training.config import TrainConfig
 from demask.training.task import Task
 from demask.training.train_classifier import ClassifierRecipe
 from demask.training.train_lora import LoraRecipe, LoraTrainConfig

@@ -20,7 +20,7 @@ from demask.evaluation.networks import NETWORKS
 from demask.evaluation.patch_mixer import PatchMixerConfig
 from demask.evaluation.small_conv import SmallConvConfig
 from demask.training.batch_norms import settle
-from demask.training.loop import describe
+from demask.training.identity import describe
 from demask.training.optim import Optim
 from demask.training.task import Batch, Phase, Task
 

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from demask.checkpoint.lora import add_adapters, fingerprints, matching_layers, save_lora
 from demask.data.tokens import TokenCache
 from demask.training.captioned import CaptionedTask, CaptionRecipe, TextToImage
+from demask.training.config import TrainConfig
 from demask.training.early_stop import EarlyStop
-from demask.training.loop import TrainConfig, describe
+from demask.training.identity import describe
 from demask.training.masking import Masking
 from demask.training.optim import Optim
 from demask.training.prior import (

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from demask.checkpoint.save import save_model
 from demask.data.tokens import TokenCache
-from demask.training.loop import describe
+from demask.training.identity import describe
 from demask.training.losses import held_out_cross_entropy, token_cross_entropy
 from demask.training.masking import Masking, drop_classes, mask_tokens
 from demask.training.optim import Optim

@@ -22,7 +22,7 @@ from demask.evaluation.pair_scorer import PairScorer, PairScorerConfig, spell
 from demask.evaluation.retrieval import found
 from demask.training.batch_norms import settle
 from demask.training.captioned import CaptionRecipe, epoch
-from demask.training.loop import describe
+from demask.training.identity import describe
 from demask.training.optim import Optim
 from demask.training.pair_images import Changes, ReconstructionAugment, changed, mirrors, through
 from demask.training.task import Batch, Phase, Task

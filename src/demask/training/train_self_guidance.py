@@ -20,7 +20,8 @@ from demask.checkpoint.save import save_model
 from demask.data.tokens import TokenCache
 from demask.registry import unknown
 from demask.training.captioned import CaptionedTask, CaptionRecipe
-from demask.training.loop import TrainConfig, describe
+from demask.training.config import TrainConfig
+from demask.training.identity import describe
 from demask.training.losses import token_cross_entropy
 from demask.training.masking import Masking, drop_classes
 from demask.training.optim import Optim

@@ -25,7 +25,8 @@ from demask.checkpoint.lora import base_fingerprint
 from demask.checkpoint.save import save_model
 from demask.conditioning import ConditionInput
 from demask.generator import Generator
-from demask.training.loop import TrainConfig, describe
+from demask.training.config import TrainConfig
+from demask.training.identity import describe
 from demask.training.optim import Optim
 from demask.training.samples import sample_grid
 from demask.training.task import Batch, Phase, Task

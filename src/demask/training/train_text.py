@@ -13,7 +13,7 @@ from demask.checkpoint.save import save_model
 from demask.checkpoint.text_encoder import load_text_encoder, save_text_encoder
 from demask.data.tokens import TokenCache
 from demask.training.captioned import CaptionedTask, CaptionRecipe, TextToImage
-from demask.training.loop import describe
+from demask.training.identity import describe
 from demask.training.masking import Masking
 from demask.training.optim import Optim
 from demask.training.task import Phase

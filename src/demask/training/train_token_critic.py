@@ -21,7 +21,8 @@ from demask.checkpoint.lora import base_fingerprint
 from demask.checkpoint.save import save_model
 from demask.data.tokens import TokenCache
 from demask.sampling.select import Critic
-from demask.training.loop import TrainConfig, describe
+from demask.training.config import TrainConfig
+from demask.training.identity import describe
 from demask.training.masking import Masking, drop_classes, mask_tokens
 from demask.training.optim import Optim
 from demask.training.samples import sample_grid

@@ -19,7 +19,7 @@ from demask.data.images import ImageDataset
 from demask.data.transforms import random_view, to_tensor
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
 from demask.tokenizer.discriminator import PatchDiscriminator
-from demask.training.loop import describe
+from demask.training.identity import describe
 from demask.training.losses import (
     balance,
     edge_l1,

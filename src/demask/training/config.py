@@ -1,0 +1,50 @@
+"""How a run is trained: its length, batches, precision and reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from demask.training.precision import PRECISIONS
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long, how fast and how carefully to train.
+
+    Attributes:
+        steps: optimiser steps.
+        batch_size: examples a step, over all devices.
+        accumulate: parts that each device's share is worked through in, to save memory.
+        seed: of everything random.
+        ema_decay: of the averaged weights.
+        precision: ``auto`` (bfloat16 where the device is fast at it), ``no`` (float32), ``bf16``
+            or ``fp16``.
+        compile: compile the modules (worth it on a GPU).
+        save_every: steps between checkpoints.
+        validate_every: steps between held-out scores and sample images.
+        log_every: steps between log lines.
+        tracker: ``tensorboard``, ``wandb`` or ``none``.
+    """
+
+    steps: int
+    batch_size: int = 64
+    accumulate: int = 1
+    seed: int = 0
+    ema_decay: float = 0.999
+    precision: str = "auto"
+    compile: bool = False
+    save_every: int = 250
+    validate_every: int = 1000
+    log_every: int = 20
+    tracker: str = "tensorboard"
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"unknown precision '{self.precision}'. Valid: {', '.join(PRECISIONS)}"
+            )
+        if self.tracker not in ("tensorboard", "wandb", "none"):
+            raise ValueError(f"unknown tracker '{self.tracker}'. Valid: tensorboard, wandb, none")
+        for name in ("steps", "batch_size", "accumulate", "save_every", "validate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
