@@ -37,7 +37,8 @@ def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(OSError), folder_written_atomically(tmp_path / "folder") as work:
+    full = pytest.raises(OSError, match="disk is full")
+    with full, folder_written_atomically(tmp_path / "folder") as work:
         fail(work / "a")
     assert list(tmp_path.iterdir()) == []
 

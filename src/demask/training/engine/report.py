@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from demask.training.config import TrainConfig
+from demask.training.engine.config import TrainConfig
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

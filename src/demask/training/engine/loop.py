@@ -21,15 +21,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from demask import rng
-from demask.training import checkpoints
-from demask.training.config import TrainConfig
-from demask.training.early_stop import Overfitting
-from demask.training.ema import EMA
-from demask.training.optim import set_learning_rate
-from demask.training.order import group_turn, shuffled
-from demask.training.precision import resolve_precision, training_attention
-from demask.training.report import Report
-from demask.training.task import Batch, Task
+from demask.training.engine import checkpoints
+from demask.training.engine.config import TrainConfig
+from demask.training.engine.early_stop import Overfitting
+from demask.training.engine.ema import EMA
+from demask.training.engine.optim import set_learning_rate
+from demask.training.engine.order import group_turn, shuffled
+from demask.training.engine.precision import resolve_precision, training_attention
+from demask.training.engine.report import Report
+from demask.training.engine.task import Batch, Task
 
 log = logging.getLogger(__name__)
 

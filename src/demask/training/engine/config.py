@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from demask.training.precision import PRECISIONS
+from demask.training.engine.precision import PRECISIONS
 
 
 @dataclass(frozen=True)
