@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
@@ -32,7 +32,8 @@ class Architecture:
     """How a checkpoint becomes a network.
 
     Attributes:
-        part: what it is in a model's folder, and so the name of its file there.
+        part: ``tokenizer``, ``transformer``, ``text_encoder`` or a row of
+            `demask.auxiliary.AUXILIARY`; also the name of its file in a model's folder.
         module: built from a ``config`` alone.
         config: its frozen dataclass.
         class_names: the public ``config.json``'s ``_class_name`` that mean this network.
@@ -41,9 +42,7 @@ class Architecture:
         within: prefixes of the only keys in a public file that belong to this one; by default all.
     """
 
-    part: Literal[
-        "tokenizer", "transformer", "text_encoder", "self_guidance", "token_critic", "shortcut"
-    ]
+    part: str
     module: Callable[[Any], nn.Module]
     config: type[Any]
     class_names: tuple[str, ...] = ()

@@ -33,6 +33,7 @@ from demask.training.engine.task import Batch, Phase, Task
 from demask.training.engine.training import TrainInputs
 from demask.training.samples import sample_grid
 from demask.training.trajectories import Trajectories, sampled
+from demask.transformer.protocols import SupportsShortcut, supports
 from demask.transformer.shortcut import Extended, Shortcut, ShortcutConfig, advance
 from demask.types import Condition, Transformer
 
@@ -130,7 +131,7 @@ class ShortcutTask(Task):
     ) -> None:
         self.recipe, self.generator, self.condition_inputs = recipe, generator, condition_inputs
         self.frozen = cast(nn.Module, generator.transformer).eval().requires_grad_(False)
-        if not hasattr(self.frozen, "embed_tokens"):
+        if not supports(self.frozen, SupportsShortcut):
             raise ValueError(f"no shortcut works with {type(self.frozen).__name__}")
         if generator.settings.steps <= recipe.rollout:
             raise ValueError(
