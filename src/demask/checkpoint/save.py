@@ -1,4 +1,4 @@
-"""Write checkpoints: safetensors files with the configuration in their metadata."""
+"""Write checkpoints: safetensors with the configuration in the metadata, atomically."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def save_tensors(
 def save_model(
     path: Path, module: nn.Module, architecture: str, dtype: torch.dtype | None = None, **more: Any
 ) -> None:
-    """Write a model: its tensors, its architecture's name and its configuration.
+    """Write a network: tensors, architecture name and configuration.
 
     Args:
         path: the ``.safetensors`` file.

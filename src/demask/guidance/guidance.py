@@ -1,4 +1,4 @@
-"""What all guidances share: away from a reference, by the scale of the step.
+"""The base class of guidances, and where they take their reference from.
 
 Shape legend: B batch, L tokens, V codebook, D width.
 """
@@ -16,7 +16,7 @@ from demask.guidance.scale import Constant, Scale
 from demask.types import Condition, Predict, Prediction, Step, Tokenizer, Transformer
 
 PredictWithAttention = Callable[[Tensor, Condition, Step], tuple[Prediction, Tensor]]
-"""A `Predict` that also says how much attention each token received (B, L), 1 on average."""
+"""A `Predict` that also returns the attention each token receives (B, L), 1 on average."""
 
 
 class GuidanceProvider(Protocol):
@@ -70,10 +70,10 @@ class GuidanceProvider(Protocol):
 
 
 class Guidance(ABC):
-    """A `Predict` around a `Predict`: reference + s * (conditional - reference) on the logits.
+    """Base class: a `Predict` that returns reference + s * (conditional - reference) of the logits.
 
-    A frozen dataclass in a file of its own and a row of the table. A step at scale 1 asks the
-    model alone, and costs no reference.
+    A guidance is a frozen dataclass in its own file and a row of `GUIDANCES`. A step at scale 1
+    runs only the model, without a reference.
 
     Attributes:
         predict: the model.
@@ -92,7 +92,7 @@ class Guidance(ABC):
         return Prediction(guided_BLV, conditional.features)
 
     def at(self, scale: float) -> Predict:
-        """The same guidance at one scale in every step."""
+        """A copy with a constant scale."""
         guidance: Predict = replace(cast(Any, self), scale=Constant(scale))
         return guidance
 
@@ -105,7 +105,7 @@ class Guidance(ABC):
     @classmethod
     @abstractmethod
     def from_provider(cls, provider: GuidanceProvider) -> dict[str, Any]:
-        """The arguments that come from the model, beside ``predict`` and ``scale``.
+        """The constructor arguments that come from the model, except ``predict`` and ``scale``.
 
         Raises:
             ValueError: the model lacks what this guidance needs.
