@@ -42,13 +42,14 @@ class Float8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., M)."""
+        codes_KM, scale_1M, bias = self.codes_KM, self.scale_1M, self.bias
+        assert isinstance(codes_KM, torch.Tensor)
+        assert isinstance(scale_1M, torch.Tensor)
         x_NK = x.flatten(0, -2)
         scale_N1 = x_NK.abs().amax(1, keepdim=True).float().clamp_min(1e-12) / TOP
         codes_NK = (x_NK / scale_N1).to(torch.float8_e4m3fn)
-        y_NM = torch._scaled_mm(
-            codes_NK, self.codes_KM, scale_N1, self.scale_1M, out_dtype=torch.bfloat16
-        )
-        y_NM = y_NM if self.bias is None else y_NM + self.bias
+        y_NM = torch._scaled_mm(codes_NK, codes_KM, scale_N1, scale_1M, out_dtype=torch.bfloat16)
+        y_NM = y_NM if bias is None else y_NM + bias
         return y_NM.unflatten(0, x.shape[:-1])
 
 

@@ -19,18 +19,11 @@ from demask.evaluation.kernel_distance import kernel_distance
 from demask.evaluation.metric import POSITIVE, SHARE, Compute
 from demask.evaluation.metric import Metric as Metric
 from demask.evaluation.metric import Score as Score
-from demask.evaluation.neighbours import (
-    DENSITY_K,
-    PRECISION_K,
-    coverage,
-    density,
-    precision,
-    recall,
-)
+from demask.evaluation.neighbours import coverage, density, precision, recall
 from demask.evaluation.reference import Reference
 from demask.evaluation.retrieval import nearest_label
 from demask.evaluation.scenes_metrics import SCENE_METRICS, of_scenes
-from demask.evaluation.statistics import NORMAL_95
+from demask.evaluation.statistics import DENSITY_K, NORMAL_95, PRECISION_K
 from demask.registry import Table
 
 RESAMPLES = 30
