@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from demask.data import open_images
 from demask.data.color import to_8_bits
 from demask.data.images import UnreadableImageError, read_image, read_mask_bytes
 
@@ -117,3 +118,49 @@ def test_a_message_does_not_name_a_buffer() -> None:
 def test_eight_bits_are_left_alone() -> None:
     image = Image.new("L", (2, 2), 7)
     assert to_8_bits(image) is image
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [
+        ("hf_split", ["thing a", "thing b", "thing c"]),
+        ("unicode_forms", ["coffee"]),
+        ("double_ending", ["thing a.png", "thing b.png", "thing c.png"]),
+        ("backslash", ["thing a", "thing b", "thing c"]),
+    ],
+)
+def test_captions_as_other_programs_write_them(folder: str, expected: list[str]) -> None:
+    images = open_images(FIELD / "captions" / folder)
+    assert [images[i].captions[0] for i in range(len(images))] == expected
+
+
+def test_a_table_in_each_folder(tmp_path: Path) -> None:
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (4, 4)).save(tmp_path / name / "1.png")
+        (tmp_path / name / "metadata.csv").write_text(f"file_name,text\n1.png,one of the {name}\n")
+    images = open_images(tmp_path)
+    assert [images[i].captions for i in range(2)] == [("one of the cats",), ("one of the dogs",)]
+    (tmp_path / "metadata.csv").write_text("file_name,text\ncats/1.png,a cat\ndogs/1.png,a dog\n")
+    with pytest.raises(ValueError, match=r"another table has captions of cats/1\.png"):
+        open_images(tmp_path)
+
+
+def test_captions_in_two_text_files_are_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("one")
+    (tmp_path / "a.png.txt").write_text("other")
+    with pytest.raises(ValueError, match=r"both hold captions of a\.png"):
+        open_images(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["captions.json", "notes.txt"])
+def test_a_file_that_may_hold_captions_is_named(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    open_images(tmp_path)
+    assert not caplog.records
+    (tmp_path / name).write_text("what?")
+    open_images(tmp_path)
+    assert name in caplog.text
