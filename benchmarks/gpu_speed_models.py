@@ -31,6 +31,10 @@ Pass = Callable[..., Tensor]
 class Float8Linear(nn.Module):
     """A linear layer whose product is of float8 numbers; made from a layer in bfloat16."""
 
+    codes_KM: Tensor
+    scale_1M: Tensor
+    bias: Tensor | None
+
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         weight_MK = layer.weight.detach().float()

@@ -229,14 +229,16 @@ def is_lost(error: Exception) -> bool:
 
 
 def tidy() -> None:
-    """Give back the memory of a stage."""
+    """Give back the memory of a stage, and let the next one choose its precision."""
     import torch
+    from accelerate.state import AcceleratorState
 
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if "torch._dynamo" in sys.modules:
         torch.compiler.reset()
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def prepared(work: Path) -> Any:
