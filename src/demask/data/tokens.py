@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from demask.data.decoded import DecodedImages, fits, views_of
 from demask.data.images import ImageDataset, ImageSample
 from demask.data.views import Views as Views
 from demask.files import folder_written_atomically
@@ -265,11 +266,18 @@ def tokenise(
     device = next(tokenizer.parameters()).device
     with ThreadPoolExecutor(2) as readers:
         picked = list(readers.map(samples.__getitem__, indices))
-        images = [sample.image for sample in picked]
-        ids = []
-        for number in range(views.count):
-            seen = readers.map(views.view, images, indices, [number] * len(indices))
-            ids.append(tokenizer.encode(torch.stack(list(seen)).to(device)).flatten(1).cpu())
+
+        def seen(number: int) -> Tensor:
+            if isinstance(samples, DecodedImages) and fits(samples, views.size, views.buckets):
+                return views_of(samples, views, indices, number)
+            images = [sample.image for sample in picked]
+            each = readers.map(views.view, images, indices, [number] * len(indices))
+            return torch.stack(list(each))
+
+        ids = [
+            tokenizer.encode(seen(number).to(device)).flatten(1).cpu()
+            for number in range(views.count)
+        ]
     return picked, torch.stack(ids, dim=1).numpy()
 
 

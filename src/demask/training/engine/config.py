@@ -12,7 +12,7 @@ class TrainConfig:
     """How long, how fast and how carefully to train.
 
     Attributes:
-        steps: optimiser steps.
+        steps: optimiser steps; with ``seconds``, at most so many.
         batch_size: examples a step, over all devices.
         accumulate: parts that each device's share is worked through in, to save memory.
         seed: of everything random.
@@ -24,6 +24,10 @@ class TrainConfig:
         validate_every: steps between held-out scores and sample images.
         log_every: steps between log lines.
         tracker: ``tensorboard``, ``wandb`` or ``none``.
+        seconds: how long to train, in place of a number of steps, which is chosen from the measured
+            speed (see `Pace`); 0 = as many steps as ``steps`` says. Checkpoints are then written
+            after each quarter of that time and not after ``save_every`` steps.
+        readers: threads that read batches ahead, a batch each.
     """
 
     steps: int
@@ -37,6 +41,8 @@ class TrainConfig:
     validate_every: int = 1000
     log_every: int = 20
     tracker: str = "tensorboard"
+    seconds: float = 0.0
+    readers: int = 1
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -45,6 +51,9 @@ class TrainConfig:
             )
         if self.tracker not in ("tensorboard", "wandb", "none"):
             raise ValueError(f"unknown tracker '{self.tracker}'. Valid: tensorboard, wandb, none")
-        for name in ("steps", "batch_size", "accumulate", "save_every", "validate_every"):
+        if not self.seconds >= 0:
+            raise ValueError(f"seconds must be at least 0, not {self.seconds}")
+        counts = "steps", "batch_size", "accumulate", "save_every", "validate_every", "readers"
+        for name in counts:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")

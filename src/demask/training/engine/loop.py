@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -26,42 +25,14 @@ from demask.training.engine.config import TrainConfig
 from demask.training.engine.early_stop import Overfitting
 from demask.training.engine.ema import EMA
 from demask.training.engine.optim import set_learning_rate
-from demask.training.engine.order import group_turn, shuffled
+from demask.training.engine.order import step_indices
+from demask.training.engine.pace import Pace
 from demask.training.engine.precision import resolve_precision, training_attention
+from demask.training.engine.read_ahead import read_ahead
 from demask.training.engine.report import Report
 from demask.training.engine.task import Batch, Task
 
 log = logging.getLogger(__name__)
-
-
-def step_indices(
-    examples: int,
-    run: TrainConfig,
-    step: int,
-    rank: int,
-    world: int,
-    groups: Sequence[Tensor] | None = None,
-) -> Tensor:
-    """The examples of one device's share of a step: every epoch is its own shuffle.
-
-    With groups, a step takes from one of them: in an epoch each has as many turns as it fills
-    batches, in random order. What fills no batch comes first in its next turn, so that all examples
-    are seen equally often.
-
-    Args:
-        examples: how many there are.
-        run: the batch size and the seed.
-        step: counted from 0.
-        rank: the device.
-        world: the number of devices.
-        groups: the examples of each group.
-    """
-    share = torch.arange(rank, run.batch_size, world)
-    if groups is None:
-        return shuffled(examples, run.seed, step * run.batch_size + share)
-    number, turn = group_turn([len(g) for g in groups], run.batch_size, run.seed, step)
-    group, seed = groups[number], rng.derive(run.seed, "group", number)
-    return group[shuffled(len(group), seed, turn * run.batch_size + share)]
 
 
 class Trainer:
@@ -82,6 +53,8 @@ class Trainer:
                 f"batch_size {run.batch_size} cannot be split over {self.world} devices times "
                 f"{run.accumulate} accumulation parts"
             )
+        if run.seconds and self.world > 1:
+            raise ValueError("a training for a number of seconds runs on one device")
         self.raw = dict(task.modules)
         self.optimizers: dict[str, list[Optimizer]] = {}
         for name, phase in task.phases.items():
@@ -94,6 +67,7 @@ class Trainer:
         self.checkpoints = out / "checkpoints" / task.main
         self.main = self.raw[task.main]
         self.average = EMA(self.main.named_parameters(), run.ema_decay)
+        self.pace = Pace(run, [phase.optim for phase in task.phases.values()])
         self.overfitting = Overfitting(task.early_stop)
         self.step = 0
 
@@ -104,6 +78,7 @@ class Trainer:
             "modules": {name: module.state_dict() for name, module in self.raw.items()},
             "optimizers": {n: [o.state_dict() for o in os] for n, os in self.optimizers.items()},
             "average": self.average.tensors,
+            "pace": self.pace.state(),
             "overfitting": self.overfitting.state(),
         }
 
@@ -125,6 +100,7 @@ class Trainer:
         self.average.tensors = {n: t.to(device) for n, t in state["average"].items()}
         self.overfitting.restore(state.get("overfitting"))
         self.step = state["step"]
+        self.pace.restore(state.get("pace"))
         log.info("resuming %s after step %d", self.out, self.step)
 
     def fit(self) -> Path:
@@ -134,18 +110,20 @@ class Trainer:
             log.warning("%s", self.overfitting.reason)
             return self.export_path
         report = Report(self.accelerator, self.run, self.step)
+        self.pace.start()
         for batches in self.batches():
             values = self.update(batches)
             self.step += 1
-            report.step(self.step, values, self.optimizers)
-            last = self.step == self.run.steps
+            save = self.pace.after(self.step)
+            report.step(self.step, self.pace.steps, values, self.optimizers)
+            last = self.step >= self.pace.steps
             if last or self.step % self.run.validate_every == 0:
                 self.show(report)
             if self.overfitting.reason:
                 log.warning("%s", self.overfitting.reason)
                 self.save()
                 break
-            if last or self.step % self.run.save_every == 0:
+            if last or save:
                 self.save()
         report.close()
         return self.export_path
@@ -174,7 +152,7 @@ class Trainer:
                 values[f"{name}/gradient"] = self.accelerator.clip_grad_norm_(
                     module.parameters(), phase.optim.clip
                 )
-            factor = phase.optim.factor(self.step, self.run.steps)
+            factor = phase.optim.factor(self.step, self.pace.steps)
             set_learning_rate(self.optimizers[name], factor)
             for optimizer in self.optimizers[name]:
                 optimizer.step()
@@ -190,7 +168,7 @@ class Trainer:
         return torch.Generator().manual_seed(seed)
 
     def batches(self) -> Iterator[list[Batch]]:
-        """The remaining steps' batches, each in its accumulation parts, one step read ahead."""
+        """The remaining steps' batches, each in its accumulation parts, read ahead."""
         device = self.accelerator.device
 
         def read(step: int) -> list[Batch]:
@@ -199,17 +177,18 @@ class Trainer:
             )
             seed = rng.derive(self.run.seed, step, self.rank, "load")
             generator = torch.Generator().manual_seed(seed)
-            return [self.task.load(part, generator) for part in indices.chunk(self.run.accumulate)]
+            parts = [self.task.load(part, generator) for part in indices.chunk(self.run.accumulate)]
+            if device.type == "cuda":  # copied while the device computes
+                parts = [{k: v.pin_memory() for k, v in part.items()} for part in parts]
+            return parts
 
-        with ThreadPoolExecutor(1) as reader:
-            steps = range(self.step, self.run.steps)
-            ahead = reader.submit(read, steps[0]) if steps else None
-            for step in steps:
-                assert ahead is not None
-                batches = ahead.result()
-                if step + 1 < self.run.steps:
-                    ahead = reader.submit(read, step + 1)
-                yield [{k: v.to(device, non_blocking=True) for k, v in b.items()} for b in batches]
+        for batches in read_ahead(read, self.step, lambda: self.pace.steps, self.run.readers):
+            yield [self.placed(batch) for batch in batches]
+
+    def placed(self, batch: Batch) -> Batch:
+        """A batch on the device, but for what the task reads on the CPU."""
+        device, stay = self.accelerator.device, self.task.on_cpu
+        return {n: t if n in stay else t.to(device, non_blocking=True) for n, t in batch.items()}
 
     def averaged(self) -> nn.Module:
         """A copy of the main module with the averaged weights; the best ones if it overfits."""
