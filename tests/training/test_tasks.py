@@ -12,7 +12,7 @@ import demask
 from demask.config import load_toml, override, parse
 from demask.training.data import DataConfig
 from demask.training.engine.config import TrainConfig
-from demask.training.engine.loop import step_indices
+from demask.training.engine.order import step_indices
 from demask.training.tasks import train
 from demask.training.tasks.masked import MaskedTraining
 from demask.training.tasks.tokenizer import TokenizerTraining

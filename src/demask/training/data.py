@@ -102,10 +102,10 @@ def token_cache(
     """The tokens of images; they are computed in the first run and read from ``out`` later."""
     tenth = max(len(images) // 10, 1)
     on_cpu = next(cast(Any, tokenizer).parameters()).device.type == "cpu"
-    batch_size = 128 if on_cpu else 1024
+    batch = 128 if on_cpu else 1024
 
     def progress(done: int) -> None:
-        if done % tenth < batch_size or done == len(images):
+        if done % tenth < batch or done == len(images):
             log.info("tokenising the %s images: %d of %d", split, done, len(images))
 
-    return build_tokens(tokenizer, images, views, out / "tokens", progress, batch_size)
+    return build_tokens(tokenizer, images, views, out / "tokens", progress, batch)

@@ -8,11 +8,14 @@ Shape legend: B batch, D width, L tokens, N tokens of the image, S sequence, V c
 
 from __future__ import annotations
 
-from typing import Protocol, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from torch import Tensor
 
 from demask.types import Condition, Grid, Prediction, Step
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 C = TypeVar("C")
 
@@ -75,7 +78,7 @@ class SupportsShortcut(Protocol):
         ...
 
 
-def supports(model: object, capability: type[C]) -> TypeGuard[C]:
+def supports(model: object, capability: type[C]) -> TypeIs[C]:
     """Whether a model has all methods of a protocol of this module.
 
     Unlike `isinstance`, it sees methods to which a wrapper delegates, in every version of Python.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch.optim import Optimizer
 
+
 log = logging.getLogger(__name__)
 
 
