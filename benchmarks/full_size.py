@@ -43,8 +43,9 @@ from torch import Tensor
 from demask import rng
 from demask.acceleration import Accelerator, LocalSteps, accelerate
 from demask.guidance import Constant, GuidanceProvider, parse_guidance
-from demask.sampling.decode import Sampler, decode
+from demask.sampling.decode import decode
 from demask.sampling.edit import blank
+from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import arccos
 from demask.sampling.select import Halton
 

@@ -22,9 +22,9 @@ from demask.auxiliary import AuxiliaryNetworks
 from demask.conditioning import Conditioner, ConditionInput, ParsedCondition
 from demask.guidance import GUIDANCES, GuidanceProvider, SmoothedPass, parse_guidance
 from demask.preset_file import PresetFile
-from demask.sampling.correction import check_guidance
-from demask.sampling.decode import Sampler, decode, last
+from demask.sampling.decode import decode, last
 from demask.sampling.edit import Canvas, blank
+from demask.sampling.sampler import Sampler, check_guidance
 from demask.settings import Settings
 from demask.tokenizer.blur import Latents, blur_tokens
 from demask.types import Condition, DecodeState, Grid, Predict, Tokenizer, Transformer

@@ -25,8 +25,9 @@ from demask.guidance import (
     SelfGuidance,
     Spatial,
 )
-from demask.sampling.decode import Sampler, decode, last
+from demask.sampling.decode import decode, last
 from demask.sampling.edit import blank
+from demask.sampling.sampler import Sampler
 from demask.sampling.select import Halton
 from demask.sweeps.cost import CostMeter
 from demask.transformer.feature_selection import FeatureSelection

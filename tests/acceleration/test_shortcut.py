@@ -19,8 +19,9 @@ from demask.auxiliary import AuxiliaryNetworks
 from demask.checkpoint.lora import base_fingerprint
 from demask.checkpoint.save import save_model
 from demask.guidance import ClassifierFree, Constant, Interval, Refreshed, Scale
-from demask.sampling.decode import Sampler, decode, last
+from demask.sampling.decode import decode, last
 from demask.sampling.edit import blank
+from demask.sampling.sampler import Sampler
 from demask.sweeps.cost import CostMeter
 from demask.transformer.shortcut import Shortcut, ShortcutConfig
 from demask.types import Condition, Step

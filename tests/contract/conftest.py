@@ -20,8 +20,8 @@ from demask.guidance import (
     SelfGuidance,
     Spatial,
 )
-from demask.sampling.decode import Sampler
 from demask.sampling.edit import Canvas, keep
+from demask.sampling.sampler import Sampler
 from demask.types import Condition, Grid, Predict, Prediction, Step
 
 GRID = (4, 4)

@@ -6,7 +6,7 @@ Shape legend: B batch, L tokens, V codebook, D width.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -32,6 +32,8 @@ class SelfGuidance(Guidance):
     predict: Predict
     scale: Scale
     smoothed_pass: SmoothedPass
+    can_share: ClassVar[bool] = True
+    passes: ClassVar[tuple[str, ...]] = ("predict", "smoothed_pass")
 
     def predict_pair(
         self, ids_BL: Tensor, condition: Condition, step: Step

@@ -6,7 +6,7 @@ Shape legend: B batch, L tokens, V codebook.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -47,6 +47,7 @@ class Spatial(Guidance):
     predict_with_attention: PredictWithAttention | None = None
     sigma: float = 1.0
     threshold: float | None = 1.0
+    passes: ClassVar[tuple[str, ...]] = ("predict", "predict_with_attention")
 
     def __post_init__(self) -> None:
         if not self.sigma > 0:

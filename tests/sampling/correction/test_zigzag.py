@@ -9,8 +9,9 @@ from demask import rng
 from demask.generator import Generator
 from demask.guidance import ClassifierFree, Constant
 from demask.sampling.correction import Zigzag, parse_correction
-from demask.sampling.decode import Sampler, decode, last
+from demask.sampling.decode import decode, last
 from demask.sampling.edit import blank, keep
+from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import linear
 from demask.sweeps.cost import CostMeter
 from demask.types import Condition, DecodeState, Prediction, Step

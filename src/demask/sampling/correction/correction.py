@@ -1,75 +1,67 @@
-"""What a correction may do; each hook defaults to doing nothing."""
+"""The base class of corrections.
+
+Shape legend: B batch, L tokens, V codebook.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from demask.types import Guided
-
-if TYPE_CHECKING:
-    from demask.sampling.decode import Sampler, Stepper
-    from demask.sampling.select import Order
-    from demask.types import DecodeState, Predict
+from demask.sampling.context import DecodeContext
+from demask.types import DecodeState
 
 
 class Correction:
-    """A frozen dataclass in a file of its own and a row of the table.
+    """A frozen dataclass in a file of its own, and a row of `CORRECTIONS`.
+
+    Every method does nothing by default.
 
     Attributes:
-        strength_field: the option that says how strongly it corrects; 0 is the exact identity.
-        may_remask: it may change or mask tokens that are decided already (never the user's).
+        strength_field: the option that holds the strength; at 0 the correction is exactly the
+            identity.
+        may_remask: the correction may change or mask decoded tokens; known ones never change.
+        can_share: images of several requests may share a batch under this correction. That
+            requires that `adjust` is not overridden and that `revise` reads only an image's own
+            tokens, masks and random generator; logits of a batch differ from those of a single
+            image by rounding.
     """
 
     strength_field: ClassVar[str] = "strength"
     may_remask: ClassVar[bool] = False
+    can_share: ClassVar[bool] = False
 
     @property
     def needs_guidance(self) -> bool:
-        """Whether it asks the model at another scale of guidance, so that there must be one."""
+        """Whether the correction calls the guidance at another scale, so that one must be set."""
         return False
 
     def required_positions(self, state: DecodeState) -> Tensor:
-        """Where it reads a step's prediction beside what the step draws, a mask (B, L).
+        """The positions whose logits the correction reads, a mask (B, L).
 
-        ``state`` is the one before the step.
+        The positions that are drawn are added by the loop. ``state`` is the one before the step.
         """
         return torch.zeros_like(state.known_BL)
 
-    def adjust(self, logits_BLV: Tensor, state: DecodeState, stepper: Stepper) -> Tensor:
-        """The distribution to sample from.
+    def adjust(self, logits_BLV: Tensor, state: DecodeState, context: DecodeContext) -> Tensor:
+        """The logits to draw from (B, L, V); the input is not modified.
 
-        ``state`` holds the tokens before this step, and of the step before its distribution
-        (``state.logits_BLV``), its prediction before any correction (``state.guided_BLV``) and the
-        positions that were masked then (``state.queried_BL``); ``state.step`` is this step.
+        Args:
+            logits_BLV: the guided prediction, after the corrections before this one.
+            state: the tokens before this step, with ``state.step`` of this step. Its
+                ``logits_BLV``, ``guided_BLV`` (before any correction) and ``queried_BL`` (the
+                positions that were masked) are those of the previous step.
+            context: the running decode.
         """
         return logits_BLV
 
-    def revise(self, state: DecodeState, stepper: Stepper) -> DecodeState:
-        """The state after this step; ``stepper`` can predict and step again.
+    def revise(self, state: DecodeState, context: DecodeContext) -> DecodeState:
+        """The state after a step, changed by this correction.
 
-        ``state.before`` is where the step began.
+        Args:
+            state: the result of the step; ``state.previous`` is the state that it started from.
+            context: the running decode, which can predict and repeat the step.
         """
         return state
-
-
-def check_guidance(sampler: Sampler, predict: Predict) -> None:
-    """Raise a ValueError where a sampler and the guidance do not go together.
-
-    A correction may need guidance where there is none. Guidance that is not refreshed in every
-    step does not know what to make of tokens that are masked again.
-    """
-    for correction in sampler.corrections:
-        if correction.needs_guidance and not isinstance(predict, Guided):
-            name = type(correction).__name__.lower()
-            raise ValueError(f"{name} needs guidance: choose a scale other than 1")
-    every = getattr(predict, "every", 1)
-    parts: list[Order | Correction] = [sampler.order, *sampler.corrections]
-    for part in parts:
-        if every > 1 and part.may_remask:
-            name = type(part).__name__.lower()
-            raise ValueError(
-                f"{name} changes decided tokens: set guidance_refresh to 1, not {every}"
-            )

@@ -6,7 +6,7 @@ Shape legend: B batch, L tokens, V codebook, R rows (the open tokens of all imag
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from demask import rng
 from demask.types import Condition, Step
+
+Stage = Literal["positions", "prediction", "draw"]
+"""When an order selects: before the forward pass, after it, or after the codes are drawn."""
 
 
 @dataclass(frozen=True)
@@ -78,16 +81,51 @@ class Order(ABC):
         aux_kind: the kind of network beside the model that it needs, or None.
         unbiased: with one token a step at temperature 1 it samples the model's joint
             distribution, since what it chooses does not depend on what was drawn.
+        can_share: images of several requests may share a batch under this order, although their
+            logits then differ by rounding. An order of the stage ``positions`` may say so if it
+            does not read logits; one of the stage ``draw``, if it implements `select_by_log_p`
+            and does not remask. Neither may override `transform_logits`.
+
+    Raises:
+        TypeError: a subclass declares ``can_share`` and is none of these.
     """
 
-    stage: ClassVar[Literal["positions", "prediction", "draw"]]
+    stage: ClassVar[Stage]
     may_remask: ClassVar[bool] = False
     aux_kind: ClassVar[str | None] = None
     unbiased: ClassVar[bool]
+    can_share: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if not cls.can_share:
+            return
+        by_log_p = cls.select_by_log_p is not Order.select_by_log_p and not cls.may_remask
+        stage_fits = cls.stage == "positions" or (cls.stage == "draw" and by_log_p)
+        if not stage_fits or cls.transform_logits is not Order.transform_logits:
+            raise TypeError(
+                f"{cls.__name__} cannot declare can_share: the stage must be 'positions', or "
+                "'draw' with select_by_log_p and without may_remask; transform_logits must not "
+                "be overridden"
+            )
 
     @abstractmethod
     def __call__(self, selection: SelectionInput) -> Tensor:
         """The positions to decide, a mask (B, L) within ``selection.candidate_BL``."""
+
+    def select_at(self, stage: Stage, selection: SelectionInput) -> SelectionInput:
+        """The input with the selected positions as candidates; unchanged at another stage."""
+        if stage != self.stage:
+            return selection
+        return replace(selection, candidate_BL=self(selection))
+
+    def select_by_log_p(self, selection: SelectionInput, log_p_R: Tensor) -> Tensor:
+        """As ``self(selection)``, given the log probability of each drawn code (R).
+
+        A selected position must stay selected when its log probability rises and those of the
+        others fall.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not select by log probability")
 
     def transform_logits(self, logits_RV: Tensor) -> Tensor:
         """The distribution to draw from, where the order prescribes one."""
