@@ -17,10 +17,9 @@ from demask import __version__
 from demask.server.engine import Engine
 from demask.server.errors import ApiError, on_api_error, on_http, on_invalid
 from demask.server.guard import Keys, RequestGuard
-from demask.server.images import files, routes
+from demask.server.images import Service, files, routes
 from demask.server.metrics import CONTENT_TYPE, Metrics
 from demask.server.provenance import Provenance
-from demask.server.service import Service
 
 LOCAL = ("localhost", "127.0.0.1", "[::1]", "::1")
 

@@ -11,8 +11,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from demask.registry import unknown
+from demask.server.engine import BusyError, ClosedError, EngineError, LateError, WithdrawnError
 from demask.server.fields import Generation
-from demask.server.request import BusyError, ClosedError, EngineError, LateError, WithdrawnError
 
 STATUSES: dict[type[BaseException], tuple[int, str]] = {
     BusyError: (429, "queue_full"),

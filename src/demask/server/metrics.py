@@ -11,7 +11,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from demask.server.observer import EngineObserver
+from demask.server.engine import EngineObserver
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
+from demask.server.engine import Edit
 from demask.server.errors import ApiError, complaint
 from demask.server.fields import Editing
-from demask.server.request import Edit
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 FILES = ("image", "mask")

@@ -12,8 +12,8 @@ import gradio as gr
 from PIL import Image
 
 from demask.generator import Generator
+from demask.server.engine import Edit
 from demask.server.errors import ApiError
-from demask.server.request import Edit
 from demask.server.uploads import open_upload
 from demask.ui.png_metadata import from_address
 from demask.ui.theme import script

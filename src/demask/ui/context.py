@@ -8,9 +8,8 @@ from typing import Any
 
 from demask.conditioning import ConditionInput
 from demask.generator import Generator
-from demask.server.engine import Engine
+from demask.server.engine import Edit, Engine, Request
 from demask.server.provenance import Provenance
-from demask.server.request import Edit, Request
 
 EXAMPLES = {
     "emoji": (

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from demask.generator import GeneratedImage
-from demask.server.request import Request
+from demask.server.engine import Request
 from demask.ui.canvas import blank, canvas, lower_half, read_canvas
 from demask.ui.condition_input import ConditionParts, chosen_condition, condition_parts
 from demask.ui.context import PageContext

@@ -18,9 +18,8 @@ from PIL import Image
 
 from demask.generator import GeneratedImage, Generator
 from demask.preset_file import changed
+from demask.server.engine import Event, Partial, Request, event_queue
 from demask.server.errors import ApiError, api_error
-from demask.server.request import Event, Partial, Request
-from demask.server.service import event_forwarder
 from demask.settings import Settings
 from demask.ui.context import PageContext
 
@@ -82,10 +81,7 @@ async def frames(
         yield stage(generator, message=error_message(error))
         return
     tiles = [first(generator, request) for request in requests]
-    loop = asyncio.get_running_loop()
-    heard: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
-    for index, ticket in enumerate(tickets):
-        ticket.listen(event_forwarder(loop, heard, index))
+    heard = event_queue(tickets)
     waiting: list[deque[Event]] = [deque() for _ in tickets]
     try:
         yield stage(generator, tiles)

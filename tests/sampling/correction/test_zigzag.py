@@ -120,8 +120,7 @@ def test_forwards_are_counted_as_they_are(make, images: int) -> None:
         num_images=images, steps=5, guidance_scale=3.0, corrections=("zigzag",), schedule="linear"
     )
     meter = CostMeter()
-    with meter.counting(generator.transformer):
-        state = last(generator.decode(job, generator.blank(job)))
+    state = last(meter.metered(generator).decode(job, generator.blank(job)))
     assert not state.masked_BL.any()
     assert meter.forwards == images * (2 * (2 * 5 - 1) + (5 - 1))
 

@@ -6,8 +6,9 @@ Shape legend: B batch, L tokens, V codebook, R rows (the open tokens of all imag
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -130,6 +131,10 @@ class Order(ABC):
     def transform_logits(self, logits_RV: Tensor) -> Tensor:
         """The distribution to draw from, where the order prescribes one."""
         return logits_RV
+
+    def with_passes(self, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Order:
+        """The same order with ``wrap`` around each pass through a network that it makes."""
+        return self
 
     def attach(self, network: nn.Module) -> Order:
         """This order with the network that ``aux_kind`` names."""
