@@ -1,4 +1,4 @@
-"""The base class of corrections.
+"""The base class of corrections; every method is a no-op by default.
 
 Shape legend: B batch, L tokens, V codebook.
 """
@@ -16,8 +16,6 @@ from demask.types import DecodeState
 
 class Correction:
     """A frozen dataclass in a file of its own, and a row of `CORRECTIONS`.
-
-    Every method does nothing by default.
 
     Attributes:
         strength_field: the option that holds the strength; at 0 the correction is exactly the
