@@ -1,4 +1,4 @@
-"""The controls of a model's settings, and the way from settings to controls and back."""
+"""The controls of the settings, and the conversion between settings and controls."""
 
 from __future__ import annotations
 
@@ -18,22 +18,26 @@ from demask.sampling.schedule import SCHEDULES
 from demask.sampling.select import ORDERS
 from demask.settings import Settings
 
-OWN = ""  # the preset that is the model's own settings
-MOST_STEPS = 128
+OWN = ""
+"""The preset that stands for the model's own settings."""
+
+MAX_STEPS = 128
+"""The end of the slider of steps."""
+
 CONTROLLED = (
     *("steps", "guidance_scale", "temperature", "order", "choice_temperature", "schedule"),
     *("guidance_method", "guidance_schedule", "corrections", "negative_prompt"),
 )
-"""The settings that have a control each, in its order; `rest` writes the others as a text."""
+"""The settings with a control of their own, in order; `rest` writes the others as a text."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Controls of one set of settings.
+    """The controls of one set of settings.
 
     Attributes:
-        preset: fills the others in.
-        controls: those of `CONTROLLED`, then the text of the rest.
+        preset: the selected preset; it fills the others in.
+        controls: the controls of `CONTROLLED`, then the text of the other settings.
     """
 
     preset: gr.Dropdown
@@ -46,12 +50,12 @@ class Panel:
 
 
 def panel(generator: Generator, settings: Settings, side: str = "") -> Panel:
-    """Build the controls; the plain ones stand first, the others are folded away.
+    """Build the controls; the less common ones are folded.
 
     Args:
         generator: the model.
-        settings: what is shown first.
-        side: tells two panels apart.
+        settings: the settings at first.
+        side: the suffix of the element id, where a page has two panels.
     """
     now = dict(zip(CONTROLLED, shown(settings)[: len(CONTROLLED)], strict=True))
     with gr.Row(elem_classes="dm-row"):
@@ -100,31 +104,31 @@ def panel(generator: Generator, settings: Settings, side: str = "") -> Panel:
 
 
 def choice(label: str, table: Any, value: Any, *, several: bool = False) -> gr.Dropdown:
-    """A row of a table of variants, or any text that its reader understands."""
+    """A control for a variant of a table, with options after a colon."""
     return gr.Dropdown(
         list(table), value=value, label=label, multiselect=several, allow_custom_value=True
     )
 
 
 def presets(generator: Generator) -> list[tuple[str, str]]:
-    """The names of a model's settings, its own first."""
+    """The choices of presets, the model's own settings first."""
     return [("Default", OWN), *((name, name) for name in generator.presets.by_name)]
 
 
 def most_steps(generator: Generator) -> int:
-    """Where the slider of steps ends."""
+    """The largest number of steps on the slider."""
     rows, columns = generator.transformer.grid
-    return min(rows * columns, MOST_STEPS)
+    return min(rows * columns, MAX_STEPS)
 
 
 def shown(settings: Settings) -> list[Any]:
-    """The values of the controls that show settings."""
+    """The values of the controls for some settings."""
     values = [getattr(settings, name) for name in CONTROLLED]
     return [*(list(v) if isinstance(v, tuple) else v for v in values), rest(settings)]
 
 
 def rest(settings: Settings) -> str:
-    """The settings that have no control, as far as they are not usual: ``top_p=0.9; top_k=50``."""
+    """The settings without a control that differ from the defaults: ``top_p=0.9; top_k=50``."""
     usual, parts = Settings(), []
     for field in fields(Settings):
         value = getattr(settings, field.name)
@@ -134,10 +138,10 @@ def rest(settings: Settings) -> str:
 
 
 def settings_of(values: Sequence[Any]) -> dict[str, Any]:
-    """The settings that the controls show; empty ones are left to the model.
+    """The settings that the controls hold; empty ones are left to the model.
 
     Raises:
-        ValueError: an unknown setting, or a value of another kind.
+        ValueError: a setting is unknown, or a value has the wrong type.
     """
     chosen: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
@@ -151,10 +155,10 @@ def settings_of(values: Sequence[Any]) -> dict[str, Any]:
 
 
 def read_rest(text: str) -> dict[str, Any]:
-    """Read what `rest` writes; words need no quotes.
+    """Parse the text that `rest` writes; words need no quotes.
 
     Raises:
-        ValueError: a part without ``=``.
+        ValueError: a part has no ``=``.
     """
     found: dict[str, Any] = {}
     for part in filter(None, (part.strip() for part in text.split(";"))):
@@ -169,7 +173,7 @@ def read_rest(text: str) -> dict[str, Any]:
 
 
 def fill_controls(generator: Generator, settings: Settings, preset: str = OWN) -> list[Any]:
-    """Updates of `Panel.outputs` for another model, or other settings of it."""
+    """The updates of `Panel.outputs` for another model or other settings."""
     updates: list[Any] = [
         gr.update(choices=presets(generator), value=preset, visible=bool(generator.presets.by_name))
     ]

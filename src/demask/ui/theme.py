@@ -1,4 +1,4 @@
-"""How the page looks: one accent colour, the fonts of the machine, nothing from elsewhere."""
+"""The theme of the page: one accent colour and system fonts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CSS = HERE / "page.css"
 
 
 def theme() -> gr.themes.Base:
-    """A quiet theme, light and dark."""
+    """The theme, light and dark."""
     base = gr.themes.Base(
         primary_hue=gr.themes.colors.teal,
         secondary_hue=gr.themes.colors.teal,
@@ -69,5 +69,5 @@ def theme() -> gr.themes.Base:
 
 
 def script(*names: str) -> str:
-    """The scripts of a part of the page, in this order."""
+    """The concatenated scripts of a component."""
     return "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
