@@ -8,6 +8,7 @@ from pathlib import Path
 
 from demask.data.composition.composed import PREFIX as COMPOSED
 from demask.data.composition.composed import open_composed
+from demask.data.decoded import open_decoded
 from demask.data.hub import PREFIX, open_hub
 from demask.data.image_folder import ImageFolder, find_files
 from demask.data.images import ImageDataset
@@ -36,8 +37,9 @@ def open_images(
         source: a folder whose sub-folders are classes; a ``.parquet`` or ``.tar`` file, a folder
             of them, or a pattern such as ``train-*.parquet`` or ``shard-{000..007}.tar``; a Hub
             data set, ``hf:owner/name`` for its split "train" or ``hf:owner/name:split``; generated
-            scenes, ``scenes:SEED,COUNT`` (see `demask.data.scenes`); or images composed of
-            drawings, ``emoji:FOLDER,COPIES`` (see `open_composed`).
+            scenes, ``scenes:SEED,COUNT`` (see `demask.data.scenes`); images composed of drawings,
+            ``emoji:FOLDER,COPIES`` (see `open_composed`); or decoded images, ``decoded:FOLDER``
+            (see `demask.data.decoded`).
         strict: raise an error for an unreadable image; by default it is skipped with a warning.
         class_names: order of the classes, so that two sources agree on their numbers; the names,
             if the source only has numbers.
@@ -52,10 +54,13 @@ def open_images(
     """
     if str(source).startswith(COMPOSED):
         return open_composed(str(source), strict, progress)  # checks each drawing, not each copy
-    # computed images need no check
+    # computed and decoded images need no check
     scenes = open_scenes(str(source), class_names, caption_columns)
     if scenes is not None:
         return scenes
+    decoded = open_decoded(str(source), class_names)
+    if decoded is not None:
+        return decoded
     opened = open_unverified(str(source), class_names, caption_columns)
     return verify(opened, strict, progress)
 

@@ -8,11 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import secrets
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from demask.data.decoded import DecodedImages, fits, views_of
 from demask.data.images import ImageDataset, ImageSample, fingerprint
 from demask.data.views import Views as Views
+from demask.data.written_whole import folder_written_whole
 from demask.types import MICRO_CONDITIONS, USUAL_SCORE, Grid, Tokenizer
 
 
@@ -276,11 +275,18 @@ def tokenise(
     device = next(tokenizer.parameters()).device
     with ThreadPoolExecutor(2) as readers:
         picked = list(readers.map(samples.__getitem__, indices))
-        images = [sample.image for sample in picked]
-        ids = []
-        for number in range(views.count):
-            seen = readers.map(views.view, images, indices, [number] * len(indices))
-            ids.append(tokenizer.encode(torch.stack(list(seen)).to(device)).flatten(1).cpu())
+
+        def seen(number: int) -> Tensor:
+            if isinstance(samples, DecodedImages) and fits(samples, views.size, views.buckets):
+                return views_of(samples, views, indices, number)
+            images = [sample.image for sample in picked]
+            each = readers.map(views.view, images, indices, [number] * len(indices))
+            return torch.stack(list(each))
+
+        ids = [
+            tokenizer.encode(seen(number).to(device)).flatten(1).cpu()
+            for number in range(views.count)
+        ]
     return picked, torch.stack(ids, dim=1).numpy()
 
 
@@ -288,16 +294,3 @@ def batches(count: int, size: int) -> Iterator[slice]:
     """Consecutive ranges that cover 0 to ``count``."""
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
-
-
-@contextmanager
-def folder_written_whole(folder: Path) -> Iterator[Path]:
-    """A context with a temporary folder, which is renamed once it is complete."""
-    work = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
-    work.mkdir(parents=True)
-    try:
-        yield work
-        if not folder.exists():  # another process was faster
-            work.replace(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

@@ -1,6 +1,6 @@
 """Images <-> tensors: crop, resize, flip and shift; values in [0, 1].
 
-Shape legend: C channels, H W rows and columns of pixels.
+Shape legend: B batch, C channels, H W rows and columns of pixels.
 """
 
 from __future__ import annotations
@@ -96,3 +96,24 @@ def random_view(
     top, left = int(down * (2 * shift + 1)), int(right * (2 * shift + 1))
     padded_CHW = F.pad(image_CHW[None], (shift,) * 4, mode="reflect")[0]
     return padded_CHW[:, top : top + height, left : left + width].contiguous()
+
+
+def moved(image_BCHW: Tensor, shift: int, top_B: Tensor, left_B: Tensor) -> Tensor:
+    """A batch of images moved by up to ``shift`` pixels; their mirror images fill the gaps.
+
+    Args:
+        image_BCHW: the images.
+        shift: how far at most, each way.
+        top_B: the first row that stays, of an image that is padded by ``shift``.
+        left_B: the first column that stays.
+
+    Returns:
+        (B, C, H, W), in the order of channels last.
+    """
+    batch, _, height, width = image_BCHW.shape
+    padded_BCHW = F.pad(image_BCHW, (shift,) * 4, mode="reflect")
+    rows_BH1 = (top_B[:, None] + torch.arange(height))[:, :, None]
+    columns_B1W = (left_B[:, None] + torch.arange(width))[:, None, :]
+    which_B11 = torch.arange(batch)[:, None, None]
+    moved_BHWC = padded_BCHW.permute(0, 2, 3, 1)[which_B11, rows_BH1, columns_B1W]
+    return moved_BHWC.permute(0, 3, 1, 2)

@@ -26,7 +26,7 @@ from demask.ui.events import QUIET, on_generate, on_preset
 from demask.ui.frames import Value, error_message, frames, stage
 from demask.ui.images import drop_part, gallery_part, stage_part
 from demask.ui.panel import Panel, fill_controls, panel, settings_of
-from demask.ui.png_metadata import from_address, read_facts
+from demask.ui.png_metadata import Facts, from_address, read_facts
 from demask.ui.seeds import parse_seeds
 from demask.ui.theme import CSS, theme
 
@@ -187,24 +187,15 @@ def connect_images(
     """Connect the buttons of finished images: restore the settings, or edit the image."""
 
     def restore(data: gr.EventData) -> list[Any]:
-        same = [gr.skip()] * (2 + len(condition_input.outputs) + 2 + len(settings.outputs))
         try:
             facts = read_facts(from_address(data.file))
             if facts.model not in context.names:
                 raise ValueError(f"the image is of the model '{facts.model}', not served here")
         except ValueError as error:
             gr.Warning(error_message(error))
-            return same
+            return [gr.skip()] * len(outputs)
         gr.Info(f"The settings of seed {facts.seed} are back. Press Paint.")
-        model = context.model(facts.model)
-        return [
-            gr.update(value=facts.model),
-            gr.update(selected="paint"),
-            *updated_parts(context, facts.model, facts.prompt),
-            str(facts.seed),
-            1,
-            *fill_controls(model, facts.settings),
-        ]
+        return restored(context, facts)
 
     def use(name: str, data: gr.EventData) -> list[Any]:
         return [gr.update(selected="change"), change.filled(context, name, str(data.file))]
@@ -221,3 +212,15 @@ def connect_images(
         shelf.restore(restore, None, outputs, **QUIET)
     for source in stages:
         source.use(use, name, [tabs, change.canvas], **QUIET)
+
+
+def restored(context: PageContext, facts: Facts) -> list[Any]:
+    """The updates that restore the model, prompt, seed and settings of an image."""
+    return [
+        gr.update(value=facts.model),
+        gr.update(selected="paint"),
+        *updated_parts(context, facts.model, facts.prompt),
+        str(facts.seed),
+        1,
+        *fill_controls(context.model(facts.model), facts.settings),
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -65,23 +65,7 @@ def panel(generator: Generator, settings: Settings, side: str = "") -> Panel:
         steps = gr.Slider(1, most_steps(generator), now["steps"], step=1, label="Steps")
         guidance = gr.Slider(0, 12, now["guidance_scale"], step=0.5, label="Guidance (1 is off)")
     with gr.Accordion("More settings", open=False, elem_classes="dm-fold"):
-        with gr.Row(elem_classes="dm-row"):
-            order = choice("Which tokens first", ORDERS, now["order"])
-            choice_temperature = gr.Number(
-                now["choice_temperature"], label="Noise of that order", minimum=0
-            )
-            temperature = gr.Slider(0, 2, now["temperature"], step=0.05, label="Temperature")
-        with gr.Row(elem_classes="dm-row"):
-            schedule = choice("Mask schedule", SCHEDULES, now["schedule"])
-            method = choice("Guidance method", GUIDANCES, now["guidance_method"])
-            scales = choice("Guidance over time", SCALES, now["guidance_schedule"])
-        corrections = choice("Corrections", CORRECTIONS, now["corrections"], several=True)
-        negative = gr.Textbox(
-            now["negative_prompt"],
-            label="Not this",
-            visible=not generator.class_names,
-            max_length=4000,
-        )
+        folded = folded_controls(now, prompts=not generator.class_names)
         rest_text = gr.Textbox(
             rest(settings),
             label="All other settings",
@@ -89,18 +73,33 @@ def panel(generator: Generator, settings: Settings, side: str = "") -> Panel:
             elem_id=f"rest{side}",
             max_length=2000,
         )
-    controls = [
-        steps,
-        guidance,
-        temperature,
-        order,
-        choice_temperature,
-        schedule,
-        method,
-        scales,
-        corrections,
-    ]
-    return Panel(preset, [*controls, negative, rest_text])
+    made = {"steps": steps, "guidance_scale": guidance, **folded}
+    return Panel(preset, [*(made[name] for name in CONTROLLED), rest_text])
+
+
+def folded_controls(now: Mapping[str, Any], *, prompts: bool) -> dict[str, gr.components.Component]:
+    """Build the less common controls, by setting.
+
+    Args:
+        now: the values of the settings.
+        prompts: whether the model reads prompts, so that there is a negative one.
+    """
+    made: dict[str, gr.components.Component] = {}
+    with gr.Row(elem_classes="dm-row"):
+        made["order"] = choice("Which tokens first", ORDERS, now["order"])
+        made["choice_temperature"] = gr.Number(
+            now["choice_temperature"], label="Noise of that order", minimum=0
+        )
+        made["temperature"] = gr.Slider(0, 2, now["temperature"], step=0.05, label="Temperature")
+    with gr.Row(elem_classes="dm-row"):
+        made["schedule"] = choice("Mask schedule", SCHEDULES, now["schedule"])
+        made["guidance_method"] = choice("Guidance method", GUIDANCES, now["guidance_method"])
+        made["guidance_schedule"] = choice("Guidance over time", SCALES, now["guidance_schedule"])
+    made["corrections"] = choice("Corrections", CORRECTIONS, now["corrections"], several=True)
+    made["negative_prompt"] = gr.Textbox(
+        now["negative_prompt"], label="Not this", visible=prompts, max_length=4000
+    )
+    return made
 
 
 def choice(label: str, table: Any, value: Any, *, several: bool = False) -> gr.Dropdown:
