@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from demask.generator import GeneratedImage, Generator
     from demask.presets import load
-    from demask.sampling.decode import Sampler, decode
+    from demask.sampling.decode import decode
+    from demask.sampling.sampler import Sampler
     from demask.settings import Settings
     from demask.types import Condition, DecodeState, Predict, Prediction, Step
 
@@ -24,7 +25,7 @@ _HOMES = {
     "GeneratedImage": "demask.generator",
     "Predict": "demask.types",
     "Prediction": "demask.types",
-    "Sampler": "demask.sampling.decode",
+    "Sampler": "demask.sampling.sampler",
     "Settings": "demask.settings",
     "Step": "demask.types",
     "decode": "demask.sampling.decode",

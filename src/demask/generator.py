@@ -23,9 +23,9 @@ from demask.conditioning import Conditioner, ConditionInput, ParsedCondition
 from demask.guidance import GUIDANCES, parse_guidance
 from demask.guidance_provider import ModelProvider
 from demask.preset_file import PresetFile
-from demask.sampling.correction import check_guidance
-from demask.sampling.decode import Sampler, decode, last
+from demask.sampling.decode import decode, last
 from demask.sampling.edit import Canvas, blank
+from demask.sampling.sampler import Sampler, check_guidance
 from demask.settings import Settings
 from demask.types import Condition, DecodeState, Grid, Predict, Tokenizer, Transformer
 

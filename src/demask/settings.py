@@ -11,8 +11,8 @@ from demask.acceleration import Accelerator, parse_accelerator
 from demask.guidance.scale import Scale, parse_scale
 from demask.registry import unknown
 from demask.sampling.correction import parse_correction
-from demask.sampling.decode import Sampler
 from demask.sampling.filter import Filter
+from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import parse_schedule
 from demask.sampling.select import parse_order
 from demask.sampling.temperature import Temperature
