@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from PIL import Image
@@ -20,13 +20,13 @@ from demask import rng
 from demask.acceleration import Accelerator, accelerate
 from demask.auxiliary import AuxiliaryNetworks
 from demask.conditioning import Conditioner, ConditionInput, ParsedCondition
-from demask.guidance import GUIDANCES, GuidanceProvider, SmoothedPass, parse_guidance
+from demask.guidance import GUIDANCES, parse_guidance
+from demask.guidance_provider import ModelProvider
 from demask.preset_file import PresetFile
 from demask.sampling.decode import decode, last
 from demask.sampling.edit import Canvas, blank
 from demask.sampling.sampler import Sampler, check_guidance
 from demask.settings import Settings
-from demask.tokenizer.blur import Latents, blur_tokens
 from demask.types import Condition, DecodeState, Grid, Predict, Tokenizer, Transformer
 
 
@@ -305,12 +305,12 @@ class Generator:
         GUIDANCES[settings.guidance_method.partition(":")[0]]
         if settings.guidance_scale == 1:
             return predict
-        provider = GuidanceProvider(
-            unconditional=lambda: self.reference(settings),
-            smoothed_pass=partial(self.smoothed_pass, transformer),
-            weaker_model=lambda: self.weaker_model(settings),
-            blur=lambda: partial(blur_tokens, cast(Latents, self.tokenizer)),
-            predict_with_attention=lambda: getattr(transformer, "predict_with_attention", None),
+        provider = ModelProvider(
+            transformer,
+            self.tokenizer,
+            partial(self.reference, settings),
+            self.aux,
+            settings.acceleration,
             batched=not self.low_memory,
         )
         refresh = settings.guidance_refresh
@@ -322,23 +322,6 @@ class Generator:
             one if one.aux_kind is None else one.attach(self.aux.get(one.aux_kind))
             for one in settings.acceleration
         ]
-
-    def smoothed_pass(self, transformer: Transformer) -> SmoothedPass:
-        """The second pass of the self-guidance module, through the accelerated transformer."""
-        module: Any = self.aux.get("self_guidance")
-        return partial(module.smoothed_logits, transformer)
-
-    def weaker_model(self, settings: Settings) -> Predict:
-        """The weaker model, accelerated alike, or its difference would be one of acceleration.
-
-        Raises:
-            ValueError: an accelerator has learned the model itself.
-        """
-        weaker = cast(Transformer, self.aux.get("weaker"))
-        for accelerator in settings.acceleration:
-            if accelerator.aux_kind is not None:
-                raise ValueError(f"{accelerator.aux_kind} is not made for a weaker model")
-        return accelerate(weaker, settings.acceleration).predict
 
     def sampler(self, settings: Settings) -> Sampler:
         """What the decode loop needs, with the network that its order asks for."""

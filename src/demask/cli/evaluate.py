@@ -233,7 +233,7 @@ def write_report(
     import torch
 
     from demask import __version__
-    from demask.checkpoint.save import write_text
+    from demask.files import write_text
     from demask.sweeps.runner import command_line, commit
 
     measuring = {"metrics", "resamples", "seed"}

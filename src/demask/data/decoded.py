@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -24,10 +27,11 @@ from torch import Tensor
 
 from demask import rng
 from demask.data.classes import number_names
-from demask.data.images import ImageDataset, ImageSample, fingerprint
+from demask.data.images import ImageDataset, ImageSample
 from demask.data.transforms import cover, moved, to_pixels
 from demask.data.views import Views
-from demask.data.written_whole import folder_written_whole
+from demask.files import folder_written_atomically
+from demask.fingerprint import fingerprint
 
 PREFIX = "decoded:"
 CHUNK = 256
@@ -117,7 +121,7 @@ def decode_images(images: ImageDataset, size: int, folder: Path, workers: int = 
     captions: list[tuple[str, ...]] = []
     scores: list[float | None] = []
     meta = {"size": size, "class_names": images.class_names, "fingerprint": images.fingerprint}
-    with folder_written_whole(folder) as work:
+    with folder_written_atomically(folder) as work:
         shape = len(images), size, size, 3
         pixels_NHWC = np.lib.format.open_memmap(work / "pixels.npy", "w+", np.uint8, shape)
         reader = Reader(images, size)
@@ -156,8 +160,16 @@ _readers: list[Reader] = []
 
 
 def begin(reader: Reader) -> None:
-    """A worker process starts."""
+    """A worker process starts; it ends with the process that started it, however that one ends."""
     _readers[:] = [reader]
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def read_part(part: range) -> list[Decoded]:

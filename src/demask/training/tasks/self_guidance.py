@@ -11,21 +11,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from demask.checkpoint.lora import base_fingerprint
 from demask.checkpoint.save import save_model
 from demask.data.tokens import TokenCache
+from demask.data.views import ModelViews
+from demask.presets import load_parts
 from demask.registry import unknown
+from demask.training.beside import BesideTask
 from demask.training.captioned import CaptionedTask, CaptionRecipe
-from demask.training.loop import TrainConfig, describe
+from demask.training.data import DataConfig, tokens_for_model
+from demask.training.engine.config import TrainConfig
+from demask.training.engine.optim import Optim
+from demask.training.engine.task import Batch, Phase, Task
+from demask.training.engine.training import TrainInputs
 from demask.training.losses import token_cross_entropy
-from demask.training.masking import Masking, drop_classes
-from demask.training.optim import Optim
+from demask.training.masking import Masking
 from demask.training.substitution import SUBSTITUTIONS, Corruption, step_of
-from demask.training.task import Batch, Phase, Task, check_classes
 from demask.training.two_passes import held_out_scores, one_step_images
 from demask.transformer.condition import TextEncoder
 from demask.transformer.feature_selection import Base, FeatureSelection
@@ -119,40 +124,17 @@ def finetuning_losses(
     return ce, weight * error
 
 
-class SelfGuidanceTask(Task):
-    """Trains a `FeatureSelection` beside a model of classes.
-
-    Args:
-        recipe: how to learn.
-        base: the model; it is frozen.
-        tokens: the images' tokens.
-        held_out: other images' tokens, to measure on.
-        tokenizer: generates the samples.
-
-    Raises:
-        ValueError: the images are not of the model's classes.
-    """
+class SelfGuidanceTask(BesideTask):
+    """Trains a `FeatureSelection` beside a model of classes; see `BesideTask`."""
 
     main = "self_guidance"
 
-    def __init__(
-        self,
-        recipe: SelfGuidanceRecipe,
-        base: nn.Module,
-        tokens: TokenCache,
-        held_out: TokenCache,
-        tokenizer: Tokenizer,
-    ) -> None:
-        self.prepare(recipe, base)
-        self.tokens, self.held_out, self.tokenizer = tokens, held_out, tokenizer
-        self.examples = len(tokens)
-        check_classes(tokens, base)
+    recipe: SelfGuidanceRecipe
 
-    def prepare(self, recipe: SelfGuidanceRecipe, base: nn.Module) -> None:
-        """The module, the frozen model and its fingerprint."""
-        self.recipe, self.frozen = recipe, base.eval().requires_grad_(False)
+    def build(self, recipe: SelfGuidanceRecipe, base: nn.Module) -> None:
+        """Freeze the model, and make the module."""
+        super().build(recipe, base)
         self.corruption = Corruption(self.frozen, recipe.substitution, recipe.replaced)
-        self.fingerprint = base_fingerprint(base)
         sizes = replace(self.base.feature_selection(), factors=recipe.factors)
         self.modules: dict[str, nn.Module] = {self.main: FeatureSelection(sizes)}
         self.phases = {"predict": Phase(self.main, recipe.optim)}
@@ -162,21 +144,9 @@ class SelfGuidanceTask(Task):
         """The frozen model, by what it offers."""
         return self.corruption.base
 
-    def identity(self) -> str:
-        """The recipe, the model and the token cache."""
-        return describe(
-            task="self_guidance",
-            recipe=self.recipe,
-            base=self.fingerprint,
-            tokens=self.tokens.fingerprint,
-        )
-
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """Ids (B, L) of one view of each image, and class ids (B), some of them dropped."""
-        view_B = torch.randint(self.tokens.views, indices.shape, generator=generator)
-        ids_BL, class_ids_B = self.tokens.read(indices, view_B)
-        null = getattr(self.frozen, "null_class", None)
-        class_ids_B = drop_classes(class_ids_B, null, self.recipe.class_dropout, generator)
+        ids_BL, class_ids_B = self.read(indices, generator)
         grid = torch.tensor(self.tokens.grid)
         return {"target_BL": ids_BL, "class_ids": class_ids_B, "grid_2": grid}
 
@@ -251,7 +221,7 @@ class PromptSelfGuidanceTask(SelfGuidanceTask, CaptionedTask):
         held_out: TokenCache,
         tokenizer: Tokenizer,
     ) -> None:
-        self.prepare(recipe, base)
+        self.build(recipe, base)
         self.text_tokenizer, self.config = text.tokenizer, base.config
         self.text = text.model.eval().requires_grad_(False)
         CaptionedTask.__init__(self, recipe, tokens, held_out, tokenizer)
@@ -276,3 +246,30 @@ class PromptSelfGuidanceTask(SelfGuidanceTask, CaptionedTask):
         device = next(self.frozen.parameters()).device
         told = {"text_BT": text_BT.to(device), "micro_B5": micro_B5.to(device)}
         return ids_BL.to(device), self.condition(told)
+
+
+@dataclass(frozen=True)
+class SelfGuidanceTraining:
+    """A recipe of ``demask train self-guidance``; every table has defaults.
+
+    Attributes:
+        self_guidance: what to learn, and how.
+        views: how the images are tokenised.
+        run: the length, batches and reports.
+        data: the images; the model names their classes where they do not.
+    """
+
+    self_guidance: SelfGuidanceRecipe = field(default_factory=SelfGuidanceRecipe)
+    views: ModelViews = field(default_factory=ModelViews)
+    run: SelfGuidanceTrainConfig = field(default_factory=SelfGuidanceTrainConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+
+    def task(self, inputs: TrainInputs) -> Task:
+        """See `TrainRecipe.task`."""
+        parts = load_parts(inputs.model)
+        data = tokens_for_model(parts, self.data, self.views, inputs.out, inputs.strict)
+        torch.manual_seed(self.run.seed)
+        transformer: Any = parts.transformer
+        if parts.text is not None:
+            return PromptSelfGuidanceTask(self.self_guidance, transformer, parts.text, *data)
+        return SelfGuidanceTask(self.self_guidance, transformer, *data)

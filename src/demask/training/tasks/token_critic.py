@@ -17,17 +17,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask import rng
-from demask.checkpoint.lora import base_fingerprint
 from demask.checkpoint.save import save_model
-from demask.data.tokens import TokenCache
+from demask.data.views import ModelViews
+from demask.presets import load_parts
 from demask.sampling.select import Critic
-from demask.training.loop import TrainConfig, describe
-from demask.training.masking import Masking, drop_classes, mask_tokens
-from demask.training.optim import Optim
+from demask.training.beside import BesideTask
+from demask.training.data import DataConfig, tokens_for_model
+from demask.training.engine.config import TrainConfig
+from demask.training.engine.optim import Optim
+from demask.training.engine.task import Batch, Phase, Task
+from demask.training.engine.training import TrainInputs
+from demask.training.masking import Masking, mask_tokens
 from demask.training.samples import sample_grid
-from demask.training.task import Batch, Phase, Task, check_classes
 from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
-from demask.types import Condition, Step, Tokenizer, Transformer
+from demask.types import Condition, Step, Transformer
 
 HELD_OUT = 1000
 """Images that are measured on."""
@@ -91,38 +94,20 @@ class TokenCriticRecipe:
         return Masking(self.ratio, corruption=0.0)
 
 
-class TokenCriticTask(Task):
-    """Trains a `TokenCritic` beside a model of classes.
-
-    Args:
-        recipe: what to train.
-        base: the model; it is frozen.
-        tokens: the images' tokens.
-        held_out: other images' tokens, to measure on.
-        tokenizer: generates the samples.
-
-    Raises:
-        ValueError: the images are not of the model's classes.
-    """
+class TokenCriticTask(BesideTask):
+    """Trains a `TokenCritic` beside a model of classes; see `BesideTask`."""
 
     main = "token_critic"
 
-    def __init__(
-        self,
-        recipe: TokenCriticRecipe,
-        base: nn.Module,
-        tokens: TokenCache,
-        held_out: TokenCache,
-        tokenizer: Tokenizer,
-    ) -> None:
-        self.recipe, self.tokens, self.held_out = recipe, tokens, held_out
-        self.tokenizer, self.frozen = tokenizer, base.eval().requires_grad_(False)
-        self.examples, self.fingerprint = len(tokens), base_fingerprint(base)
-        check_classes(tokens, base)
+    recipe: TokenCriticRecipe
+
+    def build(self, recipe: TokenCriticRecipe, base: nn.Module) -> None:
+        """Freeze the model, and make the critic."""
+        super().build(recipe, base)
         config = TokenCriticConfig(
             codebook_size=self.base.codebook_size,
-            num_classes=len(tokens.class_names),
-            grid=tokens.grid,
+            num_classes=len(self.tokens.class_names),
+            grid=self.tokens.grid,
             width=recipe.width,
             depth=recipe.depth,
             heads=recipe.heads,
@@ -140,21 +125,9 @@ class TokenCriticTask(Task):
         """The frozen model, by what it offers."""
         return cast(Transformer, self.frozen)
 
-    def identity(self) -> str:
-        """The recipe, the model and the token cache."""
-        return describe(
-            task="token_critic",
-            recipe=self.recipe,
-            base=self.fingerprint,
-            tokens=self.tokens.fingerprint,
-        )
-
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
-        """Ids (B, L) of one view of each image, some masked, and class ids (B), some "any"."""
-        view_B = torch.randint(self.tokens.views, indices.shape, generator=generator)
-        ids_BL, class_ids_B = self.tokens.read(indices, view_B)
-        null = getattr(self.frozen, "null_class", None)
-        class_ids_B = drop_classes(class_ids_B, null, self.recipe.class_dropout, generator)
+        """Ids (B, L) of one view of each image, some masked, and class ids (B), some dropped."""
+        ids_BL, class_ids_B = self.read(indices, generator)
         return {"class_ids": class_ids_B, **self.draw_mask(ids_BL, generator)}
 
     def draw_mask(self, ids_BL: Tensor, generator: torch.Generator) -> Batch:
@@ -231,3 +204,31 @@ class TokenCriticTask(Task):
         save_model(
             path, model, "token_critic", torch.float16, base=self.fingerprint, training=facts
         )
+
+
+@dataclass(frozen=True)
+class TokenCriticTraining:
+    """A recipe of ``demask train token-critic``; every table has defaults.
+
+    Attributes:
+        token_critic: what to train, and how.
+        views: how the images are tokenised.
+        run: the length, batches and reports.
+        data: the images; the model names their classes where they do not.
+    """
+
+    token_critic: TokenCriticRecipe = field(default_factory=TokenCriticRecipe)
+    views: ModelViews = field(default_factory=ModelViews)
+    run: TokenCriticTrainConfig = field(default_factory=TokenCriticTrainConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+
+    def task(self, inputs: TrainInputs) -> Task:
+        """See `TrainRecipe.task`."""
+        parts = load_parts(inputs.model)
+        if parts.text is not None:
+            raise ValueError(
+                f"{inputs.model} reads prompts; a Token-Critic is for a model of classes"
+            )
+        data = tokens_for_model(parts, self.data, self.views, inputs.out, inputs.strict)
+        torch.manual_seed(self.run.seed)
+        return TokenCriticTask(self.token_critic, parts.transformer, *data)
