@@ -1,6 +1,5 @@
 """Ways to make a network faster."""
 
-import inspect
 from collections.abc import Callable, Iterable
 
 from demask.acceleration.accelerator import Accelerator
@@ -23,15 +22,9 @@ ACCELERATORS: Table[Callable[..., Accelerator]] = Table(
 def parse_accelerator(text: str) -> Accelerator:
     """The accelerator that a person names, such as ``token_merging:0.25``.
 
-    Args:
-        text: a row of `ACCELERATORS`, with options after a colon; the first one needs no name.
-
     Raises:
         ValueError: an unknown name or option, or a value out of range.
     """
-    name, _, written = text.partition(":")
-    if written and "=" not in written.partition(",")[0]:
-        text = f"{name}:{next(iter(inspect.signature(ACCELERATORS[name]).parameters))}={written}"
     return build(ACCELERATORS, text)
 
 

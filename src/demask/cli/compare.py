@@ -7,83 +7,92 @@ from typing import TYPE_CHECKING
 
 import click
 
-from demask.cli.command import Command, Several
+from demask.cli.command import Command, OptionGroup, Several
 from demask.cli.generate import read_lines
-from demask.cli.options import ModelChoice, add, check_device, with_model
+from demask.cli.options import CONTENT, ModelChoice, add, check_device, with_model
 
 if TYPE_CHECKING:
     from demask.sweeps.comparison import Comparison
 
-WHAT = [
-    click.option(
-        "--prompts",
-        "file",
-        type=click.Path(path_type=Path),
-        required=True,
-        help="A text file with a prompt a line.",
-    ),
-    click.option(
-        "--variant",
-        "variants",
-        cls=Several,
-        metavar="'NAME: SETTING=VALUE ...'...",
-        required=True,
-        help="The base, then what is compared with it: 'more: steps=16', 'NAME: preset=NAME'.",
-    ),
-    click.option(
-        "--num-seeds", type=int, default=4, show_default=True, help="Images of each prompt."
-    ),
-    click.option(
-        "--seed",
-        type=int,
-        default=0,
-        show_default=True,
-        help="Of the first image; the next ones count on.",
-    ),
-    click.option(
-        "--batch-size", type=int, default=64, show_default=True, help="Generated together."
-    ),
-]
+WHAT = OptionGroup(
+    CONTENT,
+    [
+        click.option(
+            "--prompts",
+            "file",
+            type=click.Path(path_type=Path),
+            required=True,
+            help="A text file with a prompt a line.",
+        ),
+        click.option(
+            "--variant",
+            "variants",
+            cls=Several,
+            metavar="'NAME: SETTING=VALUE ...'...",
+            required=True,
+            help="The base, then what is compared with it: 'more: steps=16', 'NAME: preset=NAME'.",
+        ),
+        click.option(
+            "--num-seeds", type=int, default=4, show_default=True, help="Images of each prompt."
+        ),
+        click.option(
+            "--seed",
+            type=int,
+            default=0,
+            show_default=True,
+            help="Of the first image; the next ones count on.",
+        ),
+        click.option(
+            "--batch-size", type=int, default=64, show_default=True, help="Generated together."
+        ),
+    ],
+)
 
-JUDGE = [
-    click.option(
-        "--scorer",
-        "scorers",
-        cls=Several,
-        metavar="NAME...",
-        default=("emoji_pairs",),
-        show_default="emoji_pairs",
-        help="Who judges; also hps_v2:..., pick_score:..., clip_score:... from local files.",
-    ),
-    click.option(
-        "--control",
-        is_flag=True,
-        help="Also score the base's images with other prompts' words, which must lose.",
-    ),
-    click.option(
-        "--resamples",
-        type=int,
-        default=2000,
-        show_default=True,
-        help="Of the prompts, for the intervals.",
-    ),
-]
+JUDGE = OptionGroup(
+    "Scores",
+    [
+        click.option(
+            "--scorer",
+            "scorers",
+            cls=Several,
+            metavar="NAME...",
+            default=("emoji_pairs",),
+            show_default=True,
+            help="Who judges; also hps_v2:..., pick_score:..., clip_score:... from local files.",
+        ),
+        click.option(
+            "--control",
+            is_flag=True,
+            help="Also score the base's images with other prompts' words, which must lose.",
+        ),
+        click.option(
+            "--resamples",
+            type=int,
+            default=2000,
+            show_default=True,
+            help="Of the prompts, for the intervals.",
+        ),
+    ],
+)
 
-OUT = [
-    click.option(
-        "--gallery",
-        type=int,
-        default=0,
-        metavar="N",
-        help="Also an image: the first N prompts under every variant.",
-    ),
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path, file_okay=False),
-        required=True,
-        help="The folder of the results; the same command again does what is missing there.",
-    ),
-]
+OUT = OptionGroup(
+    "Output",
+    [
+        click.option(
+            "--gallery",
+            type=int,
+            default=0,
+            metavar="N",
+            help="Also an image: the first N prompts under every variant.",
+        ),
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path, file_okay=False),
+            required=True,
+            help="The folder of the results; the same command again does what is missing there.",
+        ),
+    ],
+)
 
 
 @click.command(cls=Command)

@@ -8,19 +8,24 @@ from typing import TYPE_CHECKING
 
 import click
 
+from demask.cli.command import OptionGroup
+
 if TYPE_CHECKING:
     from PIL import Image
 
     from demask.generator import GeneratedImage
 
-IMAGE = [
-    click.option(
-        "--image",
-        type=click.Path(path_type=Path),
-        required=True,
-        help="The image to start from.",
-    )
-]
+IMAGE = OptionGroup(
+    "Image to edit",
+    [
+        click.option(
+            "--image",
+            type=click.Path(path_type=Path),
+            required=True,
+            help="The image to start from.",
+        )
+    ],
+)
 
 
 def open_image(path: Path) -> Image.Image:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from demask.cli.command import Command, Several
+from demask.cli.command import Command, OptionGroup, Several
 from demask.cli.options import (
     CLASS,
+    CONTENT,
     PRESET,
     SETTINGS,
     ModelChoice,
@@ -31,82 +32,93 @@ SHIPPED = ("cifar10_conv", "cifar10_patches")
 SCENES = "scenes"
 """The metric that needs neither extractor nor reference."""
 
-PICTURES = [
-    click.option(
-        "--samples",
-        type=click.Path(path_type=Path),
-        help="The images to measure: an .npz file or a folder. Or let --model generate them.",
-    ),
-    click.option(
-        "--reference",
-        metavar="PATH",
-        help="Real ones: a folder, parquet or .npz. Needed, but for the metric scenes.",
-    ),
-]
+PICTURES = OptionGroup(
+    "Images",
+    [
+        click.option(
+            "--samples",
+            type=click.Path(path_type=Path),
+            help="The images to measure: an .npz file or a folder. Or let --model generate them.",
+        ),
+        click.option(
+            "--reference",
+            metavar="PATH",
+            help="Real ones: a folder, parquet or .npz. Needed, but for the metric scenes.",
+        ),
+    ],
+)
 
-MEASURE = [
-    click.option(
-        "--extractor",
-        "extractors",
-        cls=Several,
-        metavar="NAME...",
-        default=SHIPPED,
-        show_default=" ".join(SHIPPED),
-        help="Whose features; also inception:weights=PATH and clip:folder=PATH.",
-    ),
-    click.option(
-        "--metric",
-        "metrics",
-        cls=Several,
-        metavar="NAME...",
-        help="frechet, kid, ... or scenes; default: all that can be measured.",
-    ),
-    click.option(
-        "--resamples",
-        type=int,
-        default=30,
-        show_default=True,
-        help="Random halves for the intervals; 0: none.",
-    ),
-    click.option(
-        "--out", type=click.Path(path_type=Path, dir_okay=False), help="Also a report: a JSON file."
-    ),
-    click.option(
-        "--cache",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Where a reference's features are kept; default: ~/.cache/demask.",
-    ),
-]
+MEASURE = OptionGroup(
+    "Measurement",
+    [
+        click.option(
+            "--extractor",
+            "extractors",
+            cls=Several,
+            metavar="NAME...",
+            default=SHIPPED,
+            show_default=True,
+            help="Whose features; also inception:weights=PATH and clip:folder=PATH.",
+        ),
+        click.option(
+            "--metric",
+            "metrics",
+            cls=Several,
+            metavar="NAME...",
+            help="frechet, kid, ... or scenes; default: all that can be measured.",
+        ),
+        click.option(
+            "--resamples",
+            type=int,
+            default=30,
+            show_default=True,
+            help="Random halves for the intervals; 0: none.",
+        ),
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Also a report: a JSON file.",
+        ),
+        click.option(
+            "--cache",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="Where a reference's features are kept; default: ~/.cache/demask.",
+        ),
+    ],
+)
 
-PAINT = [
-    click.option(
-        "-n",
-        "--num-images",
-        type=int,
-        metavar="N",
-        default=1000,
-        show_default=True,
-        help="How many the model generates.",
-    ),
-    click.option(
-        "--prompt",
-        "prompts",
-        cls=Several,
-        metavar="TEXT...",
-        help="What a model of prompts generates, in turn.",
-    ),
-    CLASS,
-    click.option(
-        "--batch-size", type=int, default=64, show_default=True, help="Generated together."
-    ),
-    click.option(
-        "--seed",
-        type=int,
-        default=0,
-        show_default=True,
-        help="Of the first image generated, the next ones count on; and of the halves.",
-    ),
-]
+PAINT = OptionGroup(
+    CONTENT,
+    [
+        click.option(
+            "-n",
+            "--num-images",
+            type=int,
+            metavar="N",
+            default=1000,
+            show_default=True,
+            help="How many the model generates.",
+        ),
+        click.option(
+            "--prompt",
+            "prompts",
+            cls=Several,
+            metavar="TEXT...",
+            help="What a model of prompts generates, in turn.",
+        ),
+        *CLASS,
+        click.option(
+            "--batch-size", type=int, default=64, show_default=True, help="Generated together."
+        ),
+        click.option(
+            "--seed",
+            type=int,
+            default=0,
+            show_default=True,
+            help="Of the first image generated, the next ones count on; and of the halves.",
+        ),
+    ],
+)
 
 
 @click.command(cls=Command)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from demask.cli.command import Command
+from demask.cli.command import Command, OptionGroup
 from demask.cli.edited import IMAGE, open_image, write_versions
 from demask.cli.options import (
     COUNT,
@@ -25,22 +25,25 @@ from demask.cli.options import (
 if TYPE_CHECKING:
     from PIL import Image
 
-AREA = [
-    click.option(
-        "--mask",
-        type=click.Path(path_type=Path),
-        help="An image of the same size: white is regenerated.",
-    ),
-    click.option(
-        "--box", metavar="LEFT,TOP,RIGHT,BOTTOM", help="In place of a mask: a box, in pixels."
-    ),
-    click.option(
-        "--strength",
-        type=float,
-        help="In place of a mask: a random part of the tokens, 0 to 1 (image to image).",
-    ),
-    click.option("--feather", type=int, help="Width of the soft edge, in pixels."),
-]
+AREA = OptionGroup(
+    "Image to edit",
+    [
+        click.option(
+            "--mask",
+            type=click.Path(path_type=Path),
+            help="An image of the same size: white is regenerated.",
+        ),
+        click.option(
+            "--box", metavar="LEFT,TOP,RIGHT,BOTTOM", help="In place of a mask: a box, in pixels."
+        ),
+        click.option(
+            "--strength",
+            type=float,
+            help="In place of a mask: a random part of the tokens, 0 to 1 (image to image).",
+        ),
+        click.option("--feather", type=int, help="Width of the soft edge, in pixels."),
+    ],
+)
 
 
 @click.command(cls=Command)

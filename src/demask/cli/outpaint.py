@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from demask.cli.command import Command
+from demask.cli.command import Command, OptionGroup
 from demask.cli.edited import IMAGE, open_image, write_versions
 from demask.cli.options import (
     COUNT,
@@ -22,15 +22,20 @@ from demask.cli.options import (
     with_model,
 )
 
-MARGINS = [
-    click.option(f"--{side}", type=int, default=0, metavar="PIXELS", help=f"To generate {where}.")
-    for side, where in (
-        ("left", "on its left"),
-        ("right", "on its right"),
-        ("top", "above it"),
-        ("bottom", "below it"),
-    )
-]
+MARGINS = OptionGroup(
+    "Image to edit",
+    [
+        click.option(
+            f"--{side}", type=int, default=0, metavar="PIXELS", help=f"To generate {where}."
+        )
+        for side, where in (
+            ("left", "on its left"),
+            ("right", "on its right"),
+            ("top", "above it"),
+            ("bottom", "below it"),
+        )
+    ],
+)
 
 
 @click.command(cls=Command)

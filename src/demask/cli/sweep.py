@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from demask.cli.command import Command, Several
+from demask.cli.command import Command, OptionGroup, Several
 from demask.cli.evaluate import SCENES, SHIPPED
 from demask.cli.options import ModelChoice, add, with_model
 
@@ -23,49 +23,61 @@ if TYPE_CHECKING:
 
 RETRIEVAL = "retrieval"
 
-RECIPE = [
-    click.option(
-        "--recipe",
-        type=click.Path(path_type=Path),
-        required=True,
-        help="What to compare: a file, such as recipes/sweeps/cifar10_methods.toml.",
-    ),
-    click.option(
-        "--set",
-        "overrides",
-        cls=Several,
-        metavar="KEY=VALUE...",
-        help="Change keys of the recipe, such as measure.count=100.",
-    ),
-    click.option(
-        "--only", cls=Several, metavar="METHOD...", help="Some methods of the recipe; default: all."
-    ),
-]
+RECIPE = OptionGroup(
+    "Recipe",
+    [
+        click.option(
+            "--recipe",
+            type=click.Path(path_type=Path),
+            required=True,
+            help="What to compare: a file, such as recipes/sweeps/cifar10_methods.toml.",
+        ),
+        click.option(
+            "--set",
+            "overrides",
+            cls=Several,
+            metavar="KEY=VALUE...",
+            help="Change keys of the recipe, such as measure.count=100.",
+        ),
+        click.option(
+            "--only",
+            cls=Several,
+            metavar="METHOD...",
+            help="Some methods of the recipe; default: all.",
+        ),
+    ],
+)
 
-MEASURE = [
-    click.option(
-        "--reference", metavar="PATH", help="Real images: a folder, parquet or npz. Needed."
-    ),
-    click.option(
-        "--extractor",
-        "extractors",
-        cls=Several,
-        metavar="NAME...",
-        help="What the images are seen with; default: as the recipe or 'evaluate' has it.",
-    ),
-]
+MEASURE = OptionGroup(
+    "Measurement",
+    [
+        click.option(
+            "--reference", metavar="PATH", help="Real images: a folder, parquet or npz. Needed."
+        ),
+        click.option(
+            "--extractor",
+            "extractors",
+            cls=Several,
+            metavar="NAME...",
+            help="What the images are seen with; default: as the recipe or 'evaluate' has it.",
+        ),
+    ],
+)
 
-OUT = [
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path, file_okay=False),
-        required=True,
-        help="The folder of the results; the same command again does what is missing there.",
-    ),
-    click.option(
-        "--plot-only", is_flag=True, help="Draw what was measured so far; measure nothing."
-    ),
-]
+OUT = OptionGroup(
+    "Output",
+    [
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path, file_okay=False),
+            required=True,
+            help="The folder of the results; the same command again does what is missing there.",
+        ),
+        click.option(
+            "--plot-only", is_flag=True, help="Draw what was measured so far; measure nothing."
+        ),
+    ],
+)
 
 
 @click.command(cls=Command)
