@@ -20,11 +20,13 @@ CLASSES ?= airplane automobile bird cat deer dog frog horse ship truck
 DEMO := out/demo
 DATA ?= data/cifar10
 EMOJI ?= data/noto-emoji/train.parquet
+DATASETS ?= data
+DRAWINGS ?= $(DATASETS)
 SWEEPS ?= tuning methods presets finetuning corrections schedules
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo samples figures test check format bench train-cifar10 train-rivals \
-	train-classifiers train-emoji measure-cifar10 measure-emoji numbers test-browser docs wheel lock hooks
+	train-classifiers train-emoji train-models measure-cifar10 measure-emoji numbers test-browser docs wheel lock hooks
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -138,15 +140,15 @@ figures: $(RUN_STAMP) ## generate the comparisons of the pages again; DATA is th
 	$(BIN)/demask figure data --data scenes:0,24 --out docs/scenes.png
 
 train-emoji: RUN ?= runs/emoji
-train-emoji: $(DEV_STAMP) ## train the default model; EMOJI is train.parquet
+train-emoji: $(DEV_STAMP) ## train the default model; DRAWINGS is the folder of noto-emoji and emoji-styles
 	$(BIN)/demask train tokenizer --recipe recipes/emoji/tokenizer.toml \
-		--data $(EMOJI) --held-out $(EMOJI) --out $(RUN)
+		--data emoji:$(DRAWINGS),13 --held-out emoji:$(DRAWINGS),held-out --out $(RUN)
 	$(BIN)/demask train masked --recipe recipes/emoji/masked.toml \
-		--data $(EMOJI) --held-out $(EMOJI) --out $(RUN)
-	$(BIN)/demask train tokenizer --recipe recipes/emoji/decoder.toml \
-		--data $(EMOJI) --held-out $(EMOJI) --init $(RUN)/tokenizer.safetensors --out $(RUN)/decoder
-	cp $(RUN)/decoder/tokenizer.safetensors $(RUN)/tokenizer.safetensors
+		--data emoji:$(DRAWINGS),13 --held-out emoji:$(DRAWINGS),held-out --out $(RUN)
 	$(BIN)/demask models shrink $(RUN) --out $(RUN)/small
+
+train-models: $(DEV_STAMP) ## train all shipped models in the background; DATASETS has cifar10, noto-emoji, emoji-styles
+	recipes/train_models.sh $(DATASETS)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Demask needs Python 3.11 or newer: make PYTHON=/path/to/it" if sys.version_info < (3, 11) else 0)'

@@ -28,7 +28,15 @@ scenes_lane() {
     train scenes_tokenizer tokenizer --recipe recipes/scenes/tokenizer.toml --out runs/scenes &&
     train scenes_masked masked --recipe recipes/scenes/masked.toml --out runs/scenes &&
     train scenes_classes masked --recipe recipes/scenes/classes.toml \
-        --tokenizer runs/scenes/tokenizer.safetensors --out runs/scenes_classes
+        --tokenizer runs/scenes/tokenizer.safetensors --out runs/scenes_classes &&
+    emoji_models
+}
+
+emoji_models() {
+    local both=(--data "emoji:$data,13" --held-out "emoji:$data,held-out")
+    train emoji_tokenizer tokenizer --recipe recipes/emoji/tokenizer.toml \
+        "${both[@]}" --out runs/emoji &&
+    train emoji_masked masked --recipe recipes/emoji/masked.toml "${both[@]}" --out runs/emoji
 }
 
 cifar10_lane() {

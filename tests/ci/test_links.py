@@ -10,7 +10,7 @@ from links import complaints
 PAGE = """# Some `title`, twice
 
 [other](docs/other.md) and [its part](docs/other.md#a-part-of-it-1), [here](#some-title-twice)
-[elsewhere](https://example.org/nothing#here), ![image](docs/a%20image.png "An image")
+[elsewhere](https://example.org/nothing#here), ![image](docs/an%20image.png "An image")
 `[code](nowhere.md)`
 
 ```sh

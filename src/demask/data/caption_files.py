@@ -1,4 +1,4 @@
-"""Captions in a folder of images: a text file beside each, or one table for all of them.
+"""Captions in a folder of images: a text file beside each, or tables in the folders.
 
 A table may also hold preference scores.
 """
@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+import logging
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from demask.data.caption_columns import MAIN_COLUMNS, choose_columns, join_cells
 from demask.data.scores import SCORE_COLUMN, read_score
 
+log = logging.getLogger(__name__)
+
 TABLES = ("metadata.csv", "metadata.jsonl")
 FILE_COLUMN = "file_name"
+UNREAD = ("metadata.parquet", "metadata.json", "captions.*", "prompts.*", "*.caption")
+"""Names of files that probably hold captions, in forms that are not read."""
 
 
 @dataclass(frozen=True)
@@ -32,55 +39,119 @@ def read_caption_files(
 ) -> list[Annotation]:
     """What is written of each image; either all have captions or none has.
 
-    It stands in the rows of ``metadata.csv`` or ``metadata.jsonl`` in the folder, with the columns
-    ``file_name`` and those of `choose_columns`, and maybe ``score``; several rows of an image add
-    up, and the last score counts. Without such a table the captions are the lines of ``name.txt``
-    beside ``name.png``. Texts don't count as long as none of them belongs to an image.
+    It stands in the rows of a ``metadata.csv`` or ``metadata.jsonl`` in the folder or in any folder
+    below it (paths are relative to the table's folder), with the columns ``file_name`` and those of
+    `choose_columns`, and maybe ``score``; several rows of an image add up, and the last score
+    counts. Without such a table the captions are the lines of ``name.txt`` or ``name.png.txt``
+    beside ``name.png``. Names are compared in Unicode's composed form (NFC). Files that may hold
+    captions and are not read are named in a warning.
 
     Args:
         root: the folder.
         names: the paths of the images below it.
         texts: the text files inside.
-        wanted: the columns of the table that hold captions; empty for no captions.
+        wanted: the columns of the tables that hold captions; empty for no captions.
 
     Raises:
-        ValueError: a table or a text without its image, an image without a caption, or a table
-            that can't be read or lacks a column.
+        ValueError: a table or a text without its image, an image without a caption, an image with
+            captions in two places, or a table that can't be read or lacks a column.
     """
     if wanted is not None and not wanted:
         return [Annotation()] * len(names)
-    tables = [root / name for name in TABLES if (root / name).is_file()]
-    if len(tables) > 1:
-        raise ValueError(f"{root} holds {' and '.join(TABLES)}; remove one of them")
+    tables = find_tables(root)
     if wanted and not tables:
         columns = ", ".join(map(repr, wanted))
         raise ValueError(f"{root} holds no {' or '.join(TABLES)} with the columns {columns}")
-    found = read_table(tables[0], names, wanted) if tables else read_texts(root, names, texts)
+    by_name = composed_names(names)
+    found: dict[str, Annotation] = {}
+    for table in tables:
+        rows = read_table(table, root, by_name, wanted)
+        if twice := sorted(found.keys() & rows.keys()):
+            raise ValueError(f"{table}: another table has captions of {twice[0]}, too")
+        found |= rows
+    if not tables:
+        found = read_texts(root, by_name, texts)
     written = [found.get(name, Annotation()) for name in names]
     bare = [name for name, own in zip(names, written, strict=True) if not own.captions]
     if 0 < len(bare) < len(names):
         raise ValueError(f"{root}: {len(bare)} of {len(names)} images have no caption: {bare[0]}")
+    if bare:
+        warn_of_unread(root, texts)
     return written
 
 
-def read_texts(root: Path, names: Sequence[str], texts: Sequence[Path]) -> dict[str, Annotation]:
+def find_tables(root: Path) -> list[Path]:
+    """The tables in a folder and below it, outside of dot folders.
+
+    Raises:
+        ValueError: a folder with two of them.
+    """
+    tables = sorted(
+        path
+        for name in TABLES
+        for path in root.rglob(name)
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    )
+    for first, second in pairwise(tables):
+        if first.parent == second.parent:
+            raise ValueError(f"{first.parent} holds {' and '.join(TABLES)}; remove one of them")
+    return tables
+
+
+def composed(name: str) -> str:
+    """A name in Unicode's composed form: macOS writes decomposed ones."""
+    return unicodedata.normalize("NFC", name)
+
+
+def composed_names(names: Sequence[str]) -> dict[str, str]:
+    """The names of the images by their composed form.
+
+    Raises:
+        ValueError: two images whose names differ in their Unicode form alone.
+    """
+    by_name = {composed(name): name for name in names}
+    if len(by_name) < len(names):
+        lost = next(name for name in names if by_name[composed(name)] != name)
+        raise ValueError(f"two images have the name {composed(lost)}, in two Unicode forms")
+    return by_name
+
+
+def read_texts(
+    root: Path, by_name: Mapping[str, str], texts: Sequence[Path]
+) -> dict[str, Annotation]:
     """The lines of each text file, by the name of the image that it stands beside."""
-    by_stem = {path.relative_to(root).with_suffix("").as_posix(): path for path in texts}
-    stem_of = {name: PurePosixPath(name).with_suffix("").as_posix() for name in names}
-    orphans = sorted(set(by_stem) - set(stem_of.values()))
-    if len(orphans) == len(by_stem):
-        return {}
-    if orphans:
-        raise ValueError(f"{by_stem[orphans[0]]} has no image beside it")
-    return {
-        name: Annotation(join_cells([read_text(by_stem[stem]).splitlines()]))
-        for name, stem in stem_of.items()
-        if stem in by_stem
-    }
+    images_of: dict[str, list[str]] = {}
+    for key, name in by_name.items():
+        for stem in (key, PurePosixPath(key).with_suffix("").as_posix()):
+            images_of.setdefault(stem, []).append(name)
+    found: dict[str, Path] = {}
+    orphans = []
+    for path in texts:
+        stem = composed(path.relative_to(root).with_suffix("").as_posix())
+        for name in images_of.get(stem, []):
+            if name in found:
+                raise ValueError(f"{found[name]} and {path} both hold captions of {name}")
+            found[name] = path
+        if stem not in images_of:
+            orphans.append(path)
+    if found and orphans:
+        raise ValueError(f"{orphans[0]} has no image beside it")
+    return {name: Annotation(join_cells([read_text(p).splitlines()])) for name, p in found.items()}
+
+
+def warn_of_unread(root: Path, texts: Sequence[Path]) -> None:
+    """Name the files that may hold captions, in a folder of images without captions."""
+    others = [path for name in UNREAD for path in sorted(root.rglob(name)) if path.is_file()]
+    if unread := [*others, *texts]:
+        log.warning(
+            "%s: no captions are read, though %s may hold some (%d such files); valid: %s, or a "
+            "text beside each image",
+            *(root, unread[0].relative_to(root), len(unread), " or ".join(TABLES)),
+        )
 
 
 def read_table(
-    path: Path, names: Sequence[str], wanted: Sequence[str] | None
+    path: Path, root: Path, by_name: Mapping[str, str], wanted: Sequence[str] | None
 ) -> dict[str, Annotation]:
     """The captions and scores in a table, by the name of the image."""
     rows = read_csv(path) if path.suffix == ".csv" else read_jsonl(path)
@@ -91,11 +162,12 @@ def read_table(
     if not columns:
         usual = ", ".join(map(repr, MAIN_COLUMNS))
         raise ValueError(f"{path} has no caption column ({usual}); it has: {', '.join(present)}")
-    known, cells, scores = set(names), dict[str, list[object]](), dict[str, object]()
+    above = PurePosixPath(path.parent.relative_to(root).as_posix())
+    cells, scores = dict[str, list[object]](), dict[str, object]()
     for line, row in rows:
         written = str(row.get(FILE_COLUMN) or "")
-        name = PurePosixPath(written).as_posix()
-        if name not in known:
+        name = by_name.get(composed((above / written.replace("\\", "/")).as_posix()))
+        if name is None:
             raise ValueError(f"{path}, line {line}: there is no image '{written}'")
         for column in columns:
             cell = row.get(column)

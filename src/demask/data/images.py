@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from PIL import Image, ImageOps
+
+from demask.data.color import to_rgb
+from demask.data.masks import read_mask
 
 
 @dataclass(frozen=True)
@@ -80,12 +84,29 @@ class UnreadableImageError(ValueError):
 
 
 def read_image(data: bytes | None, name: str) -> Image.Image:
-    """Encoded bytes (PNG, JPEG, WebP, ...) -> an upright RGB image, on white where transparent.
+    """Encoded bytes (PNG, JPEG, WebP, ...) -> an upright sRGB image, on white where transparent.
 
     Raises:
         UnreadableImageError: no bytes, broken or unknown bytes, or more pixels than Pillow's
             limit against decompression bombs allows.
     """
+    return decoded(data, name, to_rgb)
+
+
+def read_mask_bytes(data: bytes | None, name: str) -> Image.Image:
+    """Encoded bytes -> an edit mask, as `demask.data.masks.read_mask` reads it.
+
+    Raises:
+        UnreadableImageError: as `read_image`.
+        ValueError: a mask that could be read in two ways.
+    """
+    return read_mask(decoded(data, name, Image.Image.copy), name)
+
+
+def decoded(
+    data: bytes | None, name: str, convert: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
+    """Encoded bytes -> the upright image, converted while its file is open; see `read_image`."""
     if not data:
         raise UnreadableImageError(f"{name}: empty")
     try:
@@ -94,21 +115,12 @@ def read_image(data: bytes | None, name: str) -> Image.Image:
             if limit and image.width * image.height > limit:
                 raise ValueError(f"{image.width} x {image.height} is over {limit} pixels")
             ImageOps.exif_transpose(image, in_place=True)
-            return to_rgb(image)
+            return convert(image)
     # whatever broken bytes make a decoder raise, the image is unreadable and nothing worse
     except Exception as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise UnreadableImageError(f"{name}: {reason}") from error
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any image as RGB: transparency is composed on white, 16-bit greys keep their range."""
-    if image.mode.startswith("I"):
-        image = image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    layer = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+        # Pillow names the buffer, which means nothing to a person
+        reason = re.sub(r" ?<_io\.BytesIO object at \w+>", "", " ".join(str(error).split()))
+        raise UnreadableImageError(f"{name}: {reason[:120] or type(error).__name__}") from error
 
 
 def fingerprint(*parts: object) -> str:
