@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from demask.assembly import load
 from demask.generator import Generator
 from demask.preset_file import Preset, PresetFile, read_presets, write_presets
-from demask.presets import load
 from demask.settings import Settings
 from tiny import save_tiny, tiny_generator
 

@@ -12,11 +12,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import demask
+from demask.assembly import load_parts
 from demask.checkpoint.load import read_metadata
 from demask.checkpoint.lora import base_fingerprint
 from demask.data.tokens import load_tokens
 from demask.data.views import ModelViews
-from demask.presets import load_parts
 from demask.training.commands import train_token_critic
 from demask.training.recipes import Source as Data
 from demask.training.recipes import TokenCriticTraining

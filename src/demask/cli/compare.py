@@ -1,4 +1,4 @@
-"""`demask compare`: how often one setting's images beat another's, in the eyes of a scorer."""
+"""`demask compare`: how often one setting's images beat another's, by a scorer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import click
 from demask.cli.command import Command, OptionGroup, Several
 from demask.cli.generate import read_lines
 from demask.cli.options import CONTENT, ModelChoice, add, check_device, with_model
+from demask.cli.progress import counting
 
 if TYPE_CHECKING:
     from demask.sweeps.comparison import Comparison
+
+CSV = "results.csv"
 
 WHAT = OptionGroup(
     CONTENT,
@@ -22,7 +25,7 @@ WHAT = OptionGroup(
             "file",
             type=click.Path(path_type=Path),
             required=True,
-            help="A text file with a prompt a line.",
+            help="A text file with one prompt per line.",
         ),
         click.option(
             "--variant",
@@ -30,7 +33,7 @@ WHAT = OptionGroup(
             cls=Several,
             metavar="'NAME: SETTING=VALUE ...'...",
             required=True,
-            help="The base, then what is compared with it: 'more: steps=16', 'NAME: preset=NAME'.",
+            help="The base, then what to compare with it: 'more: steps=16', 'NAME: preset=NAME'.",
         ),
         click.option(
             "--num-seeds", type=int, default=4, show_default=True, help="Images of each prompt."
@@ -40,10 +43,14 @@ WHAT = OptionGroup(
             type=int,
             default=0,
             show_default=True,
-            help="Of the first image; the next ones count on.",
+            help="Random seed: image i uses seed + i.",
         ),
         click.option(
-            "--batch-size", type=int, default=64, show_default=True, help="Generated together."
+            "--batch-size",
+            type=int,
+            default=64,
+            show_default=True,
+            help="Images generated together.",
         ),
     ],
 )
@@ -58,19 +65,19 @@ JUDGE = OptionGroup(
             metavar="NAME...",
             default=("emoji_pairs",),
             show_default=True,
-            help="Who judges; also hps_v2:..., pick_score:..., clip_score:... from local files.",
+            help="Scorers; also hps_v2:..., pick_score:..., clip_score:... from local files.",
         ),
         click.option(
             "--control",
             is_flag=True,
-            help="Also score the base's images with other prompts' words, which must lose.",
+            help="Also score the base's images with other prompts, which must lose.",
         ),
         click.option(
             "--resamples",
             type=int,
             default=2000,
             show_default=True,
-            help="Of the prompts, for the intervals.",
+            help="Resamples of the prompts, for the intervals.",
         ),
     ],
 )
@@ -83,13 +90,13 @@ OUT = OptionGroup(
             type=int,
             default=0,
             metavar="N",
-            help="Also an image: the first N prompts under every variant.",
+            help="Also write an image: the first N prompts under every variant.",
         ),
         click.option(
             "--out",
             type=click.Path(path_type=Path, file_okay=False),
             required=True,
-            help="The folder of the results; the same command again does what is missing there.",
+            help="The folder of the results; the same command again measures what is missing.",
         ),
     ],
 )
@@ -113,31 +120,31 @@ def compare(
 ) -> None:
     """Compare settings of a model of prompts: win rates against the first of them.
 
-    All generate the same prompts under the same seeds, and a scorer says which image of two fits
-    its prompt better. An interrupted comparison goes on where it stopped.
+    All variants generate the same prompts with the same seeds, and a scorer says which image of
+    two fits its prompt better. An interrupted comparison continues where it stopped.
     """
-    import torch
-
     from demask.cli.figure import read_variant
-    from demask.cli.progress import counting
-    from demask.evaluation.scorers import load_scorer
-    from demask.sweeps.compare import TABLE, run
-    from demask.sweeps.comparison import Comparison
-    from demask.sweeps.runner import command_line
+    from demask.measuring.compare import open_comparison, run_comparison
+    from demask.sweeps.compare import TABLE
 
     prompts = read_lines(file)
     rows = [read_variant(text) for text in variants]
     if gallery < 0:
         raise ValueError(f"--gallery is at least 0, not {gallery}")
     check_device(choice.device)
-    device = choice.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    judges = [load_scorer(name, device) for name in dict.fromkeys(scorers)]
-    generator = choice.load()
-    options = (num_seeds, seed, batch_size, resamples, control, command_line())
-    comparison = Comparison(generator, rows, prompts, judges, *options)
-    before = {row.name: number * comparison.count for number, row in enumerate(rows)}
-    with counting("comparing", len(rows) * comparison.count) as progress:
-        run(comparison, out, lambda name, done: progress(before[name] + done))
+    comparison = open_comparison(
+        choice.load(),
+        rows,
+        prompts,
+        num_seeds=num_seeds,
+        seed=seed,
+        batch_size=batch_size,
+        scorers=scorers,
+        control=control,
+        resamples=resamples,
+        device=choice.device,
+    )
+    run_comparison(comparison, out, counting).write(out / CSV)
     click.echo((out / TABLE).read_text(encoding="utf-8"), nl=False)
     click.echo(f"\n{out / TABLE}")
     if gallery:
@@ -145,7 +152,7 @@ def compare(
 
 
 def draw(comparison: Comparison, count: int, out: Path) -> Path:
-    """The first prompts' images under every variant, a row each."""
+    """Draw the images of the first prompts, a row per variant."""
     from demask.bulk.folder import write_png
     from demask.sweeps.compare import GALLERY
     from demask.sweeps.gallery import same_seeds

@@ -1,4 +1,4 @@
-"""What the commands that start from an image share: reading it, and writing what became of it."""
+"""What the commands that edit an image share: reading it and writing the results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from demask.cli.command import OptionGroup
 if TYPE_CHECKING:
     from PIL import Image
 
-    from demask.generator import GeneratedImage
+    from demask.image import GeneratedImage
 
 IMAGE = OptionGroup(
     "Image to edit",
@@ -22,7 +22,7 @@ IMAGE = OptionGroup(
             "--image",
             type=click.Path(path_type=Path),
             required=True,
-            help="The image to start from.",
+            help="The image to edit.",
         )
     ],
 )
@@ -45,7 +45,7 @@ def open_image(path: Path) -> Image.Image:
 def write_versions(
     out: Path, before: Image.Image, images: Iterator[GeneratedImage], count: int
 ) -> None:
-    """Write each version, and a contact sheet that opens with the image before."""
+    """Write each version, and a contact sheet that begins with the original."""
     from demask.bulk.contact_sheet import CaptionedImage
     from demask.bulk.folder import write_folder
     from demask.cli.progress import generating

@@ -168,7 +168,7 @@ class ModelChoice:
         """
         import torch
 
-        from demask.presets import load
+        from demask.assembly import load
 
         check_device(self.device)
         return load(

@@ -202,7 +202,7 @@ def load_models(
 
     import torch
 
-    from demask.presets import load
+    from demask.assembly import load
 
     check_device(device)
     generators: dict[str, Generator] = {}

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import click
 
 from demask.cli.command import Command, OptionGroup, Several
-from demask.cli.evaluate import SCENES, SHIPPED
 from demask.cli.options import ModelChoice, add, with_model
 
 if TYPE_CHECKING:
@@ -151,6 +150,7 @@ def open_runner(
     Raises:
         ValueError: no reference, or a model, extractor or reference that cannot be opened.
     """
+    from demask.measuring.evaluate import SCENES
     from demask.sweeps.runner import SweepRunner, command_line
 
     scenes = SCENES in measure.metrics
@@ -178,9 +178,11 @@ def open_evaluators(
     generator: Generator, measure: Measuring, reference: str, extractors: tuple[str, ...]
 ) -> tuple[list[FeatureEvaluator], tuple[str, ...] | None]:
     """What looks at the images, and what is to be generated where that is nothing usual."""
-    from demask.cli.measured import see_reference
+    from demask.cli.progress import counting
     from demask.evaluation.extractors import load_extractor
     from demask.evaluation.metrics import METRICS
+    from demask.measuring.evaluate import SHIPPED
+    from demask.measuring.samples import features_of_reference
     from demask.sweeps.evaluators import evaluators
 
     for metric in measure.metrics:
@@ -192,7 +194,9 @@ def open_evaluators(
         told = see_names(reference, generator, networks, measure.leave_out)
         eyes = evaluators(networks, told.features, told.fingerprint, (), *numbers, told.answers)
         return eyes, told.condition_inputs
-    seen, facts = see_reference(reference, generator.size, classes, networks, None)
+    seen, facts = features_of_reference(
+        reference, generator.size, classes, networks, progress=counting
+    )
     return evaluators(networks, seen, facts["data"], classes, *numbers), None
 
 
@@ -204,8 +208,8 @@ def open_scorer(
     Raises:
         ValueError: a model that generates no scenes.
     """
-    from demask.cli.scenes import check_model
     from demask.evaluation.scenes_scores import open_captions
+    from demask.measuring.scenes import check_model
     from demask.sweeps.scene_ruler import SceneRuler, scene_prompts
 
     check_model(generator)

@@ -38,7 +38,10 @@ def annotation(setting: SettingField[Any]) -> Any:
     info = info_of(setting)
     kind: Any = info.kind
     if info.kind in (int, float):
-        limits = {"gt" if info.above else "ge": 0 if info.or_zero else info.low, "le": info.high}
+        limits: dict[str, Any] = {
+            "gt" if info.above else "ge": 0 if info.or_zero else info.low,
+            "le": info.high,
+        }
         kind = Annotated[kind, Field(**{k: v for k, v in limits.items() if v is not None})]
     else:
         kind = Annotated[str, Field(max_length=info.longest)]

@@ -15,12 +15,12 @@ from typing import Any, cast
 
 import torch
 
+from demask.assembly import load, load_parts
 from demask.checkpoint.load import load_model
 from demask.checkpoint.pipeline import Parts
 from demask.data.images import ImageDataset
 from demask.data.tokens import TokenCache, build_tokens
 from demask.data.views import Views
-from demask.presets import load, load_parts
 from demask.training.loop import Trainer, main_process_first
 from demask.training.recipes import (
     ClassifierTraining,
