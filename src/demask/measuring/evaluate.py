@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Unpack
 
 import torch
 
-from demask import __version__
 from demask.conditioning import ConditionInput
 from demask.evaluation.extractors import load_extractor
 from demask.evaluation.features import extract_all
@@ -62,7 +62,7 @@ class Evaluation(Record):
         default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     )
     threads: int = field(default_factory=torch.get_num_threads)
-    demask: str = __version__
+    demask: str = field(default_factory=lambda: version("demask"))
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
         """A row per score."""

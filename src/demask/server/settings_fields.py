@@ -38,10 +38,8 @@ def annotation(setting: SettingField[Any]) -> Any:
     info = info_of(setting)
     kind: Any = info.kind
     if info.kind in (int, float):
-        limits: dict[str, Any] = {
-            "gt" if info.above else "ge": 0 if info.or_zero else info.low,
-            "le": info.high,
-        }
+        low = "gt" if info.above else "ge"
+        limits: dict[str, Any] = {low: 0 if info.or_zero else info.low, "le": info.high}
         kind = Annotated[kind, Field(**{k: v for k, v in limits.items() if v is not None})]
     else:
         kind = Annotated[str, Field(max_length=info.longest)]
