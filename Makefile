@@ -26,7 +26,7 @@ SWEEPS ?= tuning methods presets finetuning corrections schedules
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo samples figures test check format bench train-cifar10 train-rivals \
-	train-classifiers train-emoji train-models measure-cifar10 measure-emoji numbers test-browser docs wheel lock hooks
+	train-classifiers train-emoji train-models gpu-models measure-cifar10 measure-emoji numbers test-browser docs wheel lock hooks
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -149,6 +149,12 @@ train-emoji: $(DEV_STAMP) ## train the default model; DRAWINGS is the folder of 
 
 train-models: $(DEV_STAMP) ## train all shipped models in the background; DATASETS has cifar10, noto-emoji, emoji-styles
 	recipes/train_models.sh $(DATASETS)
+
+gpu-models: MINUTES ?= 11
+gpu-models: OUT ?= out/gpu
+gpu-models: ## train all models on a GPU in MINUTES, with no network; folders DATASETS, WHEELS and OUT
+	$(PYTHON) recipes/gpu/gpu_models.py --minutes $(MINUTES) --data $(DATASETS) \
+		$(if $(WHEELS),--wheels $(WHEELS)) --out $(OUT)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Demask needs Python 3.11 or newer: make PYTHON=/path/to/it" if sys.version_info < (3, 11) else 0)'

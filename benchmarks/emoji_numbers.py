@@ -95,6 +95,15 @@ class Sampled:
         """(N, P) in [0, 1]."""
         return torch.stack([to_tensor(image, self.measure.size).flatten() for image in images])
 
+    @torch.no_grad()
+    def returned(self, image_NP: Tensor) -> Tensor:
+        """Images (N, P) as they come back from the model's tokenizer."""
+        side, tokenizer = self.measure.size, self.generator.tokenizer
+        image_NCHW = image_NP.unflatten(1, (3, side, side)).to(self.generator.device)
+        ids = (tokenizer.encode(part) for part in image_NCHW.split(64))
+        back = [tokenizer.decode(ids_BHW).float().cpu().clamp(0, 1) for ids_BHW in ids]
+        return torch.cat(back).flatten(1)
+
 
 def named(model: Sampled, wanted: Sequence[tuple[str, str]], what: str, out: Numbers) -> None:
     """The share of (concept, prompt) whose image is the concept."""
@@ -158,29 +167,20 @@ def seeded(model: Sampled, concepts: Sequence[str], out: Numbers) -> None:
     out.share("two styles or more among eight", [number >= 2 for number in styles])
 
 
-@torch.no_grad()
 def reconstructed(model: Sampled, held_out: ComposedPictures, out: Numbers) -> None:
     """What comes back from the tokenizer: PSNR, and whether names could be right at all."""
-    catalog, tokenizer = model.measure.catalog, model.generator.tokenizer
-
-    def returned(image_NCHW: Tensor) -> Tensor:
-        device = model.generator.device
-        ids = (tokenizer.encode(part.to(device)) for part in image_NCHW.split(64))
-        return torch.cat([tokenizer.decode(ids_BHW).float().cpu().clamp(0, 1) for ids_BHW in ids])
+    catalog = model.measure.catalog
 
     def psnr(what: str, images: Sequence[Image.Image]) -> None:
-        image_NCHW = torch.stack([to_tensor(image, model.measure.size) for image in images])
-        error_N = (returned(image_NCHW) - image_NCHW).square().mean((1, 2, 3))
+        image_NP = model.pixels(images)
+        error_N = (model.returned(image_NP) - image_NP).square().mean(1)
         out.value(what, float((-10 * error_N.log10()).mean()), "dB")
 
     psnr("tokenizer: held-out drawings", [held_out[i].image for i in range(len(held_out))])
     psnr("tokenizer: twelve plain drawings", list(plain_drawings().values()))
     psnr("tokenizer: twelve zorps", zorps())
     firsts = [n for n, d in enumerate(catalog.drawings) if not d.variant][::5]
-    image_NP = model.measure.plain.image_AP[firsts]
-    side = model.measure.size
-    back_NP = returned(image_NP.unflatten(1, (3, side, side))).flatten(1)
-    _, found = model.measure.nearest(back_NP)
+    _, found = model.measure.nearest(model.returned(model.measure.plain.image_AP[firsts]))
     right = [
         model.measure.shows(n, catalog.drawings[first].concept)
         for n, first in zip(found, firsts, strict=True)

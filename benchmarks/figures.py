@@ -17,7 +17,7 @@ SIDE, FINER = 128, 4
 INK, WHITE = (40, 36, 52), (255, 255, 255)
 ZORP = (128, 84, 200)
 
-Draw = ImageDraw.ImageDraw
+
 Rgb = tuple[int, int, int]
 
 

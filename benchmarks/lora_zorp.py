@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 from emoji_numbers import Numbers, Sampled, named
 from emoji_references import Measure, color_seen
-from figures import COUNT, write_zorps, zorp, zorps
+from figures import COUNT, SIDE, write_zorps, zorp, zorps
 from PIL import Image
 
 import demask
@@ -69,17 +69,23 @@ def measured(model: Sampled, out: Numbers) -> list[CaptionedImage]:
     """Print the shares; the images, with their captions."""
     zorp_images = model.images([PROMPT] * SEEDS)
     zorp_NP = model.pixels(zorp_images)
-    own_N = torch.cdist(zorp_NP, model.pixels(zorps())).min(1)[0] / zorp_NP.shape[1] ** 0.5
+    zorp_drawn_NP = model.pixels(zorps())
+    own_N = torch.cdist(zorp_NP, zorp_drawn_NP).min(1)[0] / zorp_NP.shape[1] ** 0.5
     other_N = model.measure.nearest(zorp_NP)[0]
     out.share(f"{PROMPT!r} is a zorp", (own_N < other_N).tolist())
+    out.value("distance to the nearest zorp", 255 * float(own_N.mean()), "of 255")
+    floor_N = (model.returned(zorp_drawn_NP) - zorp_drawn_NP).square().mean(1).sqrt()
+    out.value("of zorps after the tokenizer", 255 * float(floor_N.mean()), "of 255")
     green_images = model.images([GREEN] * SEEDS)
     colors = [color_seen(image) for image in green_images]
     out.share(f"{GREEN!r} is green", [color == "green" for color in colors])
     shape = is_zorp(model, green_images, colors)
     out.share(f"{GREEN!r} is a zorp", shape)
     tiles = [CaptionedImage(image, f"zorp {n}") for n, image in enumerate(zorps())]
-    tiles += [CaptionedImage(image, PROMPT) for image in zorp_images]
-    return tiles + [CaptionedImage(image, GREEN) for image in green_images]
+    generated = [(image, PROMPT) for image in zorp_images]
+    generated += [(image, GREEN) for image in green_images]
+    larger = [(image.resize((SIDE, SIDE)), prompt) for image, prompt in generated]
+    return tiles + [CaptionedImage(image, prompt) for image, prompt in larger]
 
 
 def main() -> None:

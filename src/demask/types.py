@@ -1,4 +1,4 @@
-"""The few types that every part of Demask shares.
+"""Types shared by all parts of Demask.
 
 Shape legend: B batch, L tokens, V codebook, D width, H W rows and columns.
 """
@@ -20,10 +20,10 @@ Grid = tuple[int, int]
 
 @dataclass(frozen=True)
 class Condition:
-    """What each image of a batch should show: named tensors whose first dimension is B.
+    """The condition of a batch: named tensors whose first dimension is B.
 
-    A class-conditional model reads ``class_ids`` (B); a text model reads its text states. The
-    decode loop and the guidances only ever slice, repeat and join conditions.
+    A class-conditional model reads ``class_ids`` (B), a text model its text states. The decode loop
+    and the guidances only slice, repeat and join conditions.
     """
 
     tensors: Mapping[str, Tensor]
@@ -35,33 +35,33 @@ class Condition:
         return self.tensors[name]
 
     def take(self, index: slice | Tensor) -> Condition:
-        """The conditions of some images of the batch."""
+        """The conditions of a part of the batch."""
         return Condition({name: tensor[index] for name, tensor in self.tensors.items()})
 
     def to(self, device: torch.device | str) -> Condition:
-        """The same conditions on another device."""
+        """A copy on another device."""
         return Condition({name: tensor.to(device) for name, tensor in self.tensors.items()})
 
     @staticmethod
     def join(parts: Sequence[Condition]) -> Condition:
-        """One batch out of several."""
+        """Concatenate several batches."""
         return Condition({name: torch.cat([p[name] for p in parts]) for name in parts[0].tensors})
 
 
 @dataclass(frozen=True)
 class Step:
-    """Where the decode loop stands when it asks for a prediction.
+    """The position in the decode loop at which a prediction is made.
 
     Attributes:
         index: 0 for the first step, ``steps - 1`` for the last.
-        steps: how many steps the loop makes.
+        steps: the number of steps.
         grid: rows and columns of the token grid.
-        mask_ratio_B: the fraction of each image's tokens that is still masked.
-        rows_BL: the positions whose logits will be read (an accelerator may skip the others),
-            or None for all.
-        pass_names: what the equal parts of the batch are to a guidance, in order: the
-            ``conditional`` pass, and by what name it calls its reference. An accelerator that
-            remembers keeps them apart, and forgets a pass without a name, ().
+        mask_ratio_B: the fraction of masked tokens of each image.
+        rows_BL: the positions whose logits are required; accelerators may skip the others. None
+            means all.
+        pass_names: the passes of a guidance that form the batch, as equal parts in this order:
+            ``conditional`` and the name of the reference. Accelerators cache each pass under its
+            name; with (), the pass is not cached.
     """
 
     index: int
@@ -73,17 +73,17 @@ class Step:
 
     @property
     def progress(self) -> float:
-        """The fraction r of the loop that is done once this step is over (0 < r <= 1)."""
+        """The fraction r of the loop that is done after this step (0 < r <= 1)."""
         return (self.index + 1) / self.steps
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model thinks of a partly masked image.
+    """A model's prediction for a batch of partly masked images.
 
     Attributes:
         logits_BLV: unnormalised log-probabilities over the codebook, without special tokens.
-        features: the last hidden states (B, tokens, D), for methods that reuse them; or None.
+        features: the last hidden states (B, tokens, D), or None.
     """
 
     logits_BLV: Tensor
@@ -91,44 +91,43 @@ class Prediction:
 
 
 MICRO_CONDITIONS = ("width", "height", "crop_top", "crop_left", "score")
-"""What a text-to-image model is told of an image beside its words, in the order in which it reads
-them (Meissonic, arXiv 2410.08261, section 2.3)."""
+"""Micro-conditions of a text-to-image model, in the order of its input (Meissonic, section 2.3)."""
 
 USUAL_SCORE = 6.0
-"""The preference score of an image of which none is known."""
+"""The preference score of images without a known one."""
 
 Predict = Callable[["Tensor", Condition, Step], Prediction]
-"""A model: ``(ids_BL, condition, step) -> Prediction``. A guidance is Predict -> Predict."""
+"""A model or a guided model: ``(ids_BL, condition, step) -> Prediction``."""
 
 
 @runtime_checkable
 class Guided(Protocol):
-    """A `Predict` under guidance, which can be asked at another scale, too."""
+    """A `Predict` under guidance, whose scale can be changed."""
 
     def __call__(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
         """The guided prediction."""
         ...
 
     def at(self, scale: float) -> Predict:
-        """The same guidance at one scale in every step: 0 is its reference alone, 1 is off."""
+        """The same guidance at a constant scale: 0 is the reference, 1 is off."""
         ...
 
 
 @dataclass(frozen=True)
 class DecodeState:
-    """The decode loop after a step.
+    """The state of the decode loop after a step.
 
     Attributes:
-        step: where the loop stood.
-        ids_BL: the tokens now; masked ones hold ``mask_id``.
-        known_BL: tokens that came from the user and never change.
-        unmasked_now_BL: the positions that this step decided.
+        step: the step.
+        ids_BL: the tokens; masked ones hold ``mask_id``.
+        known_BL: positions of tokens given by the user, which never change.
+        unmasked_now_BL: the positions that this step unmasked.
         mask_id: the id of a masked token.
-        logits_BLV: the distribution that this step sampled from (guided and corrected); None
+        logits_BLV: the logits that this step sampled from, after guidance and corrections; None
             before the first step.
-        guided_BLV: the prediction before any correction, or None.
-        queried_BL: the positions that were masked when that prediction was made, or None.
-        previous: the state that this step began from, without a ``previous`` of its own, or None.
+        guided_BLV: the guided logits before corrections; None before the first step.
+        queried_BL: the positions that were masked when these logits were predicted.
+        previous: the state before this step, with its own ``previous`` removed; or None.
     """
 
     step: Step
@@ -143,17 +142,17 @@ class DecodeState:
 
     @property
     def previous_logits_BLV(self) -> Tensor | None:
-        """The distribution that the step before sampled from, or None."""
+        """The logits that the previous step sampled from, or None."""
         return None if self.previous is None else self.previous.logits_BLV
 
     @property
     def masked_BL(self) -> Tensor:
-        """The positions that are still masked."""
+        """The masked positions."""
         return self.ids_BL == self.mask_id
 
     @property
     def decoded_BL(self) -> Tensor:
-        """The positions that the loop has decided: neither masked nor the user's."""
+        """The positions that the loop has decoded: neither masked nor known."""
         return ~(self.masked_BL | self.known_BL)
 
 
@@ -179,8 +178,8 @@ class Transformer(Protocol):
         codebook_size: V.
         mask_id: the id of a masked token.
         grid: rows and columns that it was trained on.
-        resizable: it takes other grids too, ...
-        grid_multiple: ... whose sides are multiples of this.
+        resizable: whether it takes other grids.
+        grid_multiple: the sides of other grids are multiples of this.
     """
 
     codebook_size: int

@@ -129,8 +129,10 @@ def test_our_own_files_hold_no_stray_keys(saved: Path) -> None:
         ({"config": {"widht": 8}}, "unknown MaskGITConfig entry 'widht'; did you mean 'width'"),
         ({"config": {"width": 9, "heads": 2}}, "width 9 must be a multiple of heads 2"),
         ({"config": {"width": "8"}}, "MaskGITConfig"),
-        ({"config": {"width": -16}}, "describes no network"),
-        ({"config": {"grid": 3}}, "describes no network"),
+        ({"config": {"width": -16}}, "its configuration has width = -16"),
+        ({"config": {"heads": 0}}, "heads must be at least 1"),
+        ({"config": {"depth": 10_000_000}}, "its configuration has depth = 10000000, the file"),
+        ({"config": {"width": 1 << 40}}, "do not belong together"),
     ],
 )
 def test_bad_metadata_is_refused(saved: Path, metadata: dict, message: str) -> None:

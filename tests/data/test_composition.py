@@ -105,6 +105,10 @@ def test_variants_have_only_their_plain_copy(images: ComposedPictures) -> None:
     variants = sum(d.variant for d in images.catalog.drawings)
     assert variants == 2
     assert len(images) == len(images.first) * COPIES - variants * (COPIES - 1)
+    sources = [images.source_of(index) for index in range(len(images))]
+    copies = {(n, copy) for n in images.changed for copy in range(COPIES)}
+    assert set(sources) == copies | {(n, 0) for n in images.first}
+    assert len(set(sources)) == len(sources)
     with pytest.raises(IndexError):
         images[len(images)]
 

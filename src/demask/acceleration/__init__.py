@@ -1,4 +1,4 @@
-"""Ways to make a network faster."""
+"""Accelerators: faster, approximate forwards."""
 
 from collections.abc import Callable, Iterable
 
@@ -20,7 +20,10 @@ ACCELERATORS: Table[Callable[..., Accelerator]] = Table(
 
 
 def parse_accelerator(text: str) -> Accelerator:
-    """The accelerator that a person names, such as ``token_merging:0.25``.
+    """Parse an accelerator, such as ``token_merging:0.25``.
+
+    Args:
+        text: a row of `ACCELERATORS`, with options after a colon; the first may omit its name.
 
     Raises:
         ValueError: an unknown name or option, or a value out of range.
@@ -29,10 +32,10 @@ def parse_accelerator(text: str) -> Accelerator:
 
 
 def accelerate(transformer: Transformer, accelerators: Iterable[Accelerator]) -> Transformer:
-    """A transformer under some accelerators, the first one innermost.
+    """Wrap a transformer with accelerators; the first one is innermost.
 
     Raises:
-        ValueError: one does not work with it, or with those before.
+        ValueError: an accelerator does not work with the transformer or with an inner accelerator.
     """
     for accelerator in accelerators:
         transformer = accelerator.around(transformer)

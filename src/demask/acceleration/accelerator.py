@@ -1,4 +1,4 @@
-"""What an accelerator is: a transformer around a transformer, faster and nearly the same.
+"""The base class of accelerators, and transformers with hooks.
 
 Shape legend: B batch, L ids, V codebook.
 """
@@ -18,66 +18,66 @@ from demask.types import Condition, Prediction, Step, Transformer
 
 
 class Accelerator(ABC):
-    """A frozen dataclass in a file of its own and a row of the table; strength 0 is the identity.
+    """Base class. An accelerator is a frozen dataclass in its own file and a row of `ACCELERATORS`.
 
-    It holds no state: what has to last over the steps belongs to the transformer that `around`
-    returns, which is made anew for every batch of images.
+    It holds no state. State that lasts over the steps belongs to the transformer that `around`
+    returns, one per batch of images.
 
     Attributes:
-        aux_kind: the kind of network beside the model that it needs, or None.
+        aux_kind: the kind of auxiliary network that it needs, or None.
     """
 
     aux_kind: ClassVar[str | None] = None
 
     def attach(self, network: nn.Module) -> Accelerator:
-        """This accelerator with the network that ``aux_kind`` names."""
+        """A copy of this accelerator with the network of kind ``aux_kind``."""
         raise NotImplementedError
 
     @abstractmethod
     def around(self, transformer: Transformer) -> Transformer:
-        """The same transformer, faster.
+        """Wrap a transformer; the result has the same interface.
 
-        Guidances ask it for all that they would ask the transformer itself.
+        With all options off, it is the transformer itself.
 
         Raises:
-            ValueError: the transformer does not offer what this accelerator needs.
+            ValueError: the transformer lacks what this accelerator needs.
         """
 
 
 @dataclass(frozen=True)
 class WrappedTransformer:
-    """A transformer in whose passes an accelerator is.
+    """A transformer that delegates to another one.
 
     Attributes:
-        base: offers `demask.transformer.hooks.HookableTransformer`.
+        base: the accelerated transformer.
     """
 
     base: HookableTransformer
 
     def __getattr__(self, name: str) -> Any:
-        # its sizes, its head, and what a plug-in's guidance may ask for
+        # sizes, head, and whatever a guidance plug-in needs
         return getattr(self.base, name)
 
 
 @dataclass(frozen=True)
 class HookedTransformer(WrappedTransformer):
-    """A transformer whose every pass is made under an accelerator's hooks.
+    """A transformer that runs every pass with an accelerator's hooks.
 
     Attributes:
-        hooks: what happens inside the blocks of one pass of a step.
+        hooks: makes the hooks of one pass in a step.
     """
 
     hooks: Callable[[Step], PassHooks]
 
     def predict(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
-        """The ordinary pass."""
+        """The base's prediction, with hooks."""
         return self.base.predict(ids_BL, condition, step, self.hooks(step))
 
     @property
     def predict_with_attention(
         self,
     ) -> Callable[[Tensor, Condition, Step], tuple[Prediction, Tensor]]:
-        """The ordinary pass, with its attention; an AttributeError where the base has none."""
+        """The base's method, with hooks; an AttributeError if the base has none."""
         base = self.base.predict_with_attention
         return lambda ids_BL, condition, step: base(ids_BL, condition, step, self.hooks(step))
 
@@ -91,24 +91,24 @@ class HookedTransformer(WrappedTransformer):
 def add_hooks(
     transformer: Transformer, hooks: Callable[[Step], PassHooks], name: str
 ) -> Transformer:
-    """Put an accelerator's hooks into a transformer's passes.
+    """Run a transformer with an accelerator's hooks.
 
     Args:
-        transformer: is not changed.
-        hooks: called once a pass.
-        name: of the accelerator, for messages.
+        transformer: not modified.
+        hooks: called once per pass.
+        name: name of the accelerator, for messages.
 
     Raises:
-        ValueError: the transformer offers no hooks, or another accelerator is in it already.
+        ValueError: the transformer has no block hooks, or they are already in use.
     """
     return HookedTransformer(hookable(transformer, name), hooks)
 
 
 def hookable(transformer: Transformer, name: str) -> HookableTransformer:
-    """The same transformer, which is found to offer hooks that nothing else uses.
+    """Check that a transformer exposes block hooks and is not already hooked.
 
     Raises:
-        ValueError: it offers none, or another accelerator is in it already.
+        ValueError: it has no block hooks, or they are already in use.
     """
     if isinstance(transformer, WrappedTransformer):
         raise ValueError(f"{name} cannot look into blocks that another accelerator looks into")

@@ -1,4 +1,4 @@
-"""What a pass leaves behind for later ones, and which rows of it a local pass computes anew.
+"""The cache of a pass, and the subset of tokens that a local pass recomputes.
 
 Shape legend: B batch, L ids, N tokens of the image, S sequence (a prefix of text or class, then
 the image's tokens), M rows that are computed, D width, H heads, K channels of a head, R rows of
@@ -19,15 +19,15 @@ from demask.types import Condition, Grid, Step
 
 @dataclass(frozen=True)
 class TokenSubset:
-    """Some rows of every image, as many for each.
+    """A subset of the rows of every image, padded to the same number M.
 
-    An image that has fewer is filled up with others of its rows: they are computed, too, but what
-    comes of them is never kept nor seen, so that no image depends on its batch.
+    Images with fewer rows are padded with other rows of their own. Padding is computed but never
+    stored or read, so an image does not depend on its batch.
 
     Attributes:
-        index_BM: different rows, within a sequence of ``length``.
-        real_BM: those that were asked for.
-        length: of the sequence.
+        index_BM: distinct rows of a sequence of ``length``.
+        real_BM: False at padding.
+        length: the length of the sequence.
     """
 
     index_BM: Tensor
@@ -36,7 +36,7 @@ class TokenSubset:
 
     @classmethod
     def of(cls, queried_BN: Tensor) -> TokenSubset:
-        """The rows of a mask."""
+        """The subset that a mask selects."""
         count_B = queried_BN.sum(-1)
         most = int(count_B.max())
         index_BM = (~queried_BN).byte().argsort(dim=-1, stable=True)[:, :most]
@@ -44,7 +44,7 @@ class TokenSubset:
         return cls(index_BM, real_BM, queried_BN.shape[1])
 
     def after(self, prefix: int) -> TokenSubset:
-        """The same rows after a prefix, all of which is computed as well."""
+        """The same rows, shifted by a prefix that is included in the subset."""
         batch, device = len(self.index_BM), self.index_BM.device
         first_BP = torch.arange(prefix, device=device).expand(batch, -1)
         some_BP = self.real_BM.any(-1, keepdim=True).expand(-1, prefix)
@@ -55,9 +55,9 @@ class TokenSubset:
         )
 
     def ids(self, grid: Grid, side: int) -> TokenSubset:
-        """The ids of tokens that are ``side`` x ``side`` ids each.
+        """The ids of these tokens, each of which covers ``side`` x ``side`` ids.
 
-        In the order of a grid of ``side`` rows, in which the tokens stand side by side.
+        They are ordered as in a grid of ``side`` rows with the tokens side by side.
         """
         columns = grid[1] // side
         within = torch.arange(side, device=self.index_BM.device)
@@ -69,33 +69,33 @@ class TokenSubset:
         return TokenSubset(index.flatten(1), real.flatten(1), grid[0] * grid[1])
 
     def parts(self, count: int) -> list[TokenSubset]:
-        """The rows of equal parts of the batch."""
+        """Split into equal parts of the batch."""
         chunks = zip(self.index_BM.chunk(count), self.real_BM.chunk(count), strict=True)
         return [TokenSubset(index_BM, real_BM, self.length) for index_BM, real_BM in chunks]
 
     def flat(self, length: int) -> Tensor:
-        """Where the rows are (B, M) in all sequences of a batch, one after the other.
+        """Indices (B, M) of the rows in the concatenated sequences of a batch.
 
         Args:
-            length: of each, S; what it is longer than ours stands before.
+            length: S of each sequence; surplus tokens form a prefix.
         """
         start_B = torch.arange(len(self.index_BM), device=self.index_BM.device) * length
         return self.index_BM + start_B[:, None] + (length - self.length)
 
     @cached_property
     def source_R(self) -> Tensor | None:
-        """Which of the computed rows were asked for; None for all."""
+        """Indices of the rows that are not padding; None if all are."""
         if bool(self.real_BM.all()):
             return None
         return self.real_BM.flatten().nonzero()[:, 0]
 
     def take(self, x_BSX: Tensor) -> Tensor:
-        """The rows, (B, M, X)."""
+        """Gather the rows, (B, M, X)."""
         flat_R = self.flat(x_BSX.shape[1]).flatten()
         return x_BSX.flatten(0, 1).index_select(0, flat_R).unflatten(0, self.index_BM.shape)
 
     def put(self, x_BMX: Tensor, into_BSX: Tensor) -> None:
-        """Write the rows that were asked for into a contiguous tensor, in place."""
+        """Write the rows, except padding, into a contiguous tensor in place."""
         flat_R, x_RX = self.flat(into_BSX.shape[1]).flatten(), x_BMX.flatten(0, 1)
         if self.source_R is not None:
             flat_R, x_RX = flat_R[self.source_R], x_RX[self.source_R]
@@ -103,14 +103,14 @@ class TokenSubset:
         into_BSX.flatten(0, 1).index_copy_(0, flat_R, x_RX)
 
     def among(self, x_BMX: Tensor, old_BSX: Tensor) -> Tensor:
-        """A copy of a tensor in which the rows that were asked for are new."""
+        """A copy of a tensor with these rows replaced, except padding."""
         mixed_BSX = old_BSX.clone(memory_format=torch.contiguous_format)
         self.put(x_BMX, mixed_BSX)
         return mixed_BSX
 
 
 def pooled(mask_BL: Tensor, grid: Grid, side: int) -> Tensor:
-    """Which tokens (B, N) have any of their ``side`` x ``side`` ids in a mask."""
+    """Tokens (B, N) of which any of the ``side`` x ``side`` ids is in a mask."""
     if side == 1:
         return mask_BL
     cells = mask_BL.unflatten(1, (grid[0] // side, side, grid[1] // side, side))
@@ -119,17 +119,17 @@ def pooled(mask_BL: Tensor, grid: Grid, side: int) -> Tensor:
 
 @dataclass
 class PassCache:
-    """What one of a guidance's passes left behind.
+    """The cache of one pass of a guidance.
 
     Attributes:
-        seen: its input, ids (B, L) or vectors (B, S, D).
-        condition: what it was told.
-        grid: of the ids.
-        full: the step of the last full pass.
-        latest: the step of the last pass.
-        features_BSD: the last hidden states, without a text that has a stream of its own.
-        logits_BLV: the newest of every row, or None.
-        attention_BL: what the tokens receive, as of the last full pass, or None.
+        seen: input of the pass, ids (B, L) or vectors (B, S, D).
+        condition: condition of the pass.
+        grid: rows and columns of the ids.
+        full: step index of the last full pass.
+        latest: step index of the last pass.
+        features_BSD: the last hidden states, without a separate text stream.
+        logits_BLV: the latest logits of every row, or None.
+        attention_BL: received attention in the last full pass, or None.
         keys: (B, S, H, K) of each block, contiguous.
         values: as the keys.
     """
@@ -146,7 +146,7 @@ class PassCache:
     values: list[Tensor]
 
     def matches(self, seen: Tensor, condition: Condition, step: Step) -> bool:
-        """Whether it is of these images, earlier in the same loop."""
+        """Whether it belongs to these images and an earlier step of the same loop."""
         conditions = condition.tensors
         return (
             self.seen.shape == seen.shape
@@ -157,12 +157,12 @@ class PassCache:
         )
 
     def changed(self, seen: Tensor) -> Tensor:
-        """Where an input differs from that of the last pass, (B, L) or (B, S)."""
+        """Positions at which an input differs from the last pass, (B, L) or (B, S)."""
         differs = self.seen != seen
         return differs.any(-1) if differs.ndim == 3 else differs
 
     def only(self, queried_B: Tensor, caches: PassCache) -> PassCache:
-        """This for some images, and for the others what was kept before."""
+        """This cache for some images, and the older one for the others."""
 
         def mixed(new: Tensor, old: Tensor) -> Tensor:
             return torch.where(along(queried_B, new), new, old)
@@ -182,17 +182,17 @@ class PassCache:
 
 
 def along(mask_B: Tensor, x_BX: Tensor) -> Tensor:
-    """A mask of images, which broadcasts over a tensor."""
+    """Reshape a mask of images so that it broadcasts over a tensor."""
     return mask_B[(...,) + (None,) * (x_BX.ndim - 1)]
 
 
 def split_parts(x: Tensor | None, parts: int) -> list[Tensor] | list[None]:
-    """Equal parts of a batch, or nothing of nothing."""
+    """Split a batch into equal parts; None becomes a list of None."""
     return [None] * parts if x is None else list(x.chunk(parts))
 
 
 def join_parts(parts: list[Tensor | None]) -> Tensor | None:
-    """One batch, or None where any part is."""
+    """Concatenate the parts; None if any part is None."""
     found = [part for part in parts if part is not None]
     if len(found) < len(parts):
         return None
@@ -202,13 +202,13 @@ def join_parts(parts: list[Tensor | None]) -> Tensor | None:
 def look_up(
     memory: Mapping[str, PassCache], seen: Tensor, condition: Condition, step: Step
 ) -> tuple[list[Condition], list[PassCache]]:
-    """What each part of a batch is told, and what is remembered of those that are remembered.
+    """The condition of each part of a batch, and the caches of the parts that have a valid one.
 
     Args:
-        memory: what the passes of a guidance left behind, by their names.
-        seen: the input of all parts, whose changes tell whether a memory still serves.
-        condition: of all parts.
-        step: names the parts; there is at least one.
+        memory: caches by pass name.
+        seen: input of all parts.
+        condition: condition of all parts.
+        step: its ``pass_names`` name the parts; there is at least one.
     """
     size = len(seen) // len(step.pass_names)
     conditions = [

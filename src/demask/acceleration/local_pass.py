@@ -1,4 +1,4 @@
-"""What happens inside the blocks: a full pass is remembered, a local one reads what was kept.
+"""Block hooks of local steps: full passes record keys and values, local passes reuse them.
 
 Shape legend: B batch, N sequence (a prefix of text or class, then the image's tokens), M of them
 that are computed, S the whole sequence, T text tokens, D width, H heads, K channels of a head.
@@ -15,7 +15,7 @@ from demask.types import Grid
 
 
 class FullPass(PassHooks):
-    """A full pass, whose keys and values are kept: (B, S, H, K) of each block."""
+    """Hooks of a full pass that record keys and values, (B, S, H, K) of each block."""
 
     def __init__(self) -> None:
         self.keys: list[Tensor] = []
@@ -28,7 +28,7 @@ class FullPass(PassHooks):
 
 
 class Recorder(BlockHook):
-    """A block of a full pass."""
+    """Records the keys and values of one block."""
 
     def __init__(self, whole: FullPass) -> None:
         self.whole = whole
@@ -42,14 +42,14 @@ class Recorder(BlockHook):
 
 
 class LocalPass(PassHooks):
-    """A pass that computes some tokens; a text with a stream of its own is not computed at all.
+    """Hooks of a pass that computes a subset of tokens and no separate text stream.
 
     Attributes:
-        tokens: the image's.
-        rows: those, and the prefix that stands before them.
-        parts: the same, of each part of the batch.
-        caches: the caches of those.
-        side: ids of a token's side.
+        tokens: subset of the image's tokens.
+        rows: the same subset with the prefix.
+        parts: ``rows`` of each part of the batch.
+        caches: the cache of each part.
+        side: ids along a token's side.
     """
 
     def __init__(self, tokens: TokenSubset, caches: list[PassCache], side: int) -> None:
@@ -76,7 +76,7 @@ class LocalPass(PassHooks):
 
 
 class LocalHook(BlockHook):
-    """A block of a local pass: its rows' keys and values are written before they attend to all."""
+    """Writes the keys and values of the subset into the cache, then attends to the whole cache."""
 
     def __init__(self, local: LocalPass, block: int) -> None:
         self.local, self.block = local, block

@@ -1,4 +1,4 @@
-"""Local steps: between full ones, only the tokens that matter now are computed (ReCAP, LazyMAR).
+"""Local steps: between full passes, compute only required and changed tokens (ReCAP, LazyMAR).
 
 Shape legend: B batch, L ids, N tokens of the image, S sequence (a prefix of text or class, then
 the image's tokens), D width, V codebook, R rows of all images.
@@ -34,20 +34,20 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LocalSteps(Accelerator):
-    """Compute only the rows that are read or have changed, against cached keys and values.
+    """Compute only rows that are required or have changed, against cached keys and values.
 
-    The idea of ReCAP (arXiv 2505.19089) and LazyMAR, mended: the rows' own keys and values are
-    written into the cache before attention, so that no token looks at what it was before it was
-    decided.
+    As ReCAP (arXiv 2505.19089) and LazyMAR, with one change: the keys and values of the computed
+    rows are written into the cache before attention, so no token attends to outdated entries of
+    these rows.
 
     Attributes:
-        period: a full pass every so many steps; 1 is off.
-        full: so many full passes at the beginning.
-        agreement: make a local pass before each later full one as well, and log how often both
-            find the same code the likeliest; a diagnosis, which takes time.
+        period: a full pass every ``period`` steps; 1 is off.
+        full: number of full passes at the start.
+        agreement: also run a local pass before each later full pass and log how often their
+            most likely codes agree; for diagnosis, slower.
 
     Raises:
-        ValueError: a number that is not a whole one, or below 1.
+        ValueError: a number that is not an integer of at least 1.
     """
 
     period: int = 4
@@ -56,23 +56,23 @@ class LocalSteps(Accelerator):
 
     def __post_init__(self) -> None:
         for name in ("period", "full"):
-            given: object = getattr(self, name)  # a person may have written anything
+            given: object = getattr(self, name)  # user input of any type
             if type(given) is not int or given < 1:
                 raise ValueError(f"local_steps: {name} is a whole number from 1 on, not {given}")
 
     def around(self, transformer: Transformer) -> Transformer:
-        """The transformer with local steps between its full ones; itself at a period of 1."""
+        """The transformer with local steps; the transformer itself at period 1."""
         if self.period == 1:
             return transformer
         return LocalTransformer(hookable(transformer, "local_steps"), self)
 
     def due(self, kept: PassCache, step: Step) -> bool:
-        """Whether a pass has to be a full one."""
+        """Whether a full pass is due."""
         return step.index < self.full or step.index - kept.full >= self.period
 
 
 class Output(NamedTuple):
-    """What a pass computed: of all tokens, or of some."""
+    """Output of a pass, for all tokens or a subset."""
 
     features_BSD: Tensor
     logits_BLV: Tensor | None = None
@@ -84,22 +84,22 @@ Forward = Callable[[PassHooks], Output]
 
 @dataclass(frozen=True)
 class LocalTransformer(WrappedTransformer):
-    """A transformer under `LocalSteps`, for one batch of images on their way.
+    """A transformer under `LocalSteps`, for one batch of images.
 
-    Each of a guidance's passes is remembered by its name (`demask.types.Step.pass_names`); one
-    without a name is made in full and forgotten. A pass that sat out a full step makes its own when
-    it comes back.
+    Each pass of a guidance is cached under its name (`demask.types.Step.pass_names`); an unnamed
+    pass is computed in full and not cached. A pass that was skipped in a full step runs in full the
+    next time.
 
     Attributes:
         how: the settings.
-        memory: what each pass left behind.
+        memory: caches by pass name.
     """
 
     how: LocalSteps
     memory: dict[str, PassCache] = field(default_factory=dict)
 
     def predict(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
-        """Local or in full; rows that were not asked for keep the logits they had last."""
+        """A local or full pass; rows that are not required keep their latest logits."""
 
         def forward(hooks: PassHooks) -> Output:
             prediction = self.base.predict(ids_BL, condition, step, hooks)
@@ -144,9 +144,9 @@ class LocalTransformer(WrappedTransformer):
     def second_pass(
         self, extra_values: Sequence[Tensor], condition: Condition, step: Step, blank: bool
     ) -> Iterator[Tensor]:
-        """Self-guidance's smoothed pass: the whole last state alone.
+        """Self-guidance's smoothed pass; yields only the last hidden states.
 
-        What was sent into its values changed where the first pass computed anything.
+        Its extra values differ from the cached ones where the first pass computed new features.
         """
 
         def forward(hooks: PassHooks) -> Output:
@@ -158,13 +158,13 @@ class LocalTransformer(WrappedTransformer):
         yield self.passed(extra_values[0], condition, named, forward).features_BSD
 
     def passed(self, seen: Tensor, condition: Condition, step: Step, forward: Forward) -> Output:
-        """One pass, for all parts of the batch alike: full, local, or none at all.
+        """One pass over all parts of the batch: full, local, or skipped.
 
         Args:
-            seen: its input, ids (B, L) or vectors (B, S, D), whose changes tell what to compute.
-            condition: what it is told.
-            step: which rows are read, and what the parts of the batch are.
-            forward: makes the pass.
+            seen: its input, ids (B, L) or vectors (B, S, D); changed positions are recomputed.
+            condition: its condition.
+            step: the step, with the required rows and the names of the parts.
+            forward: runs the pass with some hooks.
         """
         parts = len(step.pass_names)
         if not parts:
@@ -176,7 +176,7 @@ class LocalTransformer(WrappedTransformer):
         if queried_BL is not None and not queried_BL.any():
             for kept in caches:
                 if self.how.due(kept, step):
-                    kept.full = step.index  # as if it had batch mates that ask
+                    kept.full = step.index  # as in a batch in which other images require rows
             return join_caches(caches)
         if queried_BL is None or any(self.how.due(kept, step) for kept in caches):
             local = self.how.agreement and queried_BL is not None and step.index >= self.how.full
@@ -198,7 +198,7 @@ class LocalTransformer(WrappedTransformer):
         forward: Forward,
         caches: list[PassCache] | None,
     ) -> Output:
-        """A full pass that is remembered, but not for images of which nothing is asked."""
+        """Run and cache a full pass; images without required rows keep their older cache."""
         hooks, parts = FullPass(), len(conditions)
         found = forward(hooks)
         features, logits, attention = (split_parts(tensor, parts) for tensor in found)
@@ -224,9 +224,9 @@ class LocalTransformer(WrappedTransformer):
         return found
 
     def asked(self, seen: Tensor, step: Step, caches: list[PassCache]) -> Tensor:
-        """The tokens to compute, (B, N): those that are read, and those that have changed.
+        """The tokens to compute, (B, N): required ones and changed ones.
 
-        An image of which nothing is read waits, whatever has changed in it.
+        Images without required rows are not computed, even if they have changed.
         """
         assert step.rows_BL is not None, "a pass that is read everywhere is a full one"
         side = self.base.grid_multiple
@@ -241,7 +241,7 @@ class LocalTransformer(WrappedTransformer):
     def written(
         self, seen: Tensor, step: Step, caches: list[PassCache], forward: Forward
     ) -> list[PassCache]:
-        """A local pass: what is then kept of each part; its keys and values change in place."""
+        """Run a local pass; return each part's new cache. Keys and values change in place."""
         queried_BN, parts, side = (
             self.asked(seen, step, caches),
             len(caches),
@@ -271,7 +271,7 @@ class LocalTransformer(WrappedTransformer):
 
 
 def join_caches(parts: list[PassCache]) -> Output:
-    """What several passes left behind, as one batch."""
+    """Concatenate the caches of several passes into one batch."""
     features_BSD = join_parts([kept.features_BSD for kept in parts])
     assert features_BSD is not None
     return Output(
@@ -282,7 +282,7 @@ def join_caches(parts: list[PassCache]) -> Output:
 
 
 def log_agreement(near: Output, whole: Output, step: Step) -> None:
-    """Log how often a local pass and a full one find the same code the likeliest."""
+    """Log how often the most likely codes of a local and a full pass agree."""
     if near.logits_BLV is None or whole.logits_BLV is None:
         return
     assert step.rows_BL is not None

@@ -1,4 +1,4 @@
-"""Weights kept in the layout in which the CPU's matrix product reads them.
+"""Pack weights in the layout that the CPU's matrix product uses internally.
 
 See `demask.transformer.packed_linear` for why.
 """
@@ -11,7 +11,7 @@ from demask.transformer.packed_linear import PackedLinear, packable
 
 
 def can_pack(layer: nn.Module) -> bool:
-    """Whether it is a linear layer on the CPU, of a type that this torch can pack."""
+    """Whether a module is a linear layer on the CPU with a dtype that can be packed."""
     return (
         type(layer) is nn.Linear
         and layer.weight.device.type == "cpu"
@@ -23,14 +23,14 @@ def pack(module: nn.Module) -> int:
     """Replace every linear layer inside a network by a `PackedLinear`.
 
     The packed copies, made at the first call, double the memory of those weights. Nothing happens
-    on a GPU, in other types than float32 and bfloat16, in bfloat16 on a processor without
+    on a GPU, for dtypes other than float32 and bfloat16, in bfloat16 on a processor without
     instructions for it, or where torch has no oneDNN.
 
     Args:
-        module: a network; it is changed.
+        module: a network; modified in place.
 
     Returns:
-        How many layers are packed now.
+        The number of packed layers.
     """
     layers = [
         (parent, name, layer)

@@ -1,6 +1,6 @@
-"""Low precision: which linear layers are kept in 8 or 4 bits, and which multiply in 8 bits.
+"""Quantization: which linear layers store 8- or 4-bit weights, and which multiply in 8 bits.
 
-Everything inside the blocks; the ways in and out, the embeddings and the norms stay as they are.
+Only linear layers inside the blocks are quantized, not embeddings, norms, input and output layers.
 "Low precision with secondary calibration" (SCQ, arXiv 2411.10781) is the scheme ``w4a8``: its
 second calibration is in `demask.acceleration.quantization_calibration`.
 
@@ -19,22 +19,22 @@ from demask.registry import Table
 from demask.transformer.quantized_linear import Precision, QuantizedLinear, row_scale
 
 GROUP = 32
-"""Columns that share the second scale of 4-bit weights, or the next smaller number that fits."""
+"""Columns that share a group scale of 4-bit weights, or the next smaller divisor."""
 SHARE = 119 / 358
-"""Of the layers that multiply in 8 bits under ``w4a8``, as in the list released for Meissonic."""
+"""Fraction of layers with int8 activations under ``w4a8``, as released for Meissonic."""
 
 Rows = Callable[[nn.Linear], tuple[Tensor, Tensor]]
-"""How a weight becomes int8: its codes (M, K) and the scale of each row (M)."""
+"""Rounds a weight to int8: codes (M, K) and one scale per row (M)."""
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """Bits of the weights, and where activations have 8 bits.
+    """A quantization scheme.
 
     Attributes:
-        bits: of every weight inside the blocks.
-        share: of the layers have int8 activations; the others multiply in floating point.
-        calibrated: it looks at images before it rounds.
+        bits: bits of every weight inside the blocks.
+        share: fraction of layers with int8 activations; the others multiply in floating point.
+        calibrated: whether it is calibrated on images.
     """
 
     bits: int
@@ -53,9 +53,9 @@ SCHEMES: Table[Scheme] = Table(
 
 
 def linear_layers(network: nn.Module) -> Iterator[tuple[nn.Module, str, str, nn.Linear]]:
-    """The plain linear layers inside the blocks: the module around each, its name there and whole.
+    """The linear layers inside the blocks: parent module, name in the parent, and full name.
 
-    Blocks are what a network lists in a `nn.ModuleList` of its own.
+    Blocks are the modules of the network's own `nn.ModuleList`s.
     """
     for list_name, blocks in network.named_children():
         if not isinstance(blocks, nn.ModuleList):
@@ -67,12 +67,12 @@ def linear_layers(network: nn.Module) -> Iterator[tuple[nn.Module, str, str, nn.
 
 
 def quantized_layers(network: nn.Module) -> dict[str, QuantizedLinear]:
-    """The layers of low precision by their names; none in an ordinary network."""
+    """The quantized layers by name; empty for an unquantized network."""
     return {n: m for n, m in network.named_modules() if isinstance(m, QuantizedLinear)}
 
 
 def own_rows(layer: nn.Linear) -> tuple[Tensor, Tensor]:
-    """Symmetric int8, the largest number of a row becoming 127."""
+    """Symmetric int8 per row: the largest magnitude maps to 127."""
     weight_MK = layer.weight.detach().float()
     scale_M1 = row_scale(weight_MK)
     return (weight_MK / scale_M1).round().to(torch.int8), scale_M1[:, 0]
@@ -85,18 +85,18 @@ def quantize(
     powers: Mapping[str, Tensor] | None = None,
     rows: Rows = own_rows,
 ) -> int:
-    """Replace the linear layers inside a network's blocks by quantized ones, one after the other.
+    """Replace the linear layers inside a network's blocks by quantized ones.
 
-    All get int8 activations if the scheme gives them to all, else none does yet.
+    They get int8 activations only if the scheme has a share of 1; see `calibrate` otherwise.
 
     Args:
-        network: it is changed.
-        scheme: the bits.
-        powers: the mean square (K) of each input channel of the layers, for four bits.
-        rows: how a weight is rounded to int8.
+        network: modified in place.
+        scheme: a row of `SCHEMES`.
+        powers: the mean square (K) of each input channel by layer name, for 4 bits.
+        rows: rounds a weight to int8.
 
     Returns:
-        How many layers were replaced.
+        The number of replaced layers.
     """
     count = 0
     for parent, name, path, layer in linear_layers(network):
@@ -114,7 +114,7 @@ def quantize(
 
 
 def precision_of(scheme: Scheme, columns: int) -> Precision | None:
-    """How a layer of so many columns is kept; None for one that cannot be halved."""
+    """The precision of a layer with this many columns; None if 4 bits do not fit."""
     activations = 8 if scheme.share == 1 else None
     if scheme.bits == 8:
         return Precision(8, activations)

@@ -1,4 +1,4 @@
-"""What low precision learns from images: the sizes of what goes into and out of each layer.
+"""Calibration of quantization: statistics of each layer's inputs and outputs on images.
 
 Shape legend: N rows (tokens of all images), K input channels.
 """
@@ -23,17 +23,17 @@ from demask.acceleration.quantization import (
 )
 
 Forwards = Callable[[], Iterator[None]]
-"""Begins to run the network on the same images again, a batch at a time."""
+"""Runs the network on the calibration images again, one batch per item."""
 
 
 @dataclass
 class Seen:
-    """What has passed a layer.
+    """Statistics of one layer.
 
     Attributes:
         square_K: the sum of squares of each input channel.
-        rows: how many inputs there were.
-        output: the largest number that came out, positive or negative.
+        rows: number of input rows.
+        output: the largest magnitude of the outputs.
     """
 
     square_K: Tensor | None = None
@@ -41,7 +41,7 @@ class Seen:
     output: float = 0.0
 
     def look(self, _layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        """Take a batch in, as a forward hook."""
+        """A forward hook: add a batch."""
         x_NK = inputs[0].detach().flatten(0, -2).float()
         square_K = x_NK.square().sum(0)
         self.square_K = square_K if self.square_K is None else self.square_K + square_K
@@ -50,14 +50,14 @@ class Seen:
 
     @property
     def power_K(self) -> Tensor:
-        """The mean square of each input channel, never 0."""
+        """The mean square of each input channel, above 0."""
         assert self.square_K is not None
         return (self.square_K / self.rows).clamp_min(torch.finfo(torch.float32).tiny)
 
 
 @contextmanager
 def watched(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Seen]]:
-    """While it is open, what passes the layers is recorded."""
+    """A context in which the layers record their statistics."""
     seen = {name: Seen() for name in layers}
     hooks: list[Any] = [
         layer.register_forward_hook(seen[name].look) for name, layer in layers.items()
@@ -70,7 +70,7 @@ def watched(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Seen]]:
 
 
 def observe(layers: Mapping[str, nn.Module], forwards: Forwards) -> dict[str, Seen]:
-    """What passes the layers in all the forwards; those that none reached are left out."""
+    """The statistics of all layers over all forwards; layers that were not reached are omitted."""
     with torch.no_grad(), watched(layers) as seen:
         for _ in forwards():
             pass
@@ -84,21 +84,21 @@ def calibrate(
     forwards: Forwards,
     rows: Rows = own_rows,
 ) -> int:
-    """Quantize a network after looking at what passes its layers (SCQ, arXiv 2411.10781).
+    """Calibrate and quantize a network (SCQ, arXiv 2411.10781).
 
-    First calibration: an input channel's mean square says how much the rounding of its weights
-    counts. Second calibration, on the network with rounded weights: of the layers, the share whose
-    largest output is smallest gets int8 activations.
+    First calibration: the mean square of each input channel weights the rounding error of its
+    column. Second calibration, on the network with rounded weights: the share of layers with the
+    smallest maximum output gets int8 activations.
 
     Args:
-        network: it is changed.
-        scheme: the bits.
-        share: of the layers with int8 activations (default: the scheme's).
+        network: modified in place.
+        scheme: a row of `SCHEMES`.
+        share: fraction of layers with int8 activations (default: the scheme's).
         forwards: runs the network on the calibration images.
-        rows: how a weight is rounded to int8.
+        rows: rounds a weight to int8.
 
     Returns:
-        How many layers were replaced.
+        The number of replaced layers.
     """
     seen = observe({path: layer for _, _, path, layer in linear_layers(network)}, forwards)
     powers = {name: record.power_K for name, record in seen.items()}

@@ -1,7 +1,7 @@
-"""The one place where torchao is imported: it rounds the weights of `demask quantize`.
+"""Round weights with torchao, which is imported only here, for `demask quantize`.
 
-Its own layers are not used to multiply: as long as nothing compiles them they take about twice as
-long on a CPU as `demask.transformer.quantized_linear` (docs/methods/low_precision.md).
+Its layers are not used for inference: without compilation they take about twice as long on a CPU as
+`demask.transformer.quantized_linear` (docs/methods/low_precision.md).
 
 Shape legend: M output channels, K input channels.
 """
@@ -36,7 +36,7 @@ def torchao_rows(layer: nn.Linear) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def quiet(*names: str) -> Iterator[None]:
-    """Meanwhile these loggers warn of nothing: kernels for other machines, names that will go."""
+    """A context that silences torchao's warnings about other hardware and deprecated names."""
     logs = [logging.getLogger(name) for name in names]
     levels = [log.level for log in logs]
     for log in logs:

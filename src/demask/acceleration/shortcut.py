@@ -1,4 +1,4 @@
-"""Shortcut steps: between full ones, a narrow block says what the last hidden states become.
+"""Shortcut steps: between full passes, a narrow block predicts the next hidden states.
 
 Shape legend: B batch, L ids, N tokens of the image, S sequence (a prefix of class or nothing,
 then the image's tokens), D width, V codebook.
@@ -21,15 +21,15 @@ from demask.types import Condition, Prediction, Step, Transformer
 
 @dataclass(frozen=True)
 class ShortcutSteps(Accelerator):
-    """Take a learned shortcut in all but every so many steps (arXiv 2602.23996).
+    """Replace most passes by a learned shortcut (arXiv 2602.23996).
 
     Attributes:
-        period: a full pass every so many steps; 1 is off.
-        full: so many full passes at the beginning.
-        network: the shortcut; it comes from the model's auxiliary network.
+        period: a full pass every ``period`` steps; 1 is off.
+        full: number of full passes at the start.
+        network: the shortcut, an auxiliary network of the model.
 
     Raises:
-        ValueError: a number that is not a whole one, or below 1.
+        ValueError: a number that is not an integer of at least 1.
     """
 
     period: int = 2
@@ -39,7 +39,7 @@ class ShortcutSteps(Accelerator):
 
     def __post_init__(self) -> None:
         for name in ("period", "full"):
-            given: object = getattr(self, name)  # a person may have written anything
+            given: object = getattr(self, name)  # user input of any type
             if type(given) is not int or given < 1:
                 raise ValueError(f"shortcut: {name} is a whole number from 1 on, not {given}")
         if not isinstance(cast(object, self.network), nn.Module | None):
@@ -49,7 +49,7 @@ class ShortcutSteps(Accelerator):
         return replace(self, network=network)
 
     def around(self, transformer: Transformer) -> Transformer:
-        """The transformer with shortcuts between its full steps; itself at a period of 1."""
+        """The transformer with shortcut steps; the transformer itself at period 1."""
         if self.period == 1:
             return transformer
         base = hookable(transformer, "shortcut")
@@ -59,22 +59,21 @@ class ShortcutSteps(Accelerator):
         return ShortcutTransformer(base, self, self.network)
 
     def due(self, kept: PassCache, step: Step) -> bool:
-        """Whether a pass has to be a full one."""
+        """Whether a full pass is due."""
         return step.index < self.full or step.index - kept.full >= self.period
 
 
 @dataclass(frozen=True)
 class ShortcutTransformer(WrappedTransformer):
-    """A transformer under `ShortcutSteps`, for one batch of images on their way.
+    """A transformer under `ShortcutSteps`, for one batch of images.
 
-    Each of a guidance's passes is remembered by its name (`demask.types.Step.pass_names`); one
-    without a name is made in full and forgotten. The first pass of a name is a full one, and so is
-    any pass where a part of the batch has no memory.
+    Each pass of a guidance is cached under its name (`demask.types.Step.pass_names`); an unnamed
+    pass is computed in full and not cached. A pass is full if any part of the batch has no cache.
 
     Attributes:
         how: the settings.
         network: the shortcut.
-        memory: what each pass left behind.
+        memory: caches by pass name.
     """
 
     how: ShortcutSteps
@@ -82,7 +81,7 @@ class ShortcutTransformer(WrappedTransformer):
     memory: dict[str, PassCache] = field(default_factory=dict)
 
     def predict(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
-        """By the transformer or by the shortcut."""
+        """A full pass, or a shortcut from the cached hidden states."""
         parts = len(step.pass_names)
         if not parts:
             return self.base.predict(ids_BL, condition, step)
@@ -96,7 +95,9 @@ class ShortcutTransformer(WrappedTransformer):
             queried_B = step.rows_BL.any(-1)
         if not queried_B.any():
             for kept in caches:
-                kept.full = step.index if due else kept.full  # as if it had mates that ask
+                kept.full = (
+                    step.index if due else kept.full
+                )  # as in a batch in which other images require rows
             return join_caches(caches)
         if due:
             found = self.base.predict(ids_BL, condition, step)
@@ -104,14 +105,16 @@ class ShortcutTransformer(WrappedTransformer):
         changed_BL = torch.cat(
             [k.changed(x) for k, x in zip(caches, ids_BL.chunk(parts), strict=True)]
         )
-        if caches[0].latest == step.index:  # asked again: who has not changed, is where he was
+        if (
+            caches[0].latest == step.index
+        ):  # same step again: images with unchanged ids keep their cache
             queried_B = queried_B & changed_BL.any(-1)
         found = self.advanced(ids_BL, changed_BL, condition, step, caches)
         return self.keep(found, ids_BL, conditions, step, caches[0].full, queried_B, caches)
 
     @property
     def predict_with_attention(self) -> Callable[..., Any]:
-        """Attention is what a shortcut does not compute: always the transformer's own pass."""
+        """The transformer's own method: a shortcut computes no attention."""
         return self.base.predict_with_attention
 
     def advanced(
@@ -122,7 +125,7 @@ class ShortcutTransformer(WrappedTransformer):
         step: Step,
         caches: list[PassCache],
     ) -> Prediction:
-        """What the shortcut makes of the step before."""
+        """The shortcut's prediction from the previous step."""
         base = cast(Extended, self.base)
         changed_BN = pooled(changed_BL, step.grid, base.grid_multiple)
         features_BSD = self.network.advance(
@@ -146,16 +149,16 @@ class ShortcutTransformer(WrappedTransformer):
         queried_B: Tensor | None = None,
         caches: Sequence[PassCache] = (),
     ) -> Prediction:
-        """Remember a pass, and return it; of images that are not asked for, what was before.
+        """Cache a pass and return it; images that were not queried keep their older cache.
 
         Args:
-            found: what it said.
+            found: the prediction of the pass.
             ids_BL: its input.
             conditions: the condition of each part of the batch.
-            step: of the loop.
-            full: the step of the last full pass.
-            queried_B: the images that are asked for; None = all.
-            caches: what was remembered.
+            step: the step.
+            full: step index of the last full pass.
+            queried_B: images with required rows; None means all.
+            caches: the older caches.
         """
         parts = len(conditions)
         assert found.features is not None, "a transformer with hooks returns its features"
@@ -173,7 +176,7 @@ class ShortcutTransformer(WrappedTransformer):
 
 
 def join_caches(parts: list[PassCache]) -> Prediction:
-    """What several passes left behind, as one batch."""
+    """Concatenate the caches of several passes into one batch."""
     logits_BLV = join_parts([kept.logits_BLV for kept in parts])
     features_BSD = join_parts([kept.features_BSD for kept in parts])
     assert logits_BLV is not None

@@ -1,4 +1,4 @@
-"""Token merging: blocks compute fewer tokens, those that look alike as one (ToMe, TomeMGT).
+"""Token merging: blocks compute similar tokens as one (ToMe, TomeMGT).
 
 Shape legend: B batch, N tokens of the image, P those before them (text or class), M = N - merged,
 S sources, C destinations (one a cell), D width, K channels of a head, R rows (tokens of all
@@ -21,29 +21,28 @@ from demask.transformer.hooks import NO_HOOK, BlockHook, PassHooks
 from demask.types import Grid, Step, Transformer
 
 SHARED = 5
-"""So many blocks in a row share a map."""
+"""Number of consecutive blocks that share a map."""
 
 TIE = 1e-5
-"""Similarities that differ by less are equal. Masked tokens enter the first blocks all alike, and
-rounding, which depends on the size of the batch, must not choose between them."""
+"""Similarities that differ by less are ties: masked tokens are identical in the first blocks, and
+rounding, which depends on the batch size, must not break the ties."""
 
 
 @dataclass(frozen=True)
 class TokenMerging(Accelerator):
-    """Merge a part of the tokens before attention and MLP (arXiv 2411.10781; ToMe, 2303.17604).
+    """Merge a fraction of the tokens before attention and MLP (arXiv 2411.10781; ToMe, 2303.17604).
 
     Each cell of 2x2 tokens keeps one destination. The other tokens, the sources, are matched with
     the destinations by the cosine similarity of the block's input, and the most similar ones are
-    averaged with theirs. The result is copied back to all of them, so the residual stream stays
-    whole.
+    averaged with theirs. The result is copied back to all of them, so the residual stream keeps its
+    length.
 
-    Which token of a cell is the destination is chance, but the same for all images: it depends on
-    the step, on the map's place in the network and on the grid alone. A model does not know which
-    image a row of its batch belongs to, both passes of a guidance have to merge alike, or their
-    difference would be one of merging, and the images' own random numbers stay untouched.
+    The destination of a cell is random but equal for all images: it depends only on the step, the
+    position of the map in the network and the grid. So both passes of a guidance merge alike, and
+    the random streams of the images are not used.
 
     Attributes:
-        ratio: merged tokens, of all tokens of the image; 0.25 as released, 0 is off.
+        ratio: fraction of the image's tokens that are merged; 0.25 as released, 0 is off.
 
     Raises:
         ValueError: a ratio outside [0, 0.75].
@@ -52,7 +51,7 @@ class TokenMerging(Accelerator):
     ratio: float = 0.25
 
     def __post_init__(self) -> None:
-        given: object = self.ratio  # a person may have written anything
+        given: object = self.ratio  # user input of any type
         if not isinstance(given, int | float) or not 0 <= given <= 0.75:
             raise ValueError(
                 "token_merging: the ratio is 0 (off) to 0.75 (one token of four is left), "
@@ -60,7 +59,7 @@ class TokenMerging(Accelerator):
             )
 
     def around(self, transformer: Transformer) -> Transformer:
-        """The transformer with merged tokens in its blocks; itself at ratio 0."""
+        """The transformer with merged tokens; the transformer itself at ratio 0."""
         if self.ratio == 0:
             return transformer
         return add_hooks(transformer, partial(MergingPass, self.ratio), "token_merging")
@@ -81,11 +80,13 @@ class MergingPass(PassHooks):
     def __call__(
         self, block: int, image_BND: Tensor, extra_BND: Tensor | None, grid: Grid
     ) -> BlockHook:
-        """The map of a block; made from its input, or that of a block before."""
+        """The map of a block, made from its input or shared with an earlier block."""
         tokens = grid[0] * grid[1]
         count = int(self.ratio * tokens)
         if count and block % SHARED == 0:
-            if extra_BND is not None:  # what the values read; in a blank pass all that differs
+            if (
+                extra_BND is not None
+            ):  # the values also read this; in a blank pass only this differs between tokens
                 image_BND = image_BND + extra_BND[:, -tokens:]
             order_N = drawn(self.step.index, block // SHARED, tokens)
             self.hook = merged(image_BND, grid, order_N.to(image_BND.device), count)
@@ -93,15 +94,15 @@ class MergingPass(PassHooks):
 
 
 def drawn(step: int, place: int, tokens: int) -> Tensor:
-    """A random order of the tokens (N) on the CPU; see `TokenMerging` for what it depends on."""
+    """A random order of the tokens (N) on the CPU, derived as described in `TokenMerging`."""
     seed = rng.derive(0, "token_merging", step, place, tokens)
     return torch.randperm(tokens, generator=torch.Generator().manual_seed(seed))
 
 
 def destinations(grid: Grid, order_N: Tensor) -> Tensor:
-    """The index of one token of each 2x2 cell (C): that with the highest number.
+    """The token of the highest number in each 2x2 cell (C).
 
-    A last row or column without a partner makes cells of two tokens or one.
+    With an odd side, the last cells have two tokens or one.
     """
     rows, columns = (math.ceil(side / 2) for side in grid)
     odd = (0, 2 * columns - grid[1], 0, 2 * rows - grid[0])
@@ -113,14 +114,14 @@ def destinations(grid: Grid, order_N: Tensor) -> Tensor:
 
 
 def merged(x_BND: Tensor, grid: Grid, order_N: Tensor, count: int) -> Merged:
-    """The map that merges the ``count`` sources which are most like a destination.
+    """The map that merges the ``count`` sources most similar to a destination.
 
     Args:
-        x_BND: what the likeness is taken from.
+        x_BND: vectors to compare.
         grid: rows and columns of the N tokens.
-        order_N: a number for each token: the highest of a cell is its destination, and between
-            sources that are equally alike the highest is merged.
-        count: at most as many as there are sources.
+        order_N: a rank for each token; the highest of a cell is its destination, and ties between
+            sources go to the highest.
+        count: number of sources to merge; clipped to the number of sources.
     """
     batch, tokens = x_BND.shape[:2]
     target_C = destinations(grid, order_N)
@@ -130,7 +131,7 @@ def merged(x_BND: Tensor, grid: Grid, order_N: Tensor, count: int) -> Merged:
     count = min(count, len(source_S))
 
     likeness_BS, match_BS = matched(x_BND, grid, source_S, target_C)
-    # stable, so that equals are taken in the drawn order
+    # stable, so that ties follow the random order
     by_order_S = order_N[source_S].argsort(descending=True)
     alike_BS = (likeness_BS / TIE).round()[:, by_order_S]
     ranked_BS = by_order_S[alike_BS.argsort(dim=1, descending=True, stable=True)]
@@ -146,9 +147,9 @@ def merged(x_BND: Tensor, grid: Grid, order_N: Tensor, count: int) -> Merged:
 
 
 def matched(x_BND: Tensor, grid: Grid, source_S: Tensor, target_C: Tensor) -> tuple[Tensor, Tensor]:
-    """Each source's destination (B, S), and how much it is like it.
+    """Similarity of each source to its destination (B, S), and the destination (B, S).
 
-    The most similar one by the cosine; between equals the nearest.
+    The destination is the most similar one by cosine; ties go to the nearest.
     """
     wide = x_BND if x_BND.dtype == torch.float64 else x_BND.float()
     unit_BND = F.normalize(wide, dim=-1)
@@ -158,7 +159,7 @@ def matched(x_BND: Tensor, grid: Grid, source_S: Tensor, target_C: Tensor) -> tu
     right_SC = source_S[:, None] % grid[1] - target_C % grid[1]
     distance_SC = (down_SC**2 + right_SC**2).to(best_BS1.dtype)
     distance_BSC = distance_SC.where(likeness_BSC > best_BS1 - TIE, torch.inf)
-    nearest_BS = distance_BSC.argmin(-1)  # the first of several, by torch's promise
+    nearest_BS = distance_BSC.argmin(-1)  # argmin returns the first minimum
     return best_BS1[..., 0], nearest_BS
 
 
@@ -166,8 +167,8 @@ class Merged(BlockHook):
     """A map from an image's tokens to fewer ones, and back.
 
     Args:
-        slots_BN: the merged token that each token is a part of.
-        slots: M.
+        slots_BN: index of the merged token of each token.
+        slots: M, the number of merged tokens.
     """
 
     def __init__(self, slots_BN: Tensor, slots: int) -> None:
@@ -175,36 +176,35 @@ class Merged(BlockHook):
         self.bags: dict[int, Bags] = {}
 
     def after(self, prefix: int) -> Bags:
-        """The map of a sequence with so many tokens before the image's."""
+        """The map for sequences with a prefix of this length."""
         if prefix not in self.bags:
             self.bags[prefix] = Bags.after(prefix, self.slots_BN, self.slots)
         return self.bags[prefix]
 
     def select_tokens(self, x_BND: Tensor) -> Tensor:
-        """The means of the tokens that are merged, (B, P + M, D)."""
+        """Average merged tokens, (B, P + M, D)."""
         return self.after(x_BND.shape[1] - self.slots_BN.shape[1]).means(x_BND)
 
     def restore_tokens(self, x_BMD: Tensor) -> Tensor:
-        """To every token a copy of what it is a part of, (B, P + N, D)."""
+        """Copy each merged token back to its tokens, (B, P + N, D)."""
         return self.after(x_BMD.shape[1] - self.slots).copies(x_BMD)
 
     def select_rotary(self, rotary: Tensor) -> Tensor:
-        """The means of the cosines and sines, (2, B, P + M, K / 2)."""
+        """Average the cosines and sines, (2, B, P + M, K / 2)."""
         both_BNK = torch.cat(rotary.unbind(), dim=-1).expand(len(self.slots_BN), -1, -1)
         return torch.stack(self.select_tokens(both_BNK).chunk(2, dim=-1))
 
 
 @dataclass(frozen=True)
 class Bags:
-    """The same map over the rows of all images, as torch's bags of embeddings read it.
+    """The map over the rows of all images, in the form of `torch.nn.functional.embedding_bag`.
 
-    Bags are ten to a hundred times faster here than `scatter_reduce`, and add in the same order
-    every time.
+    It is 10 to 100 times faster here than `scatter_reduce`, and deterministic.
 
     Attributes:
-        slot_R: the merged row that each row is a part of.
-        sorted_R: the rows, by their slots.
-        first: where each slot begins in that list.
+        slot_R: index of the merged row of each row.
+        sorted_R: the rows, sorted by slot.
+        first: offset of each slot in ``sorted_R``.
     """
 
     slot_R: Tensor
@@ -213,7 +213,7 @@ class Bags:
 
     @classmethod
     def after(cls, prefix: int, slots_BN: Tensor, slots: int) -> Bags:
-        """The map of sequences whose first tokens, so many, are merged with nothing."""
+        """The map for sequences with a prefix of this length, which is not merged."""
         batch, total = len(slots_BN), prefix + slots
         own = torch.arange(total, device=slots_BN.device).expand(batch, -1)
         slot_BN = torch.cat([own[:, :prefix], slots_BN + prefix], dim=1)
@@ -222,12 +222,12 @@ class Bags:
         return cls(slot_R, slot_R.argsort(stable=True), size.cumsum(0) - size)
 
     def means(self, x_BND: Tensor) -> Tensor:
-        """The mean of each slot's rows."""
+        """Average the rows of each slot."""
         batch = len(x_BND)
         means = F.embedding_bag(self.sorted_R, x_BND.flatten(0, 1), self.first, mode="mean")
         return means.unflatten(0, (batch, -1))
 
     def copies(self, x_BMD: Tensor) -> Tensor:
-        """Each row's slot."""
+        """Copy each slot to its rows."""
         batch = len(x_BMD)
         return x_BMD.flatten(0, 1).index_select(0, self.slot_R).unflatten(0, (batch, -1))

@@ -1,4 +1,4 @@
-"""The networks that a checkpoint can hold, by name."""
+"""The network architectures that a checkpoint can hold, by name."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from demask.transformer.shortcut import Shortcut, ShortcutConfig
 from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
 
 FEATURE_SELECTION = ("cls_anchor_gen.", "decoders.", "top_down_transform")
-"""Prefixes of the keys of self-guidance's feature selection, which shares a file with its base."""
+"""Key prefixes of self-guidance's feature selection, which is in the same file as its base."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """How a checkpoint becomes a network.
+    """An architecture.
 
     Attributes:
-        part: what it is in a model's folder, and so the name of its file there.
-        module: built from a ``config`` alone.
-        config: its frozen dataclass.
-        class_names: the public ``config.json``'s ``_class_name`` that mean this network.
-        from_public: that ``config.json`` as our configuration; None where there is no public one.
-        elsewhere: prefixes of keys in a public file that belong to another network.
-        within: prefixes of the only keys in a public file that belong to this one; by default all.
+        part: the part of a model that it is, which is also its file name in a model's folder.
+        module: the module class, built from a ``config``.
+        config: the configuration class, a frozen dataclass.
+        class_names: values of ``_class_name`` in public ``config.json`` files.
+        from_public: converts a public ``config.json`` to our configuration; None if there is none.
+        elsewhere: key prefixes in a public file that belong to another network.
+        within: key prefixes in a public file that belong to this network; by default all.
     """
 
     part: Literal[
@@ -53,10 +53,10 @@ class Architecture:
 
 
 def config_from_json(config: type[Any], values: Mapping[str, Any]) -> Any:
-    """Our own configuration, as stored beside our own weights.
+    """Parse our own configuration, as stored in the metadata of our weights.
 
     Raises:
-        CheckpointError: an unknown or missing entry, or a value that the class refuses.
+        CheckpointError: an unknown or missing entry, or an invalid value.
     """
     valid = {f.name: f for f in fields(config)}
     for name in values:
@@ -70,12 +70,15 @@ def config_from_json(config: type[Any], values: Mapping[str, Any]) -> Any:
     plain = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
     try:
         return config(**plain)
+    except ArithmeticError:
+        zeros = ", ".join(name for name, value in plain.items() if value == 0)
+        raise CheckpointError(f"{config.__name__}: {zeros} must be at least 1") from None
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{config.__name__}: {error}") from None
 
 
 def _require(public: Mapping[str, Any], **expected: Any) -> None:
-    """Refuse a public configuration that asks for what our network does not have."""
+    """Raise a CheckpointError for a public configuration that our network does not support."""
     for name, value in expected.items():
         if public.get(name, value) != value:
             raise CheckpointError(f"config.json: {name}={public[name]!r}; only {value!r} is known")
@@ -128,7 +131,7 @@ def maskgit_from_public(public: Mapping[str, Any]) -> MaskGITConfig:
 
 
 def feature_selection_from_public(public: Mapping[str, Any]) -> FeatureSelectionConfig:
-    """The ``config.json`` of the self-guidance authors' transformer, which holds both networks."""
+    """The ``config.json`` of the self-guidance authors' file, for its feature selection."""
     _require(public, use_toast=True, use_blank_second=True)
     sizes = maskgit_from_public(public)
     return FeatureSelectionConfig(
@@ -226,10 +229,10 @@ ARCHITECTURES: Table[Architecture] = Table(
 
 
 def by_class_name(class_name: str) -> str:
-    """The architecture that a public ``_class_name`` means.
+    """The architecture of a public ``_class_name``.
 
     Raises:
-        CheckpointError: none does.
+        CheckpointError: it is unknown.
     """
     names = {c: name for name, row in ARCHITECTURES.items() for c in row.class_names}
     if class_name not in names:

@@ -1,6 +1,6 @@
-"""Matrices stored in eight bits with a scale a row: half of float16's size, for files that travel.
+"""Store matrices as int8 with one scale per row: half the size of float16.
 
-They are read back as floating-point numbers, so a network knows nothing of it.
+They are converted back to floating point when they are read.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from demask.checkpoint.rows import SCALE
 from demask.checkpoint.save import save_tensors
 
 LEAST = 4096
-"""Smaller tensors stay as they are."""
+"""Smaller tensors are not converted."""
 TOP = 127
 
 
 def shrink_tensors(tensors: Tensors) -> Tensors:
-    """Each large matrix as int8, with the scale of its rows beside it."""
+    """Convert each large matrix to int8, with a tensor of row scales."""
     small: Tensors = {}
     for name, tensor in tensors.items():
         if tensor.ndim < 2 or tensor.numel() < LEAST or not tensor.is_floating_point():
@@ -34,18 +34,18 @@ def shrink_tensors(tensors: Tensors) -> Tensors:
 
 
 def shrink_model(source: Path, out: Path) -> list[Path]:
-    """Write a model's folder anew with its networks in eight bits; the text encoder stays.
+    """Copy a model's folder with its networks in 8 bits; the text encoder is not converted.
 
     Args:
         source: a folder that training wrote.
-        out: another folder.
+        out: the folder to write.
 
     Returns:
         The files written.
 
     Raises:
         CheckpointError: a network is broken.
-        ValueError: there is none, or both folders are one.
+        ValueError: there is no network, or both folders are the same.
     """
     networks = sorted(source.glob("*.safetensors"))
     if not networks:

@@ -18,6 +18,7 @@ from demask.checkpoint.architectures import (
     by_class_name,
     config_from_json,
 )
+from demask.checkpoint.plausible import check_config, check_values, listed, without_prefix
 from demask.checkpoint.quantized import prepare
 from demask.checkpoint.read import (
     PICKLED,
@@ -34,9 +35,9 @@ __all__ = ["CheckpointError", "load_model", "read_metadata"]
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 PIPELINE = "model_index.json"
-"""What names the parts of a pipeline, each in a folder beside it."""
+"""Names the parts of a pipeline, each in a folder next to it."""
 OF_A_VARIANT = ("*.*.safetensors", "*.*-*-of-*.safetensors")
-"""Patterns of ``model.fp16.safetensors`` and of the parts of it."""
+"""Patterns of ``model.fp16.safetensors`` and its shards."""
 
 
 def load_model(
@@ -53,7 +54,7 @@ def load_model(
 
     Args:
         name_or_path: what `read_tensors` reads, or a hub id "owner/name".
-        architecture: its row in `ARCHITECTURES` (default: what the checkpoint says it is).
+        architecture: a row of `ARCHITECTURES` (default: as described in the checkpoint).
         subfolder: the folder of the network inside a directory or hub repository of several.
         revision: of a hub repository.
         variant: of the weights, where a folder holds several; see `read_tensors`.
@@ -61,8 +62,9 @@ def load_model(
         device: where to put it.
 
     Raises:
-        CheckpointError: it cannot be read, says not what it is, or its tensors do not fit; the
-            line names every missing, unexpected and mis-shaped key.
+        CheckpointError: it cannot be read, does not describe its architecture, or its tensors do
+            not match; the message names the missing, unexpected and mis-shaped keys, the first of
+            each kind.
         ValueError: an unknown architecture.
     """
     path = locate(name_or_path, subfolder, revision)
@@ -80,7 +82,7 @@ def load_model(
 def read_metadata(
     name_or_path: str | Path, *, subfolder: str = "", revision: str | None = None
 ) -> Description:
-    """What a checkpoint says of itself: our metadata, or the public ``config.json``.
+    """The description of a checkpoint: our metadata, or the public ``config.json``.
 
     Raises:
         CheckpointError: it cannot be read.
@@ -89,10 +91,10 @@ def read_metadata(
 
 
 def locate(name_or_path: str | Path, subfolder: str = "", revision: str | None = None) -> Path:
-    """The local path of a checkpoint, downloaded from the hub if need be.
+    """The local path of a checkpoint, downloaded from the hub if necessary.
 
     Raises:
-        CheckpointError: no such path, and not a hub id; or the hub does not give it.
+        CheckpointError: neither a path nor a hub id, or the download failed.
     """
     path = Path(name_or_path)
     if path.exists():
@@ -105,27 +107,26 @@ def locate(name_or_path: str | Path, subfolder: str = "", revision: str | None =
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether a name that is no path here may be one on the hub: "owner/name", and not a file's."""
+    """Whether a name has the form of a hub id, "owner/name", and not that of a file."""
     return bool(HUB_ID.fullmatch(name)) and Path(name).suffix not in (SAFE, ZIP, *PICKLED)
 
 
 def locate_pipeline(
     name_or_path: str | Path, revision: str | None = None, variant: str | None = None
 ) -> Path:
-    """The local folder of a whole pipeline, downloaded from the hub if need be.
+    """The local folder of a pipeline, downloaded from the hub if necessary.
 
-    It holds ``model_index.json``, and a folder for each part: `load_model` takes them as
-    ``subfolder``. Of a part whose weights the hub has in several variants, one is downloaded.
+    It holds ``model_index.json`` and a folder for each part, which `load_model` takes as
+    ``subfolder``. If the hub has several variants of the weights, one is downloaded.
 
     Args:
         name_or_path: a folder, or a hub id "owner/name".
         revision: of a hub repository.
-        variant: of the weights to download where there is a choice, such as "fp16" (default: the
-            plain ones).
+        variant: which variant of the weights to download, such as "fp16" (default: the plain
+            one).
 
     Raises:
-        CheckpointError: no such folder, and not a hub id; or it holds no pipeline; or the hub
-            does not give it.
+        CheckpointError: neither a folder nor a hub id, no pipeline, or the download failed.
     """
     path = Path(name_or_path)
     if not path.exists() and HUB_ID.fullmatch(str(name_or_path)):
@@ -136,7 +137,7 @@ def locate_pipeline(
 
 
 def _download_pipeline(hub_id: str, revision: str | None, variant: str | None) -> Path:
-    """A snapshot of a pipeline, or of the descriptions alone where it is none."""
+    """Download a snapshot of a pipeline, or only its descriptions if it is none."""
     folder = _snapshot(hub_id, revision, ["*.json", "*.txt"])
     if not (folder / PIPELINE).is_file():
         return folder
@@ -144,7 +145,7 @@ def _download_pipeline(hub_id: str, revision: str | None, variant: str | None) -
     choices: list[tuple[Sequence[str], Sequence[str]]] = [(anything, OF_A_VARIANT), (anything, ())]
     if variant:
         choices.insert(0, ([f"*.{variant}.safetensors", f"*.{variant}-*.safetensors"], ()))
-    # of every part what is wanted, whatever was downloaded before; then of those still without
+    # the wanted variant of every part, then any weights of the parts that lack it
     parts = sorted(config.parent for config in folder.glob("*/config.json"))
     for patterns, ignored in choices:
         wanted = [f"{part.name}/{pattern}" for part in parts for pattern in patterns]
@@ -156,7 +157,7 @@ def _download_pipeline(hub_id: str, revision: str | None, variant: str | None) -
 
 
 def _download(hub_id: str, revision: str | None, subfolder: str) -> Path:
-    """A snapshot with the safetensors of one folder, or with its pickles where it has none."""
+    """Download the safetensors of one folder, or its pickles if it has none."""
     prefix = f"{subfolder}/" if subfolder else ""
     for kind in ("*.safetensors", "*.bin"):
         folder = _snapshot(hub_id, revision, [f"{prefix}*.json", prefix + kind], [f"{prefix}*/*"])
@@ -168,8 +169,8 @@ def _download(hub_id: str, revision: str | None, subfolder: str) -> Path:
 def _snapshot(
     hub_id: str, revision: str | None, patterns: Sequence[str], ignored: Sequence[str] = ()
 ) -> Path:
-    """The folder of what the hub has of some files; in it may lie others, downloaded before."""
-    from huggingface_hub import snapshot_download  # slow to import, and seldom needed
+    """Download files by pattern; the folder may also contain files of earlier downloads."""
+    from huggingface_hub import snapshot_download  # slow to import, rarely needed
 
     try:
         return Path(
@@ -180,7 +181,7 @@ def _snapshot(
                 ignore_patterns=list(ignored),
             )
         )
-    except Exception as error:  # its network libraries raise what they like
+    except Exception as error:  # its network libraries raise many types
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{hub_id}: not to be had from the hub ({reason})") from None
 
@@ -189,7 +190,7 @@ def identify(description: Description, architecture: str | None = None) -> tuple
     """The architecture's name and its configuration.
 
     Raises:
-        CheckpointError: the description does not say, or says something unknown.
+        CheckpointError: the architecture is missing or unknown.
         ValueError: ``architecture`` is unknown.
     """
     if "architecture" in description:
@@ -217,19 +218,19 @@ def identify(description: Description, architecture: str | None = None) -> tuple
 
 
 def split(tensors: Tensors, prefixes: tuple[str, ...]) -> tuple[Tensors, Tensors]:
-    """The tensors whose names do not start with any of the prefixes, and those that do."""
+    """Split tensors: names without any of the prefixes, and names with one."""
     apart = {name: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}
     return {name: t for name, t in tensors.items() if name not in apart}, apart
 
 
 class _Unfilled(TorchFunctionMode):
-    """While a network is built, its parameters take no memory.
+    """A context in which new parameters take no memory.
 
-    Tensors made from numbers (`torch.tensor`, `torch.arange`: tables that no file stores) are real.
+    Tensors made from values (`torch.tensor`, `torch.arange`) are materialised: no file stores them.
     """
 
     factories = (torch.empty, torch.zeros, torch.ones, torch.full, torch.randn, torch.rand)
-    # there is nothing to draw yet; without memory, torch would import its compiler for it: 70 MB
+    # skip random initialisation: on meta tensors torch would import its compiler, 70 MB
     draws = (init.normal_, init.uniform_, Tensor.normal_, Tensor.uniform_)
 
     def __torch_function__(
@@ -248,13 +249,14 @@ class _Unfilled(TorchFunctionMode):
 def build(
     row: Architecture, config: Any, tensors: Tensors, description: Description | None = None
 ) -> nn.Module:
-    """A network that takes over the given tensors: its weights never exist twice.
+    """Build a network from tensors, which are used without a copy.
 
-    The description says which of its layers are of low precision.
+    The description lists its quantized layers.
 
     Raises:
-        CheckpointError: the configuration describes no network, or the tensors do not fit it.
+        CheckpointError: the configuration is invalid, or the tensors do not match it.
     """
+    check_config(config, tensors)
     try:
         with _Unfilled():
             module = row.module(config)
@@ -263,7 +265,10 @@ def build(
         raise
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise CheckpointError(f"its configuration describes no network ({error})") from None
-    check_tensors({name: t.shape for name, t in module.state_dict().items()}, tensors)
+    own = module.state_dict()
+    tensors = without_prefix(own, tensors)
+    check_tensors({name: t.shape for name, t in own.items()}, tensors)
+    check_values(own, tensors)
     module.load_state_dict(tensors, assign=True)
     left = [n for n, t in (*module.named_parameters(), *module.named_buffers()) if t.is_meta]
     assert not left, f"not stored in the state dict and not made from numbers: {left}"
@@ -274,7 +279,7 @@ def check_tensors(expected: Mapping[str, torch.Size | tuple[int, ...]], tensors:
     """Check names and shapes.
 
     Raises:
-        CheckpointError: names every missing, unexpected and mis-shaped key.
+        CheckpointError: names the missing, unexpected and mis-shaped keys, the first of each kind.
     """
     problems = {
         "missing": sorted(set(expected) - set(tensors)),
@@ -285,6 +290,6 @@ def check_tensors(expected: Mapping[str, torch.Size | tuple[int, ...]], tensors:
             if name in tensors and tensors[name].shape != torch.Size(shape)
         ],
     }
-    lines = [f"{what}: {', '.join(keys)}" for what, keys in problems.items() if keys]
+    lines = [f"{what}: {listed(keys)}" for what, keys in problems.items() if keys]
     if lines:
         raise CheckpointError("tensors do not fit; " + "; ".join(lines))

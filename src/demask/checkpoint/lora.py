@@ -1,7 +1,7 @@
-"""LoRA: a few small matrices that change a model's large ones (arXiv 2106.09685), in peft's layout.
+"""LoRA adapters (arXiv 2106.09685) in peft's layout.
 
 A folder of adapters holds three files: ``adapter_config.json`` and ``adapter_model.safetensors`` as
-peft writes them, and ``demask.json``, which says what they were made for.
+written by peft, and ``demask.json``, which describes the base model.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ CONFIG, FACTS, WEIGHTS = FILES = (
 )
 ADAPTER = "default"
 PREFIX = "base_model.model."
-"""What peft writes before the name of each tensor."""
+"""Prefix of tensor names in peft's files."""
 PARTS = ("transformer", "text")
-"""The networks of a model: the beginnings of the names of its layers."""
+"""The networks of a model: first parts of the names of its layers."""
 WEIGHTED = re.compile(r"(.+):([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)")
 INSIDE_A_BLOCK = re.compile(r"^.*?\.\d+\.")
 
@@ -46,10 +46,10 @@ class Lora:
     """A folder of adapters.
 
     Attributes:
-        folder: where it is.
-        weight: what it adds is multiplied by this.
-        base: the name of the model that it was made for.
-        fingerprints: of that model's networks, by their names in `PARTS`.
+        folder: the folder.
+        weight: factor of the adapters.
+        base: name of the base model.
+        fingerprints: fingerprints of the base model's networks, by their names in `PARTS`.
     """
 
     folder: Path
@@ -59,11 +59,11 @@ class Lora:
 
 
 def base_fingerprint(network: nn.Module) -> str:
-    """A short name of a network's weights, however they are stored.
+    """A fingerprint of a network's weights that does not depend on their dtype.
 
-    Names, shapes and values; the values are rounded to float16 and then to bfloat16, so that a
-    network has the same one in float32 and float16, and where it is stored as float16 or bfloat16,
-    in both of those too. One of low precision has that of the network that it was made from.
+    A hash of names, shapes and values. Values are rounded to float16 and then to bfloat16, so that
+    float32, float16 and bfloat16 copies of a network have the same fingerprint. A quantized network
+    has that of its full-precision original.
     """
     if (known := made_from(network)) is not None:
         return known
@@ -83,14 +83,14 @@ def fingerprints(networks: Mapping[str, nn.Module]) -> dict[str, str]:
 
 
 def matching_layers(network: nn.Module, targets: Sequence[str]) -> list[str]:
-    """The names of the linear layers that end in one of the targets.
+    """The names of the linear layers whose last parts equal one of the targets.
 
     Args:
-        network: any.
+        network: the network.
         targets: the last parts of names, such as "to_q" or "attn.to_q".
 
     Raises:
-        ValueError: a target that is no layer's; the line lists what a layer is called in its block.
+        ValueError: a target that matches no layer; the message lists the names in a block.
     """
     names = [n for n, layer in network.named_modules() if isinstance(layer, nn.Linear)]
     for target in targets:
@@ -104,17 +104,17 @@ def matching_layers(network: nn.Module, targets: Sequence[str]) -> list[str]:
 def add_adapters(
     model: nn.Module, layers: Sequence[str], rank: int, alpha: float, dropout: float, base: str
 ) -> None:
-    """Put adapters that change nothing yet on some layers, and freeze all the rest.
+    """Add adapters, initialised to no effect, to some layers and freeze everything else.
 
     Args:
-        model: holds the networks under their names in `PARTS`; it is changed.
+        model: holds the networks under their names in `PARTS`; modified in place.
         layers: the names of linear layers.
-        rank: of the adapters.
-        alpha: what they add is scaled by alpha / rank.
-        dropout: on what they read.
-        base: the name of the model.
+        rank: rank of the adapters.
+        alpha: the adapters are scaled by alpha / rank.
+        dropout: on the adapters' input.
+        base: name of the base model.
     """
-    from peft import LoraConfig, inject_adapter_in_model  # brings transformers: slow, and large
+    from peft import LoraConfig, inject_adapter_in_model  # imports transformers, which is slow
 
     config = LoraConfig(
         r=rank,
@@ -127,7 +127,7 @@ def add_adapters(
 
 
 def weigh_adapters(model: nn.Module, weight: float) -> None:
-    """Multiply what adapters add by ``weight``, as they were trained; 0 is the model without."""
+    """Set the weight of the adapters: 1 as trained, 0 is the base model."""
     from peft.tuners.lora import LoraLayer
 
     for layer in model.modules():
@@ -136,12 +136,12 @@ def weigh_adapters(model: nn.Module, weight: float) -> None:
 
 
 def save_lora(folder: Path, model: nn.Module, facts: Mapping[str, Any]) -> None:
-    """Write the adapters of a model; each file whole or not at all, the weights last.
+    """Write the adapters of a model; each file atomically, the weights last.
 
     Args:
-        folder: where to.
-        model: after `add_adapters`.
-        facts: what ``demask.json`` says: ``base``, ``fingerprints`` and more.
+        folder: the folder to write.
+        model: a model with adapters.
+        facts: content of ``demask.json``: ``base``, ``fingerprints`` and more.
     """
     from peft import get_peft_model_state_dict
 
@@ -158,7 +158,7 @@ def save_lora(folder: Path, model: nn.Module, facts: Mapping[str, Any]) -> None:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a JSON object, whole or not at all."""
+    """Write a JSON object atomically."""
     text = json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False, default=str)
     write_text(path, text)
 
@@ -166,18 +166,17 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 def apply_loras(
     transformer: nn.Module, text_encoder: nn.Module | None, loras: Sequence[str]
 ) -> None:
-    """Add adapters to the weights of a model, which is then as fast as without them.
+    """Merge adapters into the weights of a model, so that inference costs nothing extra.
 
-    Of several each adds its part, so their order only matters to rounding. A weight of 0 changes
-    nothing at all.
+    Several adapters add up; their order matters only to rounding. A weight of 0 changes nothing.
 
     Args:
-        transformer: in any type, before its layers are packed; it is changed.
-        text_encoder: the same, of a model that has one.
-        loras: folders, each with ``:weight`` behind it if that is not 1.
+        transformer: of any dtype, not yet packed; modified in place.
+        text_encoder: the text encoder of a text model; modified in place.
+        loras: folders, each optionally followed by ``:weight``.
 
     Raises:
-        CheckpointError: a file is missing or broken, or the adapters are those of another model.
+        CheckpointError: a file is missing or broken, or the adapters belong to another model.
     """
     read = [read_lora(entry) for entry in loras]
     networks = {"transformer": transformer} | ({"text": text_encoder} if text_encoder else {})
@@ -192,10 +191,10 @@ def apply_loras(
 
 
 def read_lora(entry: str) -> Lora:
-    """What a person means by ``PATH`` or ``PATH:weight``.
+    """Parse ``PATH`` or ``PATH:weight`` and read its description.
 
     Raises:
-        CheckpointError: a file is missing, or says not what it was made for.
+        CheckpointError: a file is missing or does not name its base model.
     """
     weighted = WEIGHTED.fullmatch(entry)
     folder, weight = (Path(weighted[1]), float(weighted[2])) if weighted else (Path(entry), 1.0)
@@ -213,7 +212,7 @@ def read_lora(entry: str) -> Lora:
 
 
 def check_base(lora: Lora, own: Mapping[str, str]) -> None:
-    """Raise a CheckpointError unless the adapters were made for the networks of ``own``."""
+    """Raise a CheckpointError unless the adapters belong to the networks of ``own``."""
     other = [name for name in own if lora.fingerprints[name] != own[name]]
     if other:
         theirs = ", ".join(f"{name} {lora.fingerprints[name]}" for name in other)
@@ -224,16 +223,16 @@ def check_base(lora: Lora, own: Mapping[str, str]) -> None:
 
 
 def merge(model: nn.ModuleDict, lora: Lora, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Add the adapters to the weights of the model's networks.
+    """Merge the adapters into the weights of the model's networks.
 
     Raises:
-        CheckpointError: the configuration is broken, or the tensors are not those of its adapters.
+        CheckpointError: the configuration is broken, or the tensors do not match it.
     """
     from peft import LoraConfig, LoraModel, get_peft_model_state_dict, set_peft_model_state_dict
 
     try:
         config = LoraConfig.from_pretrained(str(lora.folder))
-        with torch.random.fork_rng(devices=[]):  # new adapters begin with random values
+        with torch.random.fork_rng(devices=[]):  # new adapters start with random values
             tuner = LoraModel(model, config, ADAPTER)
     except (TypeError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""Read PyTorch's own files; nothing in them is executed."""
+"""Read PyTorch's pickle files without executing code."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from torch import Tensor
 
 
 def load_pickle(file: IO[bytes] | Path) -> Any:
-    """The content of a PyTorch file; nothing in it is executed.
+    """Load a PyTorch file without executing code.
 
     Raises:
-        pickle.UnpicklingError: it holds more than tensors and plain values.
+        pickle.UnpicklingError: it contains more than tensors and plain values.
         RuntimeError, EOFError, OSError, ...: it is broken.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of unusual pickles, which are then refused or read
+        warnings.simplefilter(
+            "ignore"
+        )  # warnings about unusual pickles, which are read or refused anyway
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
@@ -28,7 +30,7 @@ def read_pickle(file: IO[bytes]) -> dict[str, Tensor]:
     """The named tensors in a PyTorch file, or in its ``state_dict``.
 
     Raises:
-        ValueError: it is broken, holds no named tensors, or more than tensors; in one line.
+        ValueError: it is broken, has no named tensors, or contains more than tensors.
     """
     try:
         content = load_pickle(file)
@@ -48,5 +50,5 @@ def read_pickle(file: IO[bytes]) -> dict[str, Tensor]:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's text, or its kind."""
+    """The first line of an error's message, or its type."""
     return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,8 +1,7 @@
-"""A whole model: its networks and vocabulary, from our folders or from the public hub layout."""
+"""Load a whole model, networks and vocabulary, from our layout or the public hub layout."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,9 +32,9 @@ class Parts:
     Attributes:
         transformer: ids + condition -> logits.
         tokenizer: pixels <-> ids.
-        text: of a model that reads prompts.
-        class_names: of a class-conditional one.
-        schedule: the mask schedule, of a public layout.
+        text: text encoder of a text model, or None.
+        class_names: of a class-conditional model.
+        schedule: the mask schedule of a public layout, or None.
     """
 
     transformer: nn.Module
@@ -46,25 +45,25 @@ class Parts:
 
 
 def is_public(model: str, place: Path) -> bool:
-    """Whether a name means a pipeline in the public layout; a hub id might."""
+    """Whether a name may be a pipeline in the public layout, as any hub id may."""
     return (place / INDEX).is_file() or (not place.exists() and is_hub_id(model))
 
 
 def load_public(
     model: str, dtype: torch.dtype | None, device: str, variant: str | None = None
 ) -> Parts:
-    """Load ``model_index.json`` and the parts that it names.
+    """Load a pipeline in the public layout: ``model_index.json`` and its parts.
 
     Args:
         model: a folder or a hub id.
-        dtype: of the weights; by default float32.
-        device: where to put them.
-        variant: of the files, such as ``fp16``; by default see `read_tensors`.
+        dtype: dtype of the weights; float32 by default.
+        device: device of the networks.
+        variant: variant of the files, such as ``fp16``; for the default see `read_tensors`.
 
     Raises:
         CheckpointError: a part is missing or broken; the line says which.
     """
-    # from the hub comes what will be read
+    # download only what will be read
     folder = locate_pipeline(model, variant=variant or (HALF if dtype == torch.float16 else None))
     if absent := [part for part in PUBLIC_PARTS if not (folder / part).is_dir()]:
         raise CheckpointError(
@@ -105,7 +104,7 @@ def load_ours(
             "tokenizer.safetensors, or name one (tokenizer=..., --tokenizer)"
         )
     transformer = load_model(source, dtype=dtype or torch.float32, device=device)
-    # a half-precision convolution gains little and costs range
+    # half precision saves little in convolutions and may overflow
     network = load_model(pixels, dtype=torch.float32, device=device)
     if hasattr(transformer, "context"):
         folder = beside / "text_encoder"
@@ -119,7 +118,15 @@ def load_ours(
 
 
 def class_names(source: str, transformer: nn.Module) -> tuple[str, ...]:
-    """The names of the classes: those beside the weights, or their numbers."""
+    """The class names in the checkpoint's metadata, or the class numbers.
+
+    Raises:
+        CheckpointError: names that are not texts, or not one for each class.
+    """
     count: int = getattr(getattr(transformer, "config", None), "num_classes", 0)
-    named: Sequence[str] = read_metadata(source).get("class_names") or ()
+    named = read_metadata(source).get("class_names") or ()
+    if not isinstance(named, list | tuple) or not all(isinstance(name, str) for name in named):
+        raise CheckpointError(f"{source}: class_names should be a list of texts, not {named!r:.60}")
+    if named and len(named) != count:
+        raise CheckpointError(f"{source}: {len(named)} class names for {count} classes")
     return tuple(named) or tuple(map(str, range(count)))

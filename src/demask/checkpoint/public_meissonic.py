@@ -1,4 +1,4 @@
-"""The public configurations of Meissonic's transformer and text encoder, as ours."""
+"""Convert the public configurations of Meissonic's transformer and text encoder."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from demask.transformer.clip_text import ClipTextConfig
 from demask.transformer.meissonic import MeissonicConfig
 
 LEGACY_END = 2
-"""The end-of-text id that old configurations name by mistake; they mean the last entry."""
+"""A wrong end-of-text id in old configurations; the last entry of the vocabulary is meant."""
 
 
 def meissonic_from_public(public: Mapping[str, Any]) -> MeissonicConfig:
     """The ``config.json`` of the authors' ``Transformer2DModel``.
 
-    Its ``in_channels`` means nothing; the trained size is not written there: feature compression
-    came with 1024 pixels.
+    ``in_channels`` is unused. The trained size is not in the file: models with feature compression
+    were trained at 1024 pixels.
     """
     compress = public.get("downsample", False)
     if public.get("upsample", compress) != compress:

@@ -1,10 +1,10 @@
-"""Networks of low precision in a checkpoint: which layers are, and what they were made from.
+"""Quantized networks in checkpoints.
 
-The tensors are plain integers with their scales; the metadata holds, beside the architecture,
+The tensors are integers with their scales; the metadata also holds
 
     "quantization": {"scheme": "w4a8", "base": "...", "layers": {"blocks.0.mlp.up": [4, 8, 32]}}
 
-with bits, activations and group of each layer.
+with bits, activation bits and group size of each layer.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from demask.transformer.quantized_linear import Precision, QuantizedLinear
 
 KEY = "quantization"
 BASE = "made_from"
-"""A network's attribute: the fingerprint of the one whose weights it rounds."""
+"""Attribute of a quantized network: the fingerprint of its full-precision original."""
 
 
 def made_from(network: nn.Module) -> str | None:
-    """The fingerprint of the full network; None for one that is itself full."""
+    """The fingerprint of the full-precision original; None for a network that is not quantized."""
     return getattr(network, BASE, None)
 
 
 def name_origin(network: nn.Module, base: str) -> None:
-    """Say which network one of low precision was made from."""
+    """Set the fingerprint of the full-precision original."""
     setattr(network, BASE, base)
 
 
 def save_quantized(
     path: Path, network: nn.Module, architecture: str, scheme: str, **more: Any
 ) -> None:
-    """Write a network of low precision; see `demask.checkpoint.save.save_model`."""
+    """Write a quantized network; see `demask.checkpoint.save.save_model`."""
     layers = {
         name: [layer.precision.bits, layer.precision.activations, layer.precision.group]
         for name, layer in network.named_modules()
@@ -48,10 +48,10 @@ def save_quantized(
 
 
 def prepare(network: nn.Module, description: Description) -> None:
-    """Give a network without weights the layers of low precision that a checkpoint describes.
+    """Replace layers of an uninitialised network by the quantized layers of a checkpoint.
 
     Raises:
-        CheckpointError: the description is not understood, or not this network's.
+        CheckpointError: the description is invalid or does not match the network.
     """
     facts = description.get(KEY)
     if facts is None:
@@ -75,7 +75,7 @@ def prepare(network: nn.Module, description: Description) -> None:
 
 
 def find_linear(network: nn.Module, path: str) -> tuple[nn.Module, str, nn.Linear]:
-    """A linear layer by its name, the module around it, and its name there.
+    """A linear layer by name, its parent module, and its name in the parent.
 
     Raises:
         CheckpointError: there is none.

@@ -1,6 +1,6 @@
 """Read checkpoint files of every layout into named tensors and a description.
 
-Nothing in a file is ever executed, and a broken file is one clear line.
+No code in a file is executed, and a broken file raises a one-line error.
 """
 
 from __future__ import annotations
@@ -46,10 +46,14 @@ HALF = "fp16"
 """The variant of a public repository's weights that is stored in float16."""
 MAX_ZIP_BYTES = 32 << 30
 MAX_JSON_BYTES = 64 << 20
+MAX_ZIP_RATIO = 100
+"""Weights hardly compress: what unpacks to more times its size, and to more than FREE_ZIP_BYTES, is
+no checkpoint."""
+FREE_ZIP_BYTES = 64 << 20
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used, and why, in one line."""
+    """A checkpoint cannot be used; the message is one line."""
 
 
 def read_tensors(
@@ -57,20 +61,20 @@ def read_tensors(
 ) -> tuple[Tensors, Description]:
     """Read a checkpoint: a directory, a single file, or a zip of a directory.
 
-    Of safetensors, the weights are held once at most, whatever they are converted to.
+    Safetensors are converted while they are read, so the weights are in memory only once.
 
     Args:
-        path: a directory (``config.json`` beside one weights file, or a sharded safetensors
+        path: a directory (``config.json`` and one weights file, or a sharded safetensors
             index), a ``.safetensors`` file, a ``.bin``, ``.ckpt``, ``.pt`` or ``.pth`` file of
             tensors, or a ``.zip`` of such a directory.
         dtype: convert floating-point tensors to this type (default: as they are stored).
-        variant: of a directory's weights, such as "fp16" for ``model.fp16.safetensors``, or ""
-            for ``model.safetensors``. By default the latter, or what there is; in float16, the
-            former.
+        variant: variant of a directory's weights, such as "fp16" for
+            ``model.fp16.safetensors``, or "" for ``model.safetensors``. The default is "", or
+            "fp16" if ``dtype`` is float16, or whatever exists.
 
     Returns:
         The tensors by name, and the description: our own metadata (``architecture``, ``config``)
-        where the file has it, else the public ``config.json``, else nothing.
+        if the file has it, else the public ``config.json``, else an empty dict.
 
     Raises:
         CheckpointError: no such file or variant, an unknown layout, a broken file, or a pickle
@@ -87,7 +91,7 @@ def read_tensors(
 def read_description(
     path: Path | str, *, dtype: torch.dtype | None = None, variant: str | None = None
 ) -> Description:
-    """The description alone, without reading the tensors; see `read_tensors`.
+    """Read only the description; see `read_tensors`.
 
     Raises:
         CheckpointError: no such file, or a broken one.
@@ -108,10 +112,10 @@ def _description_of(weights: Path) -> Description:
 
 
 def parse_json(text: str | bytes, source: Path | str) -> Description:
-    """A JSON object.
+    """Parse a JSON object.
 
     Raises:
-        CheckpointError: it is something else.
+        CheckpointError: it is not valid, or not an object.
     """
     try:
         value = json.loads(text)
@@ -130,7 +134,7 @@ def _variants(dtype: torch.dtype | None, variant: str | None) -> tuple[str, ...]
 
 
 def _weights_of(path: Path, variants: tuple[str, ...]) -> Path:
-    """The weights file (or the index of several) that a path means: itself, or a directory's."""
+    """The weights file or index of a path: the path itself, or that of a directory."""
     if path.is_dir():
         names = sorted(entry.name for entry in path.iterdir() if entry.is_file())
         return path / _the_weights(names, path, variants)
@@ -150,10 +154,10 @@ def _conventional(variant: str) -> Iterator[str]:
 
 
 def _the_weights(names: Collection[str], source: Path, variants: tuple[str, ...]) -> str:
-    """The weights among names: the first conventional one, else the only index, else the only file.
+    """The weights among file names: a conventional name, else the only index or file.
 
     Raises:
-        CheckpointError: there is none, or no telling which; or not of the one variant asked for.
+        CheckpointError: there is none, several, or none of the requested variant.
     """
     for name in (name for variant in variants for name in _conventional(variant)):
         if name in names:
@@ -204,7 +208,7 @@ def _read_metadata(path: Path) -> Description:
 
 @contextmanager
 def _open_safe(path: Path) -> Iterator[tuple[io.BufferedReader, int]]:
-    """A safetensors file and its size; what is wrong with it becomes one line."""
+    """Open a safetensors file: stream and size; errors become a CheckpointError of one line."""
     try:
         with path.open("rb") as file:
             yield file, os.fstat(file.fileno()).st_size
@@ -221,14 +225,14 @@ def _read_pickled(file: IO[bytes], source: Path | str, dtype: torch.dtype | None
         raise CheckpointError(f"{source}: {error}") from None
     if dtype is not None:
         for name in [name for name, tensor in tensors.items() if tensor.is_floating_point()]:
-            tensors[name] = tensors[name].to(dtype)  # one by one: the old one is given back
+            tensors[name] = tensors[name].to(dtype)  # one by one, so that each original is freed
     return tensors
 
 
 def _read_zip(
     path: Path, variants: tuple[str, ...], dtype: torch.dtype | None
 ) -> tuple[Tensors, Description]:
-    """The directory inside a zip, read in memory: no name in it ever becomes a path on disk."""
+    """Read the directory inside a zip in memory; its names are never used as paths on disk."""
     with _open_zip(path) as archive:
         members = _members(archive, path)
         names = [name for name in members if not INDEX.fullmatch(name)]
@@ -284,7 +288,12 @@ def _zipped_config(
 
 
 def _checked(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> zipfile.ZipInfo:
-    """The same member, unless it unpacks to more bytes than the limit."""
+    """The same member, unless it unpacks to more bytes than the limit, or than is plausible."""
+    ratio = info.file_size / max(info.compress_size, 1)
+    if info.file_size > FREE_ZIP_BYTES and ratio > MAX_ZIP_RATIO:
+        raise CheckpointError(
+            f"{archive.filename}, {info.filename}: unpacks to {ratio:.0f} times its size; refused"
+        )
     if info.file_size > limit:
         raise CheckpointError(
             f"{archive.filename}, {info.filename}: unpacks to {info.file_size} bytes, above {limit}"

@@ -1,4 +1,4 @@
-"""Read matrices that were stored as integers with a scale a row; see `eight_bit`."""
+"""Read matrices that were stored as int8 with row scales; see `eight_bit`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 SCALE = ".row_scale"
-"""Behind the name of a matrix: the tensor that holds the scale of each of its rows."""
+"""Suffix of the name of the tensor with a matrix's row scales."""
 
 
 def expand_rows(tensors: dict[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
-    """The tensors, with stored integers multiplied out.
+    """Convert int8 matrices back to floating point.
 
     Args:
-        tensors: some of them int8, each with its row scales beside it.
-        dtype: of the result; by default that of the scales.
+        tensors: tensors, some of them int8 with a tensor of row scales.
+        dtype: dtype of the result; by default that of the scales.
     """
     scales = {name: t for name, t in tensors.items() if name.endswith(SCALE)}
     if not scales:
@@ -23,7 +23,7 @@ def expand_rows(tensors: dict[str, Tensor], dtype: torch.dtype | None) -> dict[s
     for name, scale in scales.items():
         matrix = expanded.get(name.removesuffix(SCALE))
         if matrix is None or matrix.dtype != torch.int8 or len(matrix) != len(scale):
-            expanded[name] = scale  # not ours: the network will say that it knows no such tensor
+            expanded[name] = scale  # not ours: reported as unexpected when the network is built
             continue
         shape = (-1, *(1,) * (matrix.ndim - 1))
         whole = matrix.to(scale.dtype) * scale.view(shape)

@@ -1,4 +1,4 @@
-"""Write checkpoints: safetensors with the configuration in the metadata, never half a file."""
+"""Write checkpoints: safetensors with the configuration in the metadata, atomically."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def save_tensors(
 def save_model(
     path: Path, module: nn.Module, architecture: str, dtype: torch.dtype | None = None, **more: Any
 ) -> None:
-    """Write a model: its tensors, its architecture's name and its configuration.
+    """Write a network: tensors, architecture name and configuration.
 
     Args:
         path: the ``.safetensors`` file.

@@ -1,9 +1,9 @@
-"""Read safetensors as a stream: one tensor after the other, each into memory of its own.
+"""Read safetensors as a stream, one tensor after the other.
 
-The format's library maps the file. The mapped pages count as resident beside the tensors that are
-copied or converted from them, so a model would take its memory twice while it is loaded; a file
-that is cut short while it is mapped ends the process; and what lies in a zip cannot be mapped.
-Plain reads into the final tensors, converted piece by piece, hold the weights once, nothing else.
+The safetensors library maps the file into memory. Mapped pages count as resident memory in addition
+to the tensors that are copied or converted from them, so loading would need twice the memory of the
+model; a file that is truncated while mapped crashes the process; and members of a zip cannot be
+mapped. Here the data is read directly into the final tensors and converted in chunks.
 
 Format: eight bytes with the header's length, a JSON header, and the tensors' data without gaps
 (https://huggingface.co/docs/safetensors).
@@ -41,13 +41,15 @@ DTYPES = {
     "F64": torch.float64,
 }
 MAX_HEADER_BYTES = 100_000_000
-"""As the format's library has it."""
+"""The limit of the safetensors library."""
+MAX_TENSORS = 100_000
+"""More than any network of the supported kinds has."""
 PIECE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor in a file: where its data begins, in bytes after the header, and what it is."""
+    """The entry of a tensor in a header; ``begin`` is the offset of its data after the header."""
 
     name: str
     dtype: torch.dtype
@@ -56,19 +58,19 @@ class Stored:
 
     @property
     def end(self) -> int:
-        """Where its data ends."""
+        """The offset of the end of its data."""
         return self.begin + self.dtype.itemsize * math.prod(self.shape)
 
 
 def read_header(stream: BufferedIOBase, size: int) -> tuple[list[Stored], dict[str, str]]:
-    """The tensors in the order of their data, and the metadata; then comes the first one's data.
+    """Read the header: the tensors in the order of their data, and the metadata.
 
     Args:
-        stream: at its beginning.
-        size: of the whole stream, in bytes. Nothing is taken in that does not fit it.
+        stream: positioned at its start; afterwards at the data of the first tensor.
+        size: size of the stream in bytes; the header must match it.
 
     Raises:
-        ValueError: this is not, or not all of, a safetensors file.
+        ValueError: not a safetensors file, or a truncated one.
     """
     length = int.from_bytes(stream.read(8), "little")
     if size < 8 or length > min(size - 8, MAX_HEADER_BYTES):
@@ -82,6 +84,8 @@ def read_header(stream: BufferedIOBase, size: int) -> tuple[list[Stored], dict[s
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise ValueError("the metadata is not a table of texts")
+    if len(header) > MAX_TENSORS:
+        raise ValueError(f"{len(header)} tensors; at most {MAX_TENSORS} are read")
     tensors = [_stored(name, facts) for name, facts in header.items()]
     tensors.sort(key=lambda stored: (stored.begin, stored.end))
     ends = [0, *(stored.end for stored in tensors)]
@@ -108,18 +112,18 @@ def _stored(name: str, facts: Mapping[str, Any]) -> Stored:
 def read_stream(
     stream: BufferedIOBase, size: int, dtype: torch.dtype | None = None
 ) -> dict[str, Tensor]:
-    """All tensors by name; see `read_header`.
+    """Read all tensors by name; see `read_header`.
 
     Args:
-        stream: at its beginning.
-        size: of the whole stream, in bytes.
+        stream: positioned at its start.
+        size: size of the stream in bytes.
         dtype: convert floating-point tensors to this type (default: as they are stored).
 
     Raises:
-        ValueError: this is not, or not all of, a safetensors file.
-        RuntimeError: a shape or a conversion that torch does not know.
+        ValueError: not a safetensors file, or a truncated one.
+        RuntimeError: a shape or conversion that torch does not support.
     """
-    # one for all: pieces given back between the tensors would leave the heap full of holes
+    # one buffer for all tensors: freeing buffers in between would fragment the heap
     bytes_N = torch.empty(PIECE_BYTES, dtype=torch.uint8, device="cpu")
     tensors = {}
     for stored in read_header(stream, size)[0]:
@@ -131,7 +135,7 @@ def read_stream(
 
 
 def read_tensor(stream: BufferedIOBase, stored: Stored) -> Tensor:
-    """The tensor whose data comes next in the stream."""
+    """Read the next tensor of the stream."""
     size = stored.end - stored.begin
     bytes_N = torch.empty(size, dtype=torch.uint8, device="cpu")
     fill(stream, bytes_N)
@@ -141,7 +145,7 @@ def read_tensor(stream: BufferedIOBase, stored: Stored) -> Tensor:
 def read_converted(
     stream: BufferedIOBase, stored: Stored, dtype: torch.dtype, bytes_N: Tensor
 ) -> Tensor:
-    """The tensor whose data comes next, in another type; ``bytes_N`` is overwritten."""
+    """Read the next tensor and convert it; ``bytes_N`` is the buffer."""
     tensor_N = torch.empty(math.prod(stored.shape), dtype=dtype, device="cpu")
     for part_N in tensor_N.split(len(bytes_N) // stored.dtype.itemsize):
         piece_N = bytes_N[: len(part_N) * stored.dtype.itemsize]
@@ -151,10 +155,10 @@ def read_converted(
 
 
 def fill(stream: BufferedIOBase, bytes_N: Tensor) -> None:
-    """Overwrite a tensor of bytes with what comes next."""
+    """Fill a tensor of bytes from the stream."""
     rest = bytes_N.numpy().data
     while rest:
-        # a zipped stream would make one more copy of all that it is asked for
+        # in chunks: a zip stream copies each read once more
         count = stream.readinto(rest[:PIECE_BYTES])
         if not count:
             raise ValueError("the data is cut short")

@@ -17,7 +17,7 @@ from demask.transformer.condition import TextEncoder, TextTokenizer, load_text_t
 
 
 def clip_text_to_public(config: ClipTextConfig, tokenizer: TextTokenizer) -> dict[str, Any]:
-    """The same, the other way round."""
+    """Convert our configuration to the public ``config.json``."""
     return {
         "architectures": ["CLIPTextModelWithProjection"],
         "model_type": "clip_text_model",
@@ -46,12 +46,12 @@ def load_text_encoder(
     """Load a text encoder.
 
     Args:
-        folder: holds ``config.json`` and the weights.
-        tokenizer: holds ``vocab.json`` and ``merges.txt``; by default the same folder, or the
-            folder ``tokenizer`` beside it, as in public pipelines.
-        dtype: of the weights; by default as they are stored.
-        device: where to put it.
-        variant: of the weights' file, such as ``fp16``.
+        folder: folder of ``config.json`` and the weights.
+        tokenizer: folder of ``vocab.json`` and ``merges.txt``; by default ``folder`` itself or the
+            folder ``tokenizer`` next to it, as in public pipelines.
+        dtype: dtype of the weights; by default as stored.
+        device: device of the network.
+        variant: variant of the weights' file, such as ``fp16``.
 
     Raises:
         CheckpointError: a part is missing or broken.
@@ -76,7 +76,7 @@ def load_text_encoder(
 
 
 def tokenizer_folder(folder: Path) -> Path:
-    """Where the vocabulary of a text encoder is."""
+    """The folder of a text encoder's vocabulary."""
     beside = folder.with_name("tokenizer")
     inside = (folder / "vocab.json").is_file() or not (beside / "vocab.json").is_file()
     return folder if inside else beside

@@ -1,4 +1,4 @@
-"""Where images for training and measuring come from."""
+"""Image data sets for training and evaluation."""
 
 from demask.data.open import open_images
 

@@ -1,4 +1,4 @@
-"""Which columns of a table hold captions, and what the cells of a row say together."""
+"""Caption columns of tables."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ ALIASES_COLUMN = "aliases"
 def choose_columns(
     source: str, names: Sequence[str], wanted: Sequence[str] | None
 ) -> tuple[str, ...]:
-    """The columns that hold captions, that of the main one first.
+    """Choose the caption columns, the main one first.
 
-    By default the first of ``caption``, ``captions`` and ``text`` that is there, and ``aliases``
-    beside it; none where the source has no such column.
+    By default the first existing one of ``caption``, ``captions`` and ``text``, followed by
+    ``aliases`` if it exists; no columns if there is none of them.
 
     Args:
-        source: its name, for messages.
+        source: name of the source, for messages.
         names: all columns of the source.
-        wanted: the columns to take instead, in this order; empty for no captions.
+        wanted: columns to use instead, in this order; empty for no captions.
 
     Raises:
-        ValueError: a wanted column is not there.
+        ValueError: a wanted column does not exist.
     """
     if wanted is not None:
         missing = ", ".join(repr(name) for name in wanted if name not in names)
@@ -34,19 +34,19 @@ def choose_columns(
 
 
 def join_columns(columns: Sequence[Sequence[object]], rows: int) -> list[tuple[str, ...]]:
-    """The captions of each row of a table; none without a column.
+    """The captions of each row of a table; empty without caption columns.
 
     Raises:
-        ValueError: a cell holds no text.
+        ValueError: a cell holds something other than text.
     """
     return [join_cells(cells) for cells in zip(*columns, strict=True)] if columns else [()] * rows
 
 
 def join_cells(cells: Iterable[object]) -> tuple[str, ...]:
-    """The captions in the cells of a row, in their order, each once.
+    """The captions in the cells of a row, in order and without duplicates.
 
     Args:
-        cells: each a text, a list of texts, or nothing.
+        cells: texts, lists of texts, or None.
 
     Raises:
         ValueError: a cell holds something else.

@@ -1,4 +1,4 @@
-"""Captions in a folder of images: a text file beside each, or tables in the folders.
+"""Captions in a folder of images: a text file per image, or tables.
 
 A table may also hold preference scores.
 """
@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 TABLES = ("metadata.csv", "metadata.jsonl")
 FILE_COLUMN = "file_name"
 UNREAD = ("metadata.parquet", "metadata.json", "captions.*", "prompts.*", "*.caption")
-"""Names of files that probably hold captions, in forms that are not read."""
+"""Names of files that probably hold captions in an unsupported format."""
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """What is written of an image: its captions, and how much people like it."""
+    """The captions and the preference score of an image."""
 
     captions: tuple[str, ...] = ()
     score: float | None = None
@@ -37,24 +37,24 @@ class Annotation:
 def read_caption_files(
     root: Path, names: Sequence[str], texts: Sequence[Path], wanted: Sequence[str] | None
 ) -> list[Annotation]:
-    """What is written of each image; either all have captions or none has.
+    """Read the annotation of each image; either all images have captions or none.
 
-    It stands in the rows of a ``metadata.csv`` or ``metadata.jsonl`` in the folder or in any folder
-    below it (paths are relative to the table's folder), with the columns ``file_name`` and those of
-    `choose_columns`, and maybe ``score``; several rows of an image add up, and the last score
-    counts. Without such a table the captions are the lines of ``name.txt`` or ``name.png.txt``
-    beside ``name.png``. Names are compared in Unicode's composed form (NFC). Files that may hold
-    captions and are not read are named in a warning.
+    Annotations are rows of a ``metadata.csv`` or ``metadata.jsonl`` in the folder or in any folder
+    below it (paths are relative to the table's folder), with the columns ``file_name``, those of
+    `choose_columns`, and optionally ``score``. Several rows of an image are joined; the last score
+    is used. Without a table the captions are the lines of ``name.txt`` or ``name.png.txt`` next to
+    ``name.png``. Names are compared in Unicode's composed form (NFC). A warning names files that
+    may hold captions but are not read.
 
     Args:
         root: the folder.
         names: the paths of the images below it.
-        texts: the text files inside.
-        wanted: the columns of the tables that hold captions; empty for no captions.
+        texts: the text files in the folder.
+        wanted: the caption columns of the tables; empty for no captions.
 
     Raises:
         ValueError: a table or a text without its image, an image without a caption, an image with
-            captions in two places, or a table that can't be read or lacks a column.
+            captions in two places, or a table that cannot be read or lacks a column.
     """
     if wanted is not None and not wanted:
         return [Annotation()] * len(names)
@@ -81,10 +81,10 @@ def read_caption_files(
 
 
 def find_tables(root: Path) -> list[Path]:
-    """The tables in a folder and below it, outside of dot folders.
+    """The tables in a folder and its sub-folders, except dot folders.
 
     Raises:
-        ValueError: a folder with two of them.
+        ValueError: a folder with two tables.
     """
     tables = sorted(
         path
@@ -99,7 +99,7 @@ def find_tables(root: Path) -> list[Path]:
 
 
 def composed(name: str) -> str:
-    """A name in Unicode's composed form: macOS writes decomposed ones."""
+    """A name in Unicode's composed form (NFC); macOS writes decomposed names."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -107,7 +107,7 @@ def composed_names(names: Sequence[str]) -> dict[str, str]:
     """The names of the images by their composed form.
 
     Raises:
-        ValueError: two images whose names differ in their Unicode form alone.
+        ValueError: two names that differ only in their Unicode form.
     """
     by_name = {composed(name): name for name in names}
     if len(by_name) < len(names):
@@ -119,7 +119,7 @@ def composed_names(names: Sequence[str]) -> dict[str, str]:
 def read_texts(
     root: Path, by_name: Mapping[str, str], texts: Sequence[Path]
 ) -> dict[str, Annotation]:
-    """The lines of each text file, by the name of the image that it stands beside."""
+    """The lines of each text file, by the name of its image."""
     images_of: dict[str, list[str]] = {}
     for key, name in by_name.items():
         for stem in (key, PurePosixPath(key).with_suffix("").as_posix()):
@@ -140,7 +140,7 @@ def read_texts(
 
 
 def warn_of_unread(root: Path, texts: Sequence[Path]) -> None:
-    """Name the files that may hold captions, in a folder of images without captions."""
+    """Warn about files that may hold captions in a folder of images without captions."""
     others = [path for name in UNREAD for path in sorted(root.rglob(name)) if path.is_file()]
     if unread := [*others, *texts]:
         log.warning(
@@ -153,7 +153,7 @@ def warn_of_unread(root: Path, texts: Sequence[Path]) -> None:
 def read_table(
     path: Path, root: Path, by_name: Mapping[str, str], wanted: Sequence[str] | None
 ) -> dict[str, Annotation]:
-    """The captions and scores in a table, by the name of the image."""
+    """Annotations of a table, by the name of the image."""
     rows = read_csv(path) if path.suffix == ".csv" else read_jsonl(path)
     present = list(dict.fromkeys(key for _, row in rows for key in row))
     if FILE_COLUMN not in present:
@@ -215,7 +215,7 @@ def read_text(path: Path) -> str:
     """A text file.
 
     Raises:
-        ValueError: it can't be read as UTF-8.
+        ValueError: it is not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8-sig")

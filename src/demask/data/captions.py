@@ -1,4 +1,4 @@
-"""What a model learns of its captions: some stay unseen to measure on, the others vary."""
+"""Hold captions out for evaluation, and augment the others."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ import torch
 from demask import rng
 
 Captions = tuple[str, ...]
-"""What one image shows in words: the main caption first, then the alternatives."""
+"""The captions of one image: the main one first, then alternatives."""
 
 
 def hold_out(
     captions: Sequence[Captions], fraction: float, seed: int = 0
 ) -> tuple[list[Captions], list[tuple[int, str]]]:
-    """Take some alternatives away, to measure later whether unseen words are understood.
+    """Hold out some alternative captions, to evaluate on unseen words.
 
-    The first caption of an image always stays. So does an alternative whose words any image has
-    another time, in whatever case: it would not be unseen. Which ones go depends on the texts
-    alone, not on the order of the images.
+    The main caption of an image is never held out, nor is an alternative that occurs more than once
+    in the data, ignoring case. The selection depends only on the texts, not on the order of the
+    images.
 
     Args:
-        captions: those of each image.
-        fraction: of all alternatives; rounded, and fewer only where too few are unique.
-        seed: another one takes others.
+        captions: the captions of each image.
+        fraction: fraction of all alternatives, rounded; fewer if too few are unique.
+        seed: seed of the selection.
 
     Returns:
-        The captions that are left to each image, and the held-out ones, each with the index of
-        its image.
+        The remaining captions of each image, and the held-out ones, each with its image's index.
 
     Raises:
         ValueError: a fraction outside of [0, 1].
@@ -50,21 +49,21 @@ def hold_out(
 
 
 def normalized(caption: str) -> str:
-    """A caption as it is compared with others: without case and superfluous spaces."""
+    """A caption for comparison: lower case, single spaces."""
     return " ".join(caption.casefold().split())
 
 
 def vary(caption: str, generator: torch.Generator, shuffle: float, drop: float) -> str:
-    """A caption with its words in another order, or without some of them.
+    """Augment a caption: shuffle its words and drop some of them.
 
-    Takes the same number of draws for every ``shuffle`` and ``drop``; at 0 and 0 the caption stays
-    as it is.
+    Consumes the same number of random numbers for every ``shuffle`` and ``drop``; with both 0 the
+    caption is unchanged.
 
     Args:
-        caption: words with spaces between.
-        generator: the source of chance.
-        shuffle: the probability that the words come in random order.
-        drop: the probability that a word goes; at least one stays.
+        caption: words separated by spaces.
+        generator: random generator.
+        shuffle: probability of shuffling the words.
+        drop: probability of dropping a word; at least one is kept.
 
     Raises:
         ValueError: a probability outside of [0, 1].

@@ -1,4 +1,4 @@
-"""Class numbers: the same names give the same numbers for every source of images."""
+"""Class numbers: the same names get the same numbers for every source of images."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from demask.registry import unknown
 
 ONLY_CLASS = "pictures"
-"""The one class of images that come without labels."""
+"""The class name of images without labels."""
 
 
 Label = int | str | None
-"""A class as a source writes it: its number, its name, or nothing."""
+"""A class in a source: its number, its name, or None."""
 
 
 def number_labels(
@@ -20,15 +20,15 @@ def number_labels(
     """The class number of each image, and the class names.
 
     Args:
-        labels: the class of each image, all by number or all by name; all None where the source
-            knows no classes.
-        found: the names of numbered classes, where the source knows them.
-        wanted: the order of the classes, which may hold some that the data lacks; where the source
-            only numbers them, their names.
+        labels: the class of each image, all by number or all by name; all None if the source has
+            no classes.
+        found: names of numbered classes, if the source has them.
+        wanted: order of the classes, which may include classes without images; the names, if the
+            source only has numbers.
 
     Raises:
-        ValueError: some images have no class, or one that is not wanted or has no name; or a
-            wanted class is named twice.
+        ValueError: some images have no class, or a class that is not wanted or has no name; or a
+            wanted class is listed twice.
     """
     if wanted and len(set(wanted)) != len(wanted):
         raise ValueError(f"a class is named twice in: {', '.join(wanted)}")
@@ -54,17 +54,17 @@ def number_labels(
 def number_names(
     found: Sequence[str], wanted: Sequence[str] | None
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Number classes that the data names.
+    """Number classes that the source has by name.
 
     Args:
-        found: the names, each once, in the data's order.
-        wanted: the order to use, which may hold names that the data lacks; None keeps the data's.
+        found: distinct names, in the order of the source.
+        wanted: the order to use, which may include other names; None keeps the source's order.
 
     Returns:
-        The class names, and the number of each found one.
+        The class names, and the number of each of ``found``.
 
     Raises:
-        ValueError: the data has a class that is not wanted.
+        ValueError: the source has a class that is not wanted.
     """
     names = tuple(wanted or found)
     for name in found:
@@ -74,10 +74,10 @@ def number_names(
 
 
 def name_numbers(labels: Sequence[int], wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """Name classes that the data only numbers; without names, a class is called by its number.
+    """Name classes that the source has by number; without names, the number is the name.
 
     Raises:
-        ValueError: a label below 0, or one that has no name.
+        ValueError: a label below 0, or a label without a name.
     """
     lowest, highest = min(labels, default=0), max(labels, default=0)
     if lowest < 0:

@@ -1,4 +1,4 @@
-"""Images of a data set on the Hugging Face Hub, by the ``datasets`` library."""
+"""Data sets of the Hugging Face Hub, read with the ``datasets`` library."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ PREFIX = "hf:"
 
 
 class HubImages:
-    """The rows of a data set with images in ``image``, maybe classes in ``label``, and captions.
+    """A data set with images in ``image`` and optional classes in ``label``, captions and scores.
 
-    Preference scores are in ``score``, where there are any.
+    Preference scores are in ``score``.
 
     Args:
         dataset: a `datasets.Dataset`.
-        name: its id, for messages.
-        class_names: the order of the classes; where the data set only numbers them, their names.
-        caption_columns: the columns of the captions; by default see `choose_columns`.
+        name: id of the data set, for messages.
+        class_names: order of the classes; their names, if the data set only has numbers.
+        caption_columns: the caption columns; for the default see `choose_columns`.
 
     Raises:
         ValueError: no image column, or unusable labels, captions or scores.
@@ -40,7 +40,7 @@ class HubImages:
 
         self.name = name
         self._column = image_column(name, dataset.column_names)
-        # undecoded, so that a broken image is met by our reader and not by theirs
+        # undecoded, so that our reader handles broken images
         self._dataset = dataset.cast_column(self._column, Image(decode=False))
         labelled = LABEL_COLUMN in dataset.column_names
         labels = list(dataset[LABEL_COLUMN]) if labelled else [None] * len(dataset)
@@ -56,7 +56,7 @@ class HubImages:
 
     @property
     def fingerprint(self) -> str:
-        """Made of the library's own fingerprint of the data, the captions and the scores."""
+        """A hash of the library's fingerprint, the captions and the scores."""
         captions = [self.captions] if any(self.captions) else []
         facts = (*self.class_names, *captions, *known(self.scores))
         return fingerprint(self.name, self._dataset._fingerprint, *facts)
@@ -78,7 +78,7 @@ def open_hub(
     class_names: Sequence[str] | None = None,
     caption_columns: Sequence[str] | None = None,
 ) -> HubImages:
-    """Open ``hf:owner/name`` or ``hf:owner/name:split``, downloading it on the first call.
+    """Open ``hf:owner/name`` or ``hf:owner/name:split``; the first call downloads it.
 
     Raises:
         ValueError: the library is missing, there is no such data set or split, or no connection.
@@ -92,7 +92,7 @@ def open_hub(
         ) from error
     try:
         dataset = datasets.load_dataset(name, split=split or "train")
-    # it passes on the errors of everything that it stands on
+    # it raises the errors of all its dependencies
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"can't load {source} from the Hub: {reason}") from error

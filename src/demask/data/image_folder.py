@@ -1,4 +1,4 @@
-"""Images as files: each sub-folder is a class, and captions stand beside them."""
+"""Images in folders: each sub-folder is a class; captions are in files next to the images."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ SUFFIXES = frozenset(
 class ImageFolder:
     """The images of a folder, sorted by path.
 
-    An image's class is the first folder on its way, however deep it lies. Without sub-folders, all
-    are of one class. Files of other suffixes, and those whose name begins with a dot, don't count.
-    Captions and scores are read as `read_caption_files` says.
+    The class of an image is its first-level folder. Without sub-folders there is one class. Files
+    of other suffixes and files whose name begins with a dot are ignored. Captions and scores are
+    read by `read_caption_files`.
 
     Args:
         root: the folder.
-        class_names: the order of the classes; by default that of their names.
-        caption_columns: the columns of a table with captions; empty for no captions at all.
+        class_names: order of the classes; alphabetical by default.
+        caption_columns: the caption columns of tables; empty for no captions.
 
     Raises:
-        ValueError: no image inside, some inside and some outside of classes, a class that is not
-            in ``class_names``, or captions that don't fit the images.
+        ValueError: no images, images both inside and outside of class folders, a class that is not
+            in ``class_names``, or captions that do not match the images.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ImageFolder:
 
     @property
     def fingerprint(self) -> str:
-        """Made of the path, size and time of each file, the captions and the scores."""
+        """A hash of the path, size and time of each file, the captions and the scores."""
         stats = [(path.relative_to(self.root).as_posix(), path.stat()) for path in self.paths]
         facts = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
         captions = [self.captions] if any(self.captions) else []
@@ -87,9 +87,9 @@ class ImageFolder:
 
 
 def find_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """The files below a folder with such an ending, sorted by path, without dot files.
+    """The files below a folder with one of these suffixes, sorted by path, without dot files.
 
-    Folders right inside may be links to folders.
+    First-level folders may be symbolic links.
     """
     entries = [folder, *(entry for entry in folder.iterdir() if entry.is_symlink())]
     paths = {path for entry in entries if entry.is_dir() for path in entry.rglob("*")}

@@ -1,4 +1,4 @@
-"""What a source of images is, and how the bytes of one become pixels."""
+"""The interface of image data sets, and decoding of images."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from demask.data.masks import read_mask
 
 @dataclass(frozen=True)
 class ImageSample:
-    """One image and what it shows.
+    """One image of a data set.
 
     Attributes:
-        image: RGB, at its own size.
-        label: its class, a position in `ImageDataset.class_names`.
-        name: where it came from, for messages.
-        captions: what it shows in words, where the source knows: the main caption, then others
-            that would do as well.
-        score: how much people like it, on a scale of the source's own; None where it is not known.
+        image: RGB, in its original size.
+        label: class number, an index of `ImageDataset.class_names`.
+        name: origin, for messages.
+        captions: the main caption, then alternatives; empty if there are none.
+        score: preference score on the scale of the source, or None.
     """
 
     image: Image.Image
@@ -36,40 +35,40 @@ class ImageSample:
 
 
 class ImageDataset(Protocol):
-    """Images in a fixed order, each read from its source when it is asked for."""
+    """Images in a fixed order, read on access."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """What the labels mean."""
+        """The names of the classes."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """Names exactly these images in this order: a cache made of others has another."""
+        """Identifies these images in this order, for caches."""
         ...
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> ImageSample:
-        """Read an image; an `UnreadableImageError` if that fails."""
+        """Read an image; raises `UnreadableImageError`."""
         ...
 
 
 @dataclass(frozen=True)
 class Subset:
-    """Some images of a source, in the order of ``indices``."""
+    """A subset of a data set, in the order of ``indices``."""
 
     images: ImageDataset
     indices: Sequence[int]
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Those of the source, whether or not an image of each is left."""
+        """The class names of the whole data set."""
         return self.images.class_names
 
     @property
     def fingerprint(self) -> str:
-        """The source's, and which images were taken."""
+        """A hash of the data set's fingerprint and the indices."""
         return fingerprint(self.images.fingerprint, *self.indices)
 
     def __len__(self) -> int:
@@ -80,15 +79,15 @@ class Subset:
 
 
 class UnreadableImageError(ValueError):
-    """The bytes of an image are no image that can be read; the message names it."""
+    """An image cannot be read; the message names it."""
 
 
 def read_image(data: bytes | None, name: str) -> Image.Image:
     """Encoded bytes (PNG, JPEG, WebP, ...) -> an upright sRGB image, on white where transparent.
 
     Raises:
-        UnreadableImageError: no bytes, broken or unknown bytes, or more pixels than Pillow's
-            limit against decompression bombs allows.
+        UnreadableImageError: empty, broken or unknown data, or more pixels than Pillow's limit
+            against decompression bombs.
     """
     return decoded(data, name, to_rgb)
 
@@ -98,7 +97,7 @@ def read_mask_bytes(data: bytes | None, name: str) -> Image.Image:
 
     Raises:
         UnreadableImageError: as `read_image`.
-        ValueError: a mask that could be read in two ways.
+        ValueError: an ambiguous mask.
     """
     return read_mask(decoded(data, name, Image.Image.copy), name)
 
@@ -116,15 +115,15 @@ def decoded(
                 raise ValueError(f"{image.width} x {image.height} is over {limit} pixels")
             ImageOps.exif_transpose(image, in_place=True)
             return convert(image)
-    # whatever broken bytes make a decoder raise, the image is unreadable and nothing worse
+    # decoders raise many types of errors on broken data
     except Exception as error:
-        # Pillow names the buffer, which means nothing to a person
+        # Pillow's message contains the buffer's address
         reason = re.sub(r" ?<_io\.BytesIO object at \w+>", "", " ".join(str(error).split()))
         raise UnreadableImageError(f"{name}: {reason[:120] or type(error).__name__}") from error
 
 
 def fingerprint(*parts: object) -> str:
-    """A short name for a sequence of facts; any other sequence has another."""
+    """A short hash of a sequence of values."""
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
         text = str(part).encode()

@@ -1,4 +1,4 @@
-"""One way in for every kind of source."""
+"""Open any kind of image source."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from demask.data.composition.composed import PREFIX as COMPOSED
 from demask.data.composition.composed import open_composed
+from demask.data.decoded import open_decoded
 from demask.data.hub import PREFIX, open_hub
 from demask.data.image_folder import ImageFolder, find_files
 from demask.data.images import ImageDataset
@@ -30,32 +31,36 @@ def open_images(
     progress: Callable[[int], None] = lambda done: None,
     caption_columns: Sequence[str] | None = None,
 ) -> ImageDataset:
-    """Open a source of images and try each once.
+    """Open an image source and check that each image can be read.
 
     Args:
         source: a folder whose sub-folders are classes; a ``.parquet`` or ``.tar`` file, a folder
             of them, or a pattern such as ``train-*.parquet`` or ``shard-{000..007}.tar``; a Hub
             data set, ``hf:owner/name`` for its split "train" or ``hf:owner/name:split``; generated
-            scenes, ``scenes:SEED,COUNT`` (see `demask.data.scenes`); or images composed of
-            drawings, ``emoji:FOLDER,COPIES`` (see `open_composed`).
-        strict: an unreadable image is an error; by default those are skipped with a warning.
-        class_names: the order of the classes, which makes two sources agree on their numbers; where
-            the data only numbers them, their names.
-        progress: is told how many images have been tried.
-        caption_columns: the columns that hold captions, main ones first; by default the first of
-            ``caption``, ``captions`` and ``text``, and ``aliases`` for other captions of the same;
-            where images are files, the text files beside them. Empty for no captions.
+            scenes, ``scenes:SEED,COUNT`` (see `demask.data.scenes`); images composed of drawings,
+            ``emoji:FOLDER,COPIES`` (see `open_composed`); or decoded images, ``decoded:FOLDER``
+            (see `demask.data.decoded`).
+        strict: raise an error for an unreadable image; by default it is skipped with a warning.
+        class_names: order of the classes, so that two sources agree on their numbers; the names,
+            if the source only has numbers.
+        progress: called with the number of images checked so far.
+        caption_columns: the caption columns, the main one first; by default the first of
+            ``caption``, ``captions`` and ``text``, then ``aliases``; for image files also text
+            files next to them. Empty for no captions.
 
     Raises:
-        ValueError: there is no such source, it holds no images, several splits or no such
-            caption column, its classes are not in ``class_names``, or its captions don't fit.
+        ValueError: no such source, no images, several splits, a missing caption column, classes
+            that are not in ``class_names``, or captions that do not match the images.
     """
     if str(source).startswith(COMPOSED):
-        return open_composed(str(source), strict, progress)  # tries each drawing, not each copy
-    # computed images can always be read
+        return open_composed(str(source), strict, progress)  # checks each drawing, not each copy
+    # computed and decoded images need no check
     scenes = open_scenes(str(source), class_names, caption_columns)
     if scenes is not None:
         return scenes
+    decoded = open_decoded(str(source), class_names)
+    if decoded is not None:
+        return decoded
     opened = open_unverified(str(source), class_names, caption_columns)
     return verify(opened, strict, progress)
 
@@ -99,7 +104,7 @@ def open_files(
 
 
 def refuse_splits(path: Path, names: Iterable[str]) -> None:
-    """Raise a ValueError if a folder holds training and test data, which must not be mixed."""
+    """Raise a ValueError if a folder holds both training and test data."""
     splits = sorted(SPLITS & set(names))
     if len(splits) > 1:
         raise ValueError(f"{path} holds several splits ({', '.join(splits)}); name one of them")
@@ -109,7 +114,7 @@ def find_pattern(pattern: Path) -> list[Path]:
     """The files of a pattern with ``*``, ``?``, ``[...]``, ``{a,b}`` or ``{000..007}``.
 
     Raises:
-        ValueError: a part that the braces name matches no file.
+        ValueError: an alternative of the braces matches no file.
     """
     files = []
     for text in expand_braces(str(pattern)):
@@ -122,7 +127,7 @@ def find_pattern(pattern: Path) -> list[Path]:
 
 
 def expand_braces(text: str) -> list[str]:
-    """``a{1..3}`` -> a1, a2, a3; ``{x,y}b`` -> xb, yb; zeros in front are kept."""
+    """``a{1..3}`` -> a1, a2, a3; ``{x,y}b`` -> xb, yb; leading zeros are kept."""
     match = re.search(r"\{([^{}]*)\}", text)
     if not match:
         return [text]

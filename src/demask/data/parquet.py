@@ -1,7 +1,7 @@
 """Images in parquet files, in the layout of Hugging Face: ``image{bytes, path}``, ``label``.
 
-Captions are texts or lists of texts in the columns that
-`demask.data.caption_columns` knows, preference scores numbers in a column ``score``.
+Captions are texts or lists of texts in the columns of `demask.data.caption_columns`, preference
+scores are numbers in a column ``score``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CACHE_BYTES = 2**30
 
 @dataclass(frozen=True)
 class RowGroup:
-    """A part of a file that is read in one go: its number there, its size, its first row."""
+    """A row group, the part of a file that is read at once: number, size and first row."""
 
     path: Path
     number: int
@@ -41,13 +41,13 @@ class RowGroup:
 class ParquetImages:
     """Images in parquet files, in the order of the files and their rows.
 
-    Row groups are read when one of their images is asked for; the latest stay in memory.
+    Row groups are read on access; the latest ones are cached in memory.
 
     Args:
         paths: the files.
-        class_names: the order of the classes; where the files only number them, their names.
-        cache_bytes: how much encoded data to keep in memory.
-        caption_columns: the columns of the captions; by default see `choose_columns`.
+        class_names: order of the classes; their names, if the files only have numbers.
+        cache_bytes: size of the cache of encoded data.
+        caption_columns: the caption columns; for the default see `choose_columns`.
 
     Raises:
         ValueError: no readable parquet, no image column, or unusable labels, captions or scores.
@@ -90,7 +90,7 @@ class ParquetImages:
 
     @property
     def fingerprint(self) -> str:
-        """Made of each file's name, size and end, where parquet keeps bounds; and what it says."""
+        """A hash of each file's name, size and footer, the labels, captions and scores."""
         facts = [(p.name, p.stat().st_size, read_end(p).hex()) for p in self.paths]
         captions = [self.captions] if any(self.captions) else []
         return fingerprint(*facts, *self.class_names, *captions, *known(self.scores))
@@ -117,7 +117,7 @@ class ParquetImages:
 
 
 class ColumnCache:
-    """The image columns of the row groups that were read last, up to a number of bytes."""
+    """A cache of the image columns of recent row groups, up to a number of bytes."""
 
     def __init__(self, column: str, max_bytes: int) -> None:
         self._column, self._max_bytes = column, max_bytes
@@ -125,7 +125,7 @@ class ColumnCache:
         self._lock = threading.Lock()
 
     def read(self, group: RowGroup) -> pa.ChunkedArray:
-        """The column of a row group, from memory if it is there."""
+        """The image column of a row group, cached."""
         with self._lock:
             if group not in self._columns:
                 with open_parquet(group.path) as file:
@@ -147,7 +147,7 @@ def open_parquet(path: Path) -> Any:
     """A `pyarrow.parquet.ParquetFile`.
 
     Raises:
-        ValueError: pyarrow is missing, or the file is no whole parquet file.
+        ValueError: pyarrow is missing, or the file is not a complete parquet file.
     """
     try:
         import pyarrow as pa
@@ -161,7 +161,7 @@ def open_parquet(path: Path) -> Any:
 
 
 def image_column(source: str, names: Sequence[str]) -> str:
-    """The name of the column that holds the images."""
+    """The name of the image column."""
     for name in IMAGE_COLUMNS:
         if name in names:
             return name
@@ -170,7 +170,7 @@ def image_column(source: str, names: Sequence[str]) -> str:
 
 
 def read_labels(files: Sequence[Any]) -> tuple[list[Label], list[str] | None]:
-    """The class of every row, and the names of numbered classes if the files hold them."""
+    """The class of every row, and the names of numbered classes, if stored."""
     schema = files[0].schema_arrow
     if LABEL_COLUMN not in schema.names:
         return [None] * sum(file.metadata.num_rows for file in files), None
@@ -178,18 +178,18 @@ def read_labels(files: Sequence[Any]) -> tuple[list[Label], list[str] | None]:
 
 
 def read_column(files: Sequence[Any], name: str) -> list[Any]:
-    """The cells of a column, of all files in turn."""
+    """The cells of a column, of all files."""
     return [cell for file in files for cell in file.read([name]).column(0).to_pylist()]
 
 
 def read_captions(files: Sequence[Any], columns: Sequence[str]) -> list[tuple[str, ...]]:
-    """The captions of every row; none without a column."""
+    """The captions of every row; empty without caption columns."""
     cells = [read_column(files, name) for name in columns]
     return join_columns(cells, sum(file.metadata.num_rows for file in files))
 
 
 def class_label_names(metadata: dict[bytes, bytes] | None) -> list[str] | None:
-    """The class names that Hugging Face's ``datasets`` writes into a schema, if they are there."""
+    """The class names that Hugging Face's ``datasets`` stores in the schema, if any."""
     try:
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
         return list(map(str, features[LABEL_COLUMN]["names"]))

@@ -1,4 +1,4 @@
-"""How much people like each image, where a source knows: numbers in a column."""
+"""Preference scores of images: numbers in a column."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SCORE_COLUMN = "score"
 
 
 def read_score(cell: object) -> float | None:
-    """The number in a cell, which may be written as text; None where it is empty or not a number.
+    """The number in a cell, possibly as text; None if it is empty or not a number.
 
     Raises:
         ValueError: the cell holds something else.
@@ -37,6 +37,6 @@ def read_scores(cells: Iterable[object]) -> list[float | None]:
 
 
 def known(scores: Iterable[float | None]) -> list[object]:
-    """The scores as a fact of a source, for its fingerprint; nothing where none is known."""
+    """The scores as part of a fingerprint; empty if there are none."""
     found = list(scores)
     return [] if all(score is None for score in found) else [("scores", *found)]

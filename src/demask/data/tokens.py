@@ -1,4 +1,4 @@
-"""Images as tokens, made once and kept on disk: what masked models are trained on.
+"""The token cache: images as tokens on disk, for the training of masked models.
 
 Shape legend: B batch, G images of a group, W views, L tokens.
 """
@@ -8,11 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import secrets
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,18 +17,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from demask.data.decoded import DecodedImages, fits, views_of
 from demask.data.images import ImageDataset, ImageSample, fingerprint
 from demask.data.views import Views as Views
+from demask.data.written_whole import folder_written_whole
 from demask.types import MICRO_CONDITIONS, USUAL_SCORE, Grid, Tokenizer
 
 
 @dataclass(frozen=True)
 class TokenGroup:
-    """The images of one size.
+    """The tokens of all images of one size.
 
     Attributes:
-        grid: rows and columns of their L tokens.
-        indices: which images they are (G), ascending.
+        grid: rows and columns of the L tokens.
+        indices: indices of the images (G), ascending.
         ids: (G, W, L) unsigned integers, memory-mapped.
     """
 
@@ -42,17 +41,17 @@ class TokenGroup:
 
 @dataclass(frozen=True)
 class TokenCache:
-    """Tokens of many images, read from disk as they are needed.
+    """Tokens of many images, read from disk on access.
 
     Attributes:
-        groups: the images of each bucket of the views, in their order; mostly a single one.
-        group_numbers: which of them each image is in (images).
+        groups: one group for each bucket of the views, usually a single one.
+        group_numbers: index of each image's group (images).
         labels: class numbers (images).
-        class_names: what they mean.
-        fingerprint: names the images, the views and the tokenizer that made it.
-        captions: what each image shows in words, the main caption first; () where none is known.
+        class_names: names of the classes.
+        fingerprint: identifies the images, the views and the tokenizer.
+        captions: the captions of each image, the main one first; () if it has none.
         micro: the micro-conditions of each image's plain view (images, 5), in the order of
-            `MICRO_CONDITIONS`; None in a cache from before there were any.
+            `MICRO_CONDITIONS`; None in caches of older versions.
     """
 
     groups: tuple[TokenGroup, ...]
@@ -68,28 +67,28 @@ class TokenCache:
 
     @property
     def views(self) -> int:
-        """W, the views of each image."""
+        """W, the number of views of each image."""
         return int(self.groups[0].ids.shape[1])
 
     @property
     def grid(self) -> Grid:
-        """Rows and columns of the L tokens; where there are several groups, of the first."""
+        """Rows and columns of the L tokens of the first group."""
         return self.groups[0].grid
 
     @property
     def ids(self) -> np.ndarray:
-        """All ids (images, W, L), where there is a single group."""
+        """All ids (images, W, L); only for a single group."""
         (group,) = self.groups
         return group.ids
 
     def group_of(self, index: int) -> TokenGroup:
-        """The group that an image is in."""
+        """The group of an image."""
         return self.groups[self.group_numbers[index]]
 
     def read(self, index_B: Tensor, view_B: Tensor) -> tuple[Tensor, Tensor]:
         """Ids (B, L) of one view of each image, and their class numbers (B).
 
-        The images must all be of one group.
+        All images must be of one group.
         """
         index, view = index_B.numpy(), view_B.numpy()
         numbers = self.group_numbers[index]
@@ -101,7 +100,7 @@ class TokenCache:
 
 
 def tokenizer_fingerprint(tokenizer: nn.Module) -> str:
-    """A short name of a tokenizer's exact weights."""
+    """A hash of a tokenizer's exact weights."""
     digest = hashlib.blake2b(digest_size=8)
     for name, tensor in sorted(tokenizer.state_dict().items()):
         digest.update(name.encode())
@@ -110,10 +109,10 @@ def tokenizer_fingerprint(tokenizer: nn.Module) -> str:
 
 
 def load_tokens(folder: Path) -> TokenCache:
-    """Open a cache that `build_tokens` made.
+    """Open a cache written by `build_tokens`.
 
     Raises:
-        ValueError: the folder holds no whole cache.
+        ValueError: the folder holds no complete cache.
     """
     try:
         meta = json.loads((folder / "meta.json").read_text())
@@ -135,22 +134,22 @@ def load_tokens(folder: Path) -> TokenCache:
 
 
 def read_group_numbers(path: Path, count: int) -> np.ndarray:
-    """Which group each image is in; all in the first where the file is missing."""
+    """The group of each image; 0 for all if the file is missing."""
     return np.load(path) if path.exists() else np.zeros(count, np.uint8)
 
 
 def ids_paths(folder: Path, grids: Sequence[Grid]) -> list[Path]:
-    """The file of each group's ids."""
+    """The path of each group's ids."""
     if len(grids) == 1:
         return [folder / "ids.npy"]
     return [folder / f"ids-{number}.npy" for number in range(len(grids))]
 
 
 def read_captions(path: Path, count: int) -> tuple[tuple[str, ...], ...]:
-    """The captions of each image; none where the file is missing.
+    """The captions of each image; empty if the file is missing.
 
     Raises:
-        ValueError: they are not those of ``count`` images.
+        ValueError: their number is not ``count``.
     """
     if not path.exists():
         return ((),) * count
@@ -161,10 +160,10 @@ def read_captions(path: Path, count: int) -> tuple[tuple[str, ...], ...]:
 
 
 def read_micro(path: Path, count: int) -> np.ndarray | None:
-    """The micro-conditions of each image; None where the file is missing.
+    """The micro-conditions of each image; None if the file is missing.
 
     Raises:
-        ValueError: they are not those of ``count`` images.
+        ValueError: their number is not ``count``.
     """
     if not path.exists():
         return None
@@ -183,18 +182,18 @@ def build_tokens(
     progress: Callable[[int], None] = lambda done: None,
     batch_size: int = 128,
 ) -> TokenCache:
-    """Tokenise all images into a folder of ``folder``, or open it if it is there already.
+    """Tokenise all images into a sub-folder of ``folder``, or open it if it exists.
 
-    The folder's name is the cache's fingerprint, so that another tokenizer, other images or
-    other views never meet an old cache.
+    The sub-folder is named after the cache's fingerprint, so a cache is never used with another
+    tokenizer, other images or other views.
 
     Args:
-        tokenizer: pixels -> ids.
-        samples: what to tokenise.
-        views: how to change them before.
-        folder: where caches live.
-        progress: is told how many images are done.
-        batch_size: images at a time.
+        tokenizer: the tokenizer.
+        samples: the images.
+        views: the views of each image.
+        folder: folder of all caches.
+        progress: called with the number of images done so far.
+        batch_size: images per batch.
     """
     assert isinstance(tokenizer, nn.Module)
     name = fingerprint(tokenizer_fingerprint(tokenizer), views.facts(), samples.fingerprint)
@@ -218,7 +217,7 @@ def write_tokens(
     progress: Callable[[int], None],
     batch_size: int,
 ) -> None:
-    """Write the ids of each group, and what is known of all images."""
+    """Write the ids of each group, and the labels, captions and micro-conditions."""
     numbers = bucket_numbers(samples, views)
     labels, done = np.zeros(len(samples), np.int32), 0
     captions: list[tuple[str, ...]] = [()] * len(samples)
@@ -248,7 +247,7 @@ def grid_of(size: tuple[int, int], downsampling: int) -> Grid:
     """Rows and columns of the tokens of an image.
 
     Raises:
-        ValueError: its sides are no multiples of ``downsampling``.
+        ValueError: its sides are not multiples of ``downsampling``.
     """
     height, width = size
     if height % downsampling or width % downsampling:
@@ -257,7 +256,7 @@ def grid_of(size: tuple[int, int], downsampling: int) -> Grid:
 
 
 def bucket_numbers(samples: ImageDataset, views: Views) -> np.ndarray:
-    """The position in ``views.sizes`` of each image's size (images)."""
+    """The index of each image's size in ``views.sizes`` (images)."""
     if len(views.sizes) == 1:
         return np.zeros(len(samples), np.uint8)
 
@@ -271,33 +270,27 @@ def bucket_numbers(samples: ImageDataset, views: Views) -> np.ndarray:
 def tokenise(
     tokenizer: Tokenizer, samples: ImageDataset, views: Views, indices: Sequence[int]
 ) -> tuple[list[ImageSample], np.ndarray]:
-    """Some images of one size (B), and their ids (B, W, L)."""
+    """Read and tokenise images of one size: the images (B) and their ids (B, W, L)."""
     assert isinstance(tokenizer, nn.Module)
     device = next(tokenizer.parameters()).device
     with ThreadPoolExecutor(2) as readers:
         picked = list(readers.map(samples.__getitem__, indices))
-        images = [sample.image for sample in picked]
-        ids = []
-        for number in range(views.count):
-            seen = readers.map(views.view, images, indices, [number] * len(indices))
-            ids.append(tokenizer.encode(torch.stack(list(seen)).to(device)).flatten(1).cpu())
+
+        def seen(number: int) -> Tensor:
+            if isinstance(samples, DecodedImages) and fits(samples, views.size, views.buckets):
+                return views_of(samples, views, indices, number)
+            images = [sample.image for sample in picked]
+            each = readers.map(views.view, images, indices, [number] * len(indices))
+            return torch.stack(list(each))
+
+        ids = [
+            tokenizer.encode(seen(number).to(device)).flatten(1).cpu()
+            for number in range(views.count)
+        ]
     return picked, torch.stack(ids, dim=1).numpy()
 
 
 def batches(count: int, size: int) -> Iterator[slice]:
-    """Consecutive parts that cover 0 to ``count``."""
+    """Consecutive ranges that cover 0 to ``count``."""
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
-
-
-@contextmanager
-def folder_written_whole(folder: Path) -> Iterator[Path]:
-    """A temporary folder that takes its real name only once it is complete."""
-    work = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
-    work.mkdir(parents=True)
-    try:
-        yield work
-        if not folder.exists():  # another process may have been faster
-            work.replace(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

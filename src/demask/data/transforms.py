@@ -1,6 +1,6 @@
-"""Images <-> tensors: cut to a size, mirrored or moved at random, as numbers in [0, 1].
+"""Images <-> tensors: crop, resize, flip and shift; values in [0, 1].
 
-Shape legend: C channels, H W rows and columns of pixels.
+Shape legend: B batch, C channels, H W rows and columns of pixels.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ Size = int | tuple[int, int]
 
 
 def to_pixels(image: Image.Image) -> np.ndarray:
-    """The bytes of an image, (H, W) or (H, W, 3) uint8, as an array of its own."""
+    """A copy of an image's pixels, (H, W) or (H, W, 3) uint8."""
     return np.array(image, dtype=np.uint8)
 
 
 def to_tensor(image: Image.Image, size: Size) -> Tensor:
-    """The largest centred part of that shape, resampled, as (3, H, W) in [0, 1]."""
+    """The largest centre crop of that shape, resized, as (3, H, W) in [0, 1]."""
     pixels_HWC = torch.from_numpy(to_pixels(cover(image.convert("RGB"), *sides(size))))
     return pixels_HWC.permute(2, 0, 1).contiguous().float() / 255
 
 
 def to_image(image_CHW: Tensor) -> Image.Image:
-    """(3, H, W) in [0, 1] -> an image; what lies outside the range is clipped."""
+    """(3, H, W) in [0, 1] -> an image; values are clipped to the range."""
     pixels_CHW = image_CHW.detach().float().cpu().clamp(0, 1).mul(255).round().byte()
     return Image.fromarray(pixels_CHW.permute(1, 2, 0).contiguous().numpy())
 
@@ -38,25 +38,25 @@ def sides(size: Size) -> tuple[int, int]:
 
 
 def centre_square(image: Image.Image, size: int) -> Image.Image:
-    """The largest centred square, resampled to ``size`` pixels a side."""
+    """The largest centred square, resized to ``size`` pixels a side."""
     return cover(image, size, size)
 
 
 def cover(image: Image.Image, height: int, width: int) -> Image.Image:
-    """The largest centred part of that shape, resampled to ``height`` and ``width`` in pixels.
+    """The largest centre crop of that shape, resized to ``height`` and ``width`` in pixels.
 
-    Lanczos with support scaled to the reduction, so that nothing aliases.
+    Lanczos with antialiasing.
     """
     left, top, right, bottom = box = centre_box(image.size, height, width)
     if image.size != (right - left, bottom - top):
-        # cut first: resize(box=...) would let in what lies outside the box
+        # crop first: resize(box=...) reads pixels outside of the box
         image = image.crop(box)
     whole = image.size == (width, height)
     return image if whole else image.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def centre_box(size: tuple[int, int], height: int, width: int) -> tuple[int, int, int, int]:
-    """The largest centred part of that shape: left, top, right and bottom.
+    """The largest centre crop of that shape: left, top, right and bottom.
 
     Args:
         size: width and height of an image.
@@ -72,16 +72,16 @@ def centre_box(size: tuple[int, int], height: int, width: int) -> tuple[int, int
 def random_view(
     image: Image.Image, size: Size, flip: bool, shift: int, generator: torch.Generator
 ) -> Tensor:
-    """`to_tensor`, then mirrored half of the time and moved, as ``generator`` decides.
+    """`to_tensor`, then a random flip and a random shift.
 
-    Always takes the same number of draws, so that one image's options never change another's.
+    Consumes the same number of random numbers for all options.
 
     Args:
         image: any image.
-        size: of the result.
-        flip: whether it may be mirrored.
-        shift: it moves by up to this many pixels each way; its mirror image fills the gap.
-        generator: the source of chance.
+        size: size of the result.
+        flip: whether to flip horizontally with probability 0.5.
+        shift: maximum shift in pixels in each direction; the border is mirrored.
+        generator: random generator.
 
     Returns:
         (3, H, W) in [0, 1].
@@ -96,3 +96,24 @@ def random_view(
     top, left = int(down * (2 * shift + 1)), int(right * (2 * shift + 1))
     padded_CHW = F.pad(image_CHW[None], (shift,) * 4, mode="reflect")[0]
     return padded_CHW[:, top : top + height, left : left + width].contiguous()
+
+
+def moved(image_BCHW: Tensor, shift: int, top_B: Tensor, left_B: Tensor) -> Tensor:
+    """A batch of images moved by up to ``shift`` pixels; their mirror images fill the gaps.
+
+    Args:
+        image_BCHW: the images.
+        shift: how far at most, each way.
+        top_B: the first row that stays, of an image that is padded by ``shift``.
+        left_B: the first column that stays.
+
+    Returns:
+        (B, C, H, W), in the order of channels last.
+    """
+    batch, _, height, width = image_BCHW.shape
+    padded_BCHW = F.pad(image_BCHW, (shift,) * 4, mode="reflect")
+    rows_BH1 = (top_B[:, None] + torch.arange(height))[:, :, None]
+    columns_B1W = (left_B[:, None] + torch.arange(width))[:, None, :]
+    which_B11 = torch.arange(batch)[:, None, None]
+    moved_BHWC = padded_BCHW.permute(0, 2, 3, 1)[which_B11, rows_BH1, columns_B1W]
+    return moved_BHWC.permute(0, 3, 1, 2)

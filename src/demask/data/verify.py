@@ -1,4 +1,4 @@
-"""Try every image once, so that training meets no surprise in the middle of the night."""
+"""Check that every image of a data set can be read."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def verify(
     strict: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> ImageDataset:
-    """The images that can be read; the others are counted in a warning.
+    """The readable images of a data set; a warning counts the others.
 
-    Which ones depends on the data alone, so that a resumed run sees the same images. Every
-    image is decoded once.
+    The result depends only on the data, so a resumed run uses the same images. Every image is
+    decoded once.
 
     Args:
-        images: what to try.
-        strict: an unreadable image is an error.
-        progress: is told how many images have been tried.
+        images: the data set.
+        strict: raise an error for an unreadable image.
+        progress: called with the number of images checked so far.
 
     Raises:
         ValueError: no image can be read, or with ``strict`` one can't.
@@ -43,7 +43,7 @@ def find_unreadable(
     strict: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[int, str]:
-    """The positions of the images that can't be read, and why; they are counted in a warning.
+    """The indices of unreadable images and the reasons; a warning counts them.
 
     Raises:
         ValueError: no image can be read, or with ``strict`` one can't.
@@ -67,7 +67,7 @@ def find_unreadable(
 
 
 def try_one(images: ImageDataset, index: int) -> str | None:
-    """What is wrong with an image, or None."""
+    """The error of reading an image, or None."""
     try:
         images[index]
     except UnreadableImageError as error:

@@ -1,4 +1,4 @@
-"""What of an image is tokenised: its size, its shape, and how it is changed before."""
+"""Views: crops, flips and shifts of images before tokenisation."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from demask.types import Tokenizer, Transformer
 
 @dataclass(frozen=True)
 class Views:
-    """How often each image is tokenised, and how it is changed before.
+    """The views of each image that are tokenised.
 
     Attributes:
-        size: side of the square image, in pixels.
-        count: views of each image: the plain one, its mirror image if ``flip``, then random ones.
-        flip: mirror images are fine (they are not for text or hands).
-        shift: random views are moved by up to this many pixels.
-        buckets: heights and widths in pixels, in place of the square; an image is cut to the one
-            of the nearest aspect ratio. The first is the main one.
+        size: side of the square crop, in pixels.
+        count: number of views: the plain one, its mirror image if ``flip``, then random ones.
+        flip: whether mirror images are valid (not for text or hands).
+        shift: maximum shift of random views, in pixels.
+        buckets: heights and widths in pixels, instead of the square; an image is cropped to the
+            bucket of the nearest aspect ratio. The first is the main one.
     """
 
     size: int
@@ -44,17 +44,17 @@ class Views:
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
-        """The heights and widths that images are cut to."""
+        """The heights and widths that images are cropped to."""
         return self.buckets or ((self.size, self.size),)
 
     def bucket_of(self, image: Image) -> int:
-        """The position in `sizes` of the aspect ratio that is nearest to the image's."""
+        """The index in `sizes` of the nearest aspect ratio."""
         ratio = math.log(image.height / image.width)
         distances = [abs(ratio - math.log(height / width)) for height, width in self.sizes]
         return distances.index(min(distances))
 
     def view(self, image: Image, index: int, number: int) -> Tensor:
-        """View ``number`` of image ``index``, (3, H, W); the same on every call."""
+        """View ``number`` of image ``index``, (3, H, W); deterministic."""
         size = self.sizes[self.bucket_of(image)]
         plain = to_tensor(image, size)
         if number == 0:
@@ -65,11 +65,11 @@ class Views:
         return random_view(image, size, self.flip, self.shift, generator)
 
     def micro(self, image: Image) -> tuple[float, float, float, float]:
-        """Width, height, crop top and crop left of the plain view, as a model is told them.
+        """Micro-conditions of the plain view: width, height, crop top and crop left.
 
-        The image's own sides in pixels, but at most those that it is cut to: a smaller one was
-        enlarged. And the pixels of the result that would stand above it and on its left, if nothing
-        had been cut off (SDXL, arXiv 2307.01952, section 2.2).
+        Width and height are the original ones, at most those of the crop; smaller values mean an
+        upscaled image. Crop top and left are the pixels cut off above and on the left, after
+        resizing (SDXL, arXiv 2307.01952, section 2.2).
         """
         height, width = self.sizes[self.bucket_of(image)]
         left, top, right, bottom = centre_box(image.size, height, width)
@@ -77,20 +77,20 @@ class Views:
         return min(image.width, width), min(image.height, height), round(above), round(beside)
 
     def facts(self) -> dict[str, object]:
-        """What tells these views from others, without what is not used."""
+        """The settings that identify these views, without unused ones."""
         return {name: value for name, value in asdict(self).items() if value != ()}
 
 
 @dataclass(frozen=True)
 class ModelViews(Views):
-    """`Views` for what is trained beside a model: a size of 0 is that of the model's images."""
+    """`Views` for the training of an auxiliary network; size 0: the size of the model's images."""
 
     size: int = 0
     count: int = 1
     flip: bool = False
 
     def of(self, transformer: Transformer, tokenizer: Tokenizer) -> Views:
-        """With the size that a model generates, where none is given."""
+        """With the size of a model's images, if ``size`` is 0."""
         if self.size or self.buckets:
             return self
         height, width = (side * tokenizer.downsampling for side in transformer.grid)

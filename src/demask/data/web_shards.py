@@ -1,9 +1,9 @@
 """Images in tar files, named as WebDataset does: ``key.jpg``, ``key.cls``, ``key.txt``.
 
-The members of one key make one image: its bytes, its class (a number or a name), its captions
-(one a line). A ``key.json`` may hold the last two as ``label`` and ``caption``, ``captions`` or
-``text``, with others in ``aliases``, and a preference score as ``score``. The tars are scanned once
-for the places of their members, after which every image is one seek away.
+The members of one key form one image: its data, its class (a number or a name), its captions (one
+per line). A ``key.json`` may hold ``label``, captions in ``caption``, ``captions`` or ``text``,
+alternative ones in ``aliases``, and a preference score in ``score``. The tars are scanned once for
+the offsets of their members; then each image needs one seek.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from demask.data.scores import SCORE_COLUMN, read_score
 
 @dataclass(frozen=True)
 class Span:
-    """Where a member's bytes are in its tar."""
+    """The offset and size of a member in its tar."""
 
     offset: int
     size: int
@@ -39,7 +39,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Sample:
-    """One key: the members that share it, by what follows its first dot."""
+    """The members of one key, by their name after the first dot."""
 
     tar: Path
     key: str
@@ -47,7 +47,7 @@ class Sample:
 
     @property
     def image(self) -> str | None:
-        """The ending of the member that is an image, if there is one."""
+        """The suffix of the image member, if any."""
         return next((end for end in self.members if f".{end}" in SUFFIXES), None)
 
     def text(self, ending: str) -> str:
@@ -59,7 +59,7 @@ class Sample:
             raise ValueError(f"{self.tar}: {self.key}.{ending} is no UTF-8 text") from error
 
     def facts(self) -> dict[str, Any]:
-        """What the JSON member says."""
+        """The content of the JSON member."""
         if "json" not in self.members:
             return {}
         try:
@@ -75,7 +75,7 @@ class Sample:
         return int(text) if re.fullmatch(r"-?[0-9]+", text) else text or None
 
     def captions(self, wanted: Sequence[str] | None) -> tuple[str, ...]:
-        """What it shows in words; by the ``wanted`` keys of the JSON member, if some are named."""
+        """The captions; from the ``wanted`` keys of the JSON member, if given."""
         if wanted is None and "txt" in self.members:
             return join_cells([self.text("txt").splitlines()])
         facts = self.facts()
@@ -83,7 +83,7 @@ class Sample:
         return join_cells(facts.get(key) for key in keys)
 
     def score(self) -> float | None:
-        """How much people like it."""
+        """The preference score, or None."""
         try:
             return read_score(self.facts().get(SCORE_COLUMN))
         except ValueError as error:
@@ -91,17 +91,17 @@ class Sample:
 
 
 class WebShards:
-    """The images of some tars, in the order of the tars and their members.
+    """Images in tars, in the order of the tars and their members.
 
     Args:
         paths: the tars, uncompressed.
-        class_names: the order of the classes; where the tars only number them, their names.
-        caption_columns: the keys of the captions in the JSON members; empty for no captions. By
-            default the text members, or else see `choose_columns`.
+        class_names: order of the classes; their names, if the tars only have numbers.
+        caption_columns: the caption keys of the JSON members; empty for no captions. By default
+            the text members, otherwise see `choose_columns`.
 
     Raises:
-        ValueError: a tar that can't be read, no image inside, unusable labels, or a caption
-            column that no image has.
+        ValueError: a tar that cannot be read, no images, invalid labels, or a caption column that
+            no image has.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class WebShards:
 
     @property
     def fingerprint(self) -> str:
-        """Made of the size and time of each tar, the keys and labels, and what captions count."""
+        """A hash of the size and time of each tar, the keys, labels, captions and scores."""
         stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.paths]
         keys = [
             (s.tar.name, s.key, label) for s, label in zip(self.samples, self.labels, strict=True)
@@ -153,7 +153,7 @@ class WebShards:
 
 
 def scan(path: Path) -> list[Sample]:
-    """The keys of a tar, in the order in which they first stand there."""
+    """The samples of a tar, in the order of their first members."""
     samples: dict[str, Sample] = {}
     try:
         with tarfile.open(path, "r:") as tar:

@@ -1,4 +1,4 @@
-"""Guidances: each wraps a `Predict` and is one, ``reference + s * (conditional - reference)``."""
+"""Guidances: each wraps a `Predict`, ``reference + s * (conditional - reference)``."""
 
 from demask.guidance.autoguidance import AutoGuidance
 from demask.guidance.classifier_free import ClassifierFree
@@ -30,15 +30,15 @@ GUIDANCES: Table[type[Guidance]] = Table(
 def parse_guidance(
     text: str, predict: Predict, scale: Scale, provider: GuidanceProvider, refresh: int = 1
 ) -> Guidance | Refreshed:
-    """The guidance that a person names, such as ``self_guidance``, around a model.
+    """Parse a guidance, such as ``self_guidance``, and wrap a model with it.
 
     Args:
         text: a row of `GUIDANCES`, with options after a colon.
         predict: the model.
-        scale: how strongly, in each step.
-        provider: what the model offers beside its prediction.
-        refresh: both passes every so many steps; 1 is every step. More remembers, so the result
-            is for one batch of images.
+        scale: the guidance scale of each step.
+        provider: the model's reference predictions.
+        refresh: compute the reference every so many steps; 1 is every step. Above 1 the result
+            keeps state and is valid for one batch of images.
 
     Raises:
         ValueError: an unknown name or option, or the model lacks what the guidance needs.

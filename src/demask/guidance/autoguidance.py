@@ -1,4 +1,4 @@
-"""Autoguidance: away from what a weaker model of the same tokens would generate.
+"""Autoguidance: the reference is a weaker model of the same tokens.
 
 Shape legend: B batch, L tokens, V codebook.
 """
@@ -17,10 +17,9 @@ from demask.types import Condition, Predict, Prediction, Step
 
 @dataclass(frozen=True)
 class AutoGuidance(Guidance):
-    """l_w + s (l - l_w), where l_w is a worse model's prediction (arXiv 2406.02507, section 3).
+    """l_w + s (l - l_w), where l_w is a weaker model's prediction (arXiv 2406.02507, section 3).
 
-    Both are told the same, so variety is not traded for the condition: what changes is what the
-    better model knows better.
+    Both models get the same condition, so guidance does not trade diversity for the condition.
 
     Attributes:
         predict: the model.
@@ -35,7 +34,7 @@ class AutoGuidance(Guidance):
     def predict_pair(
         self, ids_BL: Tensor, condition: Condition, step: Step
     ) -> tuple[Prediction, Tensor]:
-        """The model's prediction, and the weaker one's."""
+        """The model's prediction, and the weaker model's logits (B, L, V)."""
         conditional = self.predict(ids_BL, condition, step)
         return conditional, self.weaker_model(ids_BL, condition, step).logits_BLV
 

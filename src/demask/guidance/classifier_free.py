@@ -1,4 +1,4 @@
-"""Classifier-free guidance: away from what the model would generate without a condition.
+"""Classifier-free guidance: the reference is the model's unconditional prediction.
 
 Shape legend: B batch, L tokens, V codebook.
 """
@@ -20,15 +20,14 @@ from demask.types import Condition, Predict, Prediction, Step
 class ClassifierFree(Guidance):
     """l_u + s (l_c - l_u) on the logits (arXiv 2207.12598; on tokens, Muse, arXiv 2301.00704).
 
-    A `Predict` around a `Predict`. Both halves are one batch; a step at scale 1 makes the
-    conditional pass alone and one at scale 0 the unconditional pass alone.
+    Both passes form one batch. A step at scale 1 runs only the conditional pass, a step at scale 0
+    only the unconditional one.
 
     Attributes:
-        predict: a model that was trained with its condition dropped now and then.
-        unconditional: the condition that stands for none, or a negative prompt: a batch of 1 for
-            all images, or one for each.
+        predict: a model that was trained with condition dropout.
+        unconditional: the null condition or a negative prompt: a batch of 1, or one per image.
         scale: s in each step.
-        batched: both passes as one batch; False halves the memory and costs a little time.
+        batched: run both passes as one batch; False halves the memory and is a little slower.
     """
 
     predict: Predict
@@ -57,7 +56,7 @@ class ClassifierFree(Guidance):
         return Prediction(conditional_BLV, features), reference_BLV
 
     def reference(self, batch: int) -> Condition:
-        """The unconditional condition of a batch.
+        """The unconditional condition, expanded to a batch.
 
         Raises:
             ValueError: it is a batch of neither 1 nor ``batch``.
@@ -73,17 +72,17 @@ class ClassifierFree(Guidance):
 
     @classmethod
     def from_provider(cls, provider: GuidanceProvider) -> dict[str, Any]:
-        """The condition that stands for none."""
+        """The null condition."""
         return {"unconditional": provider.unconditional(), "batched": provider.batched}
 
 
 def unconditional(step: Step) -> Step:
-    """The step of the pass without a condition."""
+    """The step, with the pass named ``unconditional``."""
     return replace(step, pass_names=("unconditional",))
 
 
 def twice(step: Step) -> Step:
-    """The step of a batch that holds every image twice, with its condition and then without."""
+    """The step of a batch that holds all images twice: conditional, then unconditional."""
     rows_BL = None if step.rows_BL is None else torch.cat([step.rows_BL, step.rows_BL])
     return replace(
         step,

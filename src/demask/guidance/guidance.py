@@ -1,4 +1,4 @@
-"""What all guidances share: away from a reference, by the scale of the step.
+"""The base class of guidances, and where they take their reference from.
 
 Shape legend: B batch, L tokens, V codebook, D width.
 """
@@ -19,10 +19,10 @@ SmoothedPass = Callable[[Tensor, Condition, Step], Tensor]
 """``(features, condition, step) -> logits_BLV``: self-guidance's second pass."""
 
 BlurTokens = Callable[[Tensor, Grid, float], Tensor]
-"""``(ids_BL, grid, sigma) -> ids_BL``: the visible tokens of a blurred image."""
+"""``(ids_BL, grid, sigma) -> ids_BL``: blurs the visible tokens of an image."""
 
 PredictWithAttention = Callable[[Tensor, Condition, Step], tuple[Prediction, Tensor]]
-"""A `Predict` that also says how much attention each token received (B, L), 1 on average."""
+"""A `Predict` that also returns the attention each token receives (B, L), 1 on average."""
 
 
 def no_blur() -> BlurTokens:
@@ -32,19 +32,19 @@ def no_blur() -> BlurTokens:
 
 @dataclass(frozen=True)
 class GuidanceProvider:
-    """What a guidance may take its reference from.
+    """Where a guidance takes its reference from.
 
-    All are calls, so that a model is asked only for what the chosen guidance needs; each raises a
-    ValueError where the model has no such thing.
+    The fields are functions, so that only what the selected guidance needs is loaded; each raises a
+    ValueError if the model lacks it.
 
     Attributes:
-        unconditional: the condition that stands for none, or a negative prompt.
+        unconditional: the null condition, or a negative prompt.
         smoothed_pass: the second pass of the model's self-guidance module.
-        weaker_model: a weaker model of the same tokens.
+        weaker_model: a weaker model for the same tokenizer.
         blur: blurs tokens.
-        predict_with_attention: the model's prediction with its attention; None where it does not
-            tell.
-        batched: two passes may be made as one batch; False halves the memory.
+        predict_with_attention: the model's prediction with the attention that tokens receive; None
+            if the model does not return it.
+        batched: two passes may form one batch; False halves the memory.
     """
 
     unconditional: Callable[[], Condition]
@@ -56,10 +56,10 @@ class GuidanceProvider:
 
 
 class Guidance(ABC):
-    """A `Predict` around a `Predict`: reference + s * (conditional - reference) on the logits.
+    """Base class: a `Predict` that returns reference + s * (conditional - reference) of the logits.
 
-    A frozen dataclass in a file of its own and a row of the table. A step at scale 1 asks the
-    model alone, and costs no reference.
+    A guidance is a frozen dataclass in its own file and a row of `GUIDANCES`. A step at scale 1
+    runs only the model, without a reference.
 
     Attributes:
         predict: the model.
@@ -78,7 +78,7 @@ class Guidance(ABC):
         return Prediction(guided_BLV, conditional.features)
 
     def at(self, scale: float) -> Predict:
-        """The same guidance at one scale in every step."""
+        """A copy with a constant scale."""
         guidance: Predict = replace(cast(Any, self), scale=Constant(scale))
         return guidance
 
@@ -91,7 +91,7 @@ class Guidance(ABC):
     @classmethod
     @abstractmethod
     def from_provider(cls, provider: GuidanceProvider) -> dict[str, Any]:
-        """The arguments that come from the model, beside ``predict`` and ``scale``.
+        """The constructor arguments that come from the model, except ``predict`` and ``scale``.
 
         Raises:
             ValueError: the model lacks what this guidance needs.

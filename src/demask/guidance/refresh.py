@@ -1,4 +1,4 @@
-"""Guidance whose second pass is made only now and then.
+"""Guidance whose reference is computed only every few steps.
 
 Shape legend: B batch, L tokens, V codebook.
 """
@@ -16,13 +16,13 @@ from demask.types import Condition, Predict, Prediction, Step
 
 @dataclass(frozen=True)
 class Difference:
-    """What a guidance moves along.
+    """The difference of both passes at the latest refresh.
 
     Attributes:
         logits_BLV: conditional - reference.
-        index: the step that both passes were made in.
-        ids_BL: the tokens then.
-        same_BL: the tokens that have not changed in any step since.
+        index: the step of the refresh.
+        ids_BL: the tokens at the refresh.
+        same_BL: positions whose tokens have not changed since.
     """
 
     logits_BLV: Tensor
@@ -32,27 +32,27 @@ class Difference:
 
 
 class Refreshed:
-    """A guidance that makes both passes every few steps, and reuses their difference in between.
+    """A guidance that runs both passes every few steps and reuses their difference in between.
 
-    Video diffusion keeps what the two passes differ in, too (CFG-Cache, arXiv 2410.19355, section
-    3). On the logits of tokens, between refreshes,
+    The idea of CFG-Cache (arXiv 2410.19355, section 3), on logits. Between refreshes,
 
         l = l_c + (s - 1) (l_c - l_ref of the latest refresh).
 
-    A token that has changed since then has no difference: its logits are the conditional ones. So
-    corrections and orders that change or mask decided tokens are refused by the decode loop.
+    A token that has changed since the refresh uses its conditional logits. Therefore the decode
+    loop refuses corrections and orders that remask.
 
-    A refresh asks for all rows, since nobody knows yet which ones the steps until the next one
-    read. Steps whose scale is 1 or 0 are made as ever, and don't count.
+    A refresh computes all rows, since later steps may read any of them. Steps at scale 1 or 0 are
+    not affected and do not count.
 
-    It remembers, so it is made anew for every batch of images; nothing in it couples them.
+    The object keeps state: create one per batch of images. The images of a batch do not affect one
+    another.
 
     Args:
-        guidance: what it is a cheaper version of.
+        guidance: the guidance to approximate.
         every: steps from one refresh to the next; 1 is the guidance itself.
 
     Raises:
-        ValueError: not at least 1 step.
+        ValueError: fewer than 1 step.
     """
 
     def __init__(self, guidance: Guidance, every: int) -> None:
@@ -78,14 +78,14 @@ class Refreshed:
         return Prediction(guided_BLV, conditional.features)
 
     def due(self, latest: Difference, ids_BL: Tensor, step: Step) -> bool:
-        """Whether both passes have to be made; never a question of what is in the images."""
+        """Whether a refresh is due; it depends on step and shape, not on the content."""
         age = step.index - latest.index
         return not 0 < age < self.every or latest.ids_BL.shape != ids_BL.shape
 
     def refresh(
         self, ids_BL: Tensor, condition: Condition, step: Step, scale: float
     ) -> tuple[Prediction, Tensor]:
-        """The conditional prediction, and the guided logits (B, L, V), both made anew."""
+        """Run both passes: the conditional prediction, and the guided logits (B, L, V)."""
         everywhere = replace(step, rows_BL=None)
         conditional, reference_BLV = self.guidance.predict_pair(ids_BL, condition, everywhere)
         difference_BLV = conditional.logits_BLV - reference_BLV
@@ -93,5 +93,5 @@ class Refreshed:
         return conditional, reference_BLV + scale * difference_BLV
 
     def at(self, scale: float) -> Predict:
-        """The same guidance at one scale in every step, with both passes in each."""
+        """The same guidance at a constant scale, with both passes in every step."""
         return self.guidance.at(scale)

@@ -1,8 +1,8 @@
-"""How strongly to guide in each step.
+"""Guidance scales over the steps.
 
 One convention everywhere: guided = reference + s * (conditional - reference), so 1 is off, 0 is the
 reference alone, and a paper's w with "conditional + w * (conditional - reference)" is s = 1 + w.
-Scales that rise do so from 1; early guidance does harm (arXiv 2507.08965) and costs a pass.
+Rising scales start at 1: early guidance is harmful (arXiv 2507.08965) and costs a pass.
 """
 
 from __future__ import annotations
@@ -80,10 +80,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class ListedScale:
-    """1 + (s - 1) f_k: one factor for each step, as a search finds them (AutoNAT, CVPR 2024).
+    """1 + (s - 1) f_k: one factor per step, as found by a search (AutoNAT, CVPR 2024).
 
     Raises:
-        ValueError: a factor that is no finite number, or, in use, another number of steps.
+        ValueError: a factor that is not finite; when called, a different number of steps.
     """
 
     value: float
@@ -116,14 +116,14 @@ SCALE_FAMILIES: Table[Callable[..., Scale]] = Table("guidance scale", {"listed":
 
 
 def parse_scale(text: str, value: float) -> Scale:
-    """The scale that a text names: ``ramp``, ``interval:start=0.2``, ``listed:0,0.5,1``.
+    """Parse a guidance schedule: ``ramp``, ``interval:start=0.2``, ``listed:0,0.5,1``.
 
     Args:
         text: a row of `SCALES` or `SCALE_FAMILIES`, with options after a colon.
         value: the full scale; 1 is off.
 
     Raises:
-        ValueError: an unknown name or option, or a factor that is no number.
+        ValueError: an unknown name or option, or a factor that is not a number.
     """
     family = text.partition(":")[0] in SCALE_FAMILIES
     return build(SCALE_FAMILIES if family else SCALES, text, value=value)

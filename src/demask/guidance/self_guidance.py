@@ -1,4 +1,4 @@
-"""Self-guidance: away from the model's own, semantically smoothed prediction.
+"""Self-guidance: the reference is a semantically smoothed prediction of the same model.
 
 Shape legend: B batch, L tokens, V codebook, D width.
 """
@@ -17,14 +17,13 @@ from demask.types import Condition, Predict, Prediction, Step
 
 @dataclass(frozen=True)
 class SelfGuidance(Guidance):
-    """l_s + s (l - l_s), where l_s is a second pass that sees l's features alone.
+    """l_s + s (l - l_s), where l_s is a second pass over the features of l.
 
-    arXiv 2410.13136, section 3.2, which counts l + w (l - l_s): s = 1 + w, 2 in its released
-    settings. The second pass takes the features that the first one leaves, so a step costs two
-    forwards, never three.
+    arXiv 2410.13136, section 3.2, where it is l + w (l - l_s): s = 1 + w, 2 in the released
+    settings. The second pass reuses the features of the first one, so a step costs two forwards.
 
     Attributes:
-        predict: a model whose predictions hold their features.
+        predict: a model whose predictions include their features.
         scale: s in each step.
         smoothed_pass: the second pass, trained beside the frozen model.
     """
@@ -36,12 +35,12 @@ class SelfGuidance(Guidance):
     def predict_pair(
         self, ids_BL: Tensor, condition: Condition, step: Step
     ) -> tuple[Prediction, Tensor]:
-        """The model's prediction, and its smoothed one."""
+        """The model's prediction, and the smoothed logits (B, L, V)."""
         conditional = self.predict(ids_BL, condition, step)
         assert conditional.features is not None, "this model keeps its features to itself"
         return conditional, self.smoothed_pass(conditional.features, condition, step)
 
     @classmethod
     def from_provider(cls, provider: GuidanceProvider) -> dict[str, Any]:
-        """The second pass of the model's module."""
+        """The second pass of the model's self-guidance module."""
         return {"smoothed_pass": provider.smoothed_pass()}

@@ -1,4 +1,4 @@
-"""Spatial guidance: away from what the model would generate on from a blurred image.
+"""Spatial guidance: the reference is the model's prediction on blurred tokens.
 
 Shape legend: B batch, L tokens, V codebook.
 """
@@ -20,22 +20,22 @@ from demask.types import Condition, Predict, Prediction, Step
 class Spatial(Guidance):
     """l_b + s (l - l_b), where l_b is the model's prediction on blurred tokens.
 
-    Self-attention guidance (SAG, arXiv 2210.00939, section 4.2) on tokens: the visible ones are
-    blurred as latents and quantised again, where the model attends to them most. The paper counts
+    Self-attention guidance (SAG, arXiv 2210.00939, section 4.2) on tokens: the latents of visible
+    tokens that receive much attention are blurred and quantised again. The paper writes
     l_b + (1 + w) (l - l_b): s = 1 + w.
 
-    An image whose tokens are all masked, or all stay what they are, is its own reference; a batch
-    of such images costs no second pass.
+    An image whose tokens are all masked or do not change by blurring is its own reference; a batch
+    of such images needs no second pass.
 
     Attributes:
         predict: the model.
         scale: s in each step.
         blur: blurs tokens.
-        predict_with_attention: the model's prediction and what it attends to; None blurs
-            everywhere.
-        sigma: of the Gaussian, in tokens.
-        threshold: blur where the received attention is above so many times its mean (the paper's
-            psi); None blurs everywhere.
+        predict_with_attention: the model's prediction with received attention; None blurs all
+            tokens.
+        sigma: standard deviation of the Gaussian, in tokens.
+        threshold: blur tokens whose received attention exceeds this multiple of the mean (the
+            paper's psi); None blurs all tokens.
 
     Raises:
         ValueError: sigma is not positive.
@@ -55,7 +55,7 @@ class Spatial(Guidance):
     def predict_pair(
         self, ids_BL: Tensor, condition: Condition, step: Step
     ) -> tuple[Prediction, Tensor]:
-        """The model's prediction, and that on blurred tokens."""
+        """The model's prediction, and the logits (B, L, V) on blurred tokens."""
         blurred_BL = self.blur(ids_BL, step.grid, self.sigma)
         if self.predict_with_attention is None or self.threshold is None:
             conditional = self.predict(ids_BL, condition, step)
@@ -65,16 +65,16 @@ class Spatial(Guidance):
         changed_B = (blurred_BL != ids_BL).any(-1)
         if not changed_B.any():
             return conditional, conditional.logits_BLV
-        # of no name: whether it is made depends on all images, so that none may remember it
+        # unnamed pass: it depends on the whole batch, so accelerators must not cache it
         blurred = replace(step, pass_names=())
         reference_BLV = self.predict(blurred_BL, condition, blurred).logits_BLV
-        # its own reference whoever its batch mates are
+        # independent of the other images of the batch
         changed_B11 = changed_B[:, None, None]
         return conditional, torch.where(changed_B11, reference_BLV, conditional.logits_BLV)
 
     @classmethod
     def from_provider(cls, provider: GuidanceProvider) -> dict[str, Any]:
-        """The tokenizer's blur, and the model's attention if it tells."""
+        """The tokenizer's blur, and the model's attention if available."""
         return {
             "blur": provider.blur(),
             "predict_with_attention": provider.predict_with_attention(),

@@ -1,1 +1,1 @@
-"""Sampling: the decode loop and every choice that it leaves open."""
+"""Sampling: the decode loop and its options."""

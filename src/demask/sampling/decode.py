@@ -1,7 +1,8 @@
 """The decode loop (MaskGIT, arXiv 2202.04200, section 3.2).
 
-Start from a grid of masked tokens. At each step ask the model about them, draw them, keep those
-that the selection order likes best and mask the rest again, until nothing is masked.
+Start from a grid of masked tokens. Each step predicts all masked tokens, samples a code for each,
+unmasks the positions that the selection order chooses, and leaves the rest masked. The loop ends
+when no token is masked.
 
 Shape legend: B batch, L tokens, V codebook, T steps.
 """
@@ -28,15 +29,15 @@ from demask.types import Condition, DecodeState, Predict, Step
 
 @dataclass(frozen=True)
 class Sampler:
-    """Every choice that the loop leaves open.
+    """Options of the decode loop.
 
     Attributes:
-        steps: from 1 to the number of tokens; fewer are made once no token can change any more.
+        steps: from 1 to the number of tokens; the loop stops early once no token can change.
         schedule: the fraction of the tokens that is masked after each step.
-        order: which tokens a step keeps.
-        temperature: the softmax temperature of each step; 0 takes the most likely code.
-        filter: which codes may be drawn at all (top-k, top-p).
-        corrections: changes to the distribution or to decided tokens, applied in turn.
+        order: selects the positions that a step unmasks.
+        temperature: the softmax temperature of each step; 0 is greedy.
+        filter: top-k and top-p.
+        corrections: change the logits or decoded tokens, applied in order.
     """
 
     steps: int = 12
@@ -49,7 +50,7 @@ class Sampler:
 
 @dataclass(frozen=True)
 class Stepper:
-    """A model, what to generate, and how: one `step` is one step of the loop."""
+    """Everything that a decoding step needs; `step` makes one."""
 
     predict: Predict
     condition: Condition
@@ -58,7 +59,7 @@ class Stepper:
     num_masked_BT: Tensor
 
     def step(self, state: DecodeState, step: Step) -> DecodeState:
-        """Decide as many tokens as the schedule asks for."""
+        """Unmask as many tokens as the schedule asks for, and return the new state."""
         order, ids_BL, masked_BL = self.sampler.order, state.ids_BL, state.masked_BL
         candidate_BL = ~state.known_BL if order.may_remask else masked_BL
         count_B = (candidate_BL.sum(-1) - self.num_masked_BT[:, step.index]).clamp_min(0)
@@ -89,7 +90,7 @@ class Stepper:
         return replace(after, logits_BLV=logits_BLV, guided_BLV=guided_BLV, previous=previous)
 
     def draw(self, selection: SelectionInput) -> Tensor:
-        """One code for each open position, (B, L); the others hold 0."""
+        """Sample one code per candidate position, (B, L); other positions hold 0."""
         uniform_BL = rng.uniform(self.generators, selection.candidate_BL.shape[1]).to(
             selection.candidate_BL.device
         )
@@ -108,8 +109,9 @@ def decode(
     """Fill in the masked tokens of ``canvas``; yield a state per step, the result last.
 
     Raises:
-        ValueError: no step, more steps than tokens, not one generator per image, a correction
-            that needs guidance where there is none, or one that guidance does not go with.
+        ValueError: fewer than 1 step or more steps than tokens; a number of generators other than
+            the batch size; a correction that needs guidance but has none; or an order or
+            correction that does not work with this guidance.
     """
     check_guidance(sampler, predict)
     state = canvas.state(sampler.steps)
@@ -128,5 +130,5 @@ def decode(
 
 
 def last(states: Iterable[DecodeState]) -> DecodeState:
-    """The result of a decode: its last state; no other is kept in memory."""
+    """The last state of a decode; earlier states are not kept in memory."""
     return deque(states, maxlen=1)[0]

@@ -1,4 +1,4 @@
-"""Where a decode starts: an empty grid, or one with tokens of an image that exists.
+"""Starting points of a decode: an empty grid, or a grid with tokens of an existing image.
 
 Shape legend: B batch, L tokens, C channels, H W rows and columns (of tokens, or of pixels for an
 image or a pixel mask).
@@ -18,16 +18,16 @@ from demask.types import DecodeState, Grid, Step
 
 @dataclass(frozen=True)
 class Canvas:
-    """The tokens that a decode starts from.
+    """Tokens that a decode starts from.
 
     Attributes:
         ids_BL: the ids, int64; masked ones hold ``mask_id``.
-        known_BL: the tokens that must never change.
+        known_BL: positions whose tokens never change, bool.
         grid: rows and columns; L = rows * columns.
         mask_id: the id of a masked token.
 
     Raises:
-        ValueError: shapes that do not fit each other, or a given token that is masked.
+        ValueError: shapes that do not match, or a known token that is masked.
     """
 
     ids_BL: Tensor
@@ -53,11 +53,11 @@ class Canvas:
 
     @property
     def masked_BL(self) -> Tensor:
-        """The tokens to generate."""
+        """Positions to generate, (B, L)."""
         return self.ids_BL == self.mask_id
 
     def state(self, steps: int) -> DecodeState:
-        """The state of a decode of ``steps`` steps before its first step.
+        """The state before the first of ``steps`` steps.
 
         Raises:
             ValueError: no step, or more steps than the grid has tokens.
@@ -71,13 +71,18 @@ class Canvas:
 
 
 def blank(batch: int, grid: Grid, mask_id: int, device: torch.device | str = "cpu") -> Canvas:
-    """Nothing but masked tokens."""
+    """A canvas on which every token is masked."""
     ids_BL = torch.full((batch, grid[0] * grid[1]), mask_id, device=device)
     return Canvas(ids_BL, torch.zeros_like(ids_BL, dtype=torch.bool), grid, mask_id)
 
 
 def keep(ids_BHW: Tensor, known_BHW: Tensor, mask_id: int) -> Canvas:
-    """Inpainting: the known tokens of an image are given, the others are regenerated.
+    """Inpainting: keep the known tokens of an image and mask the others.
+
+    Args:
+        ids_BHW: the tokens of the image.
+        known_BHW: True at the tokens to keep.
+        mask_id: the id of a masked token.
 
     Raises:
         ValueError: the mask has another shape than the ids.
@@ -93,7 +98,7 @@ def keep(ids_BHW: Tensor, known_BHW: Tensor, mask_id: int) -> Canvas:
 
 
 def outpaint(ids_BHW: Tensor, grid: Grid, corner: tuple[int, int], mask_id: int) -> Canvas:
-    """An image's tokens as a part of a larger grid; what lies around them is generated.
+    """Outpainting: place an image's tokens in a larger grid and mask the rest.
 
     Args:
         ids_BHW: the tokens of the image.
@@ -119,12 +124,12 @@ def outpaint(ids_BHW: Tensor, grid: Grid, corner: tuple[int, int], mask_id: int)
 def image_to_image(
     ids_BHW: Tensor, strength: float, generators: rng.Generators, mask_id: int
 ) -> Canvas:
-    """Mask a random part of each image's tokens, and take the rest as given.
+    """Variation: mask a random part of each image's tokens and keep the rest.
 
     Args:
         ids_BHW: the tokens of the images.
         strength: the fraction to mask: 0 changes nothing, 1 keeps nothing.
-        generators: one an image.
+        generators: one per image.
         mask_id: the id of a masked token.
 
     Raises:
@@ -144,16 +149,16 @@ def check_strength(strength: float) -> None:
 
 
 def token_mask(mask_BHW: Tensor, downsampling: int, grow: int = 1) -> Tensor:
-    """The tokens to mask so that the pixels of a mask are regenerated.
+    """The tokens to mask in order to regenerate the pixels of a mask.
 
     Args:
         mask_BHW: True at the pixels to regenerate.
         downsampling: pixels per token, along a side.
-        grow: how many tokens further the masked area reaches on every side, so that the model
-            can join old and new.
+        grow: tokens by which the masked area is dilated on every side, for a smooth
+            transition.
 
     Returns:
-        True at the tokens to mask (B, H, W); a token of which any pixel is regenerated is one.
+        True at the tokens to mask (B, H, W): those with any pixel to regenerate.
 
     Raises:
         ValueError: a side that is no multiple of ``downsampling``.
@@ -168,13 +173,13 @@ def token_mask(mask_BHW: Tensor, downsampling: int, grow: int = 1) -> Tensor:
 
 
 def blend(original_BCHW: Tensor, generated_BCHW: Tensor, mask_BHW: Tensor, feather: int) -> Tensor:
-    """Lay the generated area over the original without a visible edge.
+    """Blend the generated area into the original with a soft edge.
 
-    Inside the mask the result is the generated image, to the bit; further than the soft edge
-    outside of it, the original.
+    Inside the mask the result equals the generated image exactly; beyond the soft edge it equals
+    the original.
 
     Args:
-        original_BCHW: the image before.
+        original_BCHW: the original image.
         generated_BCHW: the decoded image.
         mask_BHW: True at the pixels to regenerate.
         feather: the width of the soft edge in pixels, rounded up to an even number; 0 for none.

@@ -1,7 +1,7 @@
-"""Mask schedules: which fraction of the tokens is still masked at a point of the loop.
+"""Mask schedules: the fraction of tokens that is still masked after each step.
 
-A schedule is a function gamma(r) of the fraction r = (k + 1) / T of the steps that are done; it
-falls from 1 to 0 (MaskGIT, arXiv 2202.04200, section 3.3). Concave ones decide few tokens at first.
+A schedule is a function gamma(r) of the fraction r = (k + 1) / T of steps done; it falls from 1 to
+0 (MaskGIT, arXiv 2202.04200, section 3.3). Concave schedules unmask few tokens at first.
 
 Shape legend: B batch, T steps.
 """
@@ -19,14 +19,14 @@ from demask.registry import Table, choose
 
 Schedule = Callable[[float], float]
 
-PAPER_TOKENS = 256  # exponential and logarithmic are defined by the size of the paper's grid
+PAPER_TOKENS = 256  # exponential and logarithmic are defined for the paper's grid size
 
 
 def cosine(r: float) -> float:
     """cos(pi r / 2), MaskGIT's default.
 
-    In float32, as the published programs have it: cos(pi / 3) then falls just below a half, which
-    masks 2047 of 4096 tokens and not 2048.
+    Computed in float32 like the published programs: cos(pi / 3) is then slightly below 0.5, which
+    masks 2047 of 4096 tokens, not 2048.
     """
     angle = torch.tensor(r, dtype=torch.float32) * math.pi / 2
     gamma: float = angle.cos().item()
@@ -34,7 +34,7 @@ def cosine(r: float) -> float:
 
 
 def linear(r: float) -> float:
-    """1 - r: as many tokens in each step."""
+    """1 - r: the same number of tokens in each step."""
     return 1 - r
 
 
@@ -64,12 +64,12 @@ def logarithmic(r: float) -> float:
 
 
 def arccos(r: float) -> float:
-    """arccos(r) / (pi / 2), the default beside the Halton order (arXiv 2503.17076)."""
+    """arccos(r) / (pi / 2), the default of the Halton order (arXiv 2503.17076)."""
     return math.acos(r) / (math.pi / 2)
 
 
 def sigmoid(r: float) -> float:
-    """A logistic curve over [-3, 3], stretched to run from 1 to 0: slow at both ends."""
+    """A logistic curve over [-3, 3], rescaled to fall from 1 to 0: slow at both ends."""
     low, high, here = (1 / (1 + math.exp(-x)) for x in (-3, 3, 6 * r - 3))
     return (high - here) / (high - low)
 
@@ -94,15 +94,15 @@ class Power:
 
 @dataclass(frozen=True)
 class Ratios:
-    """The masked ratio after each step, one by one, as a search finds them (AutoNAT, CVPR 2024).
+    """One mask ratio per step, as found by a search (AutoNAT, CVPR 2024).
 
-    Made for T steps, it is interpolated linearly where the loop makes another number.
+    Ratios for T steps are interpolated linearly for another number of steps.
 
     Attributes:
-        values: T ratios of which the last is 0, or the T - 1 before that.
+        values: T ratios, the last of which is 0; the final 0 may be omitted.
 
     Raises:
-        ValueError: no value, one outside [0, 1], or one that rises.
+        ValueError: no values, a value outside [0, 1], or values that rise.
     """
 
     values: tuple[float, ...]
@@ -143,37 +143,37 @@ SCHEDULE_FAMILIES: Table[Callable[..., Schedule]] = Table(
 
 
 def parse_schedule(text: str) -> Schedule:
-    """The schedule that a text names: a row of `SCHEDULES`, ``power:2.5`` or ``ratios:0.9,0.5``.
+    """Parse a schedule: a row of `SCHEDULES`, ``power:2.5`` or ``ratios:.9,.5``.
 
     Raises:
-        ValueError: an unknown name, or numbers that make no schedule.
+        ValueError: an unknown name, or invalid numbers.
     """
     return choose(SCHEDULES, SCHEDULE_FAMILIES, text)
 
 
 def num_masked_after(schedule: Schedule, steps: int, num_masked_B: Tensor) -> Tensor:
-    """How many tokens stay masked after each step (MaskGIT, section 3.2).
+    """The number of masked tokens after each step (MaskGIT, section 3.2).
 
-    floor(N gamma((k + 1) / T)), at least 1 before the last step, and fewer after each step. An
-    image with fewer masked tokens than steps is finished early.
+    floor(N gamma((k + 1) / T)), at least 1 before the last step, and strictly falling. An
+    image with fewer masked tokens than steps finishes early.
 
     Args:
         schedule: gamma.
         steps: T.
-        num_masked_B: N, the masked tokens at the start, an integer for each image.
+        num_masked_B: N, the number of masked tokens at the start, int64.
 
     Returns:
         Counts (B, T), int64; the last is 0.
 
     Raises:
-        ValueError: less than one step.
+        ValueError: fewer than 1 step.
     """
     if steps < 1:
         raise ValueError(f"the number of steps is 1 or more, not {steps}")
     start_B = num_masked_B.cpu()
     counts = [start_B]
     for k in range(steps - 1):
-        # 49 * (1 - 1 / 49) must not lose a token to rounding
+        # the epsilon keeps 49 * (1 - 1 / 49) from being floored to 47
         wanted_B = (start_B.double() * schedule((k + 1) / steps) + 1e-9).floor().long()
         counts.append(torch.minimum(wanted_B.clamp_min(1), (counts[-1] - 1).clamp_min(0)))
     counts.append(torch.zeros_like(start_B))

@@ -1,7 +1,7 @@
 """Temperatures that change over the steps.
 
-Two published decays share the name: the original MaskGIT falls linearly, the self-guidance program
-multiplies the linear factors up. Both are here, each under a name of its own.
+Two published decays are called linear: MaskGIT uses 1 - (k + 1) / T, the self-guidance program the
+cumulative product of these factors. Here they are ``linear`` and ``cumulative``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def linear(step: Step) -> float:
 def cumulative(step: Step) -> float:
     """prod over j <= k of (1 - (j + 1) / T): the self-guidance program (arXiv 2410.13136).
 
-    Its released 25 (256 px) and 45 (512 px) are calibrated to this.
+    The released temperatures, 25 (256 px) and 45 (512 px), are tuned for this decay.
     """
     return math.prod(1 - (j + 1) / step.steps for j in range(step.index + 1))
 
@@ -47,7 +47,7 @@ DECAYS: Table[Decay] = Table(
 
 @dataclass(frozen=True)
 class PowerDecay:
-    """(1 - r)^p: linear at p = 1, late above, early below.
+    """(1 - r)^p: p = 1 is linear, p > 1 falls faster at first, p < 1 slower.
 
     Raises:
         ValueError: p is not a positive number.
@@ -65,7 +65,7 @@ class PowerDecay:
 
 @dataclass(frozen=True)
 class LineDecay:
-    """From 1 at the first step in a straight line to ``end`` at the last, which may be above 1.
+    """Linear from 1 at the first step to ``end`` at the last; ``end`` may be above 1.
 
     Raises:
         ValueError: the end is no finite number of at least 0.
@@ -83,10 +83,10 @@ class LineDecay:
 
 @dataclass(frozen=True)
 class ListedDecay:
-    """One factor for each step, as a search finds them (AutoNAT, CVPR 2024).
+    """One factor per step, as found by a search (AutoNAT, CVPR 2024).
 
     Raises:
-        ValueError: a factor that is negative, or, in use, another number of steps.
+        ValueError: a negative factor; when called, a different number of steps.
     """
 
     factors: tuple[float, ...]
@@ -100,10 +100,10 @@ class ListedDecay:
 
 
 def of_step(values: tuple[float, ...], step: Step, what: str) -> float:
-    """The value of a step, where there is one for each.
+    """The value of a step, from one value per step.
 
     Raises:
-        ValueError: there are more or fewer.
+        ValueError: the number of values differs from the number of steps.
     """
     if len(values) != step.steps:
         raise ValueError(f"{len(values)} {what} were given for {step.steps} steps")
@@ -117,20 +117,20 @@ DECAY_FAMILIES: Table[Callable[..., Decay]] = Table(
 
 
 def parse_decay(text: str) -> Decay:
-    """The decay that a text names: a row of `DECAYS`, ``power:2``, ``line:0.5``, ``listed:1,0.5``.
+    """Parse a decay: a row of `DECAYS`, ``power:2``, ``line:0.5`` or ``listed:1,.5``.
 
     Raises:
-        ValueError: an unknown name, or numbers that make no decay.
+        ValueError: an unknown name, or invalid numbers.
     """
     return choose(DECAYS, DECAY_FAMILIES, text)
 
 
 @dataclass(frozen=True)
 class Temperature:
-    """A temperature for every step.
+    """A temperature schedule.
 
     Attributes:
-        value: the temperature before decay, or a tuple with one value for each step.
+        value: the temperature before decay, or one value per step.
         decay: see `parse_decay`; ignored where ``value`` is a tuple.
 
     Raises:

@@ -30,15 +30,15 @@ def norm(channels: int) -> nn.GroupNorm:
 def same_conv(channels_in: int, channels_out: int, kernel: int, *, bias: bool) -> nn.Conv2d:
     """A convolution that keeps the size.
 
-    TensorFlow's "SAME" padding differs from a symmetric one only at strides above 1, and the
-    published tokenizer has none: it shrinks by pooling.
+    TensorFlow's "SAME" padding differs from symmetric padding only at strides above 1; the
+    published tokenizer downsamples by pooling.
     """
     assert kernel % 2 == 1, "an even kernel needs asymmetric padding"
     return nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=bias)
 
 
 class ResBlock(nn.Module):
-    """The residual block of MaskGIT's tokenizer, with the quirk that its weights depend on.
+    """The residual block of MaskGIT's tokenizer, with a quirk of the published weights.
 
     Where the width changes, the 1x1 shortcut is applied to the *processed* branch and added to
     it; the block's input is not added.
@@ -67,7 +67,7 @@ class ResBlock(nn.Module):
 
 
 class Level(nn.Module):
-    """The residual blocks of one resolution; the caller shrinks, `upsample` enlarges."""
+    """The residual blocks of one resolution; the caller downsamples, `upsample` upsamples."""
 
     def __init__(
         self, channels_in: int, channels_out: int, count: int, dropout: float, *, upsamples: bool

@@ -1,4 +1,4 @@
-"""Blur an image of tokens: a Gaussian over their latents, then the nearest codes.
+"""Blur a grid of tokens: a Gaussian over their latents, then the nearest codes.
 
 Shape legend: B batch, L tokens, C latent channels, H W rows and columns.
 """
@@ -14,7 +14,7 @@ from demask.types import Grid
 
 
 class Latents(Protocol):
-    """What a tokenizer offers for it."""
+    """Interface of a tokenizer for `blur_tokens`."""
 
     codebook_size: int
 
@@ -28,13 +28,13 @@ class Latents(Protocol):
 
 
 def blur_tokens(tokenizer: Latents, ids_BL: Tensor, grid: Grid, sigma: float) -> Tensor:
-    """The ids of a blurred image (B, L); masked tokens stay masked, and blur nothing.
+    """The ids of a blurred image (B, L); masked tokens stay masked and do not contribute.
 
     Args:
-        tokenizer: knows the codes.
+        tokenizer: converts ids and latents.
         ids_BL: codes; masked tokens hold a larger number.
         grid: rows and columns.
-        sigma: of the Gaussian, in tokens.
+        sigma: standard deviation of the Gaussian, in tokens.
     """
     ids_BHW = ids_BL.unflatten(1, grid)
     seen_BHW = ids_BHW < tokenizer.codebook_size
@@ -48,6 +48,6 @@ def blur_tokens(tokenizer: Latents, ids_BL: Tensor, grid: Grid, sigma: float) ->
 
 
 def gaussian(count: int, sigma: float) -> Tensor:
-    """How much each of some places in a row adds to each (count, count), float64."""
+    """The weights of a 1-D Gaussian blur (count, count), float64."""
     place = torch.arange(count, dtype=torch.float64)
     return torch.exp(-((place[:, None] - place) ** 2) / (2 * sigma**2))

@@ -1,7 +1,7 @@
 """A small convolutional tokenizer for training from scratch on one machine.
 
-Pixels move into channels (space to depth), a few residual blocks per level, finite scalar
-quantisation, and back. No attention: any size that is a multiple of ``downsampling`` works.
+Space to depth, a few residual blocks per level, finite scalar quantisation, and the inverse. There
+is no attention: any size that is a multiple of ``downsampling`` works.
 
 Shape legend: B batch, C channels, H W rows and columns.
 """
@@ -23,7 +23,7 @@ class ConvTokenizerConfig:
     """Sizes of a `ConvTokenizer`.
 
     Attributes:
-        levels: of the finite scalar quantiser; the codebook size is their product.
+        levels: levels of the finite scalar quantiser; the codebook size is their product.
         widths: channels at each level; each level halves the image's sides.
         encoder_blocks: residual blocks of each level's encoder.
         decoder_blocks: residual blocks of each level's decoder.
@@ -46,7 +46,7 @@ class ConvTokenizerConfig:
 
 
 class ResidualBlock(nn.Module):
-    """GroupNorm, SiLU, 3x3 convolution, twice; the second starts at zero."""
+    """GroupNorm, SiLU and 3x3 convolution, twice; the second convolution is initialised to zero."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The adversary of a tokenizer in training: tells real patches from reconstructed ones.
+"""The discriminator of a tokenizer's training: real against reconstructed patches.
 
 Shape legend: B batch, C channels, H W rows and columns.
 """

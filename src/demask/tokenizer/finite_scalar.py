@@ -1,4 +1,4 @@
-"""Finite scalar quantisation: every channel of the latent is rounded to one of a few levels.
+"""Finite scalar quantisation: every latent channel is rounded to one of a few levels.
 
 Shape legend: B batch, C latent channels (one per entry of ``levels``), H W rows and columns.
 """
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 
 class FiniteScalarQuantizer(nn.Module):
-    """The codebook is the grid of all level combinations (arXiv 2309.15505): nothing to collapse.
+    """Finite scalar quantisation (arXiv 2309.15505): the codebook is the grid of all levels.
 
     Args:
-        levels: how many values each latent channel can take; the codebook size is their product.
+        levels: number of values of each latent channel; the codebook size is their product.
     """
 
     levels: Tensor
@@ -30,7 +30,7 @@ class FiniteScalarQuantizer(nn.Module):
         self.register_buffer("strides", torch.tensor(strides), persistent=False)
 
     def bound(self, latent_BCHW: Tensor) -> Tensor:
-        """Squash each channel into the range whose rounding gives its levels (section 3.1)."""
+        """Bound each channel to the range of its levels (section 3.1)."""
         levels_C11 = self.levels[:, None, None]
         half_C11 = (levels_C11 - 1) * (1 + 1e-3) / 2
         offset_C11 = (levels_C11 % 2 == 0) / 2
@@ -38,7 +38,7 @@ class FiniteScalarQuantizer(nn.Module):
         return torch.tanh(latent_BCHW + shift_C11) * half_C11 - offset_C11
 
     def forward(self, latent_BCHW: Tensor) -> Tensor:
-        """Quantise to values in [-1, 1]; the gradient passes straight through the rounding."""
+        """Quantise to values in [-1, 1]; straight-through gradients."""
         bounded_BCHW = self.bound(latent_BCHW)
         rounded_BCHW = bounded_BCHW + (bounded_BCHW.round() - bounded_BCHW).detach()
         return rounded_BCHW / (self.levels // 2)[:, None, None]
@@ -49,7 +49,7 @@ class FiniteScalarQuantizer(nn.Module):
         return (digits_BCHW * self.strides[:, None, None]).sum(1)
 
     def nearest(self, values_BCHW: Tensor) -> Tensor:
-        """Values in [-1, 1], whole or in between -> the ids (B, H, W) of the nearest levels."""
+        """Values in [-1, 1] -> the ids (B, H, W) of the nearest levels."""
         levels_C11, half_C11 = self.levels[:, None, None], (self.levels // 2)[:, None, None]
         digits_BCHW = (values_BCHW * half_C11).round().long() + half_C11
         digits_BCHW = digits_BCHW.clamp_min(0).minimum(levels_C11 - 1)

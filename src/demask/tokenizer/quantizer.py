@@ -28,7 +28,7 @@ class VectorQuantizer(nn.Module):
     def ids(self, latent_BDHW: Tensor) -> Tensor:
         """Latents -> the ids (B, H, W) of the nearest codes by squared distance.
 
-        Its memory does not grow with the image: vectors are compared in chunks.
+        Vectors are compared in chunks, so memory does not grow with the image.
         """
         batch, width, height, columns = latent_BDHW.shape
         vectors_ND = latent_BDHW.permute(0, 2, 3, 1).reshape(-1, width)

@@ -30,10 +30,10 @@ class VQModelConfig:
         codebook_size: codes.
         latent_width: channels between the networks and their 1x1 convolutions to the codes.
         code_width: D, channels of a code.
-        groups: of the group norms; every width is a multiple of it.
+        groups: groups of the group norms; every width is a multiple of it.
         image_channels: channels of an image.
-        force_upcast: compute in float32 where the weights are float16, whose range is too small
-            for the published ones.
+        force_upcast: compute in float32 if the weights are float16, whose range is too small for
+            the published model.
     """
 
     widths: tuple[int, ...] = (128, 256, 256, 512, 768)
@@ -55,12 +55,12 @@ class VQModelConfig:
 
     @classmethod
     def meissonic(cls) -> VQModelConfig:
-        """The published tokenizer of Meissonic, 16 times smaller a side."""
+        """The published tokenizer of Meissonic, with a downsampling of 16."""
         return cls()
 
 
 class Conv(nn.Conv2d):
-    """A convolution in the type of its input: weights of another type are cast as it runs."""
+    """A convolution in the dtype of its input; weights are cast on the fly."""
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """As `torch.nn.Conv2d`."""
@@ -70,7 +70,7 @@ class Conv(nn.Conv2d):
 
 
 class Norm(nn.GroupNorm):
-    """A group norm of epsilon 1e-6, in the type of its input."""
+    """A group norm of epsilon 1e-6, in the dtype of its input."""
 
     def __init__(self, groups: int, channels: int) -> None:
         super().__init__(groups, channels, eps=1e-6)
@@ -84,7 +84,7 @@ class Norm(nn.GroupNorm):
 class ResnetBlock(nn.Module):
     """Norm, SiLU, 3x3 convolution, twice, added to the input (through 1x1 where the width changes).
 
-    Unlike `demask.tokenizer.blocks.ResBlock`, it has biases and its shortcut sees the input.
+    Unlike `demask.tokenizer.blocks.ResBlock`, it has biases and its shortcut takes the input.
     """
 
     def __init__(self, channels_in: int, channels_out: int, groups: int) -> None:
@@ -107,7 +107,7 @@ class ResnetBlock(nn.Module):
 
 
 class Downsampler(nn.Module):
-    """Half the size: a strided convolution whose padding is on the right and at the bottom only."""
+    """Halve the size by a strided convolution, padded on the right and at the bottom."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class Downsampler(nn.Module):
 
 
 class Upsampler(nn.Module):
-    """Twice the size: every pixel four times, then a convolution."""
+    """Double the size by nearest-neighbour upsampling and a convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class Upsampler(nn.Module):
 
 
 class Level(nn.Module):
-    """Residual blocks at one resolution, then a change of it, if any.
+    """Residual blocks at one resolution, then optional resampling.
 
     Args:
         widths: channels before the first block and after each.
@@ -144,7 +144,7 @@ class Level(nn.Module):
     ) -> None:
         super().__init__()
         self.resnets = nn.ModuleList(ResnetBlock(a, b, groups) for a, b in pairwise(widths))
-        # lists of one, as the public names have it
+        # lists of length 1, as in the public names
         self.downsamplers = nn.ModuleList([Downsampler(widths[-1])] if resize == "down" else [])
         self.upsamplers = nn.ModuleList([Upsampler(widths[-1])] if resize == "up" else [])
 
@@ -158,7 +158,7 @@ class Level(nn.Module):
 def levels(
     widths: Sequence[int], blocks: int, groups: int, resize: Literal["down", "up"]
 ) -> nn.ModuleList:
-    """One level a width; all but the last change the size."""
+    """One level per width; all but the last resample."""
     pairs = enumerate(pairwise((widths[0], *widths)), start=1)
     return nn.ModuleList(
         Level([before] + [after] * blocks, groups, resize if index < len(widths) else None)
@@ -222,7 +222,7 @@ class VQModel(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What images are computed in: the type of the weights, or float32 for float16 ones."""
+        """The dtype of the computation: that of the weights, or float32 for float16 weights."""
         stored = self.quantize.embedding.weight.dtype
         upcast = self.config.force_upcast and stored == torch.float16
         return torch.float32 if upcast else stored
@@ -235,12 +235,12 @@ class VQModel(nn.Module):
         """
         check_sides(image_BCHW, self.downsampling)
         stored = self.quantize.embedding.weight
-        # the public network takes [0, 1] as it is, without the usual shift to [-1, 1]
+        # the public network takes [0, 1] without the usual shift to [-1, 1]
         image_BCHW = image_BCHW.to(stored.device, self.dtype)
         latent_BDHW = self.quant_conv(self.encoder(image_BCHW))
         if stored.dtype == self.dtype:
             return self.quantize.ids(latent_BDHW)
-        # only the codebook, which is small, is ever converted as a whole
+        # only the small codebook is converted as a whole
         return copy.deepcopy(self.quantize).to(self.dtype).ids(latent_BDHW)
 
     def decode(self, ids_BHW: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ class VQGANConfig:
         channels: channels at the finest level, a multiple of 32.
         multipliers: channels of each level, finest first, as multiples of ``channels``; each
             level but the last halves the image's sides.
-        blocks: residual blocks a level, and in the middle.
+        blocks: residual blocks per level and in the middle.
         codebook_size: codes.
         latent_width: D, channels of a code.
         image_channels: channels of an image.
@@ -82,7 +82,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents -> pixels; ``up`` is numbered from the finest level, and run from the coarsest."""
+    """Latents -> pixels; ``up`` is numbered from the finest level and run from the coarsest."""
 
     def __init__(self, config: VQGANConfig) -> None:
         super().__init__()

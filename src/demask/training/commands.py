@@ -283,9 +283,11 @@ def cached(
 ) -> TokenCache:
     """The images' tokens, made on the first run."""
     tenth = max(len(images) // 10, 1)
+    on_cpu = next(cast(Any, tokenizer).parameters()).device.type == "cpu"
+    batch = 128 if on_cpu else 1024
 
     def progress(done: int) -> None:
-        if done % tenth < 128 or done == len(images):
+        if done % tenth < batch or done == len(images):
             log.info("tokenising the %s images: %d of %d", what, done, len(images))
 
-    return build_tokens(tokenizer, images, views, out / "tokens", progress)
+    return build_tokens(tokenizer, images, views, out / "tokens", progress, batch)

@@ -9,10 +9,9 @@ from __future__ import annotations
 import copy
 import json
 import logging
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,85 +26,15 @@ from demask.training import checkpoints
 from demask.training.early_stop import Overfitting
 from demask.training.ema import EMA
 from demask.training.optim import set_learning_rate
-from demask.training.order import group_turn, shuffled
-from demask.training.precision import PRECISIONS, resolve_precision, training_attention
+from demask.training.order import step_indices as step_indices
+from demask.training.pace import Pace
+from demask.training.precision import resolve_precision, training_attention
+from demask.training.read_ahead import read_ahead
 from demask.training.report import Report
+from demask.training.run import TrainConfig as TrainConfig
 from demask.training.task import Batch, Task
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How long, how fast and how carefully to train.
-
-    Attributes:
-        steps: optimiser steps.
-        batch_size: examples a step, over all devices.
-        accumulate: parts that each device's share is worked through in, to save memory.
-        seed: of everything random.
-        ema_decay: of the averaged weights.
-        precision: ``auto`` (bfloat16 where the device is fast at it), ``no`` (float32), ``bf16``
-            or ``fp16``.
-        compile: compile the modules (worth it on a GPU).
-        save_every: steps between checkpoints.
-        validate_every: steps between held-out scores and sample images.
-        log_every: steps between log lines.
-        tracker: ``tensorboard``, ``wandb`` or ``none``.
-    """
-
-    steps: int
-    batch_size: int = 64
-    accumulate: int = 1
-    seed: int = 0
-    ema_decay: float = 0.999
-    precision: str = "auto"
-    compile: bool = False
-    save_every: int = 250
-    validate_every: int = 1000
-    log_every: int = 20
-    tracker: str = "tensorboard"
-
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(
-                f"unknown precision '{self.precision}'. Valid: {', '.join(PRECISIONS)}"
-            )
-        if self.tracker not in ("tensorboard", "wandb", "none"):
-            raise ValueError(f"unknown tracker '{self.tracker}'. Valid: tensorboard, wandb, none")
-        for name in ("steps", "batch_size", "accumulate", "save_every", "validate_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-
-
-def step_indices(
-    examples: int,
-    run: TrainConfig,
-    step: int,
-    rank: int,
-    world: int,
-    groups: Sequence[Tensor] | None = None,
-) -> Tensor:
-    """The examples of one device's share of a step: every epoch is its own shuffle.
-
-    With groups, a step takes from one of them: in an epoch each has as many turns as it fills
-    batches, in random order. What fills no batch comes first in its next turn, so that all examples
-    are seen equally often.
-
-    Args:
-        examples: how many there are.
-        run: the batch size and the seed.
-        step: counted from 0.
-        rank: the device.
-        world: the number of devices.
-        groups: the examples of each group.
-    """
-    share = torch.arange(rank, run.batch_size, world)
-    if groups is None:
-        return shuffled(examples, run.seed, step * run.batch_size + share)
-    number, turn = group_turn([len(g) for g in groups], run.batch_size, run.seed, step)
-    group, seed = groups[number], rng.derive(run.seed, "group", number)
-    return group[shuffled(len(group), seed, turn * run.batch_size + share)]
 
 
 class Trainer:
@@ -126,6 +55,8 @@ class Trainer:
                 f"batch_size {run.batch_size} cannot be split over {self.world} devices times "
                 f"{run.accumulate} accumulation parts"
             )
+        if run.seconds and self.world > 1:
+            raise ValueError("a training for a number of seconds runs on one device")
         self.raw = dict(task.modules)
         self.optimizers: dict[str, list[Optimizer]] = {}
         for name, phase in task.phases.items():
@@ -138,6 +69,7 @@ class Trainer:
         self.checkpoints = out / "checkpoints" / task.main
         self.main = self.raw[task.main]
         self.average = EMA(self.main.named_parameters(), run.ema_decay)
+        self.pace = Pace(run, [phase.optim for phase in task.phases.values()])
         self.overfitting = Overfitting(task.early_stop)
         self.step = 0
 
@@ -148,6 +80,7 @@ class Trainer:
             "modules": {name: module.state_dict() for name, module in self.raw.items()},
             "optimizers": {n: [o.state_dict() for o in os] for n, os in self.optimizers.items()},
             "average": self.average.tensors,
+            "pace": self.pace.state(),
             "overfitting": self.overfitting.state(),
         }
 
@@ -169,6 +102,7 @@ class Trainer:
         self.average.tensors = {n: t.to(device) for n, t in state["average"].items()}
         self.overfitting.restore(state.get("overfitting"))
         self.step = state["step"]
+        self.pace.restore(state.get("pace"))
         log.info("resuming %s after step %d", self.out, self.step)
 
     def fit(self) -> Path:
@@ -178,18 +112,20 @@ class Trainer:
             log.warning("%s", self.overfitting.reason)
             return self.export_path
         report = Report(self.accelerator, self.run, self.step)
+        self.pace.start()
         for batches in self.batches():
             values = self.update(batches)
             self.step += 1
-            report.step(self.step, values, self.optimizers)
-            last = self.step == self.run.steps
+            save = self.pace.after(self.step)
+            report.step(self.step, self.pace.steps, values, self.optimizers)
+            last = self.step >= self.pace.steps
             if last or self.step % self.run.validate_every == 0:
                 self.show(report)
             if self.overfitting.reason:
                 log.warning("%s", self.overfitting.reason)
                 self.save()
                 break
-            if last or self.step % self.run.save_every == 0:
+            if last or save:
                 self.save()
         report.close()
         return self.export_path
@@ -218,7 +154,7 @@ class Trainer:
                 values[f"{name}/gradient"] = self.accelerator.clip_grad_norm_(
                     module.parameters(), phase.optim.clip
                 )
-            factor = phase.optim.factor(self.step, self.run.steps)
+            factor = phase.optim.factor(self.step, self.pace.steps)
             set_learning_rate(self.optimizers[name], factor)
             for optimizer in self.optimizers[name]:
                 optimizer.step()
@@ -234,7 +170,7 @@ class Trainer:
         return torch.Generator().manual_seed(seed)
 
     def batches(self) -> Iterator[list[Batch]]:
-        """The remaining steps' batches, each in its accumulation parts, one step read ahead."""
+        """The remaining steps' batches, each in its accumulation parts, read ahead."""
         device = self.accelerator.device
 
         def read(step: int) -> list[Batch]:
@@ -243,17 +179,18 @@ class Trainer:
             )
             seed = rng.derive(self.run.seed, step, self.rank, "load")
             generator = torch.Generator().manual_seed(seed)
-            return [self.task.load(part, generator) for part in indices.chunk(self.run.accumulate)]
+            parts = [self.task.load(part, generator) for part in indices.chunk(self.run.accumulate)]
+            if device.type == "cuda":  # copied while the device computes
+                parts = [{k: v.pin_memory() for k, v in part.items()} for part in parts]
+            return parts
 
-        with ThreadPoolExecutor(1) as reader:
-            steps = range(self.step, self.run.steps)
-            ahead = reader.submit(read, steps[0]) if steps else None
-            for step in steps:
-                assert ahead is not None
-                batches = ahead.result()
-                if step + 1 < self.run.steps:
-                    ahead = reader.submit(read, step + 1)
-                yield [{k: v.to(device, non_blocking=True) for k, v in b.items()} for b in batches]
+        for batches in read_ahead(read, self.step, lambda: self.pace.steps, self.run.readers):
+            yield [self.placed(batch) for batch in batches]
+
+    def placed(self, batch: Batch) -> Batch:
+        """A batch on the device, but for what the task reads on the CPU."""
+        device, stay = self.accelerator.device, self.task.on_cpu
+        return {n: t if n in stay else t.to(device, non_blocking=True) for n, t in batch.items()}
 
     def averaged(self) -> nn.Module:
         """A copy of the main module with the averaged weights; the best ones if it overfits."""

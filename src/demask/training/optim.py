@@ -61,10 +61,14 @@ class Optim:
     def factor(self, step: int, steps: int) -> float:
         """What the peak learning rates are multiplied with at one step."""
         warm = min(1.0, (step + 1) / max(self.warmup, 1))
-        start = steps - self.decay_fraction * (steps - self.warmup)
+        start = self.decay_start(steps)
         if step < start:
             return warm
         return warm * DECAYS[self.decay]((step - start) / max(steps - start, 1))
+
+    def decay_start(self, steps: int) -> float:
+        """The step from which the learning rates fall, in a training of ``steps`` steps."""
+        return steps - self.decay_fraction * (steps - self.warmup)
 
     def build(self, module: nn.Module) -> list[Optimizer]:
         """The optimisers of one module's trainable parameters."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from demask import rng
+from demask.training.run import TrainConfig
 
 
 def shuffled(count: int, seed: int, positions: Tensor) -> Tensor:
@@ -47,3 +48,33 @@ def group_turn(sizes: Sequence[int], batch_size: int, seed: int, step: int) -> t
     place = step - int(first.sum())
     number = int(order[place])
     return number, int(first[number] + (order[:place] == number).sum())
+
+
+def step_indices(
+    examples: int,
+    run: TrainConfig,
+    step: int,
+    rank: int,
+    world: int,
+    groups: Sequence[Tensor] | None = None,
+) -> Tensor:
+    """The examples of one device's share of a step: every epoch is its own shuffle.
+
+    With groups, a step takes from one of them: in an epoch each has as many turns as it fills
+    batches, in random order. What fills no batch comes first in its next turn, so that all examples
+    are seen equally often.
+
+    Args:
+        examples: how many there are.
+        run: the batch size and the seed.
+        step: counted from 0.
+        rank: the device.
+        world: the number of devices.
+        groups: the examples of each group.
+    """
+    share = torch.arange(rank, run.batch_size, world)
+    if groups is None:
+        return shuffled(examples, run.seed, step * run.batch_size + share)
+    number, turn = group_turn([len(g) for g in groups], run.batch_size, run.seed, step)
+    group, seed = groups[number], rng.derive(run.seed, "group", number)
+    return group[shuffled(len(group), seed, turn * run.batch_size + share)]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch.optim import Optimizer
 
-    from demask.training.loop import TrainConfig
+    from demask.training.run import TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -28,20 +28,24 @@ class Report:
             accelerator.init_trackers("log")
 
     def step(
-        self, step: int, values: dict[str, Tensor], optimizers: dict[str, list[Optimizer]]
+        self,
+        step: int,
+        steps: int,
+        values: dict[str, Tensor],
+        optimizers: dict[str, list[Optimizer]],
     ) -> None:
-        """Take in one step's values."""
-        if step % self.run.log_every and step != self.run.steps:
+        """Take in the values of one of ``steps`` steps."""
+        if step % self.run.log_every and step < steps:
             return
         now = time.monotonic()
         seconds = (now - self.logged_at) / max(step - self.logged_step, 1)
         self.logged_at, self.logged_step = now, step
         numbers: dict[str, Any] = {name: float(value) for name, value in values.items()}
         rate = self.run.batch_size / seconds
-        left = timedelta(seconds=round(seconds * (self.run.steps - step)))
+        left = timedelta(seconds=round(seconds * (steps - step)))
         shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         if self.accelerator.is_main_process:
-            log.info("step %d/%d  %s  %.1f/s  %s left", step, self.run.steps, shown, rate, left)
+            log.info("step %d/%d  %s  %.1f/s  %s left", step, steps, shown, rate, left)
         numbers["throughput"] = rate
         for name, group in optimizers.items():
             numbers[f"{name}/learning_rate"] = group[0].param_groups[0]["lr"]

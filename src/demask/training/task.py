@@ -44,6 +44,8 @@ class Task(ABC):
         phases: the losses of a step, in order; each is a name that `loss` knows.
         examples: how many training examples there are.
         groups: the examples that may share a batch, where not all may.
+        on_cpu: tensors of a batch that are read as numbers; they stay on the CPU, so that no step
+            waits for the device.
         early_stop: when the training is said to overfit, and stops; None: it goes on to its end.
     """
 
@@ -52,6 +54,7 @@ class Task(ABC):
     phases: dict[str, Phase]
     examples: int
     groups: Sequence[Tensor] | None = None
+    on_cpu: frozenset[str] = frozenset({"grid_2"})
     early_stop: EarlyStop | None = None
 
     @abstractmethod

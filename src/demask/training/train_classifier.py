@@ -9,13 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask.checkpoint.save import save_model
+from demask.data.decoded import DecodedImages, fits
 from demask.data.images import ImageDataset
-from demask.data.transforms import cover, to_pixels
+from demask.data.transforms import cover, moved, to_pixels
 from demask.evaluation.networks import NETWORKS
 from demask.evaluation.patch_mixer import PatchMixerConfig
 from demask.evaluation.small_conv import SmallConvConfig
@@ -163,6 +165,9 @@ class ClassifierTask(Task):
 
 def in_memory(images: ImageDataset, size: int) -> tuple[Tensor, Tensor]:
     """All images, uint8 (N, 3, size, size), and their classes (N)."""
+    if isinstance(images, DecodedImages) and fits(images, size):
+        pixels_NHWC = torch.from_numpy(np.array(images.pixels_NHWC))
+        return pixels_NHWC.permute(0, 3, 1, 2).contiguous(), torch.tensor(images.labels).long()
 
     def read(index: int) -> tuple[Tensor, int]:
         image = images[index]
@@ -186,14 +191,8 @@ def augmented(pixels_BCHW: Tensor, recipe: ClassifierRecipe, generator: torch.Ge
         )
     if recipe.shift:
         moves = 2 * recipe.shift + 1
-        padded_BCHW = F.pad(image_BCHW, (recipe.shift,) * 4, mode="reflect")
-        rows_BH = (down_B * moves).long()[:, None] + torch.arange(height)
-        columns_BW = (right_B * moves).long()[:, None] + torch.arange(width)
-        image_B = torch.arange(count)
-        image_BHWC = padded_BCHW.permute(0, 2, 3, 1)[
-            image_B[:, None, None], rows_BH[:, :, None], columns_BW[:, None]
-        ]
-        image_BCHW = image_BHWC.permute(0, 3, 1, 2)
+        starts = (down_B * moves).long(), (right_B * moves).long()
+        image_BCHW = moved(image_BCHW, recipe.shift, *starts)
     if recipe.cutout:
         side = recipe.cutout
         row_BH = torch.arange(height) - (top_B * (height + side)).long()[:, None] + side

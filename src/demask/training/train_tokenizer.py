@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask.checkpoint.save import save_model
+from demask.data.decoded import DecodedImages, fits, random_views
 from demask.data.images import ImageDataset
 from demask.data.transforms import random_view, to_tensor
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
@@ -129,6 +130,10 @@ class TokenizerTask(Task):
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """Images (B, 3, H, W)."""
         recipe = self.recipe
+        if isinstance(self.images, DecodedImages) and fits(self.images, recipe.size):
+            draws_B3 = torch.rand(len(indices), 3, generator=generator)
+            chosen = self.images, indices.tolist()
+            return {"image_BCHW": random_views(*chosen, recipe.flip, recipe.shift, draws_B3)}
         images = [
             random_view(self.images[i].image, recipe.size, recipe.flip, recipe.shift, generator)
             for i in indices.tolist()

@@ -31,10 +31,10 @@ class ClipTextConfig:
         length: text tokens, T; shorter texts are padded.
         width: D.
         mlp_width: hidden channels of the MLPs.
-        layers: how many.
+        layers: number of layers.
         heads: attention heads.
         pooled_width: P.
-        end_id: the token that ends a text, where the pooled state is taken.
+        end_id: the end-of-text token, at which the pooled state is taken.
         activation: a row of `ACTIVATIONS`.
         norm_eps: of the layer norms.
     """
@@ -59,7 +59,7 @@ class ClipTextConfig:
 
 
 class Attention(nn.Module):
-    """Self-attention in which a token sees those before it."""
+    """Causal self-attention."""
 
     q_proj: nn.Linear
     k_proj: nn.Linear

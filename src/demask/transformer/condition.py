@@ -1,4 +1,4 @@
-"""The one home of text conditions: words -> text tokens -> what a text-to-image model reads.
+"""Text conditions: tokenizer, text encoder and micro-conditions.
 
 Shape legend: B batch, T text tokens, D width, P pooled width.
 """
@@ -37,10 +37,10 @@ class TextTokenizer:
     Args:
         encoding: the vocabulary and its merges.
         length: tokens of every text, start and end included.
-        pad: what fills the rest; CLIP repeats the end.
+        pad: the padding token; CLIP uses the end token.
 
     Raises:
-        ValueError: the vocabulary lacks the marks of start, end or padding.
+        ValueError: the vocabulary lacks the start, end or padding token.
     """
 
     def __init__(self, encoding: Tokenizer, length: int = 77, pad: str = END) -> None:
@@ -48,14 +48,14 @@ class TextTokenizer:
         self.start_id, self.end_id, self.pad_id = map(self.id_of, (START, END, pad))
 
     def id_of(self, mark: str) -> int:
-        """The text token of a mark."""
+        """The id of a special token."""
         found = self.encoding.token_to_id(mark)
         if found is None:
             raise ValueError(f"the text vocabulary has no '{mark}'")
         return found
 
     def ids(self, texts: Sequence[str], warn: bool = False) -> Tensor:
-        """Text tokens (B, T), int64; what does not fit is cut off, with a warning if asked for."""
+        """Text tokens (B, T), int64; long texts are truncated, optionally with a warning."""
         rows = []
         for text, found in zip(texts, self.encoding.encode_batch(list(texts)), strict=True):
             room = self.length - 2
@@ -72,7 +72,7 @@ class TextTokenizer:
         return torch.tensor(rows)
 
     def save(self, folder: Path) -> None:
-        """Write ``vocab.json``, ``merges.txt`` and ``tokenizer_config.json``, as CLIP's are."""
+        """Write ``vocab.json``, ``merges.txt`` and ``tokenizer_config.json``, in CLIP's format."""
         model = json.loads(self.encoding.to_str())["model"]
         merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
         facts = {
@@ -96,7 +96,7 @@ class TextTokenizer:
 
 
 def byte_pairs(model: BPE) -> Tokenizer:
-    """CLIP's way from a text to its pieces: lower case, words, bytes, merges."""
+    """CLIP's pipeline: lower case, split into words, bytes, merges."""
     encoding = Tokenizer(model)
     encoding.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
@@ -122,7 +122,7 @@ def load_text_tokenizer(folder: Path) -> TextTokenizer:
         model = BPE.from_file(
             vocabulary, merges, end_of_word_suffix=WORD_END, unk_token=END, fuse_unk=False
         )
-    except Exception as error:  # the library raises bare exceptions
+    except Exception as error:  # the library raises plain Exception
         raise ValueError(f"{folder}: no readable vocab.json and merges.txt ({error})") from None
     config = folder / "tokenizer_config.json"
     try:
@@ -135,13 +135,13 @@ def load_text_tokenizer(folder: Path) -> TextTokenizer:
 
 
 def train_text_tokenizer(texts: Iterable[str], vocabulary: int, length: int) -> TextTokenizer:
-    """A vocabulary, learned from texts.
+    """Learn a vocabulary from texts.
 
     Args:
-        texts: what to learn from.
-        vocabulary: how many entries at most, without the marks of start and end; at least 512,
-            which are each byte inside and at the end of a word.
-        length: text tokens of a text.
+        texts: the texts.
+        vocabulary: maximum number of entries without the start and end tokens; at least 512, one
+            for each byte inside and at the end of a word.
+        length: text tokens per text.
     """
     encoding = byte_pairs(BPE(unk_token=END, end_of_word_suffix=WORD_END))
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -162,15 +162,15 @@ def train_text_tokenizer(texts: Iterable[str], vocabulary: int, length: int) -> 
 
 
 def encode_micro_conditions(height: int, width: int, text: str = "") -> Tensor:
-    """The numbers of the condition ``micro``, (1, 5).
+    """The tensor ``micro`` of a condition, (1, 5).
 
     Args:
         height: of the image, in pixels.
         width: of the image.
-        text: what is to differ from the usual, such as ``score=6.5,crop_top=20``.
+        text: values that differ from the defaults, such as ``score=6.5,crop_top=20``.
 
     Raises:
-        ValueError: an unknown name, or a value that is no number.
+        ValueError: an unknown name, or a value that is not a finite number.
     """
     values = dict(zip(MICRO_CONDITIONS, (width, height, 0, 0, USUAL_SCORE), strict=True))
     for pair in filter(None, text.split(",")):
@@ -188,14 +188,14 @@ def encode_micro_conditions(height: int, width: int, text: str = "") -> Tensor:
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """Words and the network that reads them."""
+    """A text tokenizer and a text model."""
 
     tokenizer: TextTokenizer
     model: ClipText
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """``states`` (B, T, D) and ``pooled`` (B, P); equal texts are read once."""
+        """``states`` (B, T, D) and ``pooled`` (B, P); equal texts are encoded once."""
         different = list(dict.fromkeys(texts))
         device = self.model.text_projection.weight.device
         states, pooled = self.model(self.tokenizer.ids(different, warn=True).to(device))

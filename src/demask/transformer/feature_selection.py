@@ -1,9 +1,9 @@
-"""Self-guidance's feature selection H_phi: a prediction that is smoothed semantically.
+"""Self-guidance's feature selection H_phi: a semantically smoothed prediction.
 
-TOAST (arXiv 2305.15542) on a frozen masked model, as arXiv 2410.13136 trains it: the last hidden
-states, weighed by how much they look like what the image should show, are sent back into the
-values of every layer of a second pass that sees no token at all. Attribute names are the keys of
-the public state dict.
+TOAST (arXiv 2305.15542) on a frozen masked model, as trained in arXiv 2410.13136: the last hidden
+states, weighted by their similarity to the condition, are added to the values of every layer in a
+second pass whose input tokens are all masked. Attribute names are the keys of the public state
+dict.
 
 Shape legend: B batch, L tokens, S sequence of the base's features, D width, F factors, P pooled
 width, V vocabulary.
@@ -27,15 +27,13 @@ class FeatureSelectionConfig:
     """Sizes of a `FeatureSelection`; the defaults are those of the published ImageNet models.
 
     Attributes:
-        width: D, of the base.
+        width: D of the base.
         depth: layers of the base.
-        num_classes: of the base, and one more where it knows "any class"; 0 for a base of prompts.
-        factors: F, vectors that an anchor is mixed from.
-        pooled_width: P, of the pooled text of a base of prompts; 0 for a base of classes.
-        blank_condition: the second pass is told no class either, as published; else it is told
-            what the first one was.
-        norm: bring hidden states to one size before they are used; for bases whose residual stream
-            is not normalised.
+        num_classes: classes of the base, plus one if it has a null class; 0 for a text model.
+        factors: F, number of vectors that an anchor is mixed from.
+        pooled_width: P of a text model; 0 for a class-conditional one.
+        blank_condition: whether the second pass is unconditional, as published.
+        norm: normalise hidden states first, for bases with an unnormalised residual stream.
     """
 
     width: int = 768
@@ -58,22 +56,22 @@ class FeatureSelectionConfig:
 
 
 class Base(Transformer, Protocol):
-    """What a transformer offers for self-guidance."""
+    """Interface of a transformer for self-guidance."""
 
     def feature_selection(self) -> FeatureSelectionConfig:
-        """The sizes of a module beside it."""
+        """The sizes of a self-guidance module for it."""
         ...
 
     def second_pass(
         self, extra_values: Sequence[Tensor], condition: Condition, step: Step, blank: bool
     ) -> Iterator[Tensor]:
-        """The first layer's input and then every layer's output (B, S, D), all ids masked.
+        """Run on masked ids; yield the first layer's input and every layer's output (B, S, D).
 
         Args:
-            extra_values: one second input (B, S, D) a layer, for its values alone.
-            condition: what the images show.
+            extra_values: an additional input (B, S, D) per layer, for its values only.
+            condition: condition of the images.
             step: as in ``predict``.
-            blank: the condition is masked too.
+            blank: drop the condition, too.
         """
         ...
 
@@ -83,7 +81,7 @@ class Base(Transformer, Protocol):
 
 
 class Anchor(nn.Module):
-    """What the features are compared with: t = Linear(LN(sum_f w_f (P_f + C_f)))."""
+    """The anchor that features are compared with: t = Linear(LN(sum_f w_f (P_f + C_f)))."""
 
     def __init__(self, config: FeatureSelectionConfig) -> None:
         super().__init__()
@@ -110,7 +108,7 @@ class Anchor(nn.Module):
 
 
 class Decoder(nn.Module):
-    """One layer's part of the way back: ``linear`` flows on, ``linear2`` goes into the values."""
+    """One layer of the top-down path: ``linear`` feeds the next layer, ``linear2`` the values."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -119,7 +117,7 @@ class Decoder(nn.Module):
 
 
 class FeatureSelection(nn.Module):
-    """The module that is trained beside a frozen `Base`; see `FeatureSelectionConfig`."""
+    """The module that is trained for a frozen `Base`; see `FeatureSelectionConfig`."""
 
     def __init__(self, config: FeatureSelectionConfig) -> None:
         super().__init__()
@@ -130,7 +128,7 @@ class FeatureSelection(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Initialise: what is selected starts as the features themselves, in every layer."""
+        """Initialise: every layer starts with the features themselves."""
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
                 nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
@@ -141,15 +139,15 @@ class FeatureSelection(nn.Module):
             nn.init.eye_(decoder.linear.weight)
 
     def sized(self, x_BSD: Tensor) -> Tensor:
-        """Hidden states of one size, where the base gives them any."""
+        """Hidden states, normalised if the configuration says so."""
         return F.rms_norm(x_BSD, x_BSD.shape[-1:], eps=1e-6) if self.config.norm else x_BSD
 
     def select(self, features_BSD: Tensor, condition: Condition) -> list[Tensor]:
-        """The second input of each layer's values (B, S, D), first layer first.
+        """The additional value input of each layer (B, S, D), first layer first.
 
         Args:
             features_BSD: the last hidden states of the ordinary pass.
-            condition: what the images show.
+            condition: condition of the images.
         """
         features_BSD = self.sized(features_BSD)
         anchor_B1D = self.cls_anchor_gen(condition)[:, None]
@@ -172,13 +170,13 @@ class FeatureSelection(nn.Module):
     def smoothed_logits(
         self, base: Base, features_BSD: Tensor, condition: Condition, step: Step
     ) -> Tensor:
-        """The smoothed logits l_s (B, L, codes), for one more forward of the base.
+        """The smoothed logits l_s (B, L, codes); costs one forward of the base.
 
         Args:
-            base: the model that it was trained beside.
-            features_BSD: ``Prediction.features`` of the ordinary pass.
-            condition: that pass's.
-            step: that pass's.
+            base: the model that it was trained for.
+            features_BSD: ``Prediction.features`` of the first pass.
+            condition: condition of the first pass.
+            step: step of the first pass.
         """
         *_, last_BSD = self.second_pass(base, features_BSD, condition, step)
         return base.apply_head(last_BSD, step.grid)
@@ -186,12 +184,12 @@ class FeatureSelection(nn.Module):
     def forward(
         self, base: Base, ids_BL: Tensor, condition: Condition, step: Step
     ) -> tuple[Tensor, Tensor]:
-        """Both passes, to train on.
+        """Both passes, for training.
 
         Returns:
-            Smoothed logits over the base's whole vocabulary (B, L, V), and how badly each decoder
-            undoes its layer: the sum over layers of the mean squared error of linear_d(output of
-            layer d) as its input, which trains the decoders alone.
+            Smoothed logits over the base's whole vocabulary (B, L, V), and the reconstruction
+            error of the decoders: the sum over layers of the mean squared error between
+            linear_d(output of layer d) and the input of layer d.
         """
         with torch.no_grad():
             features_BSD = base.predict(ids_BL, condition, step).features

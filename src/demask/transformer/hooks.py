@@ -1,9 +1,9 @@
 """Hooks inside a transformer's blocks, for accelerators.
 
-A block computes its attention and its MLP on what `BlockHook.select_tokens` makes of their input,
-and adds to its residual stream what `BlockHook.restore_tokens` makes of their result. `PassHooks`
-says what happens around the blocks: which tokens a pass computes at all. As they stand both do
-nothing, and the blocks are those of the papers; an accelerator derives its own from them.
+A block applies `BlockHook.select_tokens` to the input of its attention and its MLP, and
+`BlockHook.restore_tokens` to their outputs before it adds them to the residual stream. `PassHooks`
+makes the hook of each block and selects the tokens that a pass computes. The base classes change
+nothing; accelerators derive from them.
 
 Shape legend: B batch, N tokens (a prefix of text or class, then the image's), M of them that are
 computed, T text tokens, D width, H heads, K channels of a head.
@@ -21,17 +21,17 @@ from demask.types import Condition, Grid, Prediction, Step, Transformer
 
 
 class BlockHook:
-    """What an accelerator does inside one block; by default nothing."""
+    """Hooks of one block; no-ops by default."""
 
     def select_tokens(self, x_BND: Tensor) -> Tensor:
-        """The tokens (B, M, D) that a branch computes, out of all.
+        """The tokens (B, M, D) that a branch computes.
 
-        The image's tokens are the last ones, whatever stands before them.
+        The image's tokens are the last ones, after a prefix of any length.
         """
         return x_BND
 
     def restore_tokens(self, x_BMD: Tensor) -> Tensor:
-        """What a branch says of all tokens (B, N, D), out of those that it computed."""
+        """The output of a branch for all tokens (B, N, D), from that of the computed ones."""
         return x_BMD
 
     def select_rotary(self, rotary: Tensor) -> Tensor:
@@ -39,13 +39,13 @@ class BlockHook:
         return rotary
 
     def select_extra(self, extra_BND: Tensor | None) -> Tensor | None:
-        """As `select_tokens`, for a second input of the values, where there is one."""
+        """As `select_tokens`, for an additional input of the values, if any."""
         return None if extra_BND is None else self.select_tokens(extra_BND)
 
     def attend(
         self, query_BHMK: Tensor, key_BHMK: Tensor, value_BHMK: Tensor, dropout: float = 0.0
     ) -> Tensor:
-        """What each of the computed tokens gathers, (B, H, M, K), heads apart."""
+        """Attention of the computed tokens, (B, H, M, K)."""
         return F.scaled_dot_product_attention(query_BHMK, key_BHMK, value_BHMK, dropout_p=dropout)
 
 
@@ -54,47 +54,47 @@ NO_HOOK = BlockHook()
 
 
 class PassHooks:
-    """What an accelerator does in one pass; by default nothing."""
+    """Hooks of one pass; no-ops by default."""
 
     def __call__(
         self, block: int, image_BND: Tensor, extra_BND: Tensor | None, grid: Grid
     ) -> BlockHook:
-        """The hook of a block, asked for before it.
+        """The hook of a block; called before the block.
 
         Args:
-            block: counts all blocks, first to last.
+            block: index of the block.
             image_BND: the image's tokens in the block's input.
-            extra_BND: the second input of its values, as long or with the prefix in front.
+            extra_BND: additional input of the values, of the same length or with the prefix.
             grid: rows and columns of the tokens, which under feature compression are fewer than
                 the ids.
         """
         return NO_HOOK
 
     def select_input(self, x_BND: Tensor, prefix: int = 0) -> Tensor:
-        """The tokens (B, M, D) that this pass computes, out of the first block's input.
+        """The tokens (B, M, D) of the first block's input that this pass computes.
 
-        The first ``prefix`` tokens are not the image's; they stay.
+        The first ``prefix`` tokens are not the image's and must be kept.
         """
         return x_BND
 
     def select_text(self, text_BTD: Tensor) -> Tensor:
-        """As `select_input`, for a text in a stream of its own: all of it, or none."""
+        """As `select_input`, for a separate text stream: all of it, or nothing."""
         return text_BTD
 
     def output_grid(self, grid: Grid) -> Grid:
-        """Rows and columns of the ids that the head is asked for, in place of the image's."""
+        """Rows and columns of the ids that the head predicts, instead of the image's."""
         return grid
 
 
 NO_HOOKS = PassHooks()
-"""An ordinary pass."""
+"""No hooks."""
 
 
 class HookableTransformer(Transformer, Protocol):
-    """A transformer whose passes can be looked into.
+    """A transformer whose passes take hooks.
 
-    ``grid_multiple`` is how many ids a side one of its tokens has. A pass that leaves tokens out
-    answers with the logits and the features of those that it computed.
+    ``grid_multiple`` is the number of ids along a side of one token. A pass that computes a subset
+    of the tokens returns the logits and features of this subset.
     """
 
     def predict(
@@ -106,7 +106,7 @@ class HookableTransformer(Transformer, Protocol):
     def predict_with_attention(
         self, ids_BL: Tensor, condition: Condition, step: Step, hooks: PassHooks = NO_HOOKS
     ) -> tuple[Prediction, Tensor]:
-        """As ``predict``, with the attention that tokens receive; only some transformers tell."""
+        """As ``predict``, with received attention; only some transformers have it."""
         ...
 
     def second_pass(

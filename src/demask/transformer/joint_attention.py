@@ -36,8 +36,8 @@ class BlockSizes:
 def rotary_axes(texts: int, grid: Grid, axes: tuple[int, int, int], like: Tensor) -> Tensor:
     """Cosines and sines (2, N, K / 2) of positions on three axes, on the device of ``like``.
 
-    Text stands at (0, 0, 0), the image token of row r and column c at (0, r, c), whatever the
-    image's size.
+    Text tokens are at (0, 0, 0), the image token of row r and column c at (0, r, c), independent of
+    the image's size.
     """
     row, column = torch.meshgrid(
         *(torch.arange(n, device=like.device) for n in grid), indexing="ij"
@@ -53,16 +53,16 @@ def rotary_axes(texts: int, grid: Grid, axes: tuple[int, int, int], like: Tensor
 
 
 def rotate(x_BNHK: Tensor, rotary: Tensor) -> Tensor:
-    """Turn channels 2k and 2k + 1 together by the angle of their position.
+    """Rotate channels 2k and 2k + 1 by the angle of their position.
 
-    ``rotary`` is (2, N, K / 2), or (2, B, N, K / 2) where every image has tables of its own.
+    ``rotary`` is (2, N, K / 2), or (2, B, N, K / 2) with one table per image.
     """
     pairs, (cos, sin) = x_BNHK.unflatten(-1, (-1, 2)), rotary.unsqueeze(-2)
     if torch.is_grad_enabled():
         even, odd = pairs.unbind(-1)
         cos, sin = cos.to(even.dtype), sin.to(even.dtype)
         return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
-    # as complex numbers it is a single pass over the memory
+    # complex numbers need a single pass over memory
     whole = pairs if pairs.dtype == torch.float64 else pairs.float()
     turned = torch.view_as_real(torch.view_as_complex(whole) * torch.complex(cos, sin))
     return turned.flatten(-2).to(x_BNHK.dtype)
@@ -78,14 +78,14 @@ def attend(
 
 
 def with_extra(v_BNHK: Tensor, to_v: nn.Module, extra_value_BND: Tensor | None) -> Tensor:
-    """Values of the sequence, with those of a second input of its image part added.
+    """Add the values of an additional input to the image part of the values.
 
-    That is how self-guidance sends what it selected back into a layer (arXiv 2410.13136).
+    Self-guidance feeds selected features back this way (arXiv 2410.13136).
 
     Args:
         v_BNHK: text first, then image.
         to_v: the value projection of the image.
-        extra_value_BND: as long as the image part; or None, which changes nothing.
+        extra_value_BND: additional input, of the length of the image part; or None.
     """
     if extra_value_BND is None:
         return v_BNHK
@@ -101,7 +101,7 @@ class HeadNorm(RMSNorm):
         super().__init__(width, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same shape in and out; in three passes over the data where torch would make five."""
+        """Same shape in and out; three passes over memory instead of torch's five."""
         if torch.is_grad_enabled() or x.dtype not in (torch.float32, torch.float64):
             return super().forward(x)
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
@@ -110,7 +110,7 @@ class HeadNorm(RMSNorm):
 
 
 class JointAttention(nn.Module):
-    """Both streams have weights of their own and attend to the whole sequence."""
+    """Joint attention: text and image have separate weights and attend to the whole sequence."""
 
     to_q: nn.Module
     to_k: nn.Module
@@ -142,9 +142,9 @@ class JointAttention(nn.Module):
         extra_value_BND: Tensor | None = None,
         hook: BlockHook = NO_HOOK,
     ) -> tuple[Tensor, Tensor]:
-        """What text and image take up; see `with_extra` for ``extra_value_BND``.
+        """The attention outputs of text and image; see `with_extra` for ``extra_value_BND``.
 
-        A text without tokens takes nothing up, and costs nothing.
+        The text may have no tokens.
         """
         image = [f(image_BND).unflatten(-1, (self.heads, -1)) for f in self._image]
         q, k, v = self.norm_q(image[0]), self.norm_k(image[1]), image[2]

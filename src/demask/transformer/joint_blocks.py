@@ -17,11 +17,11 @@ from demask.transformer.joint_attention import BlockSizes, JointAttention, SelfA
 from demask.transformer.packed_linear import PackedLinear, gelu
 
 FEW_ROWS = 1024
-"""Up to so many tokens, joining two inputs in memory costs next to nothing."""
+"""Up to this many tokens, concatenating two inputs costs next to nothing."""
 
 
 def finite(x: Tensor) -> Tensor:
-    """In half precision, residual streams are cut to the finite range."""
+    """Clamp float16 residual streams to the finite range."""
     return x.clamp(-65504, 65504) if x.dtype == torch.float16 else x
 
 
@@ -52,7 +52,7 @@ def modulate(x_BND: Tensor, shift_B1D: Tensor, scale_B1D: Tensor) -> Tensor:
 
 
 def join(x_BND: Tensor, gate_B1D: Tensor, branch_BND: Tensor) -> Tensor:
-    """A residual stream that takes a gated branch in."""
+    """Add a gated branch to a residual stream."""
     return finite(torch.addcmul(x_BND, gate_B1D, branch_BND))
 
 
@@ -104,8 +104,8 @@ class MultiModalBlock(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Text and image, same shapes in and out; ``vector_BD`` is the activated condition.
 
-        ``extra_value_BND`` is a second input for the image's values; see `with_extra`. The hook is
-        in the image's stream. The text may have no tokens.
+        ``extra_value_BND`` is an additional input of the image's values; see `with_extra`. The hook
+        applies to the image stream. The text may have no tokens.
         """
         shift_t, scale_t, gate_t, *mlp_t = self.norm1_context(vector_BD)
         shift_i, scale_i, gate_i, *mlp_i = self.norm1(vector_BD)
@@ -132,7 +132,7 @@ class MultiModalBlock(nn.Module):
 
 
 class SingleBlock(nn.Module):
-    """Attention and MLP side by side over the joint sequence."""
+    """Parallel attention and MLP over the joint sequence."""
 
     def __init__(self, sizes: BlockSizes) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class SingleBlock(nn.Module):
     ) -> Tensor:
         """Same shape in and out; ``vector_BD`` is the activated condition.
 
-        ``extra_value_BND`` is a second input for the image's values; see `with_extra`.
+        ``extra_value_BND`` is an additional input of the image's values; see `with_extra`.
         """
         shift_B1D, scale_B1D, gate_B1D = self.norm(vector_BD)
         seen = hook.select_tokens(modulate(x_BND, shift_B1D, scale_B1D))
@@ -163,7 +163,7 @@ class SingleBlock(nn.Module):
         return join(x_BND, gate_B1D, hook.restore_tokens(self.project(taken, mlp_out)))
 
     def project(self, taken_BND: Tensor, mlp_out_BNM: Tensor) -> Tensor:
-        """The shared output projection, without joining its two inputs in memory first."""
+        """The shared output projection, without concatenating its two inputs."""
         if isinstance(self.proj_out, PackedLinear):
             return self.proj_out.product_of_parts((taken_BND, mlp_out_BNM))
         few = taken_BND.shape[:-1].numel() <= FEW_ROWS

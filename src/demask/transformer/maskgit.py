@@ -39,8 +39,8 @@ class MaskGITConfig:
         dropout: after the embedding, the attention and the MLP, in training.
         attention_dropout: on the attention weights, in training.
         norm_eps: epsilon of every layer norm.
-        tied: the output matrix is the word embedding, as in the original; the weights of the
-            self-guidance authors store it apart.
+        tied: whether the output matrix is the word embedding, as in the original; the weights of
+            the self-guidance authors store it separately.
     """
 
     codebook_size: int = 1024
@@ -97,9 +97,9 @@ class Embedding(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention whose keys and values may come from elsewhere than its queries.
+    """Multi-head attention with separately computed keys and values.
 
-    Three projections, not one: fused, they measured no faster at the published size.
+    The projections are separate: fused ones were not faster at the published size.
     """
 
     def __init__(self, config: MaskGITConfig) -> None:
@@ -118,7 +118,7 @@ class Attention(nn.Module):
     def forward(
         self, x_BND: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, hook: BlockHook = NO_HOOK
     ) -> Tensor:
-        """What each of N tokens gathers, (B, N, D)."""
+        """The attention output of N tokens, (B, N, D)."""
         gathered_BHNC = hook.attend(
             self.split(self.query(x_BND)),
             key_BHSC,
@@ -129,7 +129,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Widen, exact GELU, narrow; then the block's second residual norm."""
+    """MLP with exact GELU, then the block's second residual norm."""
 
     def __init__(self, config: MaskGITConfig) -> None:
         super().__init__()
@@ -147,7 +147,7 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Attention and MLP, each followed by its residual norm.
 
-    `forward` is `keys_values` then `update`; an accelerator works through the hook.
+    `forward` is `keys_values`, then `update`; accelerators use the hook.
     """
 
     def __init__(self, config: MaskGITConfig) -> None:
@@ -164,8 +164,8 @@ class Block(nn.Module):
 
         Args:
             x_BND: the block's input.
-            extra_value_BND: a second input for the values alone, which become V(x) + V(extra),
-                the bias of V counted twice (self-guidance, arXiv 2410.13136).
+            extra_value_BND: additional input of the values, which become V(x) + V(extra), with the
+                bias of V counted twice (self-guidance, arXiv 2410.13136).
         """
         attention = self.attention
         value_BND = attention.value(x_BND)
@@ -176,7 +176,7 @@ class Block(nn.Module):
     def update(
         self, x_BND: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, hook: BlockHook = NO_HOOK
     ) -> Tensor:
-        """The block's output for N tokens that look at the given keys and values."""
+        """The block's output for N tokens that attend to the given keys and values."""
         gathered_BND = hook.restore_tokens(
             self.attention(hook.select_tokens(x_BND), key_BHSC, value_BHSC, hook)
         )
@@ -191,7 +191,7 @@ class Block(nn.Module):
 
 
 class OutputMatrix(nn.Module):
-    """The last linear layer; where tied, only its bias is its own."""
+    """The last linear layer; if tied, it has only a bias."""
 
     def __init__(self, config: MaskGITConfig) -> None:
         super().__init__()
@@ -251,7 +251,7 @@ class MaskGIT(nn.Module):
         """The sequence of ids (B, S), class token first.
 
         Raises:
-            ValueError: a number of tokens that the learned positions do not cover.
+            ValueError: a number of tokens other than that of the learned positions.
         """
         if ids_BL.shape[1] != self.config.sequence - 1:
             rows, columns = self.grid
@@ -271,8 +271,8 @@ class MaskGIT(nn.Module):
 
         Args:
             tokens_BS: any ids of the vocabulary, the class position included.
-            extra_values: one second value input (B, S, D) a block; see `Block.keys_values`.
-            hooks: where an accelerator looks in.
+            extra_values: additional value input (B, S, D) per block; see `Block.keys_values`.
+            hooks: hooks of an accelerator.
         """
         x_BSD = self.embed(tokens_BS)
         yield x_BSD
@@ -322,7 +322,7 @@ class MaskGIT(nn.Module):
         return Prediction(self.logits(last_BSD), last_BSD), seen_BL / seen_BL.mean(-1, keepdim=True)
 
     def feature_selection(self) -> FeatureSelectionConfig:
-        """The sizes of a self-guidance module beside it."""
+        """The sizes of a self-guidance module for it."""
         config = self.config
         return FeatureSelectionConfig(config.width, config.depth, config.num_classes)
 

@@ -51,12 +51,12 @@ class MeissonicConfig:
         single_blocks: blocks over text and image as one sequence.
         text_width: E, of the text states.
         pooled_width: P, of the pooled text.
-        axes: channels of a head that turn with each position axis (0 for all, row, column).
+        axes: channels of a head that rotate with each position axis (text, row, column).
         compress: feature compression, 2x2 ids to a token.
         embed_width: of the ids' embedding; by default D.
-        time: what the time embedding is told: ``step_index``, the steps that are left after this
-            one (released weights), or ``mask_ratio``, the masked fraction (ours, as in the paper).
-        grid: rows and columns of ids that it is trained on; it takes others.
+        time: input of the time embedding: ``step_index``, the number of remaining steps (released
+            weights), or ``mask_ratio``, the masked fraction (our models, as in the paper).
+        grid: rows and columns of ids in training; others are allowed.
     """
 
     codebook_size: int = 8192
@@ -89,7 +89,7 @@ class MeissonicConfig:
 
 
 def check_even(grid: Grid, compress: bool) -> None:
-    """Raise a ValueError for a grid that feature compression cannot halve."""
+    """Raise a ValueError if feature compression needs even sides and a side is odd."""
     if compress and (grid[0] % 2 or grid[1] % 2):
         raise ValueError(f"a grid of {grid[0]}x{grid[1]} ids: feature compression needs even sides")
 
@@ -128,7 +128,7 @@ class Meissonic(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Initialise for training: small matrices, and residual branches that start small."""
+        """Initialise for training: small matrices and small residual branches."""
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
                 fan_in = module.weight[0].numel()
@@ -143,7 +143,7 @@ class Meissonic(nn.Module):
                 module.reset(1 / math.sqrt(2 * depth))
 
     def context(self, condition: Condition) -> tuple[Tensor, Tensor]:
-        """What a text gives to every step: its tokens (B, T, D) and its pooled condition (B, D)."""
+        """The text tokens (B, T, D) and the pooled condition (B, D), the same in every step."""
         dtype = self.context_embedder.weight.dtype
         text_BTD = self.context_embedder(condition["states"].to(dtype))
         micro_BM = sinusoid(condition["micro"]).flatten(1)
@@ -178,7 +178,7 @@ class Meissonic(nn.Module):
     ) -> Iterator[Tensor]:
         """The image tokens before the first block and after every one (B, N - T, D).
 
-        ``extra_values`` are second inputs, of that shape, of the blocks' values.
+        ``extra_values`` are additional inputs of the blocks' values, of this shape.
         """
         check_even(grid, self.config.compress)
         blocks = self.config.blocks + self.config.single_blocks
@@ -216,17 +216,17 @@ class Meissonic(nn.Module):
         return self.to_logits(self.project(features_BND, grid))
 
     def project(self, features_BND: Tensor, grid: Grid) -> Tensor:
-        """Hidden states of the image tokens -> what the output matrix reads (B, L, D)."""
+        """Hidden states of the image tokens -> input of the output matrix (B, L, D)."""
         x_BND = self.project_from_hidden(self.project_from_hidden_norm(features_BND))
         x_BND = self.up_block["upsample"](x_BND, grid) if self.config.compress else x_BND
         return self.mlm_layer.project(finite(x_BND))
 
     def to_logits(self, pre_logits_BLD: Tensor) -> Tensor:
-        """The output matrix: logits (B, L, V), linear in what it reads."""
+        """Apply the output matrix, a linear map: logits (B, L, V)."""
         return self.mlm_layer.to_logits(pre_logits_BLD)
 
     def pre_logits(self, ids_BL: Tensor, condition: Condition, step: Step) -> Tensor:
-        """As `predict`, but what its output matrix reads (B, L, D); `to_logits` is the rest."""
+        """As `predict` without the output matrix (B, L, D); `to_logits` applies it."""
         time_B, grid = self.time(step, ids_BL), step.grid
         return self.project(self.features(ids_BL, condition, time_B, grid), grid)
 
@@ -247,22 +247,22 @@ class Meissonic(nn.Module):
     def predict(
         self, ids_BL: Tensor, condition: Condition, step: Step, hooks: PassHooks = NO_HOOKS
     ) -> Prediction:
-        """A `Predict`; see `forward` for what the condition holds."""
+        """A `Predict`; `forward` describes the condition."""
         time_B = self.time(step, ids_BL)
         features_BND = self.features(ids_BL, condition, time_B, step.grid, hooks)
         return Prediction(self.logits(features_BND, hooks.output_grid(step.grid)), features_BND)
 
     def time(self, step: Step, like_BL: Tensor) -> Tensor:
-        """What the time embedding is told (B), on the device of ``like_BL``."""
+        """The input of the time embedding (B), on the device of ``like_BL``."""
         if self.config.time == "mask_ratio":
             return step.mask_ratio_B.to(like_BL.device)
         left = step.steps - 1 - step.index
         return torch.full((len(like_BL),), left, device=like_BL.device)
 
     def feature_selection(self) -> FeatureSelectionConfig:
-        """The sizes of a self-guidance module beside it.
+        """The sizes of a self-guidance module for it.
 
-        Its second pass is told the same text: the model has seen no vector that means none.
+        Its second pass keeps the text: the model was not trained with a null vector.
         """
         config = self.config
         return FeatureSelectionConfig(
@@ -284,8 +284,8 @@ class Meissonic(nn.Module):
     ) -> Iterator[Tensor]:
         """Self-guidance's smoothed pass (arXiv 2410.13136); see `feature_selection.Base`.
 
-        What was selected goes into the image's values, in both kinds of blocks. A blank condition
-        is a text of zeros.
+        The selected features are added to the image's values in both kinds of blocks. A blank
+        condition is a text of zeros.
         """
         shape = (len(condition), step.grid[0] * step.grid[1])
         device = self.embed.embeddings.weight.device
@@ -297,5 +297,5 @@ class Meissonic(nn.Module):
         return self.states(ids_BL, condition, time_B, step.grid, extra_values, hooks)
 
     def apply_head(self, features_BND: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
-        """The head: logits (B, L, V); it knows no other ids than codes."""
+        """The head: logits (B, L, V); its vocabulary is the codebook."""
         return self.logits(features_BND, grid)

@@ -1,4 +1,4 @@
-"""Meissonic's ways in and out: ids, time and text to vectors, and vectors to logits.
+"""Meissonic's input and output layers.
 
 Its blocks are in `demask.transformer.joint_blocks`. Attributes carry the names of the public state
 dict.
@@ -43,7 +43,7 @@ class MLP(nn.Module):
 
 
 class TimeTextEmbedding(nn.Module):
-    """Time and pooled condition, each through an MLP, added."""
+    """The sum of an MLP of the time and an MLP of the pooled condition."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Embed(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Feature compression: 2x2 ids become a token (section 2.2)."""
+    """Feature compression: 2x2 ids to one token (section 2.2)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Feature compression's way back: a token becomes 2x2 ids."""
+    """Inverse of feature compression: one token to 2x2 ids."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -112,13 +112,13 @@ class Head(nn.Module):
         self.conv2 = nn.Conv2d(width, codebook_size, 1, bias=False)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
-        """(B, L, V); its 1x1 convolutions are matrix products over the tokens."""
+        """(B, L, V); the 1x1 convolutions are computed as matrix products."""
         return self.to_logits(self.project(x_BLD))
 
     def project(self, x_BLD: Tensor) -> Tensor:
-        """What the output matrix reads, (B, L, D)."""
+        """The input of the output matrix, (B, L, D)."""
         return self.layer_norm(F.linear(x_BLD, self.conv1.weight[:, :, 0, 0]))
 
     def to_logits(self, x_BLD: Tensor) -> Tensor:
-        """The output matrix, (B, L, V)."""
+        """Apply the output matrix, (B, L, V)."""
         return F.linear(x_BLD, self.conv2.weight[:, :, 0, 0])

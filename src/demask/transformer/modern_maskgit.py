@@ -1,7 +1,7 @@
 """Our own small MaskGIT, for training from scratch.
 
-Pre-norm, normalised queries and keys, SwiGLU, 2-D rotary positions, and the class entering by
-adaptive layer norm from one shared projection (AdaLN-single, arXiv 2310.00426).
+Pre-norm, normalised queries and keys, SwiGLU, 2-D rotary positions, and class conditioning by
+adaptive layer norm with one shared projection (AdaLN-single, arXiv 2310.00426).
 
 Shape legend: B batch, L tokens, N those that a block computes, V codebook, D width.
 """
@@ -31,8 +31,8 @@ class ModernMaskGITConfig:
 
     Attributes:
         codebook_size: codes of the tokenizer.
-        num_classes: classes; one more id, ``num_classes``, means "any".
-        grid: rows and columns that it is trained on.
+        num_classes: number of classes; the id ``num_classes`` is the null class.
+        grid: rows and columns in training.
         width: D.
         depth: blocks.
         heads: attention heads; ``width / heads`` is a multiple of 4.
@@ -55,7 +55,7 @@ class ModernMaskGITConfig:
 
 
 class Block(nn.Module):
-    """Attention and MLP, each shifted, scaled and gated by the condition."""
+    """Attention and MLP with shift, scale and gate from the condition."""
 
     def __init__(self, config: ModernMaskGITConfig) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ class ModernMaskGIT(nn.Module):
     ) -> Iterator[Tensor]:
         """The first block's input, then every block's output (B, L, D).
 
-        ``extra_values`` are second inputs (B, L, D) of the blocks' values.
+        ``extra_values`` are additional inputs (B, L, D) of the blocks' values.
         """
         x_BLD = self.embed(ids_BL)
         shared_B6D, rotary = self.surroundings(class_ids_B, grid)
@@ -156,7 +156,7 @@ class ModernMaskGIT(nn.Module):
         return self.embed(ids_BL)
 
     def surroundings(self, class_ids_B: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-        """What every block is told: the class (B, 6, D), and the rotary positions."""
+        """Inputs of every block: the class modulation (B, 6, D) and the rotary tables."""
         shared_B6D = self.modulate(F.silu(self.embed_class(class_ids_B))).unflatten(-1, (6, -1))
         head_width = self.config.width // self.config.heads
         return shared_B6D, rotary_2d(grid, head_width, class_ids_B.device)
@@ -169,17 +169,17 @@ class ModernMaskGIT(nn.Module):
         return Prediction(self.head(self.norm(features_BLD)), features_BLD)
 
     def pre_logits(self, ids_BL: Tensor, condition: Condition, step: Step) -> Tensor:
-        """As `predict`, but what its output matrix reads (B, L, D); `to_logits` is the rest."""
+        """As `predict` without the output matrix (B, L, D); `to_logits` applies it."""
         return self.norm(self.features(ids_BL, condition["class_ids"], step.grid))
 
     def to_logits(self, pre_logits_BLD: Tensor) -> Tensor:
-        """The output matrix: logits (B, L, V), but for its bias linear in what it reads."""
+        """Apply the output matrix: logits (B, L, V), an affine map."""
         return self.head(pre_logits_BLD)
 
     def predict_with_attention(
         self, ids_BL: Tensor, condition: Condition, step: Step, hooks: PassHooks = NO_HOOKS
     ) -> tuple[Prediction, Tensor]:
-        """As `predict`; and how much attention each token gets in the last block.
+        """As `predict`, with the attention that tokens receive in the last block.
 
         Returns:
             The prediction, and the attention that tokens receive (B, L), 1 on average.
@@ -193,12 +193,12 @@ class ModernMaskGIT(nn.Module):
         return Prediction(self.head(self.norm(last_BLD)), last_BLD), attention_BL
 
     def unconditional(self) -> Condition:
-        """The condition of one image of any class, as class dropout trained it."""
+        """The null condition, a batch of 1, as trained by class dropout."""
         device = self.embed.weight.device
         return Condition({"class_ids": torch.tensor([self.null_class], device=device)})
 
     def feature_selection(self) -> FeatureSelectionConfig:
-        """The sizes of a self-guidance module beside it; it has a class "any" too."""
+        """The sizes of a self-guidance module for it; it has a null class, too."""
         config = self.config
         return FeatureSelectionConfig(config.width, config.depth, config.num_classes + 1, norm=True)
 
@@ -212,7 +212,7 @@ class ModernMaskGIT(nn.Module):
     ) -> Iterator[Tensor]:
         """Self-guidance's smoothed pass (arXiv 2410.13136); see `feature_selection.Base`.
 
-        Where the published network masks its class token, this one is told "any class".
+        The published network masks its class token; this one uses the null class.
         """
         class_ids_B = condition["class_ids"]
         shape = (len(class_ids_B), step.grid[0] * step.grid[1])
@@ -226,10 +226,10 @@ class ModernMaskGIT(nn.Module):
 
 
 def start_small(network: nn.Module) -> None:
-    """Initialise: small embeddings, residual branches that start small, no opinion yet.
+    """Initialise: small embeddings and residual branches, and a zero head.
 
     Args:
-        network: has the embeddings, blocks and head of a `ModernMaskGIT`, by those names.
+        network: has the embeddings, blocks and head of a `ModernMaskGIT`, under the same names.
     """
     parts: Any = network
     for module in network.modules():
@@ -243,5 +243,5 @@ def start_small(network: nn.Module) -> None:
     nn.init.zeros_(parts.head.bias)
     for block in parts.blocks:
         with torch.no_grad():
-            # the gates, so that every branch counts from the first step
+            # small gates, so that every branch contributes from the start
             block.modulation[2] = block.modulation[5] = 1 / math.sqrt(2 * len(parts.blocks))

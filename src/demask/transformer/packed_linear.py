@@ -1,12 +1,12 @@
-"""A linear layer whose weight is kept in the layout in which the CPU's matrix product reads it.
+"""A linear layer with weights packed for the CPU's matrix product.
 
 A matrix product first copies its operands into cache-sized panels. For one image (257 rows at
-MaskGIT-256) the copy of the weights is a fifth of the time, for a local step of few rows most of
-it, and it is the same at every step: it can be made once. The result is the plain product's, up to
-rounding, and depends on nothing that was computed before.
+MaskGIT-256) copying the weights takes a fifth of the time; in a local step with few rows, most of
+it. The copy is the same in every step, so it is made once. The result equals the plain product up
+to rounding and does not depend on earlier calls.
 
-oneDNN's layout serves any number of rows; MKL's, which Intel's own processors read faster in
-float32, only one number.
+oneDNN's layout works for any number of rows. MKL's, which is faster in float32 on Intel processors,
+is made for one number of rows.
 
 Shape legend: N rows (tokens of all images), D width, M output channels.
 """
@@ -22,20 +22,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MKL_ROWS = range(256, 1025)
-"""MKL's layout is for these numbers of rows: with more the copy no longer counts, and local steps
-come with ever other numbers below."""
+"""MKL's layout is used for these numbers of rows: above, the copy is negligible; below, local steps
+vary in their number of rows."""
 
 
 @cache
 def is_intel() -> bool:
-    """Whether Intel made this processor, as far as torch can tell."""
+    """Whether this is an Intel processor, according to torch."""
     told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return "intel" in str(told.get("cpu_name", "intel")).lower()
 
 
 @cache
 def packable(dtype: torch.dtype) -> bool:
-    """Whether this torch and processor multiply the type with packed weights."""
+    """Whether this torch build and processor support packed weights of a dtype."""
     if not torch.backends.mkldnn.is_available() or not hasattr(
         torch.ops.mkldnn, "_reorder_linear_weight"
     ):
@@ -46,7 +46,7 @@ def packable(dtype: torch.dtype) -> bool:
 
 
 def prefers_mkl(rows: int, dtype: torch.dtype) -> bool:
-    """Whether MKL's layout is used for so many rows."""
+    """Whether MKL's layout is used for this number of rows."""
     return (
         dtype == torch.float32
         and rows in MKL_ROWS
@@ -57,21 +57,21 @@ def prefers_mkl(rows: int, dtype: torch.dtype) -> bool:
 
 
 class PackedLinear(nn.Linear):
-    """A linear layer with packed copies of its weight, made when they are first used.
+    """A linear layer with packed copies of its weight, made at the first use.
 
-    The state dict stays that of the layer. Training, another device and another type than the
-    weight's take the plain product. The weight must not change afterwards: pack again.
+    The state dict is that of the layer. In training, on another device or for another dtype it uses
+    the plain product. If the weight changes, the layer must be packed again.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
-        nn.Module.__init__(self)  # no weights of its own
+        nn.Module.__init__(self)  # shares the weights of the layer
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight, self.bias = linear.weight, linear.bias
         self.packed: dict[tuple[int, int], Tensor] = {}
         self.packed_mkl: tuple[int, Tensor] | None = None
 
     def serves(self, x: Tensor) -> bool:
-        """Whether an input is multiplied with a packed weight."""
+        """Whether an input uses the packed weight."""
         return (
             not torch.is_grad_enabled()
             and x.is_cpu
@@ -91,27 +91,27 @@ class PackedLinear(nn.Linear):
         return self.product(x)
 
     def gelu(self, x: Tensor, approximate: str = "none") -> Tensor:
-        """GELU of what comes out, in the same pass over memory; see `gelu`."""
+        """The layer followed by GELU, fused; see `gelu`."""
         return self.product(x, "gelu", approximate)
 
     def product(
         self, x: Tensor, then: str = "none", how: str = "", start: int = 0, bias: bool = True
     ) -> Tensor:
-        """oneDNN's product with some columns of the weight, and what is to be done with it.
+        """oneDNN's product with a range of columns of the weight.
 
         Args:
             x: (..., columns).
             then: an activation, or ``none``.
-            how: its variant.
+            how: variant of the activation.
             start: the first column.
-            bias: add it.
+            bias: whether to add the bias.
         """
         weight = self.columns(start, start + x.shape[-1])
         added_M = self.bias if bias else None
         return torch.ops.mkldnn._linear_pointwise(x, weight, added_M, then, [], how)
 
     def product_of_parts(self, parts: Sequence[Tensor]) -> Tensor:
-        """As ``forward`` of the parts joined along their last dimension, which are not joined."""
+        """As ``forward`` of the parts concatenated along the last dimension, without the copy."""
         if not self.serves(parts[0]):
             return self(torch.cat(list(parts), dim=-1))
         out, start = self.product(parts[0]), parts[0].shape[-1]
@@ -122,14 +122,14 @@ class PackedLinear(nn.Linear):
         return out
 
     def columns(self, start: int, end: int) -> Tensor:
-        """The packed copy of some columns of the weight."""
+        """The packed copy of a range of columns."""
         if (start, end) not in self.packed:
             weight = self.weight.detach()[:, start:end].contiguous()
             self.packed[start, end] = torch.ops.mkldnn._reorder_linear_weight(weight)
         return self.packed[start, end]
 
     def product_mkl(self, x: Tensor, rows: int) -> Tensor:
-        """MKL's product, for the latest number of rows."""
+        """MKL's product, packed for the latest number of rows."""
         if self.packed_mkl is None or self.packed_mkl[0] != rows:
             weight = torch.ops.mkl._mkl_reorder_linear_weight(self.weight.detach(), rows)
             self.packed_mkl = rows, weight
@@ -144,16 +144,16 @@ class PackedLinear(nn.Linear):
         return super()._apply(fn, recurse)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies: torch cannot copy a packed weight."""
+        """Drop packed weights, which torch cannot copy."""
         return {**self.__dict__, "packed": {}, "packed_mkl": None}
 
 
 def gelu(layer: nn.Module, x: Tensor, approximate: str = "none") -> Tensor:
-    """GELU of what a linear layer makes of its input; without gradients in no fresh memory.
+    """A linear layer followed by GELU; without gradients, GELU is computed in place.
 
     Args:
-        layer: fuses both where it can.
-        x: its input.
+        layer: the layer; a packed one fuses both.
+        x: the input.
         approximate: ``none`` or ``tanh``.
     """
     if isinstance(layer, PackedLinear) and layer.serves(x):

@@ -1,12 +1,11 @@
-"""A linear layer whose weight is kept in 8 or 4 bits, and multiplied in 8 bits where that is fast.
+"""A linear layer with 8- or 4-bit weights, multiplied in 8 bits where the CPU supports it.
 
-Weights: int8 codes with a scale a row (output channel). Four bits are a second level below that:
-in each group of columns a code of -7..7 times a small integer is the int8 code, as in QServe
-(arXiv 2405.04532, section 4.1). So a row of 4-bit weights is still a row of int8 numbers with one
-scale, and the integer product takes both.
+Weights: int8 codes with one scale per row (output channel). For 4 bits there is a second level: in
+each group of columns, a code of -7..7 times a small integer gives the int8 code, as in QServe
+(arXiv 2405.04532, section 4.1). So the integer product handles both.
 
-Activations: weight-only, or int8 with a scale a row (token). A scale for the whole tensor would
-couple the images of a batch; a row's own scale depends on nothing but that token.
+Activations: unquantized, or int8 with one scale per row (token). A scale for the whole tensor would
+make an image depend on its batch.
 
 Shape legend: N rows (tokens of all images), K input channels, M output channels, G groups of
 columns, J half the columns.
@@ -24,17 +23,17 @@ from torch import Tensor, nn
 
 TOP = 127
 ZERO = 128
-"""The engine wants unsigned activations: 128 stands for 0."""
+"""The engine takes unsigned activations with a zero point of 128."""
 
 
 @dataclass(frozen=True)
 class Precision:
-    """How a linear layer is kept and multiplied.
+    """The precision of a linear layer.
 
     Attributes:
-        bits: of a weight, 8 or 4.
-        activations: 8 for int8 activations; None for weight-only.
-        group: columns that share the second scale of 4-bit weights; 0 for 8 bits.
+        bits: bits of a weight, 8 or 4.
+        activations: 8 for int8 activations; None for unquantized ones.
+        group: columns that share a group scale of 4-bit weights; 0 for 8 bits.
     """
 
     bits: int
@@ -49,9 +48,9 @@ class Precision:
 
 
 class QuantizedLinear(nn.Module):
-    """A linear layer of low precision; its numbers are set by `fill`, or come from a checkpoint.
+    """A quantized linear layer; its values are set by `fill` or loaded from a checkpoint.
 
-    Where gradients are wanted, the scales and the bias can learn; the codes stay.
+    The scales and the bias are trainable, the codes are not.
     """
 
     def __init__(
@@ -74,14 +73,14 @@ class QuantizedLinear(nn.Module):
 
     @property
     def int8(self) -> Tensor:
-        """The weight as integers of -127..127, (M, K)."""
+        """The weight as int8 codes of -127..127, (M, K)."""
         if self.groups is None:
             return self.codes
         return unpack_four(self.codes, self.groups)
 
     @property
     def weight(self) -> Tensor:
-        """The weight as floating-point numbers (M, K), made anew at each call."""
+        """The weight in floating point (M, K), computed at each call."""
         return self.int8.to(self.scale.dtype) * self.scale[:, None]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -94,7 +93,7 @@ class QuantizedLinear(nn.Module):
         return out_NM.to(x.dtype).unflatten(0, x.shape[:-1])
 
     def floating(self, x: Tensor) -> Tensor:
-        """The product in the type of the input."""
+        """The product in the dtype of the input."""
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return F.linear(x, self.weight.to(x.dtype), bias)
 
@@ -104,7 +103,9 @@ class QuantizedLinear(nn.Module):
         packed = self.packed
         if packed is None:
             packed = pack_int8(self.int8)
-            if self.precision.bits == 8:  # four bits were chosen to save memory: packed for a call
+            if (
+                self.precision.bits == 8
+            ):  # 4-bit weights save memory, so they are packed only for the call
                 self.packed = packed
         out_NM = multiply(codes_NK, packed, self.scale.float())
         if self.bias is None:
@@ -123,9 +124,9 @@ class QuantizedLinear(nn.Module):
         bias_M: Tensor | None,
         power_K: Tensor | None = None,
     ) -> QuantizedLinear:
-        """Take over int8 codes with the scales of their rows; four bits are rounded from them.
+        """Set int8 codes and row scales; 4-bit codes are rounded from them.
 
-        ``power_K`` says how much each column's error counts; see `pack_four`.
+        ``power_K`` weights the error of each column; see `pack_four`.
         """
         self.packed = None
         if self.precision.bits == 4:
@@ -143,19 +144,19 @@ class QuantizedLinear(nn.Module):
 
 
 def to_rows(x_NK: Tensor) -> tuple[Tensor, Tensor]:
-    """Unsigned 8-bit codes whose zero is 128, and the scale of each row (N, 1)."""
+    """Quantize rows: unsigned 8-bit codes with a zero point of 128, and row scales (N, 1)."""
     scale_N1 = row_scale(x_NK)
     return (x_NK / scale_N1).round_().add_(ZERO).to(torch.uint8), scale_N1
 
 
 def row_scale(x: Tensor) -> Tensor:
-    """What the largest number of a row is divided by to become 127."""
+    """The scale that maps the largest magnitude of a row to 127."""
     tiny = torch.finfo(torch.float32).tiny
     return (x.abs().amax(-1, keepdim=True) / TOP).clamp_min(tiny)
 
 
 def rounded(x: Tensor) -> Tensor:
-    """What 8 bits keep of each row; gradients pass as if nothing happened."""
+    """Round each row to 8 bits; straight-through gradients."""
     wide = x.detach().float()
     scale = row_scale(wide)
     kept = ((wide / scale).round_() * scale).to(x.dtype)
@@ -163,12 +164,12 @@ def rounded(x: Tensor) -> Tensor:
 
 
 def pack_int8(int8_MK: Tensor) -> Tensor:
-    """An int8 weight in the layout in which the engine reads it."""
+    """Pack an int8 weight for the engine."""
     return torch.ops.onednn.qlinear_prepack(int8_MK.contiguous(), None)
 
 
 def multiply(codes_NK: Tensor, packed: Tensor, scale_M: Tensor) -> Tensor:
-    """(codes - 128) times the packed weight, times the scale of each column, in float32."""
+    """(codes - 128) times the packed weight, times the column scales, in float32."""
     zeros_M = torch.zeros(len(scale_M), dtype=torch.int64)
     return torch.ops.onednn.qlinear_pointwise(
         *(codes_NK, 1.0, ZERO, packed, scale_M, zeros_M, None),
@@ -178,9 +179,9 @@ def multiply(codes_NK: Tensor, packed: Tensor, scale_M: Tensor) -> Tensor:
 
 @cache
 def has_engine() -> bool:
-    """Whether this torch and CPU multiply 8 bits exactly.
+    """Whether this torch build and CPU multiply 8 bits exactly.
 
-    Older CPUs add pairs of products in 16 bits, which overflow: the largest numbers tell.
+    Older CPUs add pairs of products in 16 bits, which overflow for the largest numbers.
     """
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.onednn, "qlinear_prepack"):
         return False
@@ -194,15 +195,14 @@ def has_engine() -> bool:
 
 
 def pack_four(int8_MK: Tensor, group: int, power_K: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Int8 codes as two 4-bit codes a byte (M, J), and the factor of each group (M, G), int8.
+    """Pack int8 codes as two 4-bit codes per byte (M, J), with a factor per group (M, G), int8.
 
-    Byte j holds columns j and j + K / 2. Of the factors that come into question, a group gets the
-    one with the least squared error.
+    Byte j holds columns j and j + K / 2. Each group gets the factor of the least squared error.
 
     Args:
         int8_MK: the codes.
-        group: columns of a group.
-        power_K: the mean square of each input channel, by which its error counts; default: alike.
+        group: columns per group.
+        power_K: weight of each column's error, its mean square; default: equal weights.
     """
     whole_MGk = int8_MK.float().unflatten(1, (-1, group))
     weight_Gk = torch.ones(int8_MK.shape[1]) if power_K is None else power_K.float()
@@ -221,12 +221,12 @@ def pack_four(int8_MK: Tensor, group: int, power_K: Tensor | None = None) -> tup
 
 
 def four(whole_MGk: Tensor, factor_MG: Tensor) -> Tensor:
-    """The codes of -7..7 nearest to int8 ones under the factors of their groups."""
+    """The nearest codes of -7..7 to int8 codes, given the factor of each group."""
     return (whole_MGk / factor_MG[..., None]).round().clamp(-7, 7)
 
 
 def unpack_four(codes_MJ: Tensor, factor_MG: Tensor) -> Tensor:
-    """The int8 codes (M, K) that `pack_four` kept."""
+    """Unpack the int8 codes (M, K) of `pack_four`."""
     rows, half = codes_MJ.shape
     int8_MK = torch.empty(rows, 2 * half, dtype=torch.int8, device=codes_MJ.device)
     int8_MK[:, :half] = codes_MJ & 15

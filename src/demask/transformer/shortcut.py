@@ -1,4 +1,4 @@
-"""A shortcut: what a transformer's last hidden states become once a few more tokens are known.
+"""A shortcut network: predicts a transformer's next hidden states from the changed tokens.
 
 Shape legend: B batch, L ids, N tokens of the image, S sequence of the base's features (a prefix
 of class or nothing, then the image's tokens), D width of the base, W own width, H heads, K
@@ -26,7 +26,7 @@ class ShortcutConfig:
     """Sizes of a `Shortcut`.
 
     Attributes:
-        base_width: D, of the model beside which it is trained.
+        base_width: D of the model that it is trained for.
         width: W; half of D in the paper.
         heads: attention heads; ``width / heads`` is a multiple of 4.
         mlp_width: hidden channels of the gated MLP.
@@ -46,10 +46,10 @@ class ShortcutConfig:
 
 
 class Extended(Transformer, Protocol):
-    """What a transformer offers to a shortcut."""
+    """Interface of a transformer for a shortcut."""
 
     def embed_tokens(self, ids_BL: Tensor, condition: Condition, grid: Grid) -> Tensor:
-        """The first block's input (B, N, D), the image's tokens alone."""
+        """The first block's input (B, N, D), image tokens only."""
         ...
 
     def apply_head(self, features_BSD: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
@@ -58,7 +58,7 @@ class Extended(Transformer, Protocol):
 
 
 class CrossAttention(nn.Module):
-    """Every token looks at those that have just changed, or at a learned nothing."""
+    """Attention of all tokens to those that have just changed and to a learned null token."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -71,13 +71,13 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
 
     def forward(self, x_BNW: Tensor, new_BNW: Tensor, changed_BN: Tensor, rotary: Tensor) -> Tensor:
-        """What each token gathers (B, N, W).
+        """The attention output (B, N, W).
 
         Args:
-            x_BNW: those that look.
-            new_BNW: what may be looked at, ...
-            changed_BN: ... where this says so.
-            rotary: of both.
+            x_BNW: queries.
+            new_BNW: keys and values.
+            changed_BN: mask of the keys and values.
+            rotary: rotary tables of both.
         """
         q = self.split(self.query(x_BNW))
         k, v = (self.split(t) for t in self.key_value(new_BNW).chunk(2, dim=-1))
@@ -97,14 +97,14 @@ class CrossAttention(nn.Module):
 
 
 class Shortcut(nn.Module):
-    """One narrow block in place of a whole transformer (arXiv 2602.23996, section 4).
+    """One narrow block that replaces a forward of the transformer (arXiv 2602.23996, section 4).
 
     With h the last hidden states of a step and C the tokens that changed after it,
 
         h' = h + |h| W_out block(W_in (h / |h|), attends to C),
 
-    |h| being the root mean square of a token's channels. With W_out at zero, as it starts, it is a
-    cache: nothing changes.
+    where |h| is the root mean square of a token's channels. W_out is initialised to zero, so an
+    untrained shortcut is a cache: h' = h.
     """
 
     def __init__(self, config: ShortcutConfig) -> None:
@@ -123,7 +123,7 @@ class Shortcut(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Initialise; it begins as a cache."""
+        """Initialise; an untrained shortcut is a cache."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=1 / math.sqrt(module.in_features))
@@ -141,10 +141,10 @@ class Shortcut(nn.Module):
         """The next step's last hidden states (B, N, D).
 
         Args:
-            features_BND: those of the step before.
-            embedded_BND: the base's first block's input now.
-            changed_BN: the tokens that have changed since the step before.
-            num_masked_B: the share of each image's ids that is masked now.
+            features_BND: the hidden states of the previous step.
+            embedded_BND: the current input of the base's first block.
+            changed_BN: tokens that have changed since the previous step.
+            num_masked_B: the masked fraction of each image's ids.
             grid: rows and columns of the tokens.
         """
         size_BN1 = features_BND.pow(2).mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
@@ -168,7 +168,7 @@ class Shortcut(nn.Module):
         num_masked_B: Tensor,
         grid: Grid,
     ) -> Tensor:
-        """See the function of this name."""
+        """See `advance`."""
         return advance(self, base, features_BSD, ids_BL, changed_BN, condition, num_masked_B, grid)
 
 
@@ -182,16 +182,16 @@ def advance(
     num_masked_B: Tensor,
     grid: Grid,
 ) -> Tensor:
-    """A base's next last hidden states (B, S, D).
+    """The next step's last hidden states of a base (B, S, D).
 
     Args:
-        network: a `Shortcut`, or what a training has wrapped around it.
-        base: the transformer beside which it is trained.
-        features_BSD: those of the step before; a prefix stays as it is.
-        ids_BL: the ids now.
-        changed_BN: the tokens that have changed since.
-        condition: as the base knows it.
-        num_masked_B: the share of each image's ids that is masked now.
+        network: a `Shortcut`, possibly wrapped by a training.
+        base: the transformer that it is trained for.
+        features_BSD: the hidden states of the previous step; a prefix is not changed.
+        ids_BL: the current ids.
+        changed_BN: tokens that have changed since the previous step.
+        condition: condition of the base.
+        num_masked_B: the masked fraction of each image's ids.
         grid: rows and columns of the ids.
     """
     side = base.grid_multiple

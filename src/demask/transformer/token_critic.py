@@ -1,4 +1,4 @@
-"""Token-Critic: says of every token of an image whether it is real or a model's guess.
+"""Token-Critic: classifies every token of an image as real or generated.
 
 Shape legend: B batch, L tokens, D width.
 """
@@ -18,7 +18,7 @@ from demask.types import Condition, Grid, Step
 
 @dataclass(frozen=True)
 class TokenCriticConfig(ModernMaskGITConfig):
-    """Sizes of a `TokenCritic`: those of the model whose blocks it has, but smaller."""
+    """Sizes of a `TokenCritic`: as of a `ModernMaskGIT`, usually smaller."""
 
     width: int = 128
     depth: int = 4
@@ -26,10 +26,10 @@ class TokenCriticConfig(ModernMaskGITConfig):
 
 
 class TokenCritic(nn.Module):
-    """Whole ids + class -> how real each token looks (arXiv 2209.04439, section 3.1).
+    """Complete ids + class -> log-odds that each token is real (arXiv 2209.04439, section 3.1).
 
-    The blocks of our MaskGIT with one number a token at the end. It sees no masked tokens: the
-    model's guesses stand in their places.
+    The blocks of `ModernMaskGIT` with one output per token. Its input has no masked tokens: they
+    are filled with the model's samples.
     """
 
     def __init__(self, config: TokenCriticConfig) -> None:
@@ -53,7 +53,7 @@ class TokenCritic(nn.Module):
 
         Args:
             ids_BL: codes, none of them masked.
-            class_ids_B: classes, ``num_classes`` for any.
+            class_ids_B: class ids; ``num_classes`` is the null class.
             grid: rows and columns of the ids; by default those of the training.
         """
         shared_B6D = self.modulate(F.silu(self.embed_class(class_ids_B))).unflatten(-1, (6, -1))
@@ -66,14 +66,14 @@ class TokenCritic(nn.Module):
         return real_BL1[..., 0]
 
     def score(self, ids_BL: Tensor, condition: Condition, step: Step) -> Tensor:
-        """As `forward`, of what the decode loop knows; the condition holds ``class_ids`` (B)."""
+        """As `forward`, with a condition that holds ``class_ids`` (B)."""
         return self(ids_BL, condition["class_ids"], step.grid)
 
     def take_over(self, base: nn.Module) -> list[str]:
-        """Copy what fits from a model of the same codes: its embeddings and its first blocks.
+        """Copy embeddings and first blocks of a model, as far as their shapes match.
 
         Returns:
-            The names of the tensors that were taken over.
+            The names of the copied tensors.
         """
         given = dict(base.state_dict())
         if "embed.weight" in given:

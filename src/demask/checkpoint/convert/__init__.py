@@ -1,4 +1,4 @@
-"""Turn other people's checkpoints into our safetensors files."""
+"""Convert public checkpoints to our safetensors files."""
 
 from demask.checkpoint.convert.convert import KINDS, convert
 

@@ -1,4 +1,4 @@
-"""Convert a checkpoint of any known source, and write the result."""
+"""Convert a checkpoint of a known kind and write the result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from demask.registry import Table, unknown
 
 
 def pytorch(path: Path) -> list[Converted]:
-    """A checkpoint whose keys are ours already: public layouts, and our own files."""
+    """A PyTorch checkpoint whose keys equal ours: public layouts and our own files."""
     tensors, description = read_tensors(path)
     try:
         if description.get("_class_name") == unlockmgm.CLASS_NAME:
@@ -34,19 +34,19 @@ KINDS: Table[Callable[[Path], list[Converted]]] = Table(
 def convert(source: str | Path, out: Path, kind: str | None = None) -> list[Path]:
     """Convert a checkpoint and write one safetensors file per network in it.
 
-    They are named as `demask.load` looks for them: converted into one folder, a transformer and a
-    tokenizer are a model.
+    The files have the names that `demask.load` expects: a transformer and a tokenizer in one
+    folder form a model.
 
     Args:
         source: a file, a directory, a zip or a hub id.
-        out: the folder to write to; it is made.
-        kind: a row of `KINDS` (default: told by the source).
+        out: the folder to write; created if necessary.
+        kind: a row of `KINDS` (default: detected).
 
     Returns:
         The files written.
 
     Raises:
-        CheckpointError: the source cannot be read or does not fit; nothing is written.
+        CheckpointError: the source cannot be read or does not match; nothing is written.
         ValueError: an unknown kind.
     """
     if kind is not None and kind not in KINDS:
@@ -74,6 +74,6 @@ def convert(source: str | Path, out: Path, kind: str | None = None) -> list[Path
 
 
 def recognise(path: Path) -> str:
-    """The kind of a checkpoint, by its form: the JAX files have no suffix that we read."""
+    """Detect the kind of a checkpoint: the JAX files have no known suffix."""
     readable = path.is_dir() or path.suffix in (SAFE, ZIP, *PICKLED)
     return "pytorch" if readable else "jax_maskgit"

@@ -1,4 +1,4 @@
-"""What a converter hands back: a network in our layout, not yet on disk."""
+"""The result of a converter: a network in our layout."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Converted:
     """One network.
 
     Attributes:
-        architecture: its name.
-        config: its configuration, a dataclass or a plain mapping.
-        tensors: its tensors under our keys.
-        more: further entries of the metadata.
+        architecture: name of the architecture.
+        config: configuration, a dataclass or a mapping.
+        tensors: tensors under our keys.
+        more: additional metadata.
     """
 
     architecture: str
@@ -28,7 +28,7 @@ class Converted:
 
     @property
     def file_name(self) -> str:
-        """``transformer.safetensors``, ``tokenizer.safetensors``: as `demask.load` looks for it."""
+        """``transformer.safetensors``, ``tokenizer.safetensors``: as expected by `demask.load`."""
         known = self.architecture in ARCHITECTURES
         part = ARCHITECTURES[self.architecture].part if known else self.architecture
         return f"{part}{SAFE}"

@@ -1,9 +1,9 @@
 """The original MaskGIT files: flax msgpack of the transformer or of the tokenizer.
 
-Everything lies under ``params``; arrays are msgpack extension 1, itself a packed (shape, dtype
-name, bytes). Dense kernels are (in, out), convolutions HWIO; attention kernels keep their heads
-apart, (width, heads, head) into the heads and (heads, head, width) out of them. The configuration
-is read off the shapes.
+All arrays are under ``params``. An array is msgpack extension 1, a packed (shape, dtype name,
+bytes). Dense kernels are (in, out), convolutions HWIO, attention kernels (width, heads, head) for
+query, key and value and (heads, head, width) for the output. The configuration is inferred from the
+shapes.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ PUBLISHED_CODEBOOK = 1024
 
 
 def convert(path: Path, codebook_size: int | None = None) -> list[Converted]:
-    """Convert a transformer's or a tokenizer's file; which one, the keys tell.
+    """Convert a transformer or a tokenizer, detected by its keys.
 
     Args:
         path: the msgpack file.
-        codebook_size: K of a transformer, whose file holds only K + classes + 1 words
+        codebook_size: K of a transformer, whose file only has K + classes + 1 embeddings
             (default: 1024, that of the published tokenizer).
 
     Raises:
-        CheckpointError: not such a file, or arrays that do not fit the key map.
+        CheckpointError: not such a file, or arrays that do not match the key map.
     """
     arrays = read_msgpack(path)
     try:
@@ -54,7 +54,7 @@ def convert(path: Path, codebook_size: int | None = None) -> list[Converted]:
 
 
 def read_msgpack(path: Path) -> Tensors:
-    """The arrays under ``params``, their nested names joined by slashes.
+    """Read the arrays under ``params``; nested names are joined by slashes.
 
     Raises:
         CheckpointError: not a flax msgpack file.
@@ -98,7 +98,7 @@ def _flatten(tree: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def transformer(arrays: Tensors, codebook_size: int) -> Converted:
-    """The transformer: it stays tied, as the original stores one matrix for both ends."""
+    """Convert the transformer; its embedding and output matrix are tied, as in the original."""
     words, width = arrays["Embed_0/word_embeddings/embedding"].shape
     positions = len(arrays["Embed_0/position_embeddings/embedding"]) - 1
     side = math.isqrt(positions)
@@ -147,7 +147,7 @@ def transformer_rows(depth: int) -> Iterator[KeyRule]:
 
 
 def tokenizer(arrays: Tensors) -> Converted:
-    """The tokenizer."""
+    """Convert the tokenizer."""
     levels = max(_numbers(arrays, "decoder/Conv_"))
     residual = 1 + max(_numbers(arrays, "encoder/ResBlock_"))
     if residual % (levels + 1):
@@ -168,7 +168,7 @@ def tokenizer(arrays: Tensors) -> Converted:
 
 
 def tokenizer_rows(config: VQGANConfig) -> Iterator[KeyRule]:
-    """The tokenizer's key map; blocks are numbered in the order in which they run."""
+    """The tokenizer's key map; blocks are numbered in execution order."""
     levels, blocks = len(config.multipliers), config.blocks
     inside = range(blocks)
     encoder = [f"down.{level}.block.{b}" for level in range(levels) for b in inside]
@@ -205,7 +205,7 @@ def _width_changes(config: VQGANConfig) -> set[str]:
 
 
 def _numbers(arrays: Tensors, prefix: str) -> set[int]:
-    """The numbers that follow a prefix in the keys."""
+    """The numbers after a prefix in the keys."""
     return {int(n.removeprefix(prefix).split("/")[0]) for n in arrays if n.startswith(prefix)}
 
 

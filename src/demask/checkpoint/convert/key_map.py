@@ -1,4 +1,4 @@
-"""An explicit key map: which tensor of ours comes from which array of theirs."""
+"""Explicit key maps from the arrays of a source to our tensors."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from demask.checkpoint.read import CheckpointError, Tensors
 
 
 def unchanged(tensor: Tensor) -> Tensor:
-    """Stored as we store it."""
+    """No conversion."""
     return tensor
 
 
 @dataclass(frozen=True)
 class KeyRule:
-    """One line of a key map.
+    """One rule of a key map.
 
     Attributes:
         ours: our key.
         theirs: the key in the source.
-        change: how their array becomes our tensor.
+        change: converts the array to our tensor.
     """
 
     ours: str
@@ -31,11 +31,11 @@ class KeyRule:
 
 
 def translate(rows: Iterable[KeyRule], source: Mapping[str, Tensor]) -> Tensors:
-    """Our tensors, by the map.
+    """Apply a key map.
 
     Raises:
-        CheckpointError: names every key of the map that the source lacks, and every key of the
-            source that the map does not know.
+        CheckpointError: the source lacks keys of the map or has other keys; the message names
+            all of them.
     """
     rows = list(rows)
     wanted = {row.theirs for row in rows}

@@ -1,8 +1,8 @@
 """The self-guidance authors' files: a base MaskGIT and its feature selection in one.
 
 The zips for 256 and 512 pixels, or such a directory unpacked: ``config.json`` and
-``pytorch_model.bin``. The base's keys are ours already; the feature selection's are told by their
-prefixes and written apart.
+``pytorch_model.bin``. The base's keys equal ours; the feature selection's are recognised by their
+prefixes and written to a separate file.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ CLASS_NAME = "MaskGitTransformerTOAST"
 
 
 def networks(tensors: Tensors, public: Description) -> list[Converted]:
-    """Split the base from the feature selection, which then says whose it is.
+    """Split the base and the feature selection; the latter stores the fingerprint of its base.
 
     Raises:
-        CheckpointError: the tensors do not fit the sizes.
+        CheckpointError: the tensors do not match the configuration.
     """
     base, selection = split(tensors, FEATURE_SELECTION)
     config, sizes = maskgit_from_public(public), feature_selection_from_public(public)

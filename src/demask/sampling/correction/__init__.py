@@ -1,4 +1,4 @@
-"""Corrections: changes to a step's distribution, or to tokens that are decided already."""
+"""Corrections: change a step's logits, or tokens that are already decoded."""
 
 from collections.abc import Callable
 
@@ -25,7 +25,7 @@ CORRECTIONS: Table[Callable[..., Correction]] = Table(
 
 
 def parse_correction(text: str) -> Correction:
-    """The correction that a person names, such as ``noise_regularization:strength=0.5``.
+    """Parse a correction, such as ``noise_regularization:strength=0.5``.
 
     Raises:
         ValueError: an unknown name or option.

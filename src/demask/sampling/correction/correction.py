@@ -1,4 +1,4 @@
-"""What a correction may do; each hook defaults to doing nothing."""
+"""The base class of corrections; every method is a no-op by default."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Correction:
-    """A frozen dataclass in a file of its own and a row of the table.
+    """Base class. A correction is a frozen dataclass in its own file and a row of `CORRECTIONS`.
 
     Attributes:
-        strength_field: the option that says how strongly it corrects; 0 is the exact identity.
-        may_remask: it may change or mask tokens that are decided already (never the user's).
+        strength_field: name of the option that sets the strength; 0 is the exact identity.
+        may_remask: whether it may change or mask decoded tokens; known tokens never change.
     """
 
     strength_field: ClassVar[str] = "strength"
@@ -28,38 +28,37 @@ class Correction:
 
     @property
     def needs_guidance(self) -> bool:
-        """Whether it asks the model at another scale of guidance, so that there must be one."""
+        """Whether it evaluates the model at another guidance scale and so requires guidance."""
         return False
 
     def required_positions(self, state: DecodeState) -> Tensor:
-        """Where it reads a step's prediction beside what the step draws, a mask (B, L).
+        """Positions whose logits it reads in addition to those that the step samples, (B, L).
 
-        ``state`` is the one before the step.
+        ``state`` is the state before the step.
         """
         return torch.zeros_like(state.known_BL)
 
     def adjust(self, logits_BLV: Tensor, state: DecodeState, stepper: Stepper) -> Tensor:
-        """The distribution to sample from.
+        """The logits to sample from, (B, L, V).
 
-        ``state`` holds the tokens before this step, and of the step before its distribution
-        (``state.logits_BLV``), its prediction before any correction (``state.guided_BLV``) and the
-        positions that were masked then (``state.queried_BL``); ``state.step`` is this step.
+        ``state`` holds the tokens before this step. Its ``logits_BLV``, ``guided_BLV`` and
+        ``queried_BL`` are those of the previous step; its ``step`` is the current step.
         """
         return logits_BLV
 
     def revise(self, state: DecodeState, stepper: Stepper) -> DecodeState:
-        """The state after this step; ``stepper`` can predict and step again.
+        """The state to continue with after this step; ``stepper`` can predict and step again.
 
-        ``state.before`` is where the step began.
+        ``state.previous`` is the state before the step.
         """
         return state
 
 
 def check_guidance(sampler: Sampler, predict: Predict) -> None:
-    """Raise a ValueError where a sampler and the guidance do not go together.
+    """Raise a ValueError for a sampler that does not work with the guidance.
 
-    A correction may need guidance where there is none. Guidance that is not refreshed in every
-    step does not know what to make of tokens that are masked again.
+    Some corrections require guidance. Guidance that is refreshed less often than every step cannot
+    be combined with remasking: its stored difference is invalid for remasked tokens.
     """
     for correction in sampler.corrections:
         if correction.needs_guidance and not isinstance(predict, Guided):

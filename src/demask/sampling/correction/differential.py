@@ -1,4 +1,4 @@
-"""Differential sampling: where a prediction hardly moved, draw from what changed in it.
+"""Differential sampling: where a prediction hardly changed, sample from its change.
 
 Shape legend: B batch, L tokens, V codebook, R rows (ranked tokens of all images), S those of them
 that are replaced.
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 class Differential(Correction):
     """Replace p by normalise(max(p - q, floor)) where KL(p || q) is low (arXiv 2411.10781).
 
-    p is this step's distribution and q that of the step before; the first step has none and stays.
-    The tokens of an image are ranked by KL(p || q), from small to large.
+    p is the distribution of this step and q that of the previous step; the first step has no q and
+    is left unchanged. The tokens of an image are ranked by KL(p || q) in ascending order.
 
     Attributes:
-        fraction: so large a part of the ranked tokens is replaced; 0.75 as published, 0 is off.
-        previous: q is what the ``model`` predicted under its guidance, or what the step before
-            drew from, ``modified`` by this and all other corrections (the authors' program).
-        among: what is ranked: ``all`` tokens of an image (the authors' program), so that ever
-            fewer masked ones are replaced as the decided ones come to rest, or the ``masked`` ones.
-        floor: of p - q.
+        fraction: the fraction of the ranked tokens to replace; 0.75 as published, 0 is off.
+        previous: ``model``: q is the guided prediction of the previous step. ``modified``: q is the
+            distribution it sampled from, after all corrections (the authors' program).
+        among: which tokens are ranked. ``all`` (the authors' program): decoded tokens have low
+            divergence, so fewer and fewer masked ones are replaced. Or only ``masked`` ones.
+        floor: lower bound of p - q.
 
     Raises:
-        ValueError: a number out of range or an unknown word.
+        ValueError: a number out of range, or an unknown value of ``previous`` or ``among``.
     """
 
     fraction: float = 0.75
@@ -86,5 +86,5 @@ class Differential(Correction):
 
 
 def divergence(p_RV: Tensor, q_RV: Tensor) -> Tensor:
-    """KL(p || q) of each row, (R); infinite where q rules out what p does not."""
+    """KL(p || q) of each row, (R); infinite where q is 0 and p is not."""
     return torch.where(p_RV > 0, p_RV * (p_RV / q_RV).log(), 0).sum(-1)

@@ -1,4 +1,4 @@
-"""The informed corrector: the decided tokens that look least likely are drawn anew.
+"""The informed corrector: resample the decoded tokens of lowest likelihood.
 
 Shape legend: B batch, L tokens, V codebook, R rows (decided tokens of all images).
 """
@@ -22,19 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Informed(Correction):
-    """After a step, predict every decided token anew and redraw those of the lowest score.
+    """After a step, predict all decoded tokens and resample those of the lowest score.
 
-    arXiv 2407.21243, section 3: the k decided tokens of the lowest log p_i(z_i) - tau * Gumbel are
-    drawn together from the same prediction. It asks for a model that means something at visible
-    positions, as ours learn to (the recipes' ``corruption``).
+    arXiv 2407.21243, section 3: the k decoded tokens with the lowest log p_i(z_i) - tau * Gumbel
+    are resampled from one prediction. It requires a model that was trained to predict visible
+    tokens (``corruption`` in the recipes).
 
     Attributes:
-        strength: k as a fraction of the decided tokens; 0 is off, 1 redraws all.
-        tau: how much chance decides which are redrawn.
-        start: only from this part of the loop on, 0 to 1.
-        reuse_forward: take the prediction of the step's own forward, which costs nothing: it has
-            seen neither what the step decided nor what it drew anew, and only older tokens are
-            judged.
+        strength: k as a fraction of the decoded tokens; 0 is off, 1 resamples all.
+        tau: factor of the Gumbel noise in the selection.
+        start: skip the steps up to this fraction of the loop, 0 to 1.
+        reuse_forward: use the step's own prediction at no extra cost. It was made before the step
+            unmasked its tokens, so only tokens decoded earlier are considered.
 
     Raises:
         ValueError: a number out of range.
@@ -68,12 +67,12 @@ class Informed(Correction):
         if self.reuse_forward:
             judged_BL &= ~state.unmasked_now_BL
         count_B = (self.strength * judged_BL.sum(-1)).round().long()
-        # drawn whether or not it is used: an image's chance is its own
+        # drawn even if unused, so that an image's random stream does not depend on its batch
         gumbel_BL = rng.gumbel(stepper.generators, judged_BL.shape[1]).to(judged_BL.device)
         if not count_B.any():
             rng.uniform(stepper.generators, judged_BL.shape[1])
             return state
-        queried_BL = judged_BL & (count_B > 0)[:, None]  # of others nothing is read
+        queried_BL = judged_BL & (count_B > 0)[:, None]  # other images are not read
         selection = SelectionInput(
             state.step,
             state.ids_BL,
@@ -92,7 +91,7 @@ class Informed(Correction):
 
     @staticmethod
     def predicted(state: DecodeState, stepper: Stepper, queried_BL: Tensor) -> Tensor:
-        """One more forward, on the tokens as they are now: logits (B, L, V)."""
+        """Logits (B, L, V) of one extra forward on the current tokens."""
         ratio_B = state.masked_BL.double().mean(-1)
         step = replace(state.step, mask_ratio_B=ratio_B, rows_BL=queried_BL)
         return stepper.predict(state.ids_BL, stepper.condition, step).logits_BLV

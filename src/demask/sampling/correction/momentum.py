@@ -1,4 +1,4 @@
-"""Momentum: carry on the way that a token's logits have taken since the step before.
+"""Momentum: extrapolate the change of a token's logits since the previous step.
 
 Shape legend: B batch, L tokens, V codebook, R rows (the tokens that are masked in both steps).
 """
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Momentum(Correction):
-    """l' = l_k + beta (l_k - l_{k-1}) at tokens that were masked in the step before, too.
+    """l' = l_k + beta (l_k - l_{k-1}) at tokens that were also masked in the previous step.
 
-    Our reading of the momentum-based solver that arXiv 2411.10781 names without a formula. l_{k-1}
-    is the guided prediction of the step before, ahead of any correction.
+    Our interpretation of the momentum-based solver of arXiv 2411.10781, which gives no formula.
+    l_{k-1} is the guided prediction of the previous step, before corrections.
 
     Attributes:
-        beta: how far; 0 is off. An average takes less than 1.
+        beta: the factor; 0 is off; below 1 for ``average``.
         variant: ``extrapolate``, as above, or ``average``: l'_k = (1 - beta) l_k + beta l'_{k-1},
-            an exponential average, with l'_{k-1} what the step before drew from.
+            an exponential average; l'_{k-1} are the logits that the previous step sampled from.
 
     Raises:
         ValueError: a number out of range or an unknown variant.
@@ -57,7 +57,7 @@ class Momentum(Correction):
         assert state.queried_BL is not None, "a step was made"
         both_BL = state.masked_BL & state.queried_BL
         now_RV, past_RV = logits_BLV[both_BL], past_BLV[both_BL].to(logits_BLV)
-        # from or to a code that is ruled out there is no way to carry on
+        # -inf logits have no finite change: treat it as 0
         change_RV = (now_RV - past_RV).nan_to_num(0, 0, 0)
         moved_BLV = logits_BLV.clone()
         moved_BLV[both_BL] += (-self.beta if averages else self.beta) * change_RV

@@ -1,6 +1,6 @@
-"""Noise regularisation: normal noise on the logits, strong at both ends of the loop.
+"""Noise regularisation: Gaussian noise on the logits, largest at both ends of the loop.
 
-Shape legend: B batch, L tokens, V codebook, R rows (the positions that are read).
+Shape legend: B batch, L tokens, V codebook, R rows (the required positions).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class NoiseRegularization(Correction):
     """Add sigma_k * N(0, 1) to the guided logits (arXiv 2411.10781).
 
     Attributes:
-        strength: a factor on sigma; 1 as published, 0 is off.
+        strength: factor of sigma; 1 as published, 0 is off.
 
     Raises:
         ValueError: a negative strength.

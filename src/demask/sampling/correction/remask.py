@@ -1,4 +1,4 @@
-"""Remasking: decided tokens are masked again by chance, so that early mistakes can be mended.
+"""Remasking: mask random decoded tokens again, so that early mistakes can be corrected.
 
 Shape legend: B batch, L tokens, V codebook.
 """
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Remask(Correction):
-    """Mask each decided token again with probability sigma after a step (ReMDM, arXiv 2503.00307).
+    """Remask each decoded token with probability sigma after a step (ReMDM, arXiv 2503.00307).
 
-    The loop decides as many more in the next step, so that the schedule is kept. That bounds
-    sigma: after step k, in which D tokens stand decided and of which the next step leaves h masked,
+    The next step unmasks as many more, so the mask schedule still holds. This bounds sigma: with D
+    decoded tokens after step k and h masked tokens after step k + 1,
 
         sigma <= sigma_max = min(1, h / D),
 
-    the paper's (1 - alpha_s) / alpha_t. Nothing is masked once the next step is the last.
+    the paper's (1 - alpha_s) / alpha_t. No token is remasked before the last step.
 
     Attributes:
         strength: eta; sigma = min(eta, sigma_max) (the paper's capped variant); 0 is off.
         rescale: sigma = eta * sigma_max instead; eta is then at most 1.
-        confidence_based: rather those that this step's forward gave a low probability: sigma is
-            weighed by exp(-p), its mean stays (the paper's confidence variant).
-        start: only from this part of the loop on, 0 to 1.
+        confidence_based: weight sigma by exp(-p), p being the token's probability in this step's
+            prediction; the mean of sigma is unchanged (the paper's confidence variant).
+        start: skip the steps up to this fraction of the loop, 0 to 1.
 
     Raises:
         ValueError: a number out of range.
@@ -74,12 +74,12 @@ class Remask(Correction):
         return replace(state, ids_BL=ids_BL, unmasked_now_BL=state.unmasked_now_BL & ~again_BL)
 
     def sigma(self, state: DecodeState, decoded_BL: Tensor, left_B: Tensor) -> Tensor:
-        """The probability to mask each decided token again (B, L), or (B, 1) where all have one.
+        """The remasking probability of each decoded token: (B, L), or (B, 1) if all are equal.
 
         Args:
-            state: after a step.
-            decoded_BL: the tokens in question.
-            left_B: how many tokens the next step leaves masked.
+            state: the state after a step.
+            decoded_BL: the decoded positions.
+            left_B: number of masked tokens after the next step.
         """
         count_B = decoded_BL.sum(-1).clamp_min(1)
         most_B = (left_B / count_B.double()).clamp_max(1)
@@ -92,7 +92,7 @@ class Remask(Correction):
 
     @staticmethod
     def probability(state: DecodeState, decoded_BL: Tensor) -> Tensor:
-        """What this step's forward thought of each decided token, p (B, L); 0 elsewhere."""
+        """The probability of each decoded token in this step's prediction, (B, L); 0 elsewhere."""
         assert state.guided_BLV is not None, "a step was made"
         ids_R = state.ids_BL[decoded_BL][:, None]
         p_R = state.guided_BLV[decoded_BL].double().softmax(-1).gather(-1, ids_R)[:, 0]

@@ -1,4 +1,4 @@
-"""Zigzag sampling: two steps forward under guidance, and one back without it in between.
+"""Zigzag sampling: a guided step, an unguided step back, and the guided step again.
 
 Shape legend: B batch, L tokens, V codebook, R rows (decided tokens of all images).
 """
@@ -20,19 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Zigzag(Correction):
-    """Masked Z-sampling (arXiv 2411.10781): a step, the way back unguided, and the step again.
+    """Masked Z-sampling (arXiv 2411.10781).
 
-    After each step but the last, one unguided prediction of what stands there. The decided tokens
-    to which it gives the highest maximum probability are masked again, so many that one masked
-    token fewer is left than before the step; then the guided step is made anew. T steps cost
-    3 T - 2 predictions.
+    After each step but the last, make one unguided prediction. Remask the decoded tokens whose
+    maximum probability in it is highest, until the number of masked tokens is one less than before
+    the step; then repeat the guided step. T steps cost 3 T - 2 predictions.
 
     Attributes:
-        strength: mask so large a part of those again; 1 as published, 0 is off.
-        scale: of the guidance on the way back: 0 is its reference alone (the unconditional
-            prediction), 1 the conditional one.
-        start: only from this part of the loop on, 0 to 1.
-        stop: only up to this part of the loop.
+        strength: the fraction of these tokens to remask; 1 as published, 0 is off.
+        scale: guidance scale of the step back: 0 is the reference (the unconditional prediction), 1
+            the conditional prediction.
+        start: skip the steps up to this fraction of the loop, 0 to 1.
+        stop: skip the steps after this fraction of the loop.
 
     Raises:
         ValueError: a number out of range.
@@ -81,5 +80,5 @@ class Zigzag(Correction):
         sure_R = selection.logits_RV.log_softmax(-1).amax(-1)
         again_BL = selection.top(selection.scatter(sure_R, 0))
         ids_BL = torch.where(again_BL, state.mask_id, state.ids_BL)
-        # from where the step began: what it must look back at is the step before, not the zig
+        # restart from the step's start state, so that `previous` is the previous step
         return stepper.step(replace(previous, ids_BL=ids_BL), step)

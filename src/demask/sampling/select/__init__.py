@@ -1,6 +1,6 @@
-"""Selection orders: which of the masked tokens does a step decide?
+"""Selection orders: select the positions that a step unmasks.
 
-An order is a frozen dataclass in a file of its own and a row of the table below.
+An order is a frozen dataclass in its own file and a row of `ORDERS`.
 """
 
 import inspect
@@ -32,17 +32,17 @@ ORDERS: Table[Callable[..., Order]] = Table(
 
 
 def parse_order(text: str, choice_temperature: Temperature | None = None) -> Order:
-    """The order that a person names, such as ``halton`` or ``entropy:bound=2.5``.
+    """Parse an order, such as ``halton`` or ``entropy:bound=2.5``.
 
     Args:
         text: a row of `ORDERS`, with options after a colon.
-        choice_temperature: the choice temperature, for an order that has one.
+        choice_temperature: passed to orders that take one, ignored by others.
 
     Raises:
         ValueError: an unknown name or option.
     """
     parameters = inspect.signature(ORDERS[text.partition(":")[0]]).parameters
-    # a person names no network: it comes from the model
+    # networks come from the model, not from the text
     given: dict[str, object] = {"score": None} if "score" in parameters else {}
     if choice_temperature is not None and "choice_temperature" in parameters:
         given["choice_temperature"] = choice_temperature

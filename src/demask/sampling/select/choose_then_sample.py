@@ -1,4 +1,4 @@
-"""Choose then sample: MaskGIT's bias said aloud, with nothing drawn in vain."""
+"""Moment sampler: positions are selected before tokens are sampled, so no sample is discarded."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from demask.sampling.select.order import Order, SelectionInput
 class ChooseThenSample(Order):
     """The moment sampler (arXiv 2510.04525).
 
-    What MaskGIT with noise ``alpha`` does in the limit of many masked tokens: positions by
-    Gumbel-top-k on log sum_x p(x)^(1 + 1/alpha), codes from p^(1 + 1/alpha).
+    The limit of MaskGIT with choice temperature ``alpha`` for many masked tokens: positions are
+    selected by Gumbel-top-k on log sum_x p(x)^(1 + 1/alpha), codes sampled from p^(1 + 1/alpha).
 
     Attributes:
-        alpha: MaskGIT's choice temperature: it sharpens less the higher it is; infinity is the
-            random order.
+        alpha: MaskGIT's choice temperature. A higher alpha flattens p; infinity is the random
+            order.
 
     Raises:
         ValueError: alpha is not positive.

@@ -1,4 +1,4 @@
-"""MaskGIT's order: the most confident draws first, loosened by Gumbel noise."""
+"""MaskGIT's order: the samples of highest probability first, randomised by Gumbel noise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Confidence(Order):
     """Score = log p(drawn code) + tau_k * Gumbel (arXiv 2202.04200, section 3.2).
 
     Attributes:
-        choice_temperature: tau_k, the choice temperature; published: 4.5 with ``linear`` decay.
+        choice_temperature: tau_k; published: 4.5 with ``linear`` decay.
     """
 
     choice_temperature: Temperature = field(default_factory=lambda: Temperature(4.5, "linear"))

@@ -1,4 +1,4 @@
-"""Token-Critic's order: keep what a second network takes for real, whenever it was drawn."""
+"""Token-Critic's order: keep the tokens that a second network scores as real."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from demask.sampling.temperature import Temperature
 from demask.types import Condition, Step
 
 Score = Callable[[Tensor, Condition, Step], Tensor]
-"""``(ids_BL, condition, step) -> score_BL``: how real each token of a whole image looks."""
+"""``(ids_BL, condition, step) -> score_BL``: log-odds that a token is real."""
 
 
 @dataclass(frozen=True)
 class Critic(Order):
     """Score = log-odds that a token is real + tau_k * Gumbel (arXiv 2209.04439, section 3.2).
 
-    Every token competes in every step, the decided ones too: those that look wrong among what was
-    drawn since are masked again. A step costs a forward of the critic beside the model's.
+    All tokens compete in every step, so decoded tokens with a low score are remasked. A step costs
+    one forward of the critic in addition to the model's.
 
     Attributes:
-        choice_temperature: tau_k; it loosens the choice early on, so that images differ.
-        score: the critic; it comes from the model's auxiliary network.
+        choice_temperature: tau_k; noise in early steps makes images more diverse.
+        score: the critic, an auxiliary network of the model.
     """
 
     choice_temperature: Temperature = field(default_factory=lambda: Temperature(1.0, "linear"))

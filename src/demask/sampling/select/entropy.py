@@ -1,4 +1,4 @@
-"""The entropy order: the tokens of which the model is surest first, as many as are safe together.
+"""The entropy order: tokens of lowest entropy first.
 
 Shape legend: B batch, L tokens, R rows.
 """
@@ -19,10 +19,10 @@ class Entropy(Order):
     """Lowest entropy first; with a bound, the entropy-bounded sampler (arXiv 2505.24857).
 
     Attributes:
-        bound: decide more tokens than the schedule asks for while the entropies of the surest,
-            all but the last, sum to at most this (nats); None to follow the schedule. Then the
-            order is no longer unbiased, and image tokens of 4 to 6 nats want a bound that grows
-            with their number.
+        bound: unmask more tokens than the schedule asks for as long as the entropies of the
+            selected tokens except the last sum to at most this, in nats; None follows the
+            schedule. With a bound the order is biased. Image tokens have 4 to 6 nats each, so a
+            useful bound grows with the number of tokens.
 
     Raises:
         ValueError: a negative bound.

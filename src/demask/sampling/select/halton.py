@@ -1,4 +1,4 @@
-"""The Halton order: spread each step's tokens evenly over the grid, whatever the model thinks.
+"""The Halton order: spread each step's tokens evenly over the grid, independent of the prediction.
 
 Shape legend: B batch, L tokens, N points.
 """
@@ -19,12 +19,12 @@ from demask.types import Grid
 
 @dataclass(frozen=True)
 class Halton(Order):
-    """Tokens in the order in which a Halton sequence first meets them (arXiv 2503.17076).
+    """Tokens in the order in which a Halton sequence first visits them (arXiv 2503.17076).
 
     Published with the ``arccos`` schedule and 32 steps.
 
     Attributes:
-        roll: begin at another point of the sequence in each image, as its seed says.
+        roll: start each image at its own offset in the sequence, derived from its seed.
     """
 
     roll: bool = True
@@ -35,7 +35,7 @@ class Halton(Order):
         batch, tokens = selection.candidate_BL.shape
         rank_BL = visits(selection.step.grid).expand(batch, tokens)
         if self.roll:
-            # from the seed, not the stream: the same in every step
+            # from the seed, not the random stream, so that it is the same in every step
             starts = [rng.derive(g.initial_seed(), "halton") % tokens for g in selection.generators]
             rank_BL = (rank_BL - torch.tensor(starts)[:, None]) % tokens
         return selection.top(-rank_BL.double().to(selection.candidate_BL.device))
@@ -43,7 +43,7 @@ class Halton(Order):
 
 @lru_cache(maxsize=64)
 def visits(grid: Grid) -> Tensor:
-    """When the sequence of bases 2 (rows) and 3 (columns) first meets each cell, ranks (L)."""
+    """Rank (L) of each cell's first visit by the sequence of bases 2 (rows) and 3 (columns)."""
     rows, columns = grid
     tokens = rows * columns
     points = 8 * tokens

@@ -1,4 +1,4 @@
-"""The margin order: first the tokens whose best code is far ahead of the second best."""
+"""The margin order: tokens with the largest gap between the two best codes first."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a selection order sees and what it answers.
+"""The base class of selection orders and their input.
 
-Shape legend: B batch, L tokens, V codebook, R rows (the open tokens of all images).
+Shape legend: B batch, L tokens, V codebook, R rows (the candidates of all images).
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from demask.types import Condition, Step
 
 @dataclass(frozen=True)
 class SelectionInput:
-    """What an order may look at.
+    """Input of a selection order.
 
     Attributes:
-        step: where the loop stands.
-        ids_BL: the tokens; the open ones hold the drawn codes if the order looks at the draw.
-        candidate_BL: the positions that may be decided now.
-        count_B: how many of them the schedule wants decided in each image.
-        generators: one an image, for an order that draws noise.
-        condition: what each image should show.
-        logits_BLV: the prediction, unless the order looks at positions alone.
+        step: the current step.
+        ids_BL: the tokens; at stage ``draw`` the candidates hold their sampled codes.
+        candidate_BL: the positions that may be selected.
+        count_B: number of positions to select in each image.
+        generators: one random generator per image.
+        condition: the condition of each image.
+        logits_BLV: the prediction; None at stage ``positions``.
     """
 
     step: Step
@@ -40,26 +40,26 @@ class SelectionInput:
 
     @property
     def logits_RV(self) -> Tensor:
-        """The prediction at the open positions, in float32 at least."""
+        """Logits (R, V) at the candidates, in float32 or float64."""
         assert self.logits_BLV is not None, "this order said that it looks at positions alone"
         logits_RV = self.logits_BLV[self.candidate_BL]
         return logits_RV if logits_RV.dtype == torch.float64 else logits_RV.float()
 
     def scatter(self, values_R: Tensor, fill: float) -> Tensor:
-        """Values of the open positions -> (B, L), with ``fill`` elsewhere."""
+        """Scatter values (R) of the candidates to (B, L); other positions hold ``fill``."""
         spread_BL = values_R.new_full(self.candidate_BL.shape, fill)
         spread_BL[self.candidate_BL] = values_R
         return spread_BL
 
     def top(self, score_BL: Tensor, choice_temperature: float = 0.0) -> Tensor:
-        """The ``count_B`` open positions of the highest score + noise * Gumbel, a mask (B, L).
+        """The ``count_B`` candidates of the highest score + choice_temperature * Gumbel, (B, L).
 
-        Equal scores go in row-major order.
+        Ties are broken in row-major order.
         """
         if choice_temperature:
             gumbel_BL = rng.gumbel(self.generators, score_BL.shape[1]).to(score_BL.device)
             score_BL = score_BL.double() + choice_temperature * gumbel_BL
-        # an open position of score -inf still goes before those that are not open
+        # a candidate of score -inf still ranks before positions that are no candidates
         score_BL = score_BL.clamp_min(torch.finfo(score_BL.dtype).min)
         score_BL = score_BL.masked_fill(~self.candidate_BL, -torch.inf)
         rank_BL = score_BL.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
@@ -67,17 +67,17 @@ class SelectionInput:
 
 
 class Order(ABC):
-    """Chooses the positions that a step decides: ``order(selection)`` is a mask (B, L).
+    """Selects the positions that a step unmasks: ``order(selection)`` is a mask (B, L).
 
     Attributes:
-        stage: what must be known before it chooses: only the ``positions`` (then just the
-            chosen ones are drawn, and an accelerator knows them before the forward), the
-            ``prediction``, or the ``draw``.
-        may_remask: it may mask decided tokens again; then every token that the user did not give
-            is open at each step.
-        aux_kind: the kind of network beside the model that it needs, or None.
-        unbiased: with one token a step at temperature 1 it samples the model's joint
-            distribution, since what it chooses does not depend on what was drawn.
+        stage: what the order needs. ``positions``: nothing else, so that only selected positions
+            are sampled and accelerators know them before the forward. ``prediction``: the
+            logits. ``draw``: the sampled codes.
+        may_remask: whether it may remask decoded tokens; then all tokens but the known ones are
+            candidates in every step.
+        aux_kind: the kind of auxiliary network that it needs, or None.
+        unbiased: whether one token per step at temperature 1 samples the model's joint
+            distribution: the selection must not depend on the sampled codes.
     """
 
     stage: ClassVar[Literal["positions", "prediction", "draw"]]
@@ -87,12 +87,12 @@ class Order(ABC):
 
     @abstractmethod
     def __call__(self, selection: SelectionInput) -> Tensor:
-        """The positions to decide, a mask (B, L) within ``selection.candidate_BL``."""
+        """The positions to unmask, (B, L), a subset of ``selection.candidate_BL``."""
 
     def transform_logits(self, logits_RV: Tensor) -> Tensor:
-        """The distribution to draw from, where the order prescribes one."""
+        """The logits to sample codes from; unchanged by default."""
         return logits_RV
 
     def attach(self, network: nn.Module) -> Order:
-        """This order with the network that ``aux_kind`` names."""
+        """A copy of this order with the network of kind ``aux_kind``."""
         raise AssertionError(f"{type(self).__name__} asks for no network")

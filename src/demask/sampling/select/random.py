@@ -1,4 +1,4 @@
-"""The random order: what every cleverer one has to beat."""
+"""The random order, a baseline for the others."""
 
 from __future__ import annotations
 

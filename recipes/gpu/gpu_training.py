@@ -1,0 +1,114 @@
+"""One training of a plan: its recipe, changed for the device, until a time."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gpu_files import shrink
+from gpu_plan import Stage
+
+from demask.checkpoint.load import load_model
+from demask.config import load_toml, override, parse
+from demask.training.commands import (
+    both_cached,
+    train_classifier,
+    train_masked,
+    train_self_guidance,
+    train_tokenizer,
+)
+from demask.training.recipes import (
+    ClassifierTraining,
+    MaskedTraining,
+    SelfGuidanceTraining,
+    Source,
+    TokenizerTraining,
+)
+
+log = logging.getLogger("demask.gpu")
+
+RECIPES: dict[str, Any] = {
+    "classifier": ClassifierTraining,
+    "tokenizer": TokenizerTraining,
+    "masked": MaskedTraining,
+    "self-guidance": SelfGuidanceTraining,
+}
+MOST_STEPS = 1_000_000
+READERS = 4
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders of a stage.
+
+    Attributes:
+        out: where it is trained.
+        tokenizer: the file of its tokenizer.
+        model: the model beside which it is trained.
+    """
+
+    out: Path
+    tokenizer: Path
+    model: Path
+
+
+def train(stage: Stage, work: Path, sources: tuple[str, str], end: float) -> None:
+    """Train until a time, or go on.
+
+    Args:
+        stage: what to train.
+        work: the folder of all stages.
+        sources: the images to train on and those to measure on.
+        end: in seconds of `time.time`.
+    """
+    out = work / stage.folder
+    tokenizer = (work / stage.tokenizer if stage.tokenizer else out) / "tokenizer.safetensors"
+    places = Places(out, tokenizer, work / stage.model)
+    recipe = recipe_of(stage, sources)
+    cache_tokens(recipe, places)
+    seconds = max(1.0, end - time.time())
+    try:
+        begin(stage, recipe, places, seconds)
+    except Exception as error:
+        if not recipe.run.compile:
+            raise
+        log.warning("%s: without compilation, as it failed: %s", stage.name, str(error)[:300])
+        recipe = replace(recipe, run=replace(recipe.run, compile=False))
+        begin(stage, recipe, places, max(1.0, end - time.time()))
+    if stage.shrink:
+        shrink(out, work / stage.shrink)
+
+
+def recipe_of(stage: Stage, sources: tuple[str, str]) -> Any:
+    """The recipe of a stage with its changes and its images."""
+    readers = min(READERS, os.cpu_count() or 1)
+    changes = [f"run.steps={MOST_STEPS}", f"run.readers={readers}", 'run.tracker="none"']
+    path = Path(stage.recipe)
+    table = override(load_toml(path), [*changes, *stage.changes])
+    recipe = parse(RECIPES[stage.kind], table, path)
+    names = recipe.data.class_names
+    return replace(recipe, data=Source(sources[0], sources[1], class_names=names))
+
+
+def cache_tokens(recipe: Any, places: Places) -> None:
+    """Make the tokens that a training reads before its time is counted."""
+    if isinstance(recipe, MaskedTraining):
+        pixels = load_model(str(places.tokenizer)).float().eval()
+        both_cached(pixels, *recipe.data.open(strict=False), recipe.views, places.out)
+
+
+def begin(stage: Stage, recipe: Any, places: Places, seconds: float) -> None:
+    """Train for some seconds."""
+    recipe = replace(recipe, run=replace(recipe.run, seconds=seconds))
+    trainings: dict[str, Callable[[], Path]] = {
+        "classifier": lambda: train_classifier(recipe, places.out),
+        "tokenizer": lambda: train_tokenizer(recipe, places.out),
+        "masked": lambda: train_masked(recipe, places.out, tokenizer=places.tokenizer),
+        "self-guidance": lambda: train_self_guidance(recipe, str(places.model), places.out),
+    }
+    trainings[stage.kind]()

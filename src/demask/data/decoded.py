@@ -1,0 +1,209 @@
+"""Images that were decoded once to one size: a memory-mapped array that batches are cut from.
+
+A GPU trains small networks on more images a second than one process can decode. `decode_images`
+lets several processes decode a source into a folder; ``decoded:FOLDER`` opens it as a source, and
+`random_views` and `plain_views` make whole batches of it at once, bit for bit as
+`demask.data.views` and `demask.data.transforms` make them of single images.
+
+Shape legend: N images, B batch, C channels, H W rows and columns of pixels.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from demask import rng
+from demask.data.classes import number_names
+from demask.data.images import ImageDataset, ImageSample, fingerprint
+from demask.data.transforms import cover, moved, to_pixels
+from demask.data.views import Views
+from demask.data.written_whole import folder_written_whole
+
+PREFIX = "decoded:"
+CHUNK = 256
+"""Images that a process decodes before it asks for more."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One image: its pixels and what is known of it."""
+
+    pixels_HWC: np.ndarray
+    label: int
+    captions: tuple[str, ...]
+    score: float | None
+
+
+class DecodedImages:
+    """The images of a folder that `decode_images` wrote.
+
+    Args:
+        folder: the folder.
+        class_names: the order of the classes; by default that of the source.
+
+    Attributes:
+        pixels_NHWC: uint8, memory-mapped.
+        size: side of the images, in pixels.
+        class_names: what the labels mean.
+
+    Raises:
+        ValueError: the folder holds no such images, or they are of other classes.
+    """
+
+    def __init__(self, folder: Path, class_names: Sequence[str] | None = None) -> None:
+        try:
+            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+            self.pixels_NHWC: np.ndarray = np.load(folder / "pixels.npy", mmap_mode="r")
+            self.labels = np.load(folder / "labels.npy")
+            self.captions = json.loads((folder / "captions.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError, EOFError) as error:
+            raise ValueError(f"{folder} holds no decoded images ({error})") from error
+        self.class_names, numbers = number_names(tuple(meta["class_names"]), class_names)
+        if numbers:
+            self.labels = np.asarray(numbers)[self.labels]
+        self.scores, self.size = meta["scores"], int(meta["size"])
+        self.fingerprint: str = fingerprint(meta["fingerprint"], self.size, *self.class_names)
+
+    def __len__(self) -> int:
+        return len(self.pixels_NHWC)
+
+    def __getitem__(self, index: int) -> ImageSample:
+        if not 0 <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        image = Image.fromarray(np.array(self.pixels_NHWC[index]))
+        captions, score = tuple(self.captions[index]), self.scores[index]
+        return ImageSample(image, int(self.labels[index]), f"image {index}", captions, score)
+
+    def plain(self, indices: Sequence[int]) -> Tensor:
+        """Some images as they are, (B, 3, H, W) in [0, 1]."""
+        pixels_BHWC = torch.from_numpy(self.pixels_NHWC[np.asarray(indices)])
+        return pixels_BHWC.permute(0, 3, 1, 2).contiguous().float() / 255
+
+
+def open_decoded(source: str, class_names: Sequence[str] | None = None) -> DecodedImages | None:
+    """Open ``decoded:FOLDER``; None for any other source.
+
+    Raises:
+        ValueError: see `DecodedImages`.
+    """
+    if not source.startswith(PREFIX):
+        return None
+    return DecodedImages(Path(source.removeprefix(PREFIX)), class_names)
+
+
+def decode_images(images: ImageDataset, size: int, folder: Path, workers: int = 1) -> None:
+    """Decode all images into a folder, which appears once it is complete.
+
+    Args:
+        images: what to decode.
+        size: side of the largest centred square, in pixels.
+        folder: is made; nothing happens if it is there.
+        workers: processes, forked from this one: call it where no other threads run.
+    """
+    if folder.exists():
+        return
+    parts = [range(s, min(s + CHUNK, len(images))) for s in range(0, len(images), CHUNK)]
+    labels = np.zeros(len(images), np.int32)
+    captions: list[tuple[str, ...]] = []
+    scores: list[float | None] = []
+    meta = {"size": size, "class_names": images.class_names, "fingerprint": images.fingerprint}
+    with folder_written_whole(folder) as work:
+        shape = len(images), size, size, 3
+        pixels_NHWC = np.lib.format.open_memmap(work / "pixels.npy", "w+", np.uint8, shape)
+        reader = Reader(images, size)
+        context = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(workers, context, begin, (reader,)) as pool:
+            made = map(reader, parts) if workers == 1 else pool.map(read_part, parts)
+            for part, found in zip(parts, made, strict=True):
+                for index, image in zip(part, found, strict=True):
+                    pixels_NHWC[index], labels[index] = image.pixels_HWC, image.label
+                    captions.append(image.captions)
+                    scores.append(image.score)
+        pixels_NHWC.flush()
+        np.save(work / "labels.npy", labels)
+        (work / "captions.json").write_text(json.dumps(captions), encoding="utf-8")
+        (work / "meta.json").write_text(json.dumps(meta | {"scores": scores}), encoding="utf-8")
+
+
+class Reader:
+    """Decodes parts of a source."""
+
+    def __init__(self, images: ImageDataset, size: int) -> None:
+        self.images, self.size = images, size
+
+    def __call__(self, part: range) -> list[Decoded]:
+        """The images of some indices."""
+        return [self.read(self.images[index]) for index in part]
+
+    def read(self, sample: ImageSample) -> Decoded:
+        """One image, as `demask.data.transforms.to_tensor` cuts it."""
+        image = cover(sample.image.convert("RGB"), self.size, self.size)
+        return Decoded(to_pixels(image), sample.label, sample.captions, sample.score)
+
+
+_readers: list[Reader] = []
+"""The reader of a worker process; a forked process has the source already."""
+
+
+def begin(reader: Reader) -> None:
+    """A worker process starts."""
+    _readers[:] = [reader]
+
+
+def read_part(part: range) -> list[Decoded]:
+    """Decode a part, in a worker process."""
+    return _readers[0](part)
+
+
+def random_views(
+    images: DecodedImages, indices: Sequence[int], flip: bool, shift: int, draws_B3: Tensor
+) -> Tensor:
+    """`demask.data.transforms.random_view` of a batch, from the numbers that each of them draws.
+
+    Args:
+        images: where they come from.
+        indices: which of them (B).
+        flip: whether they may be mirrored.
+        shift: they move by up to this many pixels each way.
+        draws_B3: uniform numbers.
+
+    Returns:
+        (B, 3, H, W) in [0, 1].
+    """
+    image_BCHW = images.plain(indices)
+    mirrored_B, down_B, right_B = draws_B3.double().unbind(1)
+    if flip:
+        chosen_B111 = (mirrored_B < 0.5)[:, None, None, None]
+        image_BCHW = torch.where(chosen_B111, image_BCHW.flip(-1), image_BCHW)
+    if not shift:
+        return image_BCHW
+    top_B, left_B = ((part_B * (2 * shift + 1)).long() for part_B in (down_B, right_B))
+    return moved(image_BCHW, shift, top_B, left_B).contiguous()
+
+
+def views_of(images: DecodedImages, views: Views, indices: Sequence[int], number: int) -> Tensor:
+    """`Views.view` of a batch of images of that size, (B, 3, H, W)."""
+    if number == 0:
+        return images.plain(indices)
+    if number == 1 and views.flip:
+        return images.plain(indices).flip(-1)
+    draws = []
+    for index in indices:
+        generator = torch.Generator().manual_seed(rng.derive(index, "view", number))
+        draws.append(torch.rand(3, generator=generator))
+    return random_views(images, indices, views.flip, views.shift, torch.stack(draws))
+
+
+def fits(images: DecodedImages, size: int, buckets: Sequence[object] = ()) -> bool:
+    """Whether batches of a size, and of no other shapes, can be cut from decoded images."""
+    return images.size == size and not buckets

@@ -1,0 +1,59 @@
+"""How long, how fast and how carefully to train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from demask.training.precision import PRECISIONS
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long, how fast and how carefully to train.
+
+    Attributes:
+        steps: optimiser steps; with ``seconds``, at most so many.
+        batch_size: examples a step, over all devices.
+        accumulate: parts that each device's share is worked through in, to save memory.
+        seed: of everything random.
+        ema_decay: of the averaged weights.
+        precision: ``auto`` (bfloat16 where the device is fast at it), ``no`` (float32), ``bf16``
+            or ``fp16``.
+        compile: compile the modules (worth it on a GPU).
+        save_every: steps between checkpoints.
+        validate_every: steps between held-out scores and sample images.
+        log_every: steps between log lines.
+        tracker: ``tensorboard``, ``wandb`` or ``none``.
+        seconds: how long to train, in place of a number of steps, which is chosen from the measured
+            speed (see `Pace`); 0 = as many steps as ``steps`` says. Checkpoints are then written
+            after each quarter of that time and not after ``save_every`` steps.
+        readers: threads that read batches ahead, a batch each.
+    """
+
+    steps: int
+    batch_size: int = 64
+    accumulate: int = 1
+    seed: int = 0
+    ema_decay: float = 0.999
+    precision: str = "auto"
+    compile: bool = False
+    save_every: int = 250
+    validate_every: int = 1000
+    log_every: int = 20
+    tracker: str = "tensorboard"
+    seconds: float = 0.0
+    readers: int = 1
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"unknown precision '{self.precision}'. Valid: {', '.join(PRECISIONS)}"
+            )
+        if self.tracker not in ("tensorboard", "wandb", "none"):
+            raise ValueError(f"unknown tracker '{self.tracker}'. Valid: tensorboard, wandb, none")
+        if not self.seconds >= 0:
+            raise ValueError(f"seconds must be at least 0, not {self.seconds}")
+        counts = "steps", "batch_size", "accumulate", "save_every", "validate_every", "readers"
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
