@@ -54,7 +54,7 @@ ALLOWED = re.compile(
     r"|\bpictures: (?:str|int|a folder|trajectories|how many)|\bpictures=(?:options|self)"
     r"|_picture|straight ruler|triangular ruler"
     r"|\bwishes=self"  # in checkpoints of trainings
-    r"|\b(?:Source|Data)\(pictures=|\bpictures=\d"
+    r"|\bDataConfig\(pictures=|\bpictures=\d"
 )
 PAGE = ("src/demask/ui/", "tests/ui/", "tests/browser/", "docs/page")
 """Where a button says "Paint", so that "paint" is no old word."""

@@ -42,7 +42,9 @@ from torch import Tensor
 
 from demask import rng
 from demask.acceleration import Accelerator, LocalSteps, accelerate
-from demask.guidance import Constant, GuidanceProvider, parse_guidance
+from demask.auxiliary import AuxiliaryNetworks
+from demask.guidance import Constant, parse_guidance
+from demask.guidance_provider import ModelProvider
 from demask.sampling.decode import Sampler, decode
 from demask.sampling.edit import blank
 from demask.sampling.schedule import arccos
@@ -130,10 +132,13 @@ def generated(
 ) -> Iterator[Tensor]:
     """Generate a batch; the ids after each step."""
     transformer = accelerate(model.transformer, way.accelerators)
-    provider = GuidanceProvider(
-        unconditional=lambda: model.condition(1),
-        smoothed_pass=lambda: partial(model.smoothed_logits, transformer),
-        weaker_model=lambda: transformer.predict,
+    networks: dict[str, Any] = {"self_guidance": model, "weaker": model.transformer}
+    provider = ModelProvider(
+        transformer,
+        model.tokenizer,
+        partial(model.condition, 1),
+        AuxiliaryNetworks(loaded=networks),
+        way.accelerators,
     )
     guided = parse_guidance(
         model.guidance, transformer.predict, Constant(model.scale), provider, way.refresh

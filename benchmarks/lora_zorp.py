@@ -33,8 +33,8 @@ from demask.bulk.contact_sheet import CaptionedImage, contact_sheet
 from demask.config import override, parse
 from demask.data.composition.colors import PALETTE
 from demask.data.composition.composed import open_composed
-from demask.training.commands import train_lora
-from demask.training.recipes import LoraTraining
+from demask.training import tasks
+from demask.training.tasks.lora import LoraTraining
 
 SEEDS = 16
 PROMPT, GREEN = "a zorp", "a green zorp"
@@ -47,7 +47,7 @@ def train(model: str, out: Path, changes: Sequence[str]) -> None:
     write_zorps(out / "drawings")
     given = [f"data.pictures={out / 'drawings'}", "run.tracker=none", *changes]
     began = time.monotonic()
-    train_lora(parse(LoraTraining, override({}, given)), model, out)
+    tasks.train("lora", parse(LoraTraining, override({}, given)), out, model=model)
     print(f"  trained for {time.monotonic() - began:.0f} s")
 
 

@@ -118,7 +118,7 @@ class ResultFile:
 
 def write_result_file(path: Path, result: ResultFile) -> None:
     """Write a result file as JSON, all of it or nothing."""
-    from demask.checkpoint.save import write_text
+    from demask.files import write_text
 
     tables = {"schema": SCHEMA, **compact(asdict(result))}
     write_text(path, json.dumps(tables, indent=1, ensure_ascii=False) + "\n")

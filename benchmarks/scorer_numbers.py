@@ -20,8 +20,8 @@ from torch import Tensor
 from demask.evaluation.extractors import WEIGHTS
 from demask.evaluation.networks import load_pair_scorer
 from demask.evaluation.retrieval import found
-from demask.training.recipes import Source
-from demask.training.train_scorer import Pairs, features, read, twins
+from demask.training.data import DataConfig
+from demask.training.tasks.scorer import Pairs, features, read, twins
 
 SHIPPED = WEIGHTS / "emoji_pairs" / "scorer.safetensors"
 
@@ -43,7 +43,7 @@ def main() -> None:
     add_result_option(parser)
     chosen = parser.parse_args()
     network = load_pair_scorer(chosen.scorer)
-    images, kept_back = Source(chosen.data, held_out_fraction=chosen.fraction).open(False)
+    images, kept_back = DataConfig(chosen.data, held_out_fraction=chosen.fraction).open(False)
     held, rest = (Pairs.read(p, network.config.size) for p in (kept_back, images))
     both = Pairs(torch.cat([held.pixels_NCHW, rest.pixels_NCHW]), [*held.captions, *rest.captions])
     image_KD, text_KD = features(network, both.pixels_NCHW), read(network, both.firsts)

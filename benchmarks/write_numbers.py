@@ -280,7 +280,7 @@ def main() -> int:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     if not chosen.check:
-        from demask.checkpoint.save import write_text
+        from demask.files import write_text
 
         write_text(PAGE, text)
     elif PAGE.read_text(encoding="utf-8") != text:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import demask
-from demask.auxiliary import HOW_TO_GET, AuxiliaryNetworks, check_auxiliary, find_auxiliary
+from demask.auxiliary import AUXILIARY, AuxiliaryNetworks, check_auxiliary, find_auxiliary
 from demask.checkpoint.lora import base_fingerprint
 from demask.checkpoint.save import save_model
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
@@ -21,9 +21,9 @@ def other_codes() -> ModernMaskGIT:
 
 def test_those_in_the_folder_are_found_by_their_names(tmp_path: Path) -> None:
     assert find_auxiliary(tmp_path, []) == {}
-    for kind in HOW_TO_GET:
+    for kind in AUXILIARY:
         (tmp_path / f"{kind}.safetensors").touch()
-    assert set(find_auxiliary(tmp_path, [])) == set(HOW_TO_GET)
+    assert set(find_auxiliary(tmp_path, [])) == set(AUXILIARY)
 
 
 def test_a_named_one_goes_first_and_says_itself_what_it_is(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from demask.preset_file import FILE, PresetFile, read_presets
 from demask.presets import PUBLIC_SETTINGS, SHIPPED_MODELS, model_folder, model_path
 from demask.registry import unknown
 from demask.settings import Settings
+from demask.transformer.protocols import SupportsPredict, supports
 from demask.types import Tokenizer, Transformer
 
 
@@ -194,7 +195,7 @@ def conditioner(model: str, parts: Parts) -> Conditioner:
 
 def check_pair(transformer: nn.Module, tokenizer: nn.Module) -> None:
     """Raise a ValueError unless one module is a transformer for the other's codes."""
-    if not hasattr(transformer, "predict"):
+    if not supports(transformer, SupportsPredict):
         raise CheckpointError(f"{type(transformer).__name__} is not a transformer")
     if not hasattr(tokenizer, "decode"):
         raise CheckpointError(f"{type(tokenizer).__name__} is not a tokenizer")

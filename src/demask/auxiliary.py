@@ -15,15 +15,19 @@ from torch import nn
 
 from demask.checkpoint.architectures import ARCHITECTURES
 from demask.checkpoint.load import CheckpointError, locate, read_metadata
-from demask.registry import unknown
+from demask.registry import Table, unknown
+from demask.transformer.protocols import SupportsPredict, SupportsPrompts, supports
 
-HOW_TO_GET = {
-    "self_guidance": "train its module with 'demask train self-guidance'",
-    "token_critic": "train one with 'demask train token-critic'",
-    "shortcut": "train one with 'demask train shortcut'",
-    "weaker": "name a transformer checkpoint: an earlier one, or a smaller one",
-}
-"""The kinds, and where a network of each comes from."""
+AUXILIARY: Table[str] = Table(
+    "auxiliary network",
+    {
+        "self_guidance": "train its module with 'demask train self-guidance'",
+        "token_critic": "train one with 'demask train token-critic'",
+        "shortcut": "train one with 'demask train shortcut'",
+        "weaker": "name a transformer checkpoint: an earlier one, or a smaller one",
+    },
+)
+"""The kinds of auxiliary networks, with a sentence that says how to get one."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class AuxiliaryNetworks:
         if kind not in self.loaded:
             if kind not in self.files or self.read is None:
                 raise ValueError(
-                    f"{self.model} has no {kind} network: {HOW_TO_GET[kind]}, and name its file "
+                    f"{self.model} has no {kind} network: {AUXILIARY[kind]}, and name its file "
                     "(--aux PATH) or put it into the model's folder"
                 )
             self.loaded[kind] = self.read(kind, self.files[kind])
@@ -68,7 +72,7 @@ def find_auxiliary(folder: Path, paths: Sequence[str]) -> dict[str, Path]:
     Raises:
         ValueError: one that cannot be read, or is no auxiliary network.
     """
-    files = {kind: folder / f"{kind}.safetensors" for kind in HOW_TO_GET}
+    files = {kind: folder / f"{kind}.safetensors" for kind in AUXILIARY}
     files = {kind: path for kind, path in files.items() if path.is_file()}
     for name in paths:
         path = locate(name)
@@ -85,8 +89,8 @@ def kind_of(path: Path) -> str:
     name = str(read_metadata(path).get("architecture"))
     part: str = ARCHITECTURES[name].part if name in ARCHITECTURES else name
     kind = "weaker" if part == "transformer" else part
-    if kind not in HOW_TO_GET:
-        raise CheckpointError(f"{path}: {unknown('auxiliary network', kind, HOW_TO_GET)}")
+    if kind not in AUXILIARY:
+        raise CheckpointError(f"{path}: {unknown('auxiliary network', kind, AUXILIARY)}")
     return kind
 
 
@@ -105,7 +109,7 @@ def check_auxiliary(
     Raises:
         ValueError: it does not belong to the model.
     """
-    if hasattr(network, "predict"):
+    if supports(network, SupportsPredict):
         for theirs, ours in zip(*(what_it_knows(n) for n in (network, transformer)), strict=True):
             if theirs != ours:
                 own = ours.partition(" ")[2]
@@ -125,6 +129,6 @@ def what_it_knows(transformer: nn.Module) -> tuple[str, ...]:
     """What two transformers must share to look at the same tokens, in words."""
     network = cast(Any, transformer)
     codes = f"knows {network.codebook_size} codes and the mask {network.mask_id}"
-    if hasattr(network, "context"):
+    if supports(transformer, SupportsPrompts):
         return "reads prompts", codes
     return "reads classes", codes, f"knows {network.config.num_classes} classes"

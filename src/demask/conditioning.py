@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -16,6 +15,7 @@ from torch import nn
 from demask.registry import unknown
 from demask.settings import Settings
 from demask.transformer.condition import TextEncoder, encode_micro_conditions
+from demask.transformer.protocols import SupportsUnconditional, supports
 from demask.types import Condition, Transformer
 
 ConditionInput = str | int | None
@@ -134,13 +134,11 @@ class Classes(Conditioner):
         Raises:
             ValueError: the model was trained without class dropout.
         """
-        make: Any = getattr(self.transformer, "unconditional", None)
-        if make is None:
+        if not supports(self.transformer, SupportsUnconditional):
             raise ValueError(
                 f"{self.name} was trained without class dropout: name a class, keep guidance at 1"
             )
-        nothing: Condition = make()
-        return nothing
+        return self.transformer.unconditional()
 
     @property
     def _device(self) -> torch.device:

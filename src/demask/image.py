@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from demask import rng
-from demask.checkpoint.save import write_atomically
+from demask.files import write_atomically
 from demask.old_names import current_settings
 from demask.settings import Settings, settings_from
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any, Unpack, cast
+from typing import Any, Unpack
 
 import torch
 from PIL import Image
@@ -21,7 +21,8 @@ from demask import rng
 from demask.acceleration import Accelerator, accelerate
 from demask.auxiliary import AuxiliaryNetworks
 from demask.conditioning import Conditioner, ConditionInput
-from demask.guidance import GUIDANCES, GuidanceProvider, SmoothedPass, parse_guidance
+from demask.guidance import GUIDANCES, parse_guidance
+from demask.guidance_provider import ModelProvider
 from demask.image import GeneratedImage
 from demask.jobs import Job, batches, image_seeds
 from demask.preset_file import PresetFile
@@ -29,7 +30,6 @@ from demask.sampling.correction import check_guidance
 from demask.sampling.decode import Sampler, decode
 from demask.sampling.edit import Canvas, blank
 from demask.settings import Settings, SettingsKwargs, check_names
-from demask.tokenizer.blur import Latents, blur_tokens
 from demask.types import Condition, DecodeState, Grid, Predict, Tokenizer, Transformer
 
 
@@ -177,12 +177,12 @@ class Pipeline:
         GUIDANCES[settings.guidance_method.partition(":")[0]]
         if settings.guidance_scale == 1:
             return predict
-        provider = GuidanceProvider(
-            unconditional=lambda: self.reference(settings),
-            smoothed_pass=partial(self.smoothed_pass, transformer),
-            weaker_model=lambda: self.weaker_model(settings),
-            blur=lambda: partial(blur_tokens, cast(Latents, self.tokenizer)),
-            predict_with_attention=lambda: getattr(transformer, "predict_with_attention", None),
+        provider = ModelProvider(
+            transformer,
+            self.tokenizer,
+            partial(self.reference, settings),
+            self.aux,
+            settings.acceleration,
             batched=not self.low_memory,
         )
         refresh = settings.guidance_refresh
@@ -194,25 +194,6 @@ class Pipeline:
             one if one.aux_kind is None else one.attach(self.aux.get(one.aux_kind))
             for one in settings.acceleration
         ]
-
-    def smoothed_pass(self, transformer: Transformer) -> SmoothedPass:
-        """The second pass of self-guidance, through the accelerated transformer."""
-        module: Any = self.aux.get("self_guidance")
-        return partial(module.smoothed_logits, transformer)
-
-    def weaker_model(self, settings: Settings) -> Predict:
-        """The prediction of the weaker model with the same accelerators.
-
-        Otherwise part of the difference would come from the acceleration.
-
-        Raises:
-            ValueError: an accelerator was trained for this model alone.
-        """
-        weaker = cast(Transformer, self.aux.get("weaker"))
-        for accelerator in settings.acceleration:
-            if accelerator.aux_kind is not None:
-                raise ValueError(f"{accelerator.aux_kind} was not trained for a weaker model")
-        return accelerate(weaker, settings.acceleration).predict
 
     def sampler(self, settings: Settings) -> Sampler:
         """The arguments of `decode`, with the auxiliary network that the order needs."""

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from demask.checkpoint.save import write_text
+from demask.files import write_text
 from demask.registry import UnknownNameError, unknown
 from demask.settings import DTYPES, Settings, settings_from
 

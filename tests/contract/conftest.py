@@ -6,23 +6,17 @@ Shape legend: B batch, L tokens, V codebook, D width.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from demask.guidance import (
-    GUIDANCES,
-    AutoGuidance,
-    ClassifierFree,
-    Constant,
-    SelfGuidance,
-    Spatial,
-)
+from demask.guidance import Constant, parse_guidance
 from demask.sampling.decode import Sampler
 from demask.sampling.edit import Canvas, keep
-from demask.types import Condition, Grid, Predict, Prediction, Step
+from demask.types import Condition, Predict, Prediction, Step
+from provider import Network, Offered
 
 GRID = (4, 4)
 CODES = 6
@@ -81,32 +75,56 @@ def canvas() -> Canvas:
 Guide = Callable[[str, Predict, float], Predict]
 
 
+@dataclass(frozen=True)
+class ToyTokenizer:
+    """A tokenizer whose codes are random latents."""
+
+    codes_VC: Tensor
+    codebook_size: int = CODES
+
+    def latents(self, ids_BHW: Tensor) -> Tensor:
+        return self.codes_VC[ids_BHW].movedim(-1, 1)
+
+    def nearest(self, latents_BCHW: Tensor) -> Tensor:
+        off_BHWVC = latents_BCHW.movedim(1, -1)[..., None, :] - self.codes_VC
+        return off_BHWVC.square().sum(-1).argmin(-1)
+
+
+@dataclass(frozen=True)
+class ToyModule:
+    """A self-guidance module: the prediction from the mean feature of the image."""
+
+    toy: Toy
+
+    def smoothed_logits(self, base, features: Tensor, condition: Condition, step: Step) -> Tensor:
+        mean_B1D1 = features.mean(1, keepdim=True)[..., None]
+        return (mean_B1D1 * self.toy.head_DV).sum(-2).expand(-1, 16, -1)
+
+
 @pytest.fixture(scope="session")
 def guide(toy: Toy) -> Guide:
     """``guide(name, predict, scale)``: a row of the table around the toy model.
 
-    A new guidance gets a line here, and with it all laws.
+    A new guidance needs no line here: it takes what it needs from the provider. One that needs an
+    auxiliary network of a new kind gets a toy of it.
     """
-    nothing = Condition({"class_ids": torch.tensor([CLASSES])})
-
-    def smoothed(features: Tensor, condition: Condition, step: Step) -> Tensor:
-        return (features.mean(1, keepdim=True)[..., None] * toy.head_DV).sum(-2).expand(-1, 16, -1)
 
     def weaker(ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
         prediction = toy(ids_BL, condition, step)
         return Prediction(prediction.logits_BLV.roll(1, -1) / 2)
 
-    def blurred(ids_BL: Tensor, grid: Grid, sigma: float) -> Tensor:
-        return torch.where(ids_BL < CODES, (ids_BL + ids_BL.roll(1, -1)) % CODES, ids_BL)
+    latents_VC = torch.randn(CODES, 3, generator=torch.Generator().manual_seed(4))
+    provider = Offered(
+        tokenizer=ToyTokenizer(latents_VC),
+        nothing=Condition({"class_ids": torch.tensor([CLASSES])}),
+        networks={"self_guidance": ToyModule(toy), "weaker": Network(weaker)},
+    )
 
-    make: dict[str, Callable[[Predict, float], Predict]] = {
-        "classifier_free": lambda predict, s: ClassifierFree(predict, nothing, Constant(s)),
-    }
-    make["self_guidance"] = lambda predict, s: SelfGuidance(predict, Constant(s), smoothed)
-    make["spatial"] = lambda predict, s: Spatial(predict, Constant(s), blurred)
-    make["autoguidance"] = lambda predict, s: AutoGuidance(predict, Constant(s), weaker)
-    assert make.keys() == GUIDANCES.keys()
-    return lambda name, predict, scale: make[name](predict, scale)
+    def make(name: str, predict: Predict, scale: float) -> Predict:
+        offered = replace(provider, transformer=Network(predict))
+        return parse_guidance(name, predict, Constant(scale), offered)
+
+    return make
 
 
 Model = Callable[[Sampler], Predict]

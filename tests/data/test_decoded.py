@@ -13,8 +13,8 @@ from demask.data.tokens import build_tokens
 from demask.data.transforms import random_view, to_tensor
 from demask.data.views import Views
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
-from demask.training.train_classifier import in_memory
-from demask.training.train_tokenizer import TokenizerRecipe, TokenizerTask
+from demask.training.tasks.classifier import in_memory
+from demask.training.tasks.tokenizer import TokenizerRecipe, TokenizerTask
 
 SIZE = 16
 MODEL = ConvTokenizerConfig((4, 4), (16,), (1,), (1,), 16)

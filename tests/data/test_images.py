@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demask.data.images import ImageSample, Subset, UnreadableImageError, fingerprint, read_image
+from demask.data.images import ImageSample, Subset, UnreadableImageError, read_image
+from demask.fingerprint import fingerprint
 
 
 def encoded(image: Image.Image, **options: object) -> bytes:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from demask.evaluation import neighbours
 from demask.evaluation import reference as reference_module
+from demask.evaluation import statistics
 from demask.evaluation.metrics import choices
 from demask.evaluation.neighbours import coverage, density, precision, recall
 from demask.evaluation.reference import Reference
@@ -19,7 +19,7 @@ def radii(x_ND: Tensor, k: int) -> Tensor:
 
 
 def test_all_four_are_their_definitions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "BLOCK", 32)
+    monkeypatch.setattr(statistics, "BLOCK", 32)
     x_ND, y_RD = normal(90, shift=0.8), normal(70, seed=1)
     apart_NR, all_of_them = torch.cdist(x_ND, y_RD), everything(90)
     three_R, five_R, three_N = radii(y_RD, 3), radii(y_RD, 5), radii(x_ND, 3)

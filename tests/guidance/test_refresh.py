@@ -9,7 +9,6 @@ from torch import Tensor
 from demask.guidance import (
     ClassifierFree,
     Constant,
-    GuidanceProvider,
     Interval,
     Refreshed,
     parse_guidance,
@@ -17,6 +16,7 @@ from demask.guidance import (
 from demask.guidance.scale import ListedScale, Scale
 from demask.settings import Settings
 from demask.types import Condition, Guided, Prediction, Step
+from provider import Offered
 from tiny import tiny_generator
 
 CLASSES = Condition({"class_ids": torch.tensor([3, 5])})
@@ -128,7 +128,7 @@ def test_a_refresh_out_of_range(every: int) -> None:
 
 
 def test_parsing() -> None:
-    provider = GuidanceProvider(lambda: NOTHING, None, None)  # type: ignore[arg-type]
+    provider = Offered(nothing=NOTHING)
     spy = Spy()
     plain = parse_guidance("classifier_free", spy, Constant(2), provider)
     assert isinstance(plain, ClassifierFree)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from demask.guidance import Constant, GuidanceProvider, Interval, SelfGuidance, parse_guidance
-from demask.types import Condition, Predict, Prediction, Step
+from demask.guidance import Constant, Interval, SelfGuidance, parse_guidance
+from demask.types import Condition, Prediction, Step
+from provider import Offered
 
 IDS_BL = torch.tensor([[0, 1, 2], [2, 2, 9]])
 CLASSES = Condition({"class_ids": torch.tensor([3, 5])})
@@ -46,21 +49,23 @@ def test_a_step_costs_one_pass_of_each_and_no_second_one_where_it_is_off() -> No
     assert (spies.forwards, spies.seconds) == (4, 2)
 
 
-def absent() -> Predict:
-    raise ValueError("no such network")
+def offered(spies: Spies) -> Offered:
+    """A provider of a self-guidance module, and of nothing else."""
+    module = SimpleNamespace(smoothed_logits=lambda base, *arguments: spies.smoothed(*arguments))
+    return Offered(networks={"self_guidance": module})
 
 
 def test_a_guidance_asks_only_for_what_it_needs() -> None:
     spies = Spies()
-    provider = GuidanceProvider(absent, lambda: spies.smoothed, absent)  # type: ignore[arg-type]
+    provider = offered(spies)
     guide = parse_guidance("self_guidance", spies.predict, Constant(3), provider)
     assert isinstance(guide, SelfGuidance)
-    with pytest.raises(ValueError, match="no such network"):
+    with pytest.raises(ValueError, match="no such condition"):
         parse_guidance("classifier_free", spies.predict, Constant(3), provider)
 
 
 def test_a_model_cannot_be_passed_in_as_an_option() -> None:
     spies = Spies()
-    provider = GuidanceProvider(absent, lambda: spies.smoothed, absent)  # type: ignore[arg-type]
+    provider = offered(spies)
     with pytest.raises(ValueError, match="the guidance 'self_guidance' has no options"):
         parse_guidance("self_guidance:smoothed_pass=1", spies.predict, Constant(3), provider)

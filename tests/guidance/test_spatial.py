@@ -4,14 +4,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from demask.guidance import Constant, GuidanceProvider, Interval, Spatial, parse_guidance
+from demask.guidance import Constant, Interval, Spatial, parse_guidance
+from demask.guidance.blur import blur_tokens
 from demask.types import Condition, Grid, Prediction, Step
+from provider import Offered
+from tiny import tiny_tokenizer
 
 CODES = MASK = 4
 CLASSES = Condition({"class_ids": torch.tensor([3, 5])})
 STEP = Step(0, 4, (1, 3), torch.ones(2))
 IDS_BL = torch.tensor([[0, 1, 2], [2, 2, MASK]])
 HIDDEN_BL = torch.full((2, 3), MASK)
+TOKENIZER = tiny_tokenizer()
 OTHER = {0: 1, 1: 2, 2: 3, MASK: MASK}
 
 
@@ -68,13 +72,10 @@ def test_a_second_pass_is_made_only_where_something_is_blurred() -> None:
 
 
 def test_its_options_are_checked_and_its_means_asked_for() -> None:
-    def absent() -> Spatial:
-        raise AssertionError("it does not need this")
-
-    provider = GuidanceProvider(absent, absent, absent, lambda: blurred, lambda: attended)  # type: ignore[arg-type]
+    provider = Offered(tokenizer=TOKENIZER, attention=attended)
     guide = parse_guidance("spatial:sigma=2,threshold=None", predict, Constant(2), provider)
-    assert guide == Spatial(predict, Constant(2), blurred, attended, 2, None)
+    assert isinstance(guide, Spatial)
+    assert (guide.sigma, guide.threshold, guide.predict_with_attention) == (2, None, attended)
+    assert torch.equal(guide.blur(IDS_BL, (1, 3), 1.5), blur_tokens(TOKENIZER, IDS_BL, (1, 3), 1.5))
     with pytest.raises(ValueError, match="sigma is above 0, not 0"):
         parse_guidance("spatial:sigma=0", predict, Constant(2), provider)
-    with pytest.raises(ValueError, match="no tokenizer whose tokens could be blurred"):
-        parse_guidance("spatial", predict, Constant(2), GuidanceProvider(absent, absent, absent))  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from demask.checkpoint.load import load_model
-from demask.training.train_self_guidance import finetuning_losses
+from demask.training.tasks.self_guidance import finetuning_losses
 from demask.transformer.feature_selection import FeatureSelection
 from demask.transformer.maskgit import MaskGIT
 from demask.types import Condition, Step

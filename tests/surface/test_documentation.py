@@ -28,7 +28,6 @@ from demask.cli import demask as program
 from demask.cli.sweep import read_recipe as read_sweep
 from demask.cli.train import read_recipe
 from demask.conditioning import Classes, Prompts
-from demask.config import load_toml, parse
 from demask.generator import Generator
 from demask.guidance import GUIDANCES, SCALES
 from demask.sampling.correction import CORRECTIONS
@@ -37,16 +36,7 @@ from demask.sampling.select import ORDERS
 from demask.sampling.temperature import DECAYS
 from demask.settings import Settings
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
-from demask.training.recipes import (
-    ClassifierTraining,
-    LoraTraining,
-    MaskedTraining,
-    ScorerTraining,
-    SelfGuidanceTraining,
-    ShortcutTraining,
-    TokenCriticTraining,
-    TokenizerTraining,
-)
+from demask.training.tasks import TRAININGS
 from demask.transformer.condition import encode_micro_conditions
 from demask.transformer.modern_maskgit import ModernMaskGIT
 from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
@@ -65,15 +55,6 @@ TABLES = (ORDERS, SCHEDULES, DECAYS, CORRECTIONS, SCALES, GUIDANCES, ACCELERATOR
 CLASS_MODELS = {"cifar10", "weights/maskgit-256"}
 TEXT_MODELS = {"emoji", "runs/words", "runs/meissonic/stage2", "weights/Meissonic"} | {
     "MeissonFlow/Meissonic"
-}
-TRAININGS = {
-    "tokenizer": TokenizerTraining,
-    "masked": MaskedTraining,
-    "lora": LoraTraining,
-    "classifier": ClassifierTraining,
-    "scorer": ScorerTraining,
-    "self-guidance": SelfGuidanceTraining,
-    "token-critic": TokenCriticTraining,
 }
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -178,15 +159,13 @@ def test_the_commands_parse(words: list[str]) -> None:
         assert not chosen.negative_prompt
     if context.info_name in ("sweep", "bench"):
         assert read_sweep(ROOT / given["recipe"], given["overrides"]).only(given["only"])
-    elif context.info_name == "shortcut":
-        file = given["recipe"] and ROOT / given["recipe"]
-        assert parse(ShortcutTraining, load_toml(file) if file else {})
     elif "recipe" in given:
+        training = TRAININGS[context.info_name.replace("-", "_")]
         file = given["recipe"] and ROOT / given["recipe"]
-        kind = TRAININGS[context.info_name]
-        said = {name: given[name] for name in ("data", "held_out", "overrides")}
-        recipe = read_recipe(kind, {"recipe": file, **said})
-        assert recipe.data.pictures == given["data"]
+        recipe = read_recipe(training, {**given, "recipe": file})
+        assert isinstance(recipe, training.recipe())
+        if "data" in training.inputs:
+            assert recipe.data.pictures == given["data"]
 
 
 @pytest.mark.parametrize("words", ["generate --stps 3", "train masked", "sample", "outpaint cat"])

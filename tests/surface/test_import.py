@@ -52,8 +52,9 @@ from demask.cli import demask as program
 def visit(command, words):
     result = CliRunner().invoke(program, [*words, "--help"])
     assert result.exit_code == 0, words
-    for name, inner in getattr(command, "commands", {}).items():
-        visit(inner, [*words, name])
+    context = click.Context(command)
+    for name in getattr(command, "list_commands", lambda context: [])(context):
+        visit(command.get_command(context, name), [*words, name])
 
 visit(program, [])
 print(*sorted(set(sys.modules) & set(sys.argv[1:])))

@@ -72,8 +72,12 @@ COMMANDS = {
 
 def commands(command: click.Command, path: str = "") -> Iterator[tuple[str, click.Command]]:
     yield path, command
-    for name, inner in getattr(command, "commands", {}).items():
-        yield from commands(inner, f"{path} {name}".strip())
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from commands(inner, f"{path} {name}".strip())
 
 
 def test_the_commands_and_options_are_these() -> None:

@@ -10,24 +10,15 @@ import torch
 
 from demask.config import load_toml, parse
 from demask.sweeps.recipe import SweepRecipe
-from demask.training import commands
-from demask.training.recipes import MaskedTraining
-from demask.training.train_text import MeissonicRecipe
+from demask.training.tasks import TRAININGS
+from demask.training.tasks.masked import MaskedTraining
+from demask.training.tasks.text import MeissonicRecipe
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
 
 ROOT = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(ROOT.rglob("*.toml"))
-KINDS = {
-    "tokenizer": "TokenizerTraining",
-    "transformer": "MaskedTraining",
-    "meissonic": "MaskedTraining",
-    "lora": "LoraTraining",
-    "self_guidance": "SelfGuidanceTraining",
-    "token_critic": "TokenCriticTraining",
-    "shortcut": "ShortcutTraining",
-    "classifier": "ClassifierTraining",
-    "scorer": "ScorerTraining",
-}
+TABLES = {"transformer": "masked", "meissonic": "masked"}
+"""Tables of a recipe that are not named after their training."""
 STAGES = [ROOT / "meissonic" / f"stage{n}.toml" for n in (1, 2, 3, 4)]
 PIXELS = 16
 """Of a token of the published tokenizer."""
@@ -43,8 +34,8 @@ def test_it_parses(recipe: Path) -> None:
     if recipe.parent.name == "sweeps":
         assert parse(SweepRecipe, tables, recipe)
         return
-    (kind,) = tables.keys() & KINDS.keys()
-    assert parse(getattr(commands, KINDS[kind]), tables, recipe)
+    (kind,) = {TABLES.get(table, table) for table in tables} & set(TRAININGS)
+    assert parse(TRAININGS[kind].recipe(), tables, recipe)
 
 
 def stage(path: Path) -> tuple[MaskedTraining, MeissonicRecipe]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from demask.training import checkpoints
+from demask.training.engine import checkpoints
 
 
 def test_the_last_two_are_kept(tmp_path: Path) -> None:

@@ -13,10 +13,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from demask.config import override, parse
-from demask.training.commands import train_lora
-from demask.training.early_stop import MEAN, MOST, EarlyStop, Overfitting
-from demask.training.recipes import LoraTraining
-from demask.training.train_lora import LoraTask
+from demask.training.engine.early_stop import MEAN, MOST, EarlyStop, Overfitting
+from demask.training.tasks import train
+from demask.training.tasks.lora import LoraTask, LoraTraining
 from tiny import save_tiny_text
 
 WEIGHTS = {"w": torch.zeros(2)}
@@ -124,7 +123,7 @@ def test_a_training_stops_and_writes_the_weights_from_before(
     # the learning rate of a step does not depend on the length of the run
     constant = "lora.optim.decay_fraction=0.0"
     out = tmp_path / "stopped"
-    path = train_lora(recipe(images, "run.steps=40", constant), model, out)
+    path = train("lora", recipe(images, "run.steps=40", constant), out, model=model)
     assert len(scripted) == 4, "it stopped at the fourth validation"
     assert "stopped after step 8, as it overfits: since step 4" in caplog.text
     facts = json.loads((out / "demask.json").read_text())["training"]
@@ -133,12 +132,12 @@ def test_a_training_stops_and_writes_the_weights_from_before(
 
     whole = tmp_path / "whole"
     stay = "lora.early_stop.patience=0"
-    other = train_lora(recipe(images, "run.steps=4", constant, stay), model, whole)
+    other = train("lora", recipe(images, "run.steps=4", constant, stay), whole, model=model)
     expected, found = load_file(other), load_file(path)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
     before, kept = path.read_bytes(), sorted((out / "checkpoints").rglob("*.pt"))
-    assert train_lora(recipe(images, "run.steps=40", constant), model, out) == path
+    assert train("lora", recipe(images, "run.steps=40", constant), out, model=model) == path
     assert path.read_bytes() == before
     assert sorted((out / "checkpoints").rglob("*.pt")) == kept, "the same command does not go on"
     assert caplog.text.count("stopped after step 8") >= 2

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from demask.training.ema import EMA
+from demask.training.engine.ema import EMA
 from demask.training.losses import (
     balance,
     edge_l1,

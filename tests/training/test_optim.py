@@ -7,8 +7,8 @@ import itertools
 import pytest
 import torch
 
-from demask.training.muon import Muon, orthogonalise
-from demask.training.optim import DECAYS, Optim
+from demask.training.engine.muon import Muon, orthogonalise
+from demask.training.engine.optim import DECAYS, Optim
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
 
 TINY = ModernMaskGITConfig(

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from demask.training.loop import TrainConfig
-from demask.training.optim import Optim
-from demask.training.pace import Pace
-from demask.training.read_ahead import read_ahead
+from demask.training.engine.config import TrainConfig
+from demask.training.engine.optim import Optim
+from demask.training.engine.pace import Pace
+from demask.training.engine.read_ahead import read_ahead
 
 
 class Clock:

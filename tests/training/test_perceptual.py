@@ -7,7 +7,7 @@ import torch
 
 from demask.evaluation.extractors import WEIGHTS
 from demask.training.perceptual import PerceptualLoss
-from demask.training.train_tokenizer import TokenizerLoss
+from demask.training.tasks.tokenizer import TokenizerLoss
 
 CONV = WEIGHTS / "cifar10_conv" / "classifier.safetensors"
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from demask.training import precision
-from demask.training.loop import TrainConfig
-from demask.training.precision import resolve_precision
+from demask.training.engine import precision
+from demask.training.engine.config import TrainConfig
+from demask.training.engine.precision import resolve_precision
 
 CPU = torch.device("cpu")
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from demask.training.loop import describe
+from demask.training.engine.identity import describe
 
 
 def command(kind: str, recipes: Path, images: Path, out: Path) -> list[str]:

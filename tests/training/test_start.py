@@ -16,9 +16,9 @@ from demask.checkpoint.load import load_model
 from demask.checkpoint.save import save_model
 from demask.checkpoint.text_encoder import load_text_encoder
 from demask.config import parse
-from demask.training.commands import train_masked
-from demask.training.recipes import MaskedTraining
 from demask.training.start import transformer_of
+from demask.training.tasks import train
+from demask.training.tasks.masked import MaskedTraining
 from demask.transformer.meissonic import Meissonic
 from tiny import save_tiny, save_tiny_text, tiny_meissonic
 
@@ -61,7 +61,7 @@ def base(tmp_path: Path) -> Path:
 
 def tuned(recipe: MaskedTraining, out: Path, init: Path, tokenizer: Path) -> dict:
     """The tensors of the transformer after the one step."""
-    return load_file(train_masked(recipe, out, init=str(init), tokenizer=tokenizer))
+    return load_file(train("masked", recipe, out, init=str(init), tokenizer=tokenizer))
 
 
 @pytest.mark.parametrize("inside", ["", "transformer.safetensors"])
@@ -79,9 +79,9 @@ def test_a_model_brings_its_transformer_and_its_words(
 
     again = recipe.run.__class__(steps=2, batch_size=4, tracker="none")
     longer = replace(recipe, run=again)
-    train_masked(longer, out, init=str(base / inside), tokenizer=tokenizer)
+    train("masked", longer, out, init=str(base / inside), tokenizer=tokenizer)
     with pytest.raises(ValueError, match="holds a run of another model"):
-        train_masked(longer, out, tokenizer=tokenizer)
+        train("masked", longer, out, tokenizer=tokenizer)
 
 
 def test_its_words_go_before_those_of_the_recipe(
@@ -153,9 +153,11 @@ def test_what_does_not_fit_at_all_is_refused(
     classes = save_tiny(tmp_path / "classes")
     tokenizer = base / "tokenizer.safetensors"
     with pytest.raises(ValueError, match="none of its tensors fits a Meissonic"):
-        train_masked(recipe, tmp_path / "out", init=str(classes), tokenizer=tokenizer)
+        train("masked", recipe, tmp_path / "out", init=str(classes), tokenizer=tokenizer)
     with pytest.raises(ValueError, match="no such file or directory, and not a hub id"):
-        train_masked(recipe, tmp_path / "out", init="gone/model.safetensors", tokenizer=tokenizer)
+        train(
+            "masked", recipe, tmp_path / "out", init="gone/model.safetensors", tokenizer=tokenizer
+        )
     assert not (tmp_path / "out" / "transformer.safetensors").exists()
 
 

@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 import torch
 
-from demask.training.loop import TrainConfig, step_indices
+from demask.training.engine.config import TrainConfig
+from demask.training.engine.order import step_indices
 
 RUN = TrainConfig(steps=1, batch_size=8, seed=3)
 GROUPS = [torch.arange(0, 60, 3), torch.tensor([], dtype=torch.int64), torch.arange(1, 60, 3)]

@@ -13,11 +13,16 @@ from demask.data import open_images
 from demask.evaluation.extractors import load_extractor
 from demask.evaluation.patch_mixer import PatchMixerConfig
 from demask.evaluation.small_conv import SmallConvConfig
-from demask.training.commands import train_classifier
-from demask.training.loop import TrainConfig
-from demask.training.optim import Optim
-from demask.training.recipes import ClassifierTraining, Source
-from demask.training.train_classifier import ClassifierRecipe, augmented, in_memory
+from demask.training.data import DataConfig
+from demask.training.engine.config import TrainConfig
+from demask.training.engine.optim import Optim
+from demask.training.tasks import train
+from demask.training.tasks.classifier import (
+    ClassifierRecipe,
+    ClassifierTraining,
+    augmented,
+    in_memory,
+)
 
 OPTIM = Optim(learning_rate=0.01, matrix_learning_rate=0.01, warmup=2)
 RECIPES = {
@@ -34,7 +39,7 @@ RUN = TrainConfig(
 
 
 def training(kind: str, images: Path, **run: object) -> ClassifierTraining:
-    data = Source(str(images), str(images))
+    data = DataConfig(str(images), str(images))
     return ClassifierTraining(RECIPES[kind], replace(RUN, **run), data)
 
 
@@ -44,7 +49,7 @@ def test_it_learns_and_measures(
 ) -> None:
     caplog.set_level("INFO")
     options = {"steps": 40, "save_every": 40, "validate_every": 40, "log_every": 1}
-    path = train_classifier(training(kind, images, **options), tmp_path / "out")
+    path = train("classifier", training(kind, images, **options), tmp_path / "out")
     losses = [
         float(r.message.split("classify/loss ")[1].split()[0])
         for r in caplog.records
@@ -70,11 +75,11 @@ def test_it_learns_and_measures(
 def test_a_resumed_run_ends_with_the_same_bits(kind: str, images: Path, tmp_path: Path) -> None:
     recipe, last = training(kind, images), "checkpoints/classifier/step-00000008.pt"
     out = tmp_path / "out"
-    first = load_file(train_classifier(recipe, out))
+    first = load_file(train("classifier", recipe, out))
     state = torch.load(out / last, weights_only=True)
     (out / last).unlink()
     (out / "classifier.safetensors").unlink()
-    second = load_file(train_classifier(recipe, out))
+    second = load_file(train("classifier", recipe, out))
     again = torch.load(out / last, weights_only=True)
     assert all(torch.equal(first[name], second[name]) for name in first)
     for module in state["modules"]:
@@ -99,7 +104,7 @@ def test_refuses(images: Path, tmp_path: Path) -> None:
     (images / "green").mkdir()
     (images / "red" / "0.png").rename(images / "green" / "0.png")
     with pytest.raises(ValueError, match="tells 2 classes apart, the images have 3"):
-        train_classifier(training("small_conv", images), tmp_path / "out")
+        train("classifier", training("small_conv", images), tmp_path / "out")
     with pytest.raises(ValueError, match="one of the tables"):
         ClassifierRecipe()
     with pytest.raises(ValueError, match="patch_mixer is for 8 pixels a side, size is 32"):

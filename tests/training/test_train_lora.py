@@ -19,8 +19,8 @@ from demask.config import load_toml, override, parse
 from demask.data.transforms import to_tensor
 from demask.data.views import ModelViews
 from demask.generator import Generator
-from demask.training.commands import train_lora
-from demask.training.recipes import LoraTraining
+from demask.training.tasks import train
+from demask.training.tasks.lora import LoraTraining
 from demask.types import Step
 from tiny import save_tiny, save_tiny_text, tiny_meissonic, tiny_tokenizer
 
@@ -82,7 +82,9 @@ def test_it_learns_new_words_and_can_be_left_out(
 ) -> None:
     out = tmp_path / "lora"
     rate = "lora.optim.learning_rate=0.02"
-    train_lora(lora_recipe(concepts, "run.steps=80", "run.batch_size=12", rate), model, out)
+    train(
+        "lora", lora_recipe(concepts, "run.steps=80", "run.batch_size=12", rate), out, model=model
+    )
 
     plain, taught = demask.load(model), demask.load(model, loras=[str(out)])
     ids_BL = true_ids(plain, concepts)
@@ -107,7 +109,9 @@ def test_a_prior_keeps_what_other_prompts_meant(model: str, concepts: Path, tmp_
         out = tmp_path / prior
         changes = ("run.steps=40", "run.batch_size=12")
         rate = "lora.optim.learning_rate=0.02"
-        train_lora(lora_recipe(concepts, *changes, rate, f"lora.prior={prior}"), model, out)
+        train(
+            "lora", lora_recipe(concepts, *changes, rate, f"lora.prior={prior}"), out, model=model
+        )
         taught = demask.load(model, loras=[str(out)])
         assert (likelihood(taught, list(NEW), ids_BL) > before_B + 0.3).all()
         moved.append((likelihood(taught, known, ids_BL) - before_B).abs().mean())
@@ -116,7 +120,7 @@ def test_a_prior_keeps_what_other_prompts_meant(model: str, concepts: Path, tmp_
 
 def test_the_folder_holds_the_adapters_alone(model: str, concepts: Path, tmp_path: Path) -> None:
     out = tmp_path / "lora"
-    path = train_lora(lora_recipe(concepts, *SHORT), model, out)
+    path = train("lora", lora_recipe(concepts, *SHORT), out, model=model)
     assert path == out / "adapter_model.safetensors"
     assert not list(out.rglob("*.tmp"))
     tensors = load_file(path)
@@ -133,33 +137,33 @@ def test_the_folder_holds_the_adapters_alone(model: str, concepts: Path, tmp_pat
 
 def test_words_can_be_left_as_they_are(model: str, concepts: Path, tmp_path: Path) -> None:
     recipe = lora_recipe(concepts, *SHORT, "lora.text=false", 'lora.targets=["to_q"]')
-    tensors = load_file(train_lora(recipe, model, tmp_path / "lora"))
+    tensors = load_file(train("lora", recipe, tmp_path / "lora", model=model))
     assert all(".attn.to_q.lora_" in name for name in tensors)
     demask.load(model, loras=[str(tmp_path / "lora")])
 
 
 def test_a_resumed_run_ends_with_the_same_bits(model: str, concepts: Path, tmp_path: Path) -> None:
     out, recipe = tmp_path / "lora", lora_recipe(concepts, *SHORT, "lora.dropout=0.2")
-    whole = train_lora(recipe, model, out).read_bytes()
+    whole = train("lora", recipe, out, model=model).read_bytes()
     (out / "checkpoints/adapter_model/step-00000004.pt").unlink()
     (out / "adapter_model.safetensors").unlink()
-    assert train_lora(recipe, model, out).read_bytes() == whole
+    assert train("lora", recipe, out, model=model).read_bytes() == whole
     other = lora_recipe(concepts, *SHORT, "lora.alpha=3.0")
     with pytest.raises(ValueError, match="holds a run of another model or other data"):
-        train_lora(other, model, out)
+        train("lora", other, out, model=model)
 
 
 def test_mistakes_are_one_line(model: str, concepts: Path, images: Path, tmp_path: Path) -> None:
     recipe = lora_recipe(concepts, *SHORT, 'lora.targets=["attn.to_x"]')
     with pytest.raises(ValueError, match="unknown LoRA target 'attn.to_x'; did you mean 'attn.to_"):
-        train_lora(recipe, model, tmp_path / "lora")
+        train("lora", recipe, tmp_path / "lora", model=model)
     with pytest.raises(ValueError, match="20 of 20 images have no caption"):
-        train_lora(lora_recipe(images, *SHORT), model, tmp_path / "lora")
+        train("lora", lora_recipe(images, *SHORT), tmp_path / "lora", model=model)
     classes = str(save_tiny(tmp_path / "classes"))
     with pytest.raises(ValueError, match="generates classes; a LoRA adapts a model of prompts"):
-        train_lora(lora_recipe(concepts, *SHORT), classes, tmp_path / "lora")
+        train("lora", lora_recipe(concepts, *SHORT), tmp_path / "lora", model=classes)
     with pytest.raises(ValueError, match="unknown model 'emojy'.*Valid:"):
-        train_lora(lora_recipe(concepts), "emojy", tmp_path / "lora")
+        train("lora", lora_recipe(concepts), tmp_path / "lora", model="emojy")
     for change in (
         "lora.rank=0",
         "lora.alpha=0.0",

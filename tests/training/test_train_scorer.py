@@ -15,9 +15,9 @@ from demask.evaluation.pair_scorer import PairScorerConfig
 from demask.evaluation.retrieval import found
 from demask.evaluation.scorers import load_scorer
 from demask.training.captioned import CaptionRecipe
-from demask.training.commands import train_scorer
-from demask.training.loop import TrainConfig
-from demask.training.optim import Optim
+from demask.training.data import DataConfig
+from demask.training.engine.config import TrainConfig
+from demask.training.engine.optim import Optim
 from demask.training.pair_images import (
     Changes,
     ReconstructionAugment,
@@ -26,8 +26,15 @@ from demask.training.pair_images import (
     swapped,
     through,
 )
-from demask.training.recipes import ScorerTraining, Source
-from demask.training.train_scorer import Pairs, ScorerRecipe, ScorerTask, alike, twins
+from demask.training.tasks import train
+from demask.training.tasks.scorer import (
+    Pairs,
+    ScorerRecipe,
+    ScorerTask,
+    ScorerTraining,
+    alike,
+    twins,
+)
 from tiny import save_tiny_text, tiny_tokenizer
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 220), "grey": (90,) * 3}
@@ -61,12 +68,12 @@ def pairs(tmp_path: Path) -> Path:
 
 
 def training(pairs: Path, recipe: ScorerRecipe = RECIPE, **run: object) -> ScorerTraining:
-    return ScorerTraining(recipe, replace(RUN, **run), Source(str(pairs), str(pairs)))
+    return ScorerTraining(recipe, replace(RUN, **run), DataConfig(str(pairs), str(pairs)))
 
 
 def test_it_learns_to_tell_images_by_words(pairs: Path, tmp_path: Path) -> None:
     options = {"steps": 60, "save_every": 60, "validate_every": 60, "batch_size": 12}
-    path = train_scorer(training(pairs, **options), tmp_path / "out")
+    path = train("scorer", training(pairs, **options), tmp_path / "out")
     assert path == tmp_path / "out" / "scorer.safetensors"
     assert {t.dtype for t in load_file(path).values() if t.is_floating_point()} == {torch.float16}
     shown = Pairs.read(open_images(pairs), 16)
@@ -80,10 +87,10 @@ def test_a_resumed_run_ends_with_the_same_bits(pairs: Path, tmp_path: Path) -> N
     model = save_tiny_text(tmp_path / "tiny")
     codec = ReconstructionAugment(str(model), share=0.5, damaged=0.5, versions=1)
     recipe, out = training(pairs, replace(RECIPE, codec=codec)), tmp_path / "out"
-    first = load_file(train_scorer(recipe, out))
+    first = load_file(train("scorer", recipe, out))
     (out / "checkpoints/scorer/step-00000006.pt").unlink()
     (out / "scorer.safetensors").unlink()
-    second = load_file(train_scorer(recipe, out))
+    second = load_file(train("scorer", recipe, out))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -153,7 +160,7 @@ def test_retrieval_counts_any_right_answer() -> None:
 def test_refuses(pairs: Path, tmp_path: Path) -> None:
     (pairs / "red_bar.txt").unlink()
     with pytest.raises(ValueError, match="1 of 12 images have no caption"):
-        train_scorer(training(pairs), tmp_path / "out")
+        train("scorer", training(pairs), tmp_path / "out")
     with pytest.raises(ValueError, match="damage is two fractions"):
         ReconstructionAugment("emoji", damage=(0.5, 0.1))
     with pytest.raises(ValueError, match="share must be within 0 and 1, not 2"):

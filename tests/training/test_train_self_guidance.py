@@ -17,10 +17,13 @@ from demask.checkpoint.load import load_model, read_metadata
 from demask.checkpoint.lora import base_fingerprint
 from demask.cli import demask as program
 from demask.config import override, parse
-from demask.training.commands import train_self_guidance
-from demask.training.recipes import SelfGuidanceTraining
 from demask.training.substitution import SUBSTITUTIONS, Corruption, choose, others
-from demask.training.train_self_guidance import SelfGuidanceRecipe, finetuning_losses
+from demask.training.tasks import train
+from demask.training.tasks.self_guidance import (
+    SelfGuidanceRecipe,
+    SelfGuidanceTraining,
+    finetuning_losses,
+)
 from demask.transformer.feature_selection import FeatureSelection
 from demask.types import Condition
 from tiny import save_tiny, save_tiny_text, tiny_transformer
@@ -67,7 +70,7 @@ def test_it_learns_and_the_model_stays(
     before = (Path(model) / "transformer.safetensors").read_bytes()
     changes = ("run.steps=60", "run.batch_size=12", "run.validate_every=30", "run.log_every=1")
     rate = "self_guidance.optim.learning_rate=0.02"
-    path = train_self_guidance(recipe_of(things, *changes, rate), model, tmp_path / "out")
+    path = train("self_guidance", recipe_of(things, *changes, rate), tmp_path / "out", model=model)
     assert (Path(model) / "transformer.safetensors").read_bytes() == before
 
     losses = [
@@ -101,7 +104,7 @@ def test_it_learns_and_the_model_stays(
 def test_what_was_trained_guides_its_model_and_no_other(
     model: str, things: Path, tmp_path: Path
 ) -> None:
-    path = str(train_self_guidance(recipe_of(things, *SHORT), model, tmp_path / "out"))
+    path = str(train("self_guidance", recipe_of(things, *SHORT), tmp_path / "out", model=model))
     condition_input = {"num_images": 2, "seed": 0, "steps": 3}
     guided = {"guidance_scale": 2.0, "guidance_method": "self_guidance"}
     generator = demask.load(model, aux=[path])
@@ -126,7 +129,7 @@ def test_what_was_trained_guides_its_model_and_no_other(
 
 def test_it_is_trained_beside_a_model_of_prompts(captioned: Path, tmp_path: Path) -> None:
     model = str(save_tiny_text(tmp_path / "text"))
-    path = train_self_guidance(recipe_of(captioned, *SHORT), model, tmp_path / "out")
+    path = train("self_guidance", recipe_of(captioned, *SHORT), tmp_path / "out", model=model)
     config = load_model(path).config
     assert (config.pooled_width, config.num_classes, config.blank_condition) == (16, 0, False)
     generator = demask.load(model, aux=[str(path)])
@@ -136,13 +139,13 @@ def test_it_is_trained_beside_a_model_of_prompts(captioned: Path, tmp_path: Path
 
 def test_a_resumed_run_ends_with_the_same_bits(model: str, things: Path, tmp_path: Path) -> None:
     out, recipe = tmp_path / "out", recipe_of(things, *SHORT)
-    whole = train_self_guidance(recipe, model, out).read_bytes()
+    whole = train("self_guidance", recipe, out, model=model).read_bytes()
     (out / "checkpoints/self_guidance/step-00000004.pt").unlink()
     (out / "self_guidance.safetensors").unlink()
-    assert train_self_guidance(recipe, model, out).read_bytes() == whole
+    assert train("self_guidance", recipe, out, model=model).read_bytes() == whole
     other = recipe_of(things, *SHORT, "self_guidance.substitution=uniform")
     with pytest.raises(ValueError, match="holds a run of another model or other data"):
-        train_self_guidance(other, model, out)
+        train("self_guidance", other, out, model=model)
 
 
 def test_mistakes_are_one_line(model: str, things: Path, images: Path, tmp_path: Path) -> None:
@@ -152,10 +155,10 @@ def test_mistakes_are_one_line(model: str, things: Path, images: Path, tmp_path:
         with pytest.raises(ValueError, match=change.split("=")[0]):
             recipe_of(things, f"self_guidance.{change}")
     with pytest.raises(ValueError, match="class"):
-        train_self_guidance(recipe_of(images, *SHORT), model, tmp_path / "out")
+        train("self_guidance", recipe_of(images, *SHORT), tmp_path / "out", model=model)
     text = str(save_tiny_text(tmp_path / "text"))
     with pytest.raises(ValueError, match="12 of 12 images have no caption"):
-        train_self_guidance(recipe_of(things, *SHORT), text, tmp_path / "out")
+        train("self_guidance", recipe_of(things, *SHORT), tmp_path / "out", model=text)
 
 
 def test_the_command_needs_no_recipe(model: str, things: Path, tmp_path: Path) -> None:

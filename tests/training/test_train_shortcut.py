@@ -13,13 +13,13 @@ import demask
 from demask.assembly import load
 from demask.checkpoint.load import read_metadata
 from demask.checkpoint.lora import base_fingerprint
-from demask.training.commands import train_shortcut
-from demask.training.recipes import ShortcutTraining
-from demask.training.train_shortcut import (
+from demask.training.tasks import train
+from demask.training.tasks.shortcut import (
     ShortcutOptim,
     ShortcutRecipe,
     ShortcutTask,
     ShortcutTrainConfig,
+    ShortcutTraining,
 )
 from demask.training.trajectories import sampled
 from demask.transformer.shortcut import Shortcut
@@ -46,7 +46,9 @@ def model(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, tuple[st
 def test_it_learns_what_comes_next_and_then_generates(model: tuple[str, tuple[str, ...]]) -> None:
     folder, words = model
     run = replace(RUN, steps=60, save_every=60, validate_every=60)
-    path = train_shortcut(ShortcutTraining(RECIPE, run), folder, Path(folder), words)
+    path = train(
+        "shortcut", ShortcutTraining(RECIPE, run), Path(folder), model=folder, prompts=words
+    )
     assert path == Path(folder) / "shortcut.safetensors"
     generator = demask.load(folder)
     network = generator.aux.get("shortcut")
@@ -76,10 +78,12 @@ def test_a_broken_run_goes_on_to_the_same_bits(
 ) -> None:
     folder, words = model
     training = ShortcutTraining(RECIPE, RUN)
-    first = load_file(train_shortcut(training, folder, tmp_path / "whole", words))
-    train_shortcut(training, folder, tmp_path / "broken", words)
+    first = load_file(train("shortcut", training, tmp_path / "whole", model=folder, prompts=words))
+    train("shortcut", training, tmp_path / "broken", model=folder, prompts=words)
     (tmp_path / "broken" / "checkpoints" / "shortcut" / "step-00000006.pt").unlink()
-    second = load_file(train_shortcut(training, folder, tmp_path / "broken", words))
+    second = load_file(
+        train("shortcut", training, tmp_path / "broken", model=folder, prompts=words)
+    )
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -108,16 +112,16 @@ def test_what_it_refuses(tmp_path: Path) -> None:
     words, classes = str(save_tiny_text(tmp_path / "w")), str(save_tiny(tmp_path / "c"))
     training = ShortcutTraining(RECIPE, RUN)
     with pytest.raises(ValueError, match="name some to learn from with --prompts"):
-        train_shortcut(training, words, tmp_path / "out")
+        train("shortcut", training, tmp_path / "out", model=words)
     with pytest.raises(ValueError, match="leave --prompts out"):
-        train_shortcut(training, classes, tmp_path / "out", ["cat"])
+        train("shortcut", training, tmp_path / "out", model=classes, prompts=["cat"])
     few = replace(training, shortcut=replace(RECIPE, settings={"steps": 2}))
     with pytest.raises(ValueError, match="2 steps are too few for a rollout of 2"):
-        train_shortcut(few, classes, tmp_path / "out")
+        train("shortcut", few, tmp_path / "out", model=classes)
     spatial = {"guidance_scale": 2.0, "guidance_method": "spatial"}
     other = replace(training, shortcut=replace(RECIPE, settings=spatial))
     with pytest.raises(ValueError, match="classifier_free guidance or none, not spatial"):
-        train_shortcut(other, classes, tmp_path / "out")
+        train("shortcut", other, tmp_path / "out", model=classes)
     with pytest.raises(ValueError, match="rollout must be at least 1"):
         ShortcutRecipe(rollout=0)
     with pytest.raises(ValueError, match="one of them above 0"):

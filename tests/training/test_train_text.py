@@ -17,10 +17,11 @@ from demask.config import load_toml, override, parse
 from demask.data import open_images
 from demask.data.tokens import build_tokens
 from demask.training.captioned import CaptionRecipe, epoch
-from demask.training.commands import train_masked, train_tokenizer
-from demask.training.recipes import MaskedTraining, TokenizerTraining
-from demask.training.task import Batch
-from demask.training.train_text import TextTask
+from demask.training.engine.task import Batch
+from demask.training.tasks import train
+from demask.training.tasks.masked import MaskedTraining
+from demask.training.tasks.text import TextTask
+from demask.training.tasks.tokenizer import TokenizerTraining
 
 RECIPE = """
 [views]
@@ -79,12 +80,12 @@ def text_recipe(captioned: Path, *changes: str) -> MaskedTraining:
 def out(captioned: Path, recipes: Path, tmp_path: Path) -> Path:
     """A folder with a tokenizer of a few steps."""
     recipe = override(load_toml(recipes / "tokenizer.toml"), [f"data.pictures={captioned}"])
-    train_tokenizer(parse(TokenizerTraining, recipe, "tokenizer.toml"), tmp_path / "model")
+    train("tokenizer", parse(TokenizerTraining, recipe, "tokenizer.toml"), tmp_path / "model")
     return tmp_path / "model"
 
 
 def test_it_writes_a_transformer_and_its_text_encoder(captioned: Path, out: Path) -> None:
-    train_masked(text_recipe(captioned), out)
+    train("masked", text_recipe(captioned), out)
     assert (out / "transformer.safetensors").is_file()
     text = load_text_encoder(out / "text_encoder")
     assert text.tokenizer.length == 8
@@ -92,12 +93,12 @@ def test_it_writes_a_transformer_and_its_text_encoder(captioned: Path, out: Path
 
 
 def test_a_frozen_text_encoder_stays(captioned: Path, out: Path) -> None:
-    train_masked(text_recipe(captioned), out)
+    train("masked", text_recipe(captioned), out)
     before = load_file(out / "text_encoder" / "model.safetensors")
     frozen = ("meissonic.text.frozen=true", f"meissonic.text.pretrained={out / 'text_encoder'}")
     other = out.parent / "other"
     tokenizer = out / "tokenizer.safetensors"
-    train_masked(text_recipe(captioned, *frozen), other, tokenizer=tokenizer)
+    train("masked", text_recipe(captioned, *frozen), other, tokenizer=tokenizer)
     after = load_file(other / "text_encoder" / "model.safetensors")
     assert all(torch.equal(before[name], after[name]) for name in before)
 
@@ -122,14 +123,14 @@ def test_several_shapes_are_trained_in_turn(captioned: Path, out: Path) -> None:
     Image.new("RGB", (16, 8), "green").save(captioned / "wide.png")
     (captioned / "wide.txt").write_text("green wide")
     buckets = "views.buckets=[[8, 8], [8, 16]]"
-    path = train_masked(text_recipe(captioned, buckets, "run.steps=6"), out)
+    path = train("masked", text_recipe(captioned, buckets, "run.steps=6"), out)
     assert path.is_file()
 
 
 def test_images_without_captions_are_refused(images: Path, captioned: Path, out: Path) -> None:
     recipe = text_recipe(captioned, f"data.pictures={images}", f"data.held_out={images}")
     with pytest.raises(ValueError, match="20 of 20 images have no caption"):
-        train_masked(recipe, out)
+        train("masked", recipe, out)
 
 
 def test_captions_are_dropped_as_often_as_asked() -> None:
@@ -143,7 +144,7 @@ def test_captions_are_dropped_as_often_as_asked() -> None:
 
 def test_a_dropped_caption_is_the_empty_prompt_of_guidance(captioned: Path, out: Path) -> None:
     recipe = text_recipe(captioned, "meissonic.captions.dropout=1.0")
-    train_masked(recipe, out)
+    train("masked", recipe, out)
     tokens = text_tokens(recipe, out)
     assert (tokens == tokens[0]).all()
 

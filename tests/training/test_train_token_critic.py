@@ -17,14 +17,14 @@ from demask.checkpoint.load import read_metadata
 from demask.checkpoint.lora import base_fingerprint
 from demask.data.tokens import load_tokens
 from demask.data.views import ModelViews
-from demask.training.commands import train_token_critic
-from demask.training.recipes import Source as Data
-from demask.training.recipes import TokenCriticTraining
-from demask.training.train_token_critic import (
+from demask.training.data import DataConfig
+from demask.training.tasks import train
+from demask.training.tasks.token_critic import (
     TokenCriticOptim,
     TokenCriticRecipe,
     TokenCriticTask,
     TokenCriticTrainConfig,
+    TokenCriticTraining,
 )
 from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
 from tiny import CLASS_NAMES, save_tiny, tiny_tokenizer, tiny_transformer
@@ -55,7 +55,7 @@ def images(tmp_path: Path) -> Path:
 
 
 def training(images: Path, **run: object) -> TokenCriticTraining:
-    data = Data(pictures=str(images), held_out_fraction=0.3)
+    data = DataConfig(pictures=str(images), held_out_fraction=0.3)
     return TokenCriticTraining(RECIPE, ModelViews(), replace(RUN, **run), data)
 
 
@@ -68,7 +68,7 @@ def test_it_learns_which_tokens_the_model_made_up_and_then_generates(
     images: Path, model: str
 ) -> None:
     out = Path(model)
-    path = train_token_critic(training(images, steps=60, save_every=60), model, out)
+    path = train("token_critic", training(images, steps=60, save_every=60), out, model=model)
     assert path == out / "token_critic.safetensors"
     assert read_metadata(path)["base"] == base_fingerprint(tiny_transformer())
     assert max(t.dtype.itemsize for t in load_file(path).values()) == 2
@@ -88,17 +88,17 @@ def test_it_learns_which_tokens_the_model_made_up_and_then_generates(
 
 def test_a_broken_run_goes_on_to_the_same_bits(images: Path, model: str, tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    first = load_file(train_token_critic(training(images), model, whole))
-    train_token_critic(training(images), model, broken)
+    first = load_file(train("token_critic", training(images), whole, model=model))
+    train("token_critic", training(images), broken, model=model)
     (broken / "checkpoints" / "token_critic" / "step-00000008.pt").unlink()
-    second = load_file(train_token_critic(training(images), model, broken))
+    second = load_file(train("token_critic", training(images), broken, model=model))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_masked_places_hold_the_models_guesses_and_the_others_the_truth(
     images: Path, model: str, tmp_path: Path
 ) -> None:
-    train_token_critic(training(images, steps=1), model, tmp_path / "out")
+    train("token_critic", training(images, steps=1), tmp_path / "out", model=model)
     cache = load_tokens(next((tmp_path / "out" / "tokens").iterdir()))
     base = load_parts(model).transformer
     task = TokenCriticTask(RECIPE, base, cache, cache, tiny_tokenizer())
@@ -126,7 +126,7 @@ def test_it_starts_from_what_fits_of_the_model() -> None:
 def test_what_does_not_fit_is_refused(images: Path, model: str, tmp_path: Path) -> None:
     (images / "dog").rename(images / "frog")
     with pytest.raises(ValueError, match="frog"):
-        train_token_critic(training(images), model, tmp_path / "out")
+        train("token_critic", training(images), tmp_path / "out", model=model)
     with pytest.raises(ValueError, match="unknown mask ratio 'cosin'"):
         TokenCriticRecipe(ratio="cosin")
     with pytest.raises(ValueError, match="temperature must be above 0"):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from demask.acceleration.accelerator import Accelerator, WrappedTransformer, hookable
 from demask.acceleration.cache import PassCache, join_parts, look_up, pooled, split_parts
+from demask.transformer.protocols import SupportsShortcut, supports
 from demask.transformer.shortcut import Extended, Shortcut
 from demask.types import Condition, Prediction, Step, Transformer
 
@@ -53,7 +54,7 @@ class ShortcutSteps(Accelerator):
         if self.period == 1:
             return transformer
         base = hookable(transformer, "shortcut")
-        if not hasattr(base, "embed_tokens"):
+        if not supports(base, SupportsShortcut):
             raise ValueError(f"shortcut does not work with {type(transformer).__name__}")
         assert isinstance(self.network, Shortcut), "the generator gives this its network"
         return ShortcutTransformer(base, self, self.network)

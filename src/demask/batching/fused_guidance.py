@@ -18,6 +18,7 @@ from torch import Tensor
 
 from demask.generator import Generator
 from demask.settings import Settings
+from demask.transformer.protocols import SupportsPreLogits, supports
 from demask.types import Condition, Predict, Prediction, Step
 
 
@@ -47,7 +48,7 @@ def fused_predictor(generator: Generator, settings: Settings) -> tuple[Predict, 
     """
     transformer: Any = generator.transformer
     swaps = settings.guidance_scale != 1 and settings.guidance_method == "classifier_free"
-    if not (swaps and hasattr(transformer, "pre_logits")):
+    if not (swaps and supports(transformer, SupportsPreLogits)):
         return generator.guided(settings), identity
     states: Any = PreLogitsModel(transformer)
     return replace(generator, transformer=states).guided(settings), transformer.to_logits

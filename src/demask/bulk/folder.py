@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from demask.bulk.background import background
 from demask.bulk.contact_sheet import CaptionedImage, contact_sheet
-from demask.checkpoint.save import write_atomically
+from demask.files import write_atomically
 from demask.image import GeneratedImage
 
 SHEET = "contact_sheet.png"

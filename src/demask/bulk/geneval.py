@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from demask.bulk.folder import write_png
-from demask.checkpoint.save import write_text
+from demask.files import write_text
 from demask.image import GeneratedImage
 
 EACH = 4

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from demask.checkpoint.save import write_atomically
+from demask.files import write_atomically
 from demask.image import GeneratedImage
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from demask.bulk.contact_sheet import CaptionedImage, contact_sheet
-from demask.checkpoint.save import write_atomically
+from demask.files import write_atomically
 from demask.generator import Generator, Job
 from demask.types import DecodeState
 

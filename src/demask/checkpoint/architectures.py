@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
@@ -32,7 +32,8 @@ class Architecture:
     """An architecture.
 
     Attributes:
-        part: the part of a model that it is, which is also its file name in a model's folder.
+        part: ``tokenizer``, ``transformer``, ``text_encoder`` or a row of
+            `demask.auxiliary.AUXILIARY`; also the name of its file in a model's folder.
         module: the module class, built from a ``config``.
         config: the configuration class, a frozen dataclass.
         class_names: values of ``_class_name`` in public ``config.json`` files.
@@ -41,9 +42,7 @@ class Architecture:
         within: key prefixes in a public file that belong to this network; by default all.
     """
 
-    part: Literal[
-        "tokenizer", "transformer", "text_encoder", "self_guidance", "token_critic", "shortcut"
-    ]
+    part: str
     module: Callable[[Any], nn.Module]
     config: type[Any]
     class_names: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ from torch import nn
 from demask.checkpoint.load import check_tensors
 from demask.checkpoint.quantized import made_from
 from demask.checkpoint.read import CheckpointError, parse_json, read_tensors
-from demask.checkpoint.save import write_atomically, write_text
+from demask.files import write_atomically, write_text
 from demask.registry import unknown
 
 if TYPE_CHECKING:

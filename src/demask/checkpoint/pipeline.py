@@ -19,6 +19,7 @@ from demask.checkpoint.load import (
 from demask.checkpoint.read import HALF, parse_json
 from demask.checkpoint.text_encoder import load_text_encoder
 from demask.transformer.condition import TextEncoder
+from demask.transformer.protocols import SupportsPrompts, supports
 
 OUR_PARTS = ("transformer.safetensors", "tokenizer.safetensors")
 PUBLIC_PARTS = ("transformer", "vqvae", "text_encoder", "tokenizer")
@@ -106,7 +107,7 @@ def load_ours(
     transformer = load_model(source, dtype=dtype or torch.float32, device=device)
     # half precision saves little in convolutions and may overflow
     network = load_model(pixels, dtype=torch.float32, device=device)
-    if hasattr(transformer, "context"):
+    if supports(transformer, SupportsPrompts):
         folder = beside / "text_encoder"
         if not folder.is_dir():
             raise CheckpointError(

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from demask.checkpoint.load import load_model
 from demask.checkpoint.read import CheckpointError
-from demask.checkpoint.save import write_atomically, write_text
+from demask.files import write_atomically, write_text
 from demask.transformer.clip_text import ClipText, ClipTextConfig
 from demask.transformer.condition import TextEncoder, TextTokenizer, load_text_tokenizer
 

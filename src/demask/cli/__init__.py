@@ -20,7 +20,6 @@ from demask.cli.reconstruct import reconstruct
 from demask.cli.serve import serve
 from demask.cli.sweep import sweep
 from demask.cli.train import train
-from demask.cli.train_shortcut import shortcut
 from demask.cli.tune import tune
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -37,7 +36,6 @@ COMMANDS = (
     *(evaluate, compare, sweep, tune, bench, figure),
     *(models, train, convert, quantize, serve),
 )
-train.add_command(shortcut)
 for command in COMMANDS:
     demask.add_command(command)
 

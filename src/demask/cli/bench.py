@@ -90,7 +90,7 @@ def draw(out: Path) -> Front:
     Raises:
         ValueError: there are no results, or none of quality.
     """
-    from demask.checkpoint.save import write_text
+    from demask.files import write_text
     from demask.sweeps.curves import first_of, points_of
     from demask.sweeps.front import Front, front_table
     from demask.sweeps.front_plot import draw_front

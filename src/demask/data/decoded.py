@@ -24,10 +24,11 @@ from torch import Tensor
 
 from demask import rng
 from demask.data.classes import number_names
-from demask.data.images import ImageDataset, ImageSample, fingerprint
+from demask.data.images import ImageDataset, ImageSample
 from demask.data.transforms import cover, moved, to_pixels
 from demask.data.views import Views
-from demask.data.written_whole import folder_written_whole
+from demask.files import folder_written_atomically
+from demask.fingerprint import fingerprint
 
 PREFIX = "decoded:"
 CHUNK = 256
@@ -117,7 +118,7 @@ def decode_images(images: ImageDataset, size: int, folder: Path, workers: int = 
     captions: list[tuple[str, ...]] = []
     scores: list[float | None] = []
     meta = {"size": size, "class_names": images.class_names, "fingerprint": images.fingerprint}
-    with folder_written_whole(folder) as work:
+    with folder_written_atomically(folder) as work:
         shape = len(images), size, size, 3
         pixels_NHWC = np.lib.format.open_memmap(work / "pixels.npy", "w+", np.uint8, shape)
         reader = Reader(images, size)

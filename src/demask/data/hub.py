@@ -7,9 +7,10 @@ from typing import Any
 
 from demask.data.caption_columns import choose_columns, join_columns
 from demask.data.classes import number_labels
-from demask.data.images import ImageSample, fingerprint, read_image
+from demask.data.images import ImageSample, read_image
 from demask.data.parquet import LABEL_COLUMN, image_column
 from demask.data.scores import SCORE_COLUMN, known, read_scores
+from demask.fingerprint import fingerprint
 
 PREFIX = "hf:"
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from demask.data.caption_files import read_caption_files
 from demask.data.classes import Label, number_labels
-from demask.data.images import ImageSample, UnreadableImageError, fingerprint, read_image
+from demask.data.images import ImageSample, UnreadableImageError, read_image
 from demask.data.scores import known
+from demask.fingerprint import fingerprint
 
 SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from PIL import Image, ImageOps
 
 from demask.data.color import to_rgb
 from demask.data.masks import read_mask
+from demask.fingerprint import fingerprint
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,3 @@ def decoded(
         # Pillow's message contains the buffer's address
         reason = re.sub(r" ?<_io\.BytesIO object at \w+>", "", " ".join(str(error).split()))
         raise UnreadableImageError(f"{name}: {reason[:120] or type(error).__name__}") from error
-
-
-def fingerprint(*parts: object) -> str:
-    """A short hash of a sequence of values."""
-    digest = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        text = str(part).encode()
-        digest.update(len(text).to_bytes(8, "big") + text)
-    return digest.hexdigest()

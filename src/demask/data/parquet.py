@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from demask.data.caption_columns import choose_columns, join_columns
 from demask.data.classes import Label, number_labels
-from demask.data.images import ImageSample, UnreadableImageError, fingerprint, read_image
+from demask.data.images import ImageSample, UnreadableImageError, read_image
 from demask.data.scores import SCORE_COLUMN, known, read_scores
+from demask.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from PIL import Image
 
 from demask.data.classes import number_names
-from demask.data.images import ImageSample, fingerprint
+from demask.data.images import ImageSample
+from demask.fingerprint import fingerprint
 from demask.scenes import Sample, Scene, class_scene, draw, sample, unseen_sample
 from demask.scenes.law import RANGE
 from demask.scenes.vocabulary import KINDS, SHAPES

@@ -5,7 +5,6 @@ Shape legend: B batch, G images of a group, W views, L tokens.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -18,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from demask.data.decoded import DecodedImages, fits, views_of
-from demask.data.images import ImageDataset, ImageSample, fingerprint
+from demask.data.images import ImageDataset, ImageSample
 from demask.data.views import Views as Views
-from demask.data.written_whole import folder_written_whole
+from demask.files import folder_written_atomically
+from demask.fingerprint import fingerprint, weights_fingerprint
 from demask.types import MICRO_CONDITIONS, USUAL_SCORE, Grid, Tokenizer
 
 
@@ -97,15 +97,6 @@ class TokenCache:
         row = np.searchsorted(group.indices, index)
         ids_BL = torch.from_numpy(group.ids[row, view].astype(np.int64))
         return ids_BL, torch.from_numpy(self.labels[index].astype(np.int64))
-
-
-def tokenizer_fingerprint(tokenizer: nn.Module) -> str:
-    """A hash of a tokenizer's exact weights."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, tensor in sorted(tokenizer.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def load_tokens(folder: Path) -> TokenCache:
@@ -196,13 +187,13 @@ def build_tokens(
         batch_size: images per batch.
     """
     assert isinstance(tokenizer, nn.Module)
-    name = fingerprint(tokenizer_fingerprint(tokenizer), views.facts(), samples.fingerprint)
+    name = fingerprint(weights_fingerprint(tokenizer), views.facts(), samples.fingerprint)
     place = folder / name
     if place.exists():
         return load_tokens(place)
     grids = [grid_of(size, tokenizer.downsampling) for size in views.sizes]
     meta = {"grids": grids, "class_names": samples.class_names, "fingerprint": name}
-    with folder_written_whole(place) as work:
+    with folder_written_atomically(place) as work:
         (work / "meta.json").write_text(json.dumps(meta))
         write_tokens(work, grids, tokenizer, samples, views, progress, batch_size)
     return load_tokens(place)

@@ -19,8 +19,9 @@ from typing import Any
 from demask.data.caption_columns import choose_columns, join_cells
 from demask.data.classes import Label, number_labels
 from demask.data.image_folder import SUFFIXES
-from demask.data.images import ImageSample, UnreadableImageError, fingerprint, read_image
+from demask.data.images import ImageSample, UnreadableImageError, read_image
 from demask.data.scores import SCORE_COLUMN, read_score
+from demask.fingerprint import fingerprint
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from demask.evaluation.extractors import fingerprint
+from demask.fingerprint import file_fingerprint
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
@@ -93,7 +93,7 @@ class Clip(TwoTowers):
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         super().__init__(*read(folder), device)
         self.name = f"clip:{folder.resolve().name}"
-        self.fingerprint = fingerprint("bicubic", files=files_of(folder))
+        self.fingerprint = file_fingerprint("bicubic", files=files_of(folder))
 
     def __call__(self, image_BCHW: Tensor) -> tuple[Tensor, None]:
         """See `demask.evaluation.extractors.Extractor`."""

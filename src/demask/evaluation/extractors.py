@@ -5,8 +5,7 @@ Shape legend: B batch, C channels, D width of the features, H W rows and columns
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from demask.evaluation.networks import load_classifier
+from demask.fingerprint import file_fingerprint
 from demask.registry import Table, build
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -55,7 +55,7 @@ class ClassifierExtractor:
     def __init__(self, name: str, path: Path, device: str = "cpu") -> None:
         loaded = load_classifier(path)
         self.name, self.size, self.class_names = name, loaded.size, loaded.class_names
-        self.fingerprint = fingerprint(name, self.size, files=[path])
+        self.fingerprint = file_fingerprint(name, self.size, files=[path])
         self.device = torch.device(device)
         self.network = loaded.network.to(self.device)
 
@@ -71,15 +71,6 @@ def resized(image_BCHW: Tensor, size: int) -> Tensor:
     if image_BCHW.shape[-2:] == (size, size):
         return image_BCHW
     return F.interpolate(image_BCHW, (size, size), mode="bilinear", antialias=True)
-
-
-def fingerprint(*facts: object, files: Iterable[Path]) -> str:
-    """A short name for facts and the bytes of files; any others have another."""
-    digest = hashlib.blake2b(repr(facts).encode(), digest_size=8)
-    for path in files:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
 
 
 def cifar10_conv(weights: str = "", *, device: str = "cpu") -> Extractor:
@@ -109,7 +100,7 @@ class Pixels:
     def __init__(self, size: int) -> None:
         self.name, self.size = "pixels", size
         self.class_names: tuple[str, ...] = ()
-        self.fingerprint = fingerprint(self.name, size, files=[])
+        self.fingerprint = file_fingerprint(self.name, size, files=[])
 
     def __call__(self, image_BCHW: Tensor) -> tuple[Tensor, None]:
         """See `Extractor`."""

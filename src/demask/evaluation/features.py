@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +20,7 @@ from torch import Tensor
 
 from demask.evaluation.extractors import Extractor
 from demask.evaluation.reference import Reference
+from demask.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +170,7 @@ def cache_key(data: str, extractor: Extractor) -> str:
 
 
 def write_features(path: Path, features: Features) -> None:
-    """Write features under another name, then rename: there is never half a file.
+    """Write features as safetensors, atomically.
 
     Raises:
         OSError: the disk is full, or the place may not be written.
@@ -184,15 +183,8 @@ def write_features(path: Path, features: Features) -> None:
         if (tensor := getattr(features, name)) is not None
     }
     facts = {"size": features.size, "fingerprint": features.fingerprint}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        save_file(tensors, temporary, {"demask": json.dumps(facts)})
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    header = {"demask": json.dumps(facts)}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, header))
 
 
 def read_features(path: Path, extractor: Extractor) -> Features | None:

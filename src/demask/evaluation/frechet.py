@@ -8,13 +8,11 @@ Shape legend: D width of the features, M choices of samples, N samples.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from demask.evaluation.reference import Reference
+from demask.evaluation.reference import Reference
+from demask.evaluation.statistics import moments
 
 
 def frechet(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor:
@@ -40,16 +38,3 @@ def frechet(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor:
         spread = covariance_DD.trace() + sample_covariance_DD.trace()
         distances.append(apart + spread - 2 * between_D.clamp_min(0).sqrt().sum())
     return torch.stack(distances).clamp_min(0)
-
-
-def moments(features_ND: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (D), and covariance (D, D) with the divisor N - 1."""
-    mean_D = features_ND.mean(0)
-    centred_ND = features_ND - mean_D
-    return mean_D, centred_ND.T @ centred_ND / (len(features_ND) - 1)
-
-
-def symmetric_root(matrix_DD: Tensor) -> Tensor:
-    """The square root of a positive semi-definite matrix."""
-    values_D, vectors_DD = torch.linalg.eigh(matrix_DD)
-    return (vectors_DD * values_D.clamp_min(0).sqrt()) @ vectors_DD.T

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from demask.evaluation.extractors import fingerprint
+from demask.fingerprint import file_fingerprint
 
 SIZE, WIDTH, CLASSES = 299, 2048, 1008
 
@@ -232,7 +232,7 @@ class Inception:
     def __init__(self, path: Path, device: str = "cpu") -> None:
         self.network, self.device = read_network(path), torch.device(device)
         self.network.to(self.device)
-        self.fingerprint = fingerprint("bilinear to 299, -1 to 1", files=[path])
+        self.fingerprint = file_fingerprint("bilinear to 299, -1 to 1", files=[path])
 
     @torch.inference_mode()
     def __call__(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor]:

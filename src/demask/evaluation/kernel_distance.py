@@ -9,16 +9,11 @@ images.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from demask.evaluation.reference import Reference
-
-BLOCK = 1024
-"""Rows of a kernel matrix that are in memory at a time."""
+from demask.evaluation.reference import Reference
+from demask.evaluation.statistics import BLOCK, cubic_kernel
 
 
 def kernel_distance(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor:
@@ -44,21 +39,3 @@ def kernel_distance(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) ->
         to_reference_B = cubic_kernel(block_BD, reference.features_RD).mean(1, dtype=torch.float64)
         across_M += chosen_BM.double().T @ to_reference_B
     return within_M / (count_M * (count_M - 1)) + reference.kernel - 2 * across_M / count_M
-
-
-def kernel_among(features_RD: Tensor) -> float:
-    """The mean kernel of all pairs of two different images."""
-    total, count = 0.0, len(features_RD)
-    for start in range(0, count, BLOCK):
-        # each pair of blocks once: the kernel is symmetric
-        block_BD, later_RD = features_RD[start : start + BLOCK], features_RD[start + BLOCK :]
-        kernel_BB = cubic_kernel(block_BD, block_BD)
-        total += float(kernel_BB.fill_diagonal_(0).sum(dtype=torch.float64))
-        total += 2 * float(cubic_kernel(block_BD, later_RD).sum(dtype=torch.float64))
-    return total / (count * (count - 1))
-
-
-def cubic_kernel(x_BD: Tensor, y_ND: Tensor) -> Tensor:
-    """``(x y / D + 1)^3``, (B, N)."""
-    scaled_BN = x_BD @ y_ND.T / x_BD.shape[1] + 1
-    return scaled_BN * scaled_BN * scaled_BN

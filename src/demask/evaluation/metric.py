@@ -1,4 +1,4 @@
-"""What a metric is, and what a measured number says.
+"""A metric, and the score that it gives.
 
 Shape legend: M choices of samples, N samples.
 """
@@ -21,17 +21,18 @@ Compute = Callable[[Features, Features, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Metric:
-    """How a number is made, and what it needs.
+    """A row of `demask.evaluation.metrics.METRICS`: how a score is computed, and from what.
 
     Attributes:
-        title: what it is called ...
-        inception: ... and where Inception v3 made the features.
-        compute: makes it.
-        least: how many images it needs on either side, from the width of the features.
+        title: its name in tables.
+        inception: its name where the features are those of Inception v3.
+        compute: computes it.
+        least: the least number of samples and of reference images, from the width of the features.
         best: ``lowest`` or ``highest``.
         needs: the fields of the samples' `Features` that must be there.
-        compares: whether it looks at the reference.
-        limits: what no interval goes beyond.
+        compares: whether it depends on the reference.
+        limits: the least and the greatest possible value; intervals end there.
+        refusal: says why these samples cannot be measured, in a sentence; None where they can.
     """
 
     title: str
@@ -42,6 +43,7 @@ class Metric:
     needs: tuple[str, ...] = ()
     compares: bool = True
     limits: tuple[float, float] = (-math.inf, math.inf)
+    refusal: Callable[[Features], str | None] | None = None
 
 
 @dataclass(frozen=True)

@@ -19,18 +19,11 @@ from demask.evaluation.kernel_distance import kernel_distance
 from demask.evaluation.metric import POSITIVE, SHARE, Compute
 from demask.evaluation.metric import Metric as Metric
 from demask.evaluation.metric import Score as Score
-from demask.evaluation.neighbours import (
-    DENSITY_K,
-    PRECISION_K,
-    coverage,
-    density,
-    precision,
-    recall,
-)
+from demask.evaluation.neighbours import coverage, density, precision, recall
 from demask.evaluation.reference import Reference
 from demask.evaluation.retrieval import nearest_label
 from demask.evaluation.scenes_metrics import SCENE_METRICS, of_scenes
-from demask.evaluation.statistics import NORMAL_95
+from demask.evaluation.statistics import DENSITY_K, NORMAL_95, PRECISION_K
 from demask.registry import Table
 
 RESAMPLES = 30
@@ -52,6 +45,15 @@ def retrieval(samples: Features, reference: Features, kept_MN: Tensor) -> Tensor
     assert samples.answers_N is not None
     found_N = nearest_label(samples.features_ND, reference.features_ND, reference.labels_N)
     return mean_of(torch.eq(found_N, samples.answers_N), kept_MN)
+
+
+def unknown_class(samples: Features) -> str | None:
+    """A sentence about the first label that is no class of the extractor; None if all are."""
+    assert samples.labels_N is not None
+    last, count = int(samples.labels_N.max()), len(samples.class_names)
+    if last < count and int(samples.labels_N.min()) >= 0:
+        return None
+    return f"class {last} is none of the {count} that {samples.extractor} knows"
 
 
 def of_features(compute: Callable[[Tensor, Reference, Tensor], Tensor]) -> Compute:
@@ -120,6 +122,7 @@ METRICS: Table[Metric] = Table(
             ("logits_NK", "class_names", "labels_N"),
             compares=False,
             limits=SHARE,
+            refusal=unknown_class,
         ),
         "clip_score": Metric(
             "CLIP score",
@@ -211,16 +214,11 @@ def check(name: str, samples: Features, reference: Features) -> None:
     """Raise a ValueError where a metric is unknown or cannot be made of these features."""
     metric = METRICS[name]
     if absent := missing(metric, samples):
-        reason = WHAT_IS_MISSING[absent[0]].format(extractor=samples.extractor)
+        reason = WHAT_IS_MISSING.get(absent[0], "the samples have no {field}")
+        reason = reason.format(extractor=samples.extractor, field=absent[0])
         raise ValueError(f"no {name}: {reason}")
-    if name == "class_accuracy":
-        assert samples.labels_N is not None
-        last = int(samples.labels_N.max())
-        if last >= len(samples.class_names) or int(samples.labels_N.min()) < 0:
-            raise ValueError(
-                f"no {name}: class {last} is none of the {len(samples.class_names)} that "
-                f"{samples.extractor} knows"
-            )
+    if metric.refusal and (reason := metric.refusal(samples)):
+        raise ValueError(f"no {name}: {reason}")
     least = metric.least(samples.features_ND.shape[1])
     sides = {"samples": samples, "reference images": reference}
     for what, features in sides.items():

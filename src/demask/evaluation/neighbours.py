@@ -10,21 +10,13 @@ images, T nearest ones that are remembered.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from demask.evaluation.class_scores import mean_of
+from demask.evaluation.reference import Reference
+from demask.evaluation.statistics import DENSITY_K, PRECISION_K, distances, nearest
 
-if TYPE_CHECKING:
-    from demask.evaluation.reference import Reference
-
-BLOCK = 1024
-"""Rows of a matrix of distances that are in memory at a time."""
-PRECISION_K, DENSITY_K = 3, 5
-"""The neighbour whose distance is a ball's radius, in the two papers."""
 REMEMBERED = 32
 """Nearest ones of a sample that are looked through for those that a choice kept."""
 
@@ -58,7 +50,7 @@ def coverage(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor
     kept_NM = kept_MN.to(sample_ND.dtype).T.contiguous()
     covered_M = torch.zeros(len(kept_MN), dtype=torch.float64)
     for start, distance_BN in distances(reference.features_RD, sample_ND):
-        inside_BN = distance_BN < radius_R[start : start + BLOCK, None]
+        inside_BN = distance_BN < radius_R[start : start + len(distance_BN), None]
         covered_M += (inside_BN.to(sample_ND.dtype) @ kept_NM > 0).double().sum(0)
     return covered_M / len(reference.features_RD)
 
@@ -83,20 +75,3 @@ def kept_radii(sample_ND: Tensor, kept_MN: Tensor, k: int) -> Tensor:
         radius_N = distance_NT.gather(1, position_N[:, None])[:, 0]
         radii.append(torch.where(kept_N, radius_N, -1.0))
     return torch.stack(radii)
-
-
-def nearest(features_ND: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k nearest others of each: distances and indices (N, k), nearest first."""
-    found_distances, found = [], []
-    for start, distance_BN in distances(features_ND, features_ND):
-        distance_BN.diagonal(start).fill_(torch.inf)
-        distance_Bk, index_Bk = distance_BN.topk(k, largest=False)
-        found_distances.append(distance_Bk)
-        found.append(index_Bk)
-    return torch.cat(found_distances), torch.cat(found)
-
-
-def distances(x_ND: Tensor, y_RD: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """The Euclidean distances of some of x to all of y, (B, R), and where these begin in x."""
-    for start in range(0, len(x_ND), BLOCK):
-        yield start, torch.cdist(x_ND[start : start + BLOCK], y_RD)

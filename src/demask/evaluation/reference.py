@@ -12,9 +12,13 @@ from functools import cached_property
 
 from torch import Tensor
 
-from demask.evaluation.frechet import moments, symmetric_root
-from demask.evaluation.kernel_distance import kernel_among
-from demask.evaluation.neighbours import DENSITY_K, nearest
+from demask.evaluation.statistics import (
+    DENSITY_K,
+    kernel_among,
+    moments,
+    nearest,
+    symmetric_root,
+)
 
 
 class Reference:

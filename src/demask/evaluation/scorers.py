@@ -15,9 +15,10 @@ from torch import Tensor
 
 from demask import registry
 from demask.evaluation.clip import TwoTowers, files_of, padded, read, read_tokenizer
-from demask.evaluation.extractors import WEIGHTS, fingerprint, resized
+from demask.evaluation.extractors import WEIGHTS, resized
 from demask.evaluation.networks import load_pair_scorer
 from demask.evaluation.pair_scorer import spell
+from demask.fingerprint import file_fingerprint
 from demask.registry import Table
 
 PAGE = "docs/methods/preference.md"
@@ -56,7 +57,7 @@ class PairJudge:
     def __init__(self, name: str, path: Path, notice: str, device: str = "cpu") -> None:
         self.network = load_pair_scorer(path).to(device)
         self.name, self.notice, self.device = name, notice, torch.device(device)
-        self.fingerprint = fingerprint(name, files=[path])
+        self.fingerprint = file_fingerprint(name, files=[path])
 
     @torch.inference_mode()
     def __call__(self, image_BCHW: Tensor, texts: Sequence[str]) -> Tensor:
@@ -91,7 +92,7 @@ class ClipJudge:
     ) -> None:
         self.name, self.towers, self.notice = name, towers, notice
         self.factor, self.floor = factor, floor
-        self.fingerprint = fingerprint(name.partition(":")[0], factor, floor, files=files)
+        self.fingerprint = file_fingerprint(name.partition(":")[0], factor, floor, files=files)
 
     def __call__(self, image_BCHW: Tensor, texts: Sequence[str]) -> Tensor:
         """See `Scorer`."""

@@ -2,17 +2,11 @@
 
 from demask.guidance.autoguidance import AutoGuidance
 from demask.guidance.classifier_free import ClassifierFree
-from demask.guidance.guidance import (
-    BlurTokens,
-    Guidance,
-    GuidanceProvider,
-    PredictWithAttention,
-    SmoothedPass,
-)
+from demask.guidance.guidance import Guidance, GuidanceProvider, PredictWithAttention
 from demask.guidance.refresh import Refreshed
 from demask.guidance.scale import SCALES, Constant, Interval, PowerCosine, Ramp, Scale
-from demask.guidance.self_guidance import SelfGuidance
-from demask.guidance.spatial import Spatial
+from demask.guidance.self_guidance import SelfGuidance, SmoothedPass
+from demask.guidance.spatial import BlurTokens, Spatial
 from demask.registry import Table, build
 from demask.types import Predict
 

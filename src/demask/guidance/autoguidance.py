@@ -40,5 +40,5 @@ class AutoGuidance(Guidance):
 
     @classmethod
     def from_provider(cls, provider: GuidanceProvider) -> dict[str, Any]:
-        """The weaker model."""
-        return {"weaker_model": provider.weaker_model()}
+        """The weaker model, under the same accelerators: they must not make a difference."""
+        return {"weaker_model": provider.accelerated(provider.auxiliary("weaker")).predict}

@@ -7,52 +7,66 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any, Protocol, cast
 
 from torch import Tensor
 
 from demask.guidance.scale import Constant, Scale
-from demask.types import Condition, Grid, Predict, Prediction, Step
-
-SmoothedPass = Callable[[Tensor, Condition, Step], Tensor]
-"""``(features, condition, step) -> logits_BLV``: self-guidance's second pass."""
-
-BlurTokens = Callable[[Tensor, Grid, float], Tensor]
-"""``(ids_BL, grid, sigma) -> ids_BL``: blurs the visible tokens of an image."""
+from demask.types import Condition, Predict, Prediction, Step, Tokenizer, Transformer
 
 PredictWithAttention = Callable[[Tensor, Condition, Step], tuple[Prediction, Tensor]]
 """A `Predict` that also returns the attention each token receives (B, L), 1 on average."""
 
 
-def no_blur() -> BlurTokens:
-    """Raise a ValueError: there is no tokenizer."""
-    raise ValueError("there is no tokenizer whose tokens could be blurred")
+class GuidanceProvider(Protocol):
+    """The model that a guidance takes its reference from; see `Guidance.from_provider`.
 
-
-@dataclass(frozen=True)
-class GuidanceProvider:
-    """Where a guidance takes its reference from.
-
-    The fields are functions, so that only what the selected guidance needs is loaded; each raises a
-    ValueError if the model lacks it.
-
-    Attributes:
-        unconditional: the null condition, or a negative prompt.
-        smoothed_pass: the second pass of the model's self-guidance module.
-        weaker_model: a weaker model for the same tokenizer.
-        blur: blurs tokens.
-        predict_with_attention: the model's prediction with the attention that tokens receive; None
-            if the model does not return it.
-        batched: two passes may form one batch; False halves the memory.
+    A guidance asks only for what it needs, so that a model without the rest can be guided.
     """
 
-    unconditional: Callable[[], Condition]
-    smoothed_pass: Callable[[], SmoothedPass]
-    weaker_model: Callable[[], Predict]
-    blur: Callable[[], BlurTokens] = no_blur
-    predict_with_attention: Callable[[], PredictWithAttention | None] = lambda: None
-    batched: bool = True
+    @property
+    def transformer(self) -> Transformer:
+        """The transformer that is guided, under the accelerators of the settings."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the model."""
+        ...
+
+    @property
+    def batched(self) -> bool:
+        """Two passes may be made as one batch; False halves the memory."""
+        ...
+
+    def unconditional(self) -> Condition:
+        """The condition of any class or of the negative prompt, a batch of 1.
+
+        Raises:
+            ValueError: the model was trained without dropping its condition.
+        """
+        ...
+
+    def auxiliary(self, kind: str) -> Any:
+        """The network of a kind beside the model: a row of `demask.auxiliary.AUXILIARY`.
+
+        Raises:
+            ValueError: the model has none, or its file is broken or belongs to another model.
+        """
+        ...
+
+    def accelerated(self, network: Transformer) -> Transformer:
+        """Another transformer under the accelerators of the settings.
+
+        Raises:
+            ValueError: an accelerator was trained for the model itself.
+        """
+        ...
+
+    def predict_with_attention(self) -> PredictWithAttention | None:
+        """The model's prediction with its attention; None where the model does not report it."""
+        ...
 
 
 class Guidance(ABC):

@@ -5,14 +5,19 @@ Shape legend: B batch, L tokens, V codebook, D width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-from demask.guidance.guidance import Guidance, GuidanceProvider, SmoothedPass
+from demask.guidance.guidance import Guidance, GuidanceProvider
 from demask.guidance.scale import Scale
 from demask.types import Condition, Predict, Prediction, Step
+
+SmoothedPass = Callable[[Tensor, Condition, Step], Tensor]
+"""``(features, condition, step) -> logits_BLV``: the second pass."""
 
 
 @dataclass(frozen=True)
@@ -42,5 +47,6 @@ class SelfGuidance(Guidance):
 
     @classmethod
     def from_provider(cls, provider: GuidanceProvider) -> dict[str, Any]:
-        """The second pass of the model's self-guidance module."""
-        return {"smoothed_pass": provider.smoothed_pass()}
+        """The second pass of the model's module, through the accelerated transformer."""
+        module = provider.auxiliary("self_guidance")
+        return {"smoothed_pass": partial(module.smoothed_logits, provider.transformer)}

@@ -5,15 +5,21 @@ Shape legend: B batch, L tokens, V codebook.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from demask.guidance.guidance import BlurTokens, Guidance, GuidanceProvider, PredictWithAttention
+from demask.guidance.blur import Latents, blur_tokens
+from demask.guidance.guidance import Guidance, GuidanceProvider, PredictWithAttention
 from demask.guidance.scale import Scale
-from demask.types import Condition, Predict, Prediction, Step
+from demask.types import Condition, Grid, Predict, Prediction, Step
+
+BlurTokens = Callable[[Tensor, Grid, float], Tensor]
+"""``(ids_BL, grid, sigma) -> ids_BL``: the tokens of a blurred image; masked ones stay masked."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +80,8 @@ class Spatial(Guidance):
 
     @classmethod
     def from_provider(cls, provider: GuidanceProvider) -> dict[str, Any]:
-        """The tokenizer's blur, and the model's attention if available."""
+        """The blur of the tokenizer's latents, and the model's attention if it reports it."""
         return {
-            "blur": provider.blur(),
+            "blur": partial(blur_tokens, cast(Latents, provider.tokenizer)),
             "predict_with_attention": provider.predict_with_attention(),
         }

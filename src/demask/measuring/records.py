@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from demask.checkpoint.save import write_text
+from demask.files import write_text
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Called with what begins and the number of images; gives a function for the number done."""

@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from demask.checkpoint.save import write_text
-from demask.evaluation.win_rate import Paired, paired_comparison
+from demask.evaluation.win_rate import paired_comparison
+from demask.files import write_text
 from demask.sweeps.compare_table import table
 from demask.sweeps.comparison import CONTROL, Comparison
 from demask.sweeps.cost import CostMeter
 from demask.sweeps.gallery import Variant
+from demask.sweeps.outcome import Outcome
 from demask.sweeps.runner import commit, decode_job
 
 RESULTS, TABLE, GALLERY = "results.json", "table.md", "gallery.png"
@@ -55,27 +56,6 @@ class Scores:
     def done(self) -> int:
         """How many images were scored."""
         return min((len(numbers) for numbers in self.scores.values()), default=0)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A variant against the base, in the eyes of one scorer.
-
-    Attributes:
-        variant: its name.
-        scorer: the name of who judged.
-        mean: the mean score.
-        paired: against the base; None for the base itself.
-        forwards: for each image.
-        seconds: for each image.
-    """
-
-    variant: str
-    scorer: str
-    mean: float
-    paired: Paired | None
-    forwards: float
-    seconds: float
 
 
 def run(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from demask.sweeps.compare import Outcome
-    from demask.sweeps.comparison import Comparison
+from demask.sweeps.comparison import Comparison
+from demask.sweeps.outcome import Outcome
 
 HEAD = ("setting", "win rate (95 %)", "wins / ties / losses", "mean score", "difference (95 %)")
 COST = ("forwards", "ms")

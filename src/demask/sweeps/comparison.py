@@ -14,9 +14,9 @@ from torch import nn
 from demask.auxiliary import AuxiliaryNetworks
 from demask.checkpoint.lora import base_fingerprint
 from demask.conditioning import Prompts
-from demask.data.images import fingerprint
 from demask.evaluation.scorers import Scorer
 from demask.evaluation.win_rate import RESAMPLES
+from demask.fingerprint import fingerprint
 from demask.generator import Generator, Job
 from demask.settings import Settings
 from demask.sweeps.gallery import Variant

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from demask.conditioning import ParsedCondition
-from demask.data.images import fingerprint
 from demask.evaluation.extractors import Extractor
 from demask.evaluation.features import Features, extract
 from demask.evaluation.metrics import METRICS, measure
+from demask.fingerprint import fingerprint
 from demask.sweeps.result import Value
 
 

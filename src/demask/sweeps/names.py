@@ -9,11 +9,12 @@ from PIL import Image
 
 from demask import rng
 from demask.data.captions import normalized
-from demask.data.images import ImageDataset, fingerprint
+from demask.data.images import ImageDataset
 from demask.data.transforms import cover
 from demask.evaluation.extractors import Extractor
 from demask.evaluation.features import Features, extract_all
 from demask.evaluation.images import in_batches
+from demask.fingerprint import fingerprint
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demask.checkpoint.save import write_atomically
 from demask.evaluation.metrics import METRICS
+from demask.files import write_atomically
 from demask.sweeps.curves import (
     Curve,
     Point,

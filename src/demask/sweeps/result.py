@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from demask.checkpoint.save import write_text
+from demask.files import write_text
 from demask.old_names import current_result, current_settings
 from demask.settings import Settings
 from demask.sweeps.recipe import Trial

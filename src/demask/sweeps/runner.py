@@ -21,7 +21,7 @@ from demask.acceleration.quantization import quantized_layers
 from demask.auxiliary import AuxiliaryNetworks
 from demask.checkpoint.lora import base_fingerprint
 from demask.conditioning import ConditionInput, ParsedCondition
-from demask.data.images import fingerprint as combined_fingerprint
+from demask.fingerprint import fingerprint as combined_fingerprint
 from demask.generator import Generator, Job
 from demask.sampling.decode import last
 from demask.sweeps.cost import CostMeter

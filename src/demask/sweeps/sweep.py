@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from demask.checkpoint.save import write_text
 from demask.evaluation.metrics import METRICS
+from demask.files import write_text
 from demask.preset_file import PresetFile
 from demask.sweeps.recipe import Final, SweepRecipe, Trial
 from demask.sweeps.result import Result, result_from

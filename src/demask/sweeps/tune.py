@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from demask.data.images import fingerprint
 from demask.evaluation.metrics import METRICS
+from demask.files import write_text
+from demask.fingerprint import fingerprint
 from demask.old_names import current_settings
 from demask.preset_file import Preset
 from demask.settings import Settings, settings_from
@@ -111,7 +112,7 @@ class Log:
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
         whole = text[: text.rfind("\n") + 1]
         if whole != text:
-            path.write_text(whole, encoding="utf-8")
+            write_text(path, whole)
         try:
             return cls(path, [Entry.read(line) for line in whole.splitlines()])
         except (KeyError, TypeError, ValueError) as error:

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from demask.data.captions import hold_out, vary
 from demask.data.tokens import TokenCache
+from demask.training.engine.task import Batch, Task
 from demask.training.losses import held_out_cross_entropy, token_cross_entropy
 from demask.training.masking import Masking, mask_tokens
 from demask.training.samples import sample_grid
-from demask.training.task import Batch, Task
 from demask.transformer.clip_text import ClipText
 from demask.transformer.condition import TextTokenizer, encode_micro_conditions
 from demask.transformer.meissonic import Meissonic, MeissonicConfig

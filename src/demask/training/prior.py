@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from demask import rng
 from demask.checkpoint.lora import weigh_adapters
-from demask.training.task import Batch
+from demask.training.engine.task import Batch
 from demask.transformer.condition import WORD_END, TextTokenizer
 
 MOST_WORDS = 3

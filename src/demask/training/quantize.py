@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from demask.acceleration.quantization import SCHEMES, Rows, own_rows, quantize, quantized_layers
 from demask.acceleration.quantization_calibration import calibrate
-from demask.auxiliary import HOW_TO_GET
+from demask.auxiliary import AUXILIARY
 from demask.checkpoint.architectures import ARCHITECTURES
 from demask.checkpoint.lora import base_fingerprint
 from demask.checkpoint.quantized import name_origin, save_quantized
@@ -215,7 +215,7 @@ def save_generator(
             shutil.copytree(source / "text_encoder", out / "text_encoder", dirs_exist_ok=True)
         else:
             save_text_encoder(out / "text_encoder", generator.conditioner.text)
-    for kind in HOW_TO_GET:
+    for kind in AUXILIARY:
         if (beside := source / f"{kind}.safetensors").is_file():
             shutil.copyfile(beside, out / beside.name)
     presets = generator.presets

@@ -16,7 +16,7 @@ from demask.checkpoint.load import locate, locate_pipeline
 from demask.checkpoint.pipeline import OUR_PARTS, is_public
 from demask.checkpoint.read import Tensors, read_tensors
 from demask.training.captioned import TextToImage
-from demask.training.train_text import MeissonicRecipe
+from demask.training.tasks.text import MeissonicRecipe
 from demask.transformer.meissonic import Meissonic
 
 log = logging.getLogger(__name__)

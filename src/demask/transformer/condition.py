@@ -18,6 +18,7 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from torch import Tensor
 
+from demask.files import write_text
 from demask.registry import unknown
 from demask.transformer.clip_text import ClipText
 from demask.types import MICRO_CONDITIONS, USUAL_SCORE
@@ -88,11 +89,8 @@ class TextTokenizer:
             "merges.txt": "\n".join(["#version: 0.2", *merges, ""]),
             "tokenizer_config.json": json.dumps(facts, indent=1),
         }
-        folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            temporary = folder / f".{name}.tmp"
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(folder / name)
+            write_text(folder / name, text)
 
 
 def byte_pairs(model: BPE) -> Tokenizer:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from demask.transformer.layers import Attention, GatedMLP, rotary_2d, rotate
 from demask.transformer.norm import RMSNorm
+from demask.transformer.protocols import SupportsShortcut
 from demask.types import Condition, Grid, Transformer
 
 
@@ -45,16 +46,8 @@ class ShortcutConfig:
             raise ValueError(f"width {self.width} must be a multiple of 4 x {self.heads} heads")
 
 
-class Extended(Transformer, Protocol):
-    """Interface of a transformer for a shortcut."""
-
-    def embed_tokens(self, ids_BL: Tensor, condition: Condition, grid: Grid) -> Tensor:
-        """The first block's input (B, N, D), image tokens only."""
-        ...
-
-    def apply_head(self, features_BSD: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
-        """The head: logits (B, L, V)."""
-        ...
+class Extended(Transformer, SupportsShortcut, Protocol):
+    """A transformer beside which a shortcut can be trained."""
 
 
 class CrossAttention(nn.Module):

@@ -19,8 +19,9 @@ from demask.data.composition.plan import Allowed, Plan, plan
 from demask.data.composition.recolor import main_color, possible_colors, recolor
 from demask.data.composition.render import fitting_scale, render
 from demask.data.composition.words import Wording
-from demask.data.images import ImageSample, fingerprint
+from demask.data.images import ImageSample
 from demask.data.verify import find_unreadable
+from demask.fingerprint import fingerprint
 
 PREFIX = "emoji:"
 GRAMMAR = f"{PREFIX}FOLDER,COPIES to train on, {PREFIX}FOLDER,held-out to measure on"

@@ -14,8 +14,9 @@ from PIL import Image
 from demask.data.caption_columns import ALIASES_COLUMN, join_cells
 from demask.data.classes import number_labels
 from demask.data.image_folder import find_files
-from demask.data.images import ImageSample, UnreadableImageError, fingerprint, read_image
+from demask.data.images import ImageSample, UnreadableImageError, read_image
 from demask.data.parquet import image_column, open_parquet
+from demask.fingerprint import fingerprint
 
 NAME_COLUMN, STYLE_COLUMN, VARIANT_COLUMN = "text", "style", "has_skin_tone"
 

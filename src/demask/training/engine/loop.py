@@ -7,11 +7,9 @@ of (seed, step). So a checkpoint is just weights, optimiser states and the step.
 from __future__ import annotations
 
 import copy
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +20,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from demask import rng
-from demask.training import checkpoints
-from demask.training.early_stop import Overfitting
-from demask.training.ema import EMA
-from demask.training.optim import set_learning_rate
-from demask.training.order import step_indices as step_indices
-from demask.training.pace import Pace
-from demask.training.precision import resolve_precision, training_attention
-from demask.training.read_ahead import read_ahead
-from demask.training.report import Report
-from demask.training.run import TrainConfig as TrainConfig
-from demask.training.task import Batch, Task
+from demask.training.engine import checkpoints
+from demask.training.engine.config import TrainConfig
+from demask.training.engine.early_stop import Overfitting
+from demask.training.engine.ema import EMA
+from demask.training.engine.optim import set_learning_rate
+from demask.training.engine.order import step_indices
+from demask.training.engine.pace import Pace
+from demask.training.engine.precision import resolve_precision, training_attention
+from demask.training.engine.read_ahead import read_ahead
+from demask.training.engine.report import Report
+from demask.training.engine.task import Batch, Task
 
 log = logging.getLogger(__name__)
 
@@ -227,28 +225,3 @@ class Trainer:
 def main_process_first() -> AbstractContextManager[None]:
     """Let one process prepare what the others then find on the disk."""
     return PartialState().main_process_first()
-
-
-def describe(**parts: object) -> str:
-    """A stable text of what makes two runs the same.
-
-    Dataclasses are written without the fields that have their default value, so that a run can be
-    resumed after a field is added.
-    """
-    return json.dumps(parts, sort_keys=True, default=described)
-
-
-def described(value: object) -> object:
-    """A dataclass as a dictionary of its fields that differ from the default; others as text."""
-    if not is_dataclass(value) or isinstance(value, type):
-        return str(value)
-    return {
-        field.name: getattr(value, field.name)
-        for field in fields(value)
-        if getattr(value, field.name) != default_of(field)
-    }
-
-
-def default_of(field: Field[Any]) -> object:
-    """The default value of a dataclass's field; `MISSING` where it has none."""
-    return field.default if field.default_factory is MISSING else field.default_factory()

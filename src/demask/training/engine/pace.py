@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from demask.training.optim import Optim
-from demask.training.run import TrainConfig
+from demask.training.engine.config import TrainConfig
+from demask.training.engine.optim import Optim
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from demask.checkpoint.save import save_model
 from demask.checkpoint.text_encoder import load_text_encoder, save_text_encoder
 from demask.data.tokens import TokenCache
 from demask.training.captioned import CaptionedTask, CaptionRecipe, TextToImage
-from demask.training.loop import describe
+from demask.training.engine.identity import describe
+from demask.training.engine.optim import Optim
+from demask.training.engine.task import Phase
 from demask.training.masking import Masking
-from demask.training.optim import Optim
-from demask.training.task import Phase
 from demask.transformer.clip_text import ClipText, ClipTextConfig
 from demask.transformer.condition import TextEncoder, train_text_tokenizer
 from demask.transformer.meissonic import Meissonic, MeissonicConfig

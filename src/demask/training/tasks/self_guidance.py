@@ -11,21 +11,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from demask.assembly import load_parts
 from demask.checkpoint.lora import base_fingerprint
 from demask.checkpoint.save import save_model
 from demask.data.tokens import TokenCache
+from demask.data.views import ModelViews
 from demask.registry import unknown
 from demask.training.captioned import CaptionedTask, CaptionRecipe
-from demask.training.loop import TrainConfig, describe
+from demask.training.data import DataConfig, tokens_for_model
+from demask.training.engine.config import TrainConfig
+from demask.training.engine.identity import describe
+from demask.training.engine.optim import Optim
+from demask.training.engine.task import Batch, Phase, Task, check_classes
+from demask.training.engine.training import TrainInputs
 from demask.training.losses import token_cross_entropy
 from demask.training.masking import Masking, drop_classes
-from demask.training.optim import Optim
 from demask.training.substitution import SUBSTITUTIONS, Corruption, step_of
-from demask.training.task import Batch, Phase, Task, check_classes
 from demask.training.two_passes import held_out_scores, one_step_images
 from demask.transformer.condition import TextEncoder
 from demask.transformer.feature_selection import Base, FeatureSelection
@@ -276,3 +282,30 @@ class PromptSelfGuidanceTask(SelfGuidanceTask, CaptionedTask):
         device = next(self.frozen.parameters()).device
         told = {"text_BT": text_BT.to(device), "micro_B5": micro_B5.to(device)}
         return ids_BL.to(device), self.condition(told)
+
+
+@dataclass(frozen=True)
+class SelfGuidanceTraining:
+    """A recipe of ``demask train self-guidance``; every table has defaults.
+
+    Attributes:
+        self_guidance: what to learn, and how.
+        views: how the images are tokenised.
+        run: the length, batches and reports.
+        data: the images; the model names their classes where they do not.
+    """
+
+    self_guidance: SelfGuidanceRecipe = field(default_factory=SelfGuidanceRecipe)
+    views: ModelViews = field(default_factory=ModelViews)
+    run: SelfGuidanceTrainConfig = field(default_factory=SelfGuidanceTrainConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+
+    def task(self, inputs: TrainInputs) -> Task:
+        """See `TrainRecipe.task`."""
+        parts = load_parts(inputs.model)
+        data = tokens_for_model(parts, self.data, self.views, inputs.out, inputs.strict)
+        torch.manual_seed(self.run.seed)
+        transformer: Any = parts.transformer
+        if parts.text is not None:
+            return PromptSelfGuidanceTask(self.self_guidance, transformer, parts.text, *data)
+        return SelfGuidanceTask(self.self_guidance, transformer, *data)

@@ -22,9 +22,12 @@ from demask.evaluation.networks import NETWORKS
 from demask.evaluation.patch_mixer import PatchMixerConfig
 from demask.evaluation.small_conv import SmallConvConfig
 from demask.training.batch_norms import settle
-from demask.training.loop import describe
-from demask.training.optim import Optim
-from demask.training.task import Batch, Phase, Task
+from demask.training.data import DataConfig
+from demask.training.engine.config import TrainConfig
+from demask.training.engine.identity import describe
+from demask.training.engine.optim import Optim
+from demask.training.engine.task import Batch, Phase, Task
+from demask.training.engine.training import TrainInputs
 
 SETTLED_ON = 5_000
 """How many training images the batch norms of an averaged network are measured on anew."""
@@ -202,3 +205,18 @@ def augmented(pixels_BCHW: Tensor, recipe: ClassifierRecipe, generator: torch.Ge
         )[:, None]
         image_BCHW = image_BCHW.masked_fill(hole_BHW[:, None], 0.5)
     return image_BCHW
+
+
+@dataclass(frozen=True)
+class ClassifierTraining:
+    """A recipe of ``demask train classifier``."""
+
+    classifier: ClassifierRecipe
+    run: TrainConfig
+    data: DataConfig = field(default_factory=DataConfig)
+
+    def task(self, inputs: TrainInputs) -> Task:
+        """See `TrainRecipe.task`."""
+        images, held_out = self.data.open(inputs.strict)
+        torch.manual_seed(self.run.seed)
+        return ClassifierTask(self.classifier, images, held_out)

@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from demask.assembly import load_parts
 from demask.checkpoint.lora import add_adapters, fingerprints, matching_layers, save_lora
 from demask.data.tokens import TokenCache
+from demask.data.views import ModelViews
 from demask.training.captioned import CaptionedTask, CaptionRecipe, TextToImage
-from demask.training.early_stop import EarlyStop
-from demask.training.loop import TrainConfig, describe
+from demask.training.data import DataConfig, token_caches
+from demask.training.engine.config import TrainConfig
+from demask.training.engine.early_stop import EarlyStop
+from demask.training.engine.identity import describe
+from demask.training.engine.optim import Optim
+from demask.training.engine.task import Batch, Phase, Task
+from demask.training.engine.training import TrainInputs
 from demask.training.masking import Masking
-from demask.training.optim import Optim
 from demask.training.prior import (
     drift,
     join,
@@ -29,7 +35,6 @@ from demask.training.prior import (
     whole_words,
     without_adapters,
 )
-from demask.training.task import Batch, Phase
 from demask.transformer.condition import TextEncoder
 from demask.transformer.meissonic import Meissonic
 from demask.types import Tokenizer
@@ -262,3 +267,35 @@ class LoraTask(CaptionedTask):
         captions = list(dict.fromkeys(first for first, *_ in self.captions))[:NAMED_CAPTIONS]
         made_for = {"base": self.base, "fingerprints": self.fingerprints}
         save_lora(path.parent, model, {**made_for, "captions": captions, "training": facts})
+
+
+@dataclass(frozen=True)
+class LoraTraining:
+    """A recipe of ``demask train lora``; every table has defaults.
+
+    Attributes:
+        lora: what to adapt, and how to learn.
+        views: how the images are tokenised.
+        run: the length, batches and reports.
+        data: the images; without held-out images, it is measured on the training images.
+    """
+
+    lora: LoraRecipe = field(default_factory=LoraRecipe)
+    views: ModelViews = field(default_factory=ModelViews)
+    run: LoraTrainConfig = field(default_factory=LoraTrainConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+
+    def task(self, inputs: TrainInputs) -> Task:
+        """See `TrainRecipe.task`."""
+        data = replace(self.data, held_out=self.data.held_out or self.data.pictures)
+        images, held_out = data.open(inputs.strict)
+        model = inputs.model
+        parts = load_parts(model)
+        transformer, text, tokenizer = parts.transformer, parts.text, cast(Any, parts.tokenizer)
+        if not isinstance(transformer, Meissonic) or text is None:
+            raise ValueError(f"{model} generates classes; a LoRA adapts a model of prompts")
+        views = self.views.of(transformer, tokenizer)
+        caches = token_caches(tokenizer, images, held_out, views, inputs.out)
+        torch.manual_seed(self.run.seed)
+        base = Path(model).resolve().name if Path(model).exists() else model
+        return LoraTask(self.lora, base, transformer, text, *caches, tokenizer.cpu())

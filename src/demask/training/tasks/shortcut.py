@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,15 +21,19 @@ from torch import Tensor, nn
 
 from demask.acceleration import ShortcutSteps
 from demask.acceleration.cache import pooled
+from demask.assembly import load
 from demask.checkpoint.lora import base_fingerprint
 from demask.checkpoint.save import save_model
 from demask.conditioning import ConditionInput
 from demask.generator import Generator
-from demask.training.loop import TrainConfig, describe
-from demask.training.optim import Optim
+from demask.training.engine.config import TrainConfig
+from demask.training.engine.identity import describe
+from demask.training.engine.optim import Optim
+from demask.training.engine.task import Batch, Phase, Task
+from demask.training.engine.training import TrainInputs
 from demask.training.samples import sample_grid
-from demask.training.task import Batch, Phase, Task
 from demask.training.trajectories import Trajectories, sampled
+from demask.transformer.protocols import SupportsShortcut, supports
 from demask.transformer.shortcut import Extended, Shortcut, ShortcutConfig, advance
 from demask.types import Condition, Transformer
 
@@ -127,7 +131,7 @@ class ShortcutTask(Task):
     ) -> None:
         self.recipe, self.generator, self.condition_inputs = recipe, generator, condition_inputs
         self.frozen = cast(nn.Module, generator.transformer).eval().requires_grad_(False)
-        if not hasattr(self.frozen, "embed_tokens"):
+        if not supports(self.frozen, SupportsShortcut):
             raise ValueError(f"no shortcut works with {type(self.frozen).__name__}")
         if generator.settings.steps <= recipe.rollout:
             raise ValueError(
@@ -264,3 +268,30 @@ def guide(logits_XLV: Tensor, passes: int, scale_B11: Tensor) -> Tensor:
     """The guided logits (B, L, V) of passes that stand one after the other."""
     parts = logits_XLV.float().chunk(passes)
     return parts[-1] + scale_B11 * (parts[0] - parts[-1])
+
+
+@dataclass(frozen=True)
+class ShortcutTraining:
+    """A recipe of ``demask train shortcut``; every table has defaults.
+
+    Attributes:
+        shortcut: what to learn, and how.
+        run: the length, batches and reports.
+    """
+
+    shortcut: ShortcutRecipe = field(default_factory=ShortcutRecipe)
+    run: ShortcutTrainConfig = field(default_factory=ShortcutTrainConfig)
+
+    def task(self, inputs: TrainInputs) -> Task:
+        """See `TrainRecipe.task`."""
+        model, prompts = inputs.model, list(inputs.prompts)
+        generator = load(model, low_memory=True)
+        if not (generator.class_names or prompts):
+            raise ValueError(
+                f"{model} generates prompts: name some to learn from with --prompts FILE"
+            )
+        if generator.class_names and prompts:
+            raise ValueError(f"{model} generates classes and has no prompts: leave --prompts out")
+        generator = replace(generator, settings=generator.chosen(**self.shortcut.settings))
+        torch.manual_seed(self.run.seed)
+        return ShortcutTask(self.shortcut, generator, prompts or None)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from demask import rng
-from demask.training.run import TrainConfig
+from demask.training.engine.config import TrainConfig
 
 
 def shuffled(count: int, seed: int, positions: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from demask.training.precision import has_fast_bfloat16
+from demask.training.engine.precision import has_fast_bfloat16
 
 ITERATIONS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)

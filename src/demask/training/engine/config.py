@@ -1,10 +1,10 @@
-"""How long, how fast and how carefully to train."""
+"""How a run is trained: its length, batches, precision and reports."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from demask.training.precision import PRECISIONS
+from demask.training.engine.precision import PRECISIONS
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask import rng
+from demask.assembly import load_parts
 from demask.checkpoint.lora import base_fingerprint
 from demask.checkpoint.save import save_model
 from demask.data.tokens import TokenCache
+from demask.data.views import ModelViews
 from demask.sampling.select import Critic
-from demask.training.loop import TrainConfig, describe
+from demask.training.data import DataConfig, tokens_for_model
+from demask.training.engine.config import TrainConfig
+from demask.training.engine.identity import describe
+from demask.training.engine.optim import Optim
+from demask.training.engine.task import Batch, Phase, Task, check_classes
+from demask.training.engine.training import TrainInputs
 from demask.training.masking import Masking, drop_classes, mask_tokens
-from demask.training.optim import Optim
 from demask.training.samples import sample_grid
-from demask.training.task import Batch, Phase, Task, check_classes
 from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
 from demask.types import Condition, Step, Tokenizer, Transformer
 
@@ -231,3 +236,31 @@ class TokenCriticTask(Task):
         save_model(
             path, model, "token_critic", torch.float16, base=self.fingerprint, training=facts
         )
+
+
+@dataclass(frozen=True)
+class TokenCriticTraining:
+    """A recipe of ``demask train token-critic``; every table has defaults.
+
+    Attributes:
+        token_critic: what to train, and how.
+        views: how the images are tokenised.
+        run: the length, batches and reports.
+        data: the images; the model names their classes where they do not.
+    """
+
+    token_critic: TokenCriticRecipe = field(default_factory=TokenCriticRecipe)
+    views: ModelViews = field(default_factory=ModelViews)
+    run: TokenCriticTrainConfig = field(default_factory=TokenCriticTrainConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+
+    def task(self, inputs: TrainInputs) -> Task:
+        """See `TrainRecipe.task`."""
+        parts = load_parts(inputs.model)
+        if parts.text is not None:
+            raise ValueError(
+                f"{inputs.model} reads prompts; a Token-Critic is for a model of classes"
+            )
+        data = tokens_for_model(parts, self.data, self.views, inputs.out, inputs.strict)
+        torch.manual_seed(self.run.seed)
+        return TokenCriticTask(self.token_critic, parts.transformer, *data)

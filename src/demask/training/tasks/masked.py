@@ -11,14 +11,21 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from demask.checkpoint.load import load_model
 from demask.checkpoint.save import save_model
 from demask.data.tokens import TokenCache
-from demask.training.loop import describe
+from demask.data.views import Views
+from demask.training.data import DataConfig, token_caches
+from demask.training.engine.config import TrainConfig
+from demask.training.engine.identity import describe
+from demask.training.engine.optim import Optim
+from demask.training.engine.task import Batch, Phase, Task
+from demask.training.engine.training import TrainInputs
 from demask.training.losses import held_out_cross_entropy, token_cross_entropy
 from demask.training.masking import Masking, drop_classes, mask_tokens
-from demask.training.optim import Optim
 from demask.training.samples import sample_grid
-from demask.training.task import Batch, Phase, Task
+from demask.training.start import with_its_tokenizer
+from demask.training.tasks.text import MeissonicRecipe, TextTask
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
 from demask.types import Condition, Tokenizer
 
@@ -135,3 +142,48 @@ class MaskedTask(Task):
         save_model(
             path, model, "modern_maskgit", torch.float16, class_names=class_names, training=facts
         )
+
+
+@dataclass(frozen=True)
+class MaskedTraining:
+    """A recipe of ``demask train masked``.
+
+    Attributes:
+        views: how the images are tokenised.
+        run: the length, batches and reports.
+        transformer: a model of classes, or ...
+        meissonic: ... a model of prompts; exactly one is given.
+        data: the images.
+    """
+
+    views: Views
+    run: TrainConfig
+    transformer: MaskedRecipe | None = None
+    meissonic: MeissonicRecipe | None = None
+    data: DataConfig = field(default_factory=DataConfig)
+
+    def __post_init__(self) -> None:
+        if (self.transformer is None) == (self.meissonic is None):
+            raise ValueError("one of the tables [transformer] and [meissonic] says what to train")
+        if self.transformer is not None and len(self.views.buckets) > 1:
+            raise ValueError("several buckets are for [meissonic]; a model of classes has one size")
+
+    def task(self, inputs: TrainInputs) -> Task:
+        """See `TrainRecipe.task`. With ``init``, a model of prompts takes the text encoder, too."""
+        path = inputs.tokenizer or inputs.out / "tokenizer.safetensors"
+        if not path.exists():
+            raise ValueError(
+                f"no tokenizer at {path}: run 'demask train tokenizer' with the same --out"
+            )
+        meissonic = self.meissonic
+        if inputs.init and meissonic:
+            meissonic = with_its_tokenizer(meissonic, inputs.init)
+        tokenizer = load_model(str(path), dtype=torch.float32).eval()
+        tokenizer = tokenizer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        images, held_out = self.data.open(inputs.strict)
+        caches = token_caches(tokenizer, images, held_out, self.views, inputs.out)
+        torch.manual_seed(self.run.seed)
+        if meissonic is not None:
+            return TextTask(meissonic, *caches, tokenizer.cpu())
+        assert self.transformer is not None
+        return MaskedTask(self.transformer, *caches, tokenizer.cpu())

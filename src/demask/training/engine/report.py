@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from demask.training.engine.config import TrainConfig
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch.optim import Optimizer
 
-    from demask.training.run import TrainConfig
 
 log = logging.getLogger(__name__)
 

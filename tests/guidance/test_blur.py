@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from demask.tokenizer.blur import blur_tokens
+from demask.guidance.blur import blur_tokens
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
 from demask.tokenizer.finite_scalar import FiniteScalarQuantizer
 from demask.tokenizer.vq_model import VQModel, VQModelConfig

@@ -20,7 +20,12 @@ from demask.data.images import ImageDataset
 from demask.data.transforms import random_view, to_tensor
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
 from demask.tokenizer.discriminator import PatchDiscriminator
-from demask.training.loop import describe
+from demask.training.data import DataConfig
+from demask.training.engine.config import TrainConfig
+from demask.training.engine.identity import describe
+from demask.training.engine.optim import Optim
+from demask.training.engine.task import Batch, Phase, Task
+from demask.training.engine.training import TrainInputs
 from demask.training.losses import (
     balance,
     edge_l1,
@@ -28,9 +33,7 @@ from demask.training.losses import (
     hinge_discriminator,
     spectrum_l1,
 )
-from demask.training.optim import Optim
 from demask.training.perceptual import PerceptualLoss
-from demask.training.task import Batch, Phase, Task
 
 
 @dataclass(frozen=True)
@@ -220,3 +223,18 @@ class TokenizerTask(Task):
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the tokenizer in half precision."""
         save_model(path, model, "conv_tokenizer", torch.float16, training=facts)
+
+
+@dataclass(frozen=True)
+class TokenizerTraining:
+    """A recipe of ``demask train tokenizer``."""
+
+    tokenizer: TokenizerRecipe
+    run: TrainConfig
+    data: DataConfig = field(default_factory=DataConfig)
+
+    def task(self, inputs: TrainInputs) -> Task:
+        """See `TrainRecipe.task`."""
+        images, held_out = self.data.open(inputs.strict)
+        torch.manual_seed(self.run.seed)
+        return TokenizerTask(self.tokenizer, images, held_out)

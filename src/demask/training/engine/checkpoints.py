@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from demask.checkpoint.read import load_pickle
-from demask.checkpoint.save import write_atomically
+from demask.files import write_atomically
 
 log = logging.getLogger(__name__)
 KEPT = 2

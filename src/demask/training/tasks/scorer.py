@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demask.assembly import load_parts
 from demask.checkpoint.save import save_model
 from demask.data.captions import normalized
 from demask.data.images import ImageDataset
@@ -22,11 +24,14 @@ from demask.evaluation.pair_scorer import PairScorer, PairScorerConfig, spell
 from demask.evaluation.retrieval import found
 from demask.training.batch_norms import settle
 from demask.training.captioned import CaptionRecipe, epoch
-from demask.training.loop import describe
-from demask.training.optim import Optim
+from demask.training.data import DataConfig
+from demask.training.engine.config import TrainConfig
+from demask.training.engine.identity import describe
+from demask.training.engine.optim import Optim
+from demask.training.engine.task import Batch, Phase, Task
+from demask.training.engine.training import TrainInputs
 from demask.training.pair_images import Changes, ReconstructionAugment, changed, mirrors, through
-from demask.training.task import Batch, Phase, Task
-from demask.training.train_classifier import in_memory
+from demask.training.tasks.classifier import in_memory
 from demask.types import Tokenizer
 
 SETTLED_ON = 2048
@@ -267,3 +272,21 @@ def read(network: PairScorer, texts: Sequence[str]) -> Tensor:
     """Features of texts (N, D), on the CPU."""
     pieces_NTG = spell(texts, network.config)
     return network.text(pieces_NTG.to(network.log_scale.device)).cpu()
+
+
+@dataclass(frozen=True)
+class ScorerTraining:
+    """A recipe of ``demask train scorer``."""
+
+    scorer: ScorerRecipe
+    run: TrainConfig
+    data: DataConfig = field(default_factory=DataConfig)
+
+    def task(self, inputs: TrainInputs) -> Task:
+        """See `TrainRecipe.task`."""
+        images, held_out = self.data.open(inputs.strict)
+        codec = self.scorer.codec
+        tokenizer = cast(Any, load_parts(codec.model).tokenizer) if codec else None
+        torch.manual_seed(self.run.seed)
+        dtype = torch.bfloat16 if self.run.precision == "bf16" else torch.float32
+        return ScorerTask(self.scorer, images, held_out, tokenizer, self.run.seed, dtype)

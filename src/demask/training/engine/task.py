@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from demask.data.tokens import TokenCache
-from demask.training.early_stop import EarlyStop
-from demask.training.optim import Optim
+from demask.training.engine.early_stop import EarlyStop
+from demask.training.engine.optim import Optim
 
 Batch = dict[str, Tensor]
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from demask.registry import Table
-from demask.training.muon import Muon
+from demask.training.engine.muon import Muon
 
 DECAYS: Table[Callable[[float], float]] = Table(
     "learning-rate decay",

@@ -1,0 +1,46 @@
+"""Fingerprints: short hexadecimal hashes of facts, files and weights.
+
+Caches, checkpoints and result files store them. A change of an algorithm here makes every stored
+fingerprint invalid.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def fingerprint(*facts: object) -> str:
+    """The hash of a sequence of facts, by their texts and their order."""
+    digest = hashlib.blake2b(digest_size=8)
+    for fact in facts:
+        text = str(fact).encode()
+        digest.update(len(text).to_bytes(8, "big") + text)
+    return digest.hexdigest()
+
+
+def file_fingerprint(*facts: object, files: Iterable[Path]) -> str:
+    """The hash of facts and of the content of files.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    digest = hashlib.blake2b(repr(facts).encode(), digest_size=8)
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def weights_fingerprint(module: nn.Module) -> str:
+    """The hash of the names and the float32 values of a module's tensors."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
+    return digest.hexdigest()
