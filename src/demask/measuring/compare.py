@@ -15,9 +15,11 @@ from demask.evaluation.win_rate import RESAMPLES, Paired
 from demask.generator import Generator
 from demask.measuring.records import Progress, Record, silent
 from demask.settings import SettingsKwargs
-from demask.sweeps.compare import Outcome, run
+from demask.sweeps.compare import run
 from demask.sweeps.comparison import Comparison
 from demask.sweeps.gallery import Variant
+from demask.sweeps.outcome import Outcome
+from demask.sweeps.outcome import Outcome
 from demask.sweeps.runner import command_line
 
 DEFAULT_SCORERS = ("emoji_pairs",)
