@@ -28,14 +28,15 @@ from typing import Any
 
 import torch
 from gpu_speed_models import MODELS, Compiled, Graph, Model, Pass, forward_of, models, to_float8
-from result_file import Row, Value, add_result_option, write_if_asked
+from result_file import Row, Setting, Value, add_result_option, write_if_asked
 from torch import Tensor
 
 from demask import rng
 from demask.acceleration import LocalSteps, accelerate
 from demask.guidance import ClassifierFree, Constant
-from demask.sampling.decode import Sampler, decode
+from demask.sampling.decode import decode
 from demask.sampling.edit import blank
+from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import arccos
 from demask.sampling.select import Halton
 from demask.transformer.meissonic import Meissonic
@@ -48,7 +49,7 @@ ON_CUDA = WAYS[2:]
 def predict_of(way: str, transformer: Any) -> Predict:
     """What the decode loop asks."""
     if way == "exact":
-        return transformer.predict  # type: ignore[no-any-return]
+        return transformer.predict
     if way == "local steps":
         return accelerate(transformer, [LocalSteps(4, 2)]).predict
     forward = forward_of(transformer)
@@ -156,7 +157,12 @@ def measure(found: Loaded, way: str, batch: int, rounds: int = 2) -> Row:
         "peak memory": Value(peak / 2**30, unit="GiB"),
         "same codes": Value(agreement),
     }
-    settings = {"model": found.model.name, "way": way, "batch": batch, "steps": found.model.steps}
+    settings: dict[str, Setting] = {
+        "model": found.model.name,
+        "way": way,
+        "batch": batch,
+        "steps": found.model.steps,
+    }
     return Row(f"{found.model.name}, batch {batch}, {way}", values, settings)
 
 

@@ -31,6 +31,10 @@ Pass = Callable[..., Tensor]
 class Float8Linear(nn.Module):
     """A linear layer whose product is of float8 numbers; made from a layer in bfloat16."""
 
+    codes_KM: Tensor
+    scale_1M: Tensor
+    bias: Tensor | None
+
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         weight_MK = layer.weight.detach().float()
@@ -42,13 +46,14 @@ class Float8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., M)."""
+        codes_KM, scale_1M, bias = self.codes_KM, self.scale_1M, self.bias
+        assert isinstance(codes_KM, torch.Tensor)
+        assert isinstance(scale_1M, torch.Tensor)
         x_NK = x.flatten(0, -2)
         scale_N1 = x_NK.abs().amax(1, keepdim=True).float().clamp_min(1e-12) / TOP
         codes_NK = (x_NK / scale_N1).to(torch.float8_e4m3fn)
-        y_NM = torch._scaled_mm(
-            codes_NK, self.codes_KM, scale_N1, self.scale_1M, out_dtype=torch.bfloat16
-        )
-        y_NM = y_NM if self.bias is None else y_NM + self.bias
+        y_NM = torch._scaled_mm(codes_NK, codes_KM, scale_N1, scale_1M, out_dtype=torch.bfloat16)
+        y_NM = y_NM if bias is None else y_NM + bias
         return y_NM.unflatten(0, x.shape[:-1])
 
 

@@ -62,7 +62,7 @@ def generator() -> Generator:
 @pytest.fixture(scope="module")
 def client(generator: Generator) -> Iterator[TestClient]:
     with Engine({"tiny": generator}) as engine:
-        config = ServerConfig(hosts=(), page=False)
+        config = ServerConfig(hosts=())
         yield TestClient(create_app(engine, Metrics(), config), "http://127.0.0.1")
 
 

@@ -22,8 +22,8 @@ import pyarrow.parquet as pq  # noqa: E402
 from gpu_plan import read_plan  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from demask.checkpoint.save import write_atomically  # noqa: E402
 from demask.data.parquet import image_column  # noqa: E402
+from demask.files import write_atomically  # noqa: E402
 
 ROWS = 500
 """Rows that are read in one go."""

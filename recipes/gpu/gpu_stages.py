@@ -45,7 +45,7 @@ class Scores(logging.Handler):
         self.found: dict[str, Any] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take in what `demask.training.report` logs."""
+        """Take in what `demask.training.engine.report` logs."""
         if not isinstance(record.args, tuple):
             return
         if str(record.msg).startswith("step %d/%d"):
@@ -113,7 +113,7 @@ class Worker:
     def attempt(self, stage: Stage) -> None:
         """Do a stage, or note why not."""
         scores = Scores()
-        logging.getLogger("demask.training.report").addHandler(scores)
+        logging.getLogger("demask.training.engine.report").addHandler(scores)
         try:
             if lacking := [name for name in stage.needs if name not in self.state["done"]]:
                 raise SkippedError(f"it needs {', '.join(lacking)}")
@@ -134,7 +134,7 @@ class Worker:
                 os._exit(3)  # the state says that this stage was running
         finally:
             self.state["running"] = ""
-            logging.getLogger("demask.training.report").removeHandler(scores)
+            logging.getLogger("demask.training.engine.report").removeHandler(scores)
             self.keep()
             tidy()
 
@@ -208,7 +208,7 @@ class Worker:
 
     def report(self) -> None:
         """Write what was done, and why the rest was not."""
-        from demask.checkpoint.save import write_text
+        from demask.files import write_text
 
         told = {"done": self.state["done"], "left out": self.notes}
         write_text(self.out / "report.json", json.dumps(told, indent=1) + "\n")
@@ -217,7 +217,7 @@ class Worker:
 
     def keep(self) -> None:
         """Write the state."""
-        from demask.checkpoint.save import write_text
+        from demask.files import write_text
 
         write_text(self.work / "state.json", json.dumps(self.state, indent=1))
 
@@ -229,14 +229,16 @@ def is_lost(error: Exception) -> bool:
 
 
 def tidy() -> None:
-    """Give back the memory of a stage."""
+    """Give back the memory of a stage, and let the next one choose its precision."""
     import torch
+    from accelerate.state import AcceleratorState
 
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if "torch._dynamo" in sys.modules:
         torch.compiler.reset()
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def prepared(work: Path) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,29 +14,12 @@ from gpu_plan import Stage
 
 from demask.checkpoint.load import load_model
 from demask.config import load_toml, override, parse
-from demask.training.commands import (
-    both_cached,
-    train_classifier,
-    train_masked,
-    train_self_guidance,
-    train_tokenizer,
-)
-from demask.training.recipes import (
-    ClassifierTraining,
-    MaskedTraining,
-    SelfGuidanceTraining,
-    Source,
-    TokenizerTraining,
-)
+from demask.training.data import DataConfig, token_caches
+from demask.training.tasks import TRAININGS
+from demask.training.tasks import train as run_training
 
 log = logging.getLogger("demask.gpu")
 
-RECIPES: dict[str, Any] = {
-    "classifier": ClassifierTraining,
-    "tokenizer": TokenizerTraining,
-    "masked": MaskedTraining,
-    "self-guidance": SelfGuidanceTraining,
-}
 MOST_STEPS = 1_000_000
 READERS = 4
 
@@ -70,7 +52,8 @@ def train(stage: Stage, work: Path, sources: tuple[str, str], end: float) -> Non
     tokenizer = (work / stage.tokenizer if stage.tokenizer else out) / "tokenizer.safetensors"
     places = Places(out, tokenizer, work / stage.model)
     recipe = recipe_of(stage, sources)
-    cache_tokens(recipe, places)
+    if stage.kind == "masked":
+        cache_tokens(recipe, places)
     seconds = max(1.0, end - time.time())
     try:
         begin(stage, recipe, places, seconds)
@@ -90,25 +73,28 @@ def recipe_of(stage: Stage, sources: tuple[str, str]) -> Any:
     changes = [f"run.steps={MOST_STEPS}", f"run.readers={readers}", 'run.tracker="none"']
     path = Path(stage.recipe)
     table = override(load_toml(path), [*changes, *stage.changes])
-    recipe = parse(RECIPES[stage.kind], table, path)
+    recipe: Any = parse(TRAININGS[row_of(stage)].recipe(), table, path)
     names = recipe.data.class_names
-    return replace(recipe, data=Source(sources[0], sources[1], class_names=names))
+    return replace(recipe, data=DataConfig(sources[0], sources[1], class_names=names))
+
+
+def row_of(stage: Stage) -> str:
+    """The name of a stage's training in `TRAININGS`."""
+    return stage.kind.replace("-", "_")
 
 
 def cache_tokens(recipe: Any, places: Places) -> None:
     """Make the tokens that a training reads before its time is counted."""
-    if isinstance(recipe, MaskedTraining):
-        pixels = load_model(str(places.tokenizer)).float().eval()
-        both_cached(pixels, *recipe.data.open(strict=False), recipe.views, places.out)
+    pixels = load_model(str(places.tokenizer)).float().eval()
+    images, held_out = recipe.data.open(strict=False)
+    token_caches(pixels, images, held_out, recipe.views, places.out)
 
 
 def begin(stage: Stage, recipe: Any, places: Places, seconds: float) -> None:
     """Train for some seconds."""
     recipe = replace(recipe, run=replace(recipe.run, seconds=seconds))
-    trainings: dict[str, Callable[[], Path]] = {
-        "classifier": lambda: train_classifier(recipe, places.out),
-        "tokenizer": lambda: train_tokenizer(recipe, places.out),
-        "masked": lambda: train_masked(recipe, places.out, tokenizer=places.tokenizer),
-        "self-guidance": lambda: train_self_guidance(recipe, str(places.model), places.out),
+    inputs: dict[str, Any] = {
+        "masked": {"tokenizer": places.tokenizer},
+        "self-guidance": {"model": str(places.model)},
     }
-    trainings[stage.kind]()
+    run_training(row_of(stage), recipe, places.out, **inputs.get(stage.kind, {}))

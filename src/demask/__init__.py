@@ -43,8 +43,9 @@ if TYPE_CHECKING:
     from demask.measuring.compare import compare
     from demask.measuring.evaluate import evaluate
     from demask.rng import image_generators
-    from demask.sampling.decode import Sampler, decode
+    from demask.sampling.decode import decode
     from demask.sampling.edit import blank
+    from demask.sampling.sampler import Sampler
     from demask.settings import Settings
     from demask.types import Condition, DecodeState, Predict, Prediction, Step
 
@@ -57,7 +58,7 @@ _HOMES = {
     "Generator": "demask.generator",
     "Predict": "demask.types",
     "Prediction": "demask.types",
-    "Sampler": "demask.sampling.decode",
+    "Sampler": "demask.sampling.sampler",
     "Settings": "demask.settings",
     "Step": "demask.types",
     "blank": "demask.sampling.edit",

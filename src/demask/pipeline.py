@@ -26,9 +26,9 @@ from demask.guidance_provider import ModelProvider
 from demask.image import GeneratedImage
 from demask.jobs import Job, batches, image_seeds
 from demask.preset_file import PresetFile
-from demask.sampling.correction import check_guidance
-from demask.sampling.decode import Sampler, decode
+from demask.sampling.decode import decode
 from demask.sampling.edit import Canvas, blank
+from demask.sampling.sampler import Sampler, check_guidance
 from demask.settings import Settings, SettingsKwargs, check_names
 from demask.types import Condition, DecodeState, Grid, Predict, Tokenizer, Transformer
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from demask.guidance import Guidance
     from demask.guidance.scale import Scale
     from demask.sampling.correction import Correction
-    from demask.sampling.decode import Sampler
+    from demask.sampling.sampler import Sampler
     from demask.sampling.select import Order
     from demask.types import Step
 
@@ -164,8 +164,8 @@ class Settings:
             ValueError: an unknown name, or a list of another number of steps.
         """
         from demask.sampling.correction import parse_correction
-        from demask.sampling.decode import Sampler
         from demask.sampling.filter import Filter
+        from demask.sampling.sampler import Sampler
         from demask.sampling.schedule import parse_schedule
         from demask.sampling.select import parse_order
         from demask.sampling.temperature import Temperature

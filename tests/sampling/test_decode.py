@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from demask import rng
+from demask.sampling.context import DecodeContext
 from demask.sampling.correction import Correction
-from demask.sampling.decode import Sampler, Stepper, decode
+from demask.sampling.decode import decode
 from demask.sampling.edit import blank, keep
 from demask.sampling.filter import Filter
+from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import linear
 from demask.sampling.select import ORDERS, Confidence, Entropy, Halton, Order, SelectionInput
 from demask.sampling.temperature import Temperature
@@ -130,7 +132,7 @@ class Doubt(Correction):
 
     may_remask: ClassVar[bool] = True
 
-    def revise(self, state: DecodeState, stepper: Stepper) -> DecodeState:
+    def revise(self, state: DecodeState, context: DecodeContext) -> DecodeState:
         if state.step.progress == 1:
             return state
         unmasked_now_BL = ~state.masked_BL & ~state.known_BL
@@ -167,11 +169,11 @@ class StepTwice(Correction):
 
     may_remask: ClassVar[bool] = True
 
-    def revise(self, state: DecodeState, stepper: Stepper) -> DecodeState:
+    def revise(self, state: DecodeState, context: DecodeContext) -> DecodeState:
         if state.step.progress == 1:
             return state
         forgotten = state.ids_BL.masked_fill(state.unmasked_now_BL, state.mask_id)
-        return stepper.step(replace(state, ids_BL=forgotten), state.step)
+        return context.unmask(replace(state, ids_BL=forgotten), state.step)
 
 
 def test_a_correction_may_call_the_step_again() -> None:
@@ -185,7 +187,7 @@ def test_a_correction_may_call_the_step_again() -> None:
 class Shift(Correction):
     """Makes one code certain; remembers nothing, reads the step that is being made."""
 
-    def adjust(self, logits_BLV: Tensor, state: DecodeState, stepper: Stepper) -> Tensor:
+    def adjust(self, logits_BLV: Tensor, state: DecodeState, context: DecodeContext) -> Tensor:
         certain_V = torch.full((CODES,), -torch.inf)
         certain_V[state.step.index] = 0
         return certain_V.expand_as(logits_BLV)

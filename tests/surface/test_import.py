@@ -63,3 +63,17 @@ print(*sorted(set(sys.modules) & set(sys.argv[1:])))
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == []
+
+
+def test_the_engine_needs_no_http() -> None:
+    program = """
+import sys
+import demask.server.engine
+import demask.batching.batched_decode
+web = {"fastapi", "starlette", "uvicorn", "pydantic", "gradio", "prometheus_client"}
+print(*sorted(web & set(sys.modules)))
+"""
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == []

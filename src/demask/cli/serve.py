@@ -12,6 +12,7 @@ from demask.cli.options import DEFAULT_MODEL, add, check_device
 
 if TYPE_CHECKING:
     from demask.generator import Generator
+    from demask.server.app import Page
     from demask.server.guard import Keys
     from demask.server.provenance import Provenance
 
@@ -149,8 +150,9 @@ def serve(
     generators = load_models(models, device, dtype)
     metrics = Metrics()
     limits = Limits(max_queue, max_tokens, max_pixels, time_limit)
-    config = ServerConfig(keys, provenance, max_bytes, hosts=hosts, page=not no_page)
-    app = create_app(Engine(generators, limits, metrics), metrics, config)
+    config = ServerConfig(keys, provenance, max_bytes, hosts=hosts)
+    page = None if no_page or keys else find_page()
+    app = create_app(Engine(generators, limits, metrics), metrics, config, page)
     click.echo(f"{', '.join(generators)} at http://{host}:{port}, documentation at /docs")
     run(app, host, port, time_limit)
 
@@ -170,6 +172,17 @@ def open_keys(host: str, file: Path | None, insecure: bool, local: bool) -> Keys
             f"--host {host} can be called from other machines: give --api-key-file, or --insecure"
         )
     return None
+
+
+def find_page() -> Page | None:
+    """The page, or None where Gradio is not installed."""
+    import importlib.util
+
+    if importlib.util.find_spec("gradio") is None:
+        return None
+    from demask.ui import mount
+
+    return mount
 
 
 def open_provenance(off: bool, certificate: Path | None, key: Path | None) -> Provenance:

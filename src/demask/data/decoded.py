@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -157,8 +160,16 @@ _readers: list[Reader] = []
 
 
 def begin(reader: Reader) -> None:
-    """A worker process starts."""
+    """A worker process starts; it ends with the process that started it, however that one ends."""
     _readers[:] = [reader]
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def read_part(part: range) -> list[Decoded]:

@@ -19,7 +19,6 @@ from demask.sweeps.compare import run
 from demask.sweeps.comparison import Comparison
 from demask.sweeps.gallery import Variant
 from demask.sweeps.outcome import Outcome
-from demask.sweeps.outcome import Outcome
 from demask.sweeps.runner import command_line
 
 DEFAULT_SCORERS = ("emoji_pairs",)

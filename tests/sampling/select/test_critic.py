@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from demask import rng
-from demask.sampling.decode import Sampler, decode
+from demask.sampling.decode import decode
 from demask.sampling.edit import keep
+from demask.sampling.sampler import Sampler
 from demask.sampling.select import Critic, parse_order
 from demask.sampling.temperature import Temperature
 from demask.types import Condition, Prediction

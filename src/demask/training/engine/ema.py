@@ -25,5 +25,7 @@ class EMA:
     def update(self, parameters: Iterable[tuple[str, Tensor]], updates: int) -> None:
         """Take in the weights after update number ``updates`` (counted from 0)."""
         decay = min(self.decay, (1 + updates) / (10 + updates))
-        for name, parameter in parameters:
-            self.tensors[name].lerp_(parameter.detach().float(), 1 - decay)
+        latest = {name: parameter.detach().float() for name, parameter in parameters}
+        # a few kernels for all tensors: on a GPU one for each would take longer than its work
+        averages = [self.tensors[name] for name in latest]
+        torch._foreach_lerp_(averages, list(latest.values()), 1 - decay)

@@ -5,8 +5,6 @@ The model stays as it is; small adapters beside its layers learn. See `demask.ch
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +16,8 @@ from demask.assembly import load_parts
 from demask.checkpoint.lora import add_adapters, fingerprints, matching_layers, save_lora
 from demask.data.tokens import TokenCache
 from demask.data.views import ModelViews
-from demask.training.captioned import CaptionedTask, CaptionRecipe, TextToImage
+from demask.training.adapted import Adapted
+from demask.training.captioned import CaptionedTask, CaptionRecipe
 from demask.training.data import DataConfig, token_caches
 from demask.training.engine.config import TrainConfig
 from demask.training.engine.early_stop import EarlyStop
@@ -140,40 +139,6 @@ class LoraRecipe:
         if self.text:
             names += [f"text.{n}" for n in matching_layers(text, self.text_targets)]
         return names
-
-
-class Adapted(TextToImage):
-    """A text-to-image model whose adapters learn, and nothing else.
-
-    Only they are its parameters and its state, so that averages and checkpoints are small. Copies
-    share the frozen weights.
-    """
-
-    def named_parameters(
-        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, nn.Parameter]]:
-        """Those that are trained."""
-        everything = super().named_parameters(prefix, recurse, remove_duplicate)
-        return ((name, parameter) for name, parameter in everything if parameter.requires_grad)
-
-    def state_dict(self, *arguments: Any, **keywords: Any) -> Any:
-        """The adapters."""
-        everything = super().state_dict(*arguments, **keywords)
-        return {name: tensor for name, tensor in everything.items() if ".lora_" in name}
-
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> Any:
-        """Take over adapters."""
-        return super().load_state_dict({**super().state_dict(), **state_dict}, strict, assign)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Adapted:
-        frozen = [p for _, p in super().named_parameters() if not p.requires_grad]
-        memo.update({id(parameter): parameter for parameter in frozen})
-        twin = type(self).__new__(type(self))
-        memo[id(self)] = twin
-        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
-        return twin
 
 
 class LoraTask(CaptionedTask):

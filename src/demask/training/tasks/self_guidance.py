@@ -17,20 +17,19 @@ import torch
 from torch import Tensor, nn
 
 from demask.assembly import load_parts
-from demask.checkpoint.lora import base_fingerprint
 from demask.checkpoint.save import save_model
 from demask.data.tokens import TokenCache
 from demask.data.views import ModelViews
 from demask.registry import unknown
+from demask.training.beside import BesideTask
 from demask.training.captioned import CaptionedTask, CaptionRecipe
 from demask.training.data import DataConfig, tokens_for_model
 from demask.training.engine.config import TrainConfig
-from demask.training.engine.identity import describe
 from demask.training.engine.optim import Optim
-from demask.training.engine.task import Batch, Phase, Task, check_classes
+from demask.training.engine.task import Batch, Phase, Task
 from demask.training.engine.training import TrainInputs
 from demask.training.losses import token_cross_entropy
-from demask.training.masking import Masking, drop_classes
+from demask.training.masking import Masking
 from demask.training.substitution import SUBSTITUTIONS, Corruption, step_of
 from demask.training.two_passes import held_out_scores, one_step_images
 from demask.transformer.condition import TextEncoder
@@ -125,40 +124,17 @@ def finetuning_losses(
     return ce, weight * error
 
 
-class SelfGuidanceTask(Task):
-    """Trains a `FeatureSelection` beside a model of classes.
-
-    Args:
-        recipe: how to learn.
-        base: the model; it is frozen.
-        tokens: the images' tokens.
-        held_out: other images' tokens, to measure on.
-        tokenizer: generates the samples.
-
-    Raises:
-        ValueError: the images are not of the model's classes.
-    """
+class SelfGuidanceTask(BesideTask):
+    """Trains a `FeatureSelection` beside a model of classes; see `BesideTask`."""
 
     main = "self_guidance"
 
-    def __init__(
-        self,
-        recipe: SelfGuidanceRecipe,
-        base: nn.Module,
-        tokens: TokenCache,
-        held_out: TokenCache,
-        tokenizer: Tokenizer,
-    ) -> None:
-        self.prepare(recipe, base)
-        self.tokens, self.held_out, self.tokenizer = tokens, held_out, tokenizer
-        self.examples = len(tokens)
-        check_classes(tokens, base)
+    recipe: SelfGuidanceRecipe
 
-    def prepare(self, recipe: SelfGuidanceRecipe, base: nn.Module) -> None:
-        """The module, the frozen model and its fingerprint."""
-        self.recipe, self.frozen = recipe, base.eval().requires_grad_(False)
+    def build(self, recipe: SelfGuidanceRecipe, base: nn.Module) -> None:
+        """Freeze the model, and make the module."""
+        super().build(recipe, base)
         self.corruption = Corruption(self.frozen, recipe.substitution, recipe.replaced)
-        self.fingerprint = base_fingerprint(base)
         sizes = replace(self.base.feature_selection(), factors=recipe.factors)
         self.modules: dict[str, nn.Module] = {self.main: FeatureSelection(sizes)}
         self.phases = {"predict": Phase(self.main, recipe.optim)}
@@ -168,21 +144,9 @@ class SelfGuidanceTask(Task):
         """The frozen model, by what it offers."""
         return self.corruption.base
 
-    def identity(self) -> str:
-        """The recipe, the model and the token cache."""
-        return describe(
-            task="self_guidance",
-            recipe=self.recipe,
-            base=self.fingerprint,
-            tokens=self.tokens.fingerprint,
-        )
-
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """Ids (B, L) of one view of each image, and class ids (B), some of them dropped."""
-        view_B = torch.randint(self.tokens.views, indices.shape, generator=generator)
-        ids_BL, class_ids_B = self.tokens.read(indices, view_B)
-        null = getattr(self.frozen, "null_class", None)
-        class_ids_B = drop_classes(class_ids_B, null, self.recipe.class_dropout, generator)
+        ids_BL, class_ids_B = self.read(indices, generator)
         grid = torch.tensor(self.tokens.grid)
         return {"target_BL": ids_BL, "class_ids": class_ids_B, "grid_2": grid}
 
@@ -257,7 +221,7 @@ class PromptSelfGuidanceTask(SelfGuidanceTask, CaptionedTask):
         held_out: TokenCache,
         tokenizer: Tokenizer,
     ) -> None:
-        self.prepare(recipe, base)
+        self.build(recipe, base)
         self.text_tokenizer, self.config = text.tokenizer, base.config
         self.text = text.model.eval().requires_grad_(False)
         CaptionedTask.__init__(self, recipe, tokens, held_out, tokenizer)

@@ -18,21 +18,19 @@ from torch import Tensor, nn
 
 from demask import rng
 from demask.assembly import load_parts
-from demask.checkpoint.lora import base_fingerprint
 from demask.checkpoint.save import save_model
-from demask.data.tokens import TokenCache
 from demask.data.views import ModelViews
 from demask.sampling.select import Critic
+from demask.training.beside import BesideTask
 from demask.training.data import DataConfig, tokens_for_model
 from demask.training.engine.config import TrainConfig
-from demask.training.engine.identity import describe
 from demask.training.engine.optim import Optim
-from demask.training.engine.task import Batch, Phase, Task, check_classes
+from demask.training.engine.task import Batch, Phase, Task
 from demask.training.engine.training import TrainInputs
-from demask.training.masking import Masking, drop_classes, mask_tokens
+from demask.training.masking import Masking, mask_tokens
 from demask.training.samples import sample_grid
 from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
-from demask.types import Condition, Step, Tokenizer, Transformer
+from demask.types import Condition, Step, Transformer
 
 HELD_OUT = 1000
 """Images that are measured on."""
@@ -96,38 +94,20 @@ class TokenCriticRecipe:
         return Masking(self.ratio, corruption=0.0)
 
 
-class TokenCriticTask(Task):
-    """Trains a `TokenCritic` beside a model of classes.
-
-    Args:
-        recipe: what to train.
-        base: the model; it is frozen.
-        tokens: the images' tokens.
-        held_out: other images' tokens, to measure on.
-        tokenizer: generates the samples.
-
-    Raises:
-        ValueError: the images are not of the model's classes.
-    """
+class TokenCriticTask(BesideTask):
+    """Trains a `TokenCritic` beside a model of classes; see `BesideTask`."""
 
     main = "token_critic"
 
-    def __init__(
-        self,
-        recipe: TokenCriticRecipe,
-        base: nn.Module,
-        tokens: TokenCache,
-        held_out: TokenCache,
-        tokenizer: Tokenizer,
-    ) -> None:
-        self.recipe, self.tokens, self.held_out = recipe, tokens, held_out
-        self.tokenizer, self.frozen = tokenizer, base.eval().requires_grad_(False)
-        self.examples, self.fingerprint = len(tokens), base_fingerprint(base)
-        check_classes(tokens, base)
+    recipe: TokenCriticRecipe
+
+    def build(self, recipe: TokenCriticRecipe, base: nn.Module) -> None:
+        """Freeze the model, and make the critic."""
+        super().build(recipe, base)
         config = TokenCriticConfig(
             codebook_size=self.base.codebook_size,
-            num_classes=len(tokens.class_names),
-            grid=tokens.grid,
+            num_classes=len(self.tokens.class_names),
+            grid=self.tokens.grid,
             width=recipe.width,
             depth=recipe.depth,
             heads=recipe.heads,
@@ -145,21 +125,9 @@ class TokenCriticTask(Task):
         """The frozen model, by what it offers."""
         return cast(Transformer, self.frozen)
 
-    def identity(self) -> str:
-        """The recipe, the model and the token cache."""
-        return describe(
-            task="token_critic",
-            recipe=self.recipe,
-            base=self.fingerprint,
-            tokens=self.tokens.fingerprint,
-        )
-
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
-        """Ids (B, L) of one view of each image, some masked, and class ids (B), some "any"."""
-        view_B = torch.randint(self.tokens.views, indices.shape, generator=generator)
-        ids_BL, class_ids_B = self.tokens.read(indices, view_B)
-        null = getattr(self.frozen, "null_class", None)
-        class_ids_B = drop_classes(class_ids_B, null, self.recipe.class_dropout, generator)
+        """Ids (B, L) of one view of each image, some masked, and class ids (B), some dropped."""
+        ids_BL, class_ids_B = self.read(indices, generator)
         return {"class_ids": class_ids_B, **self.draw_mask(ids_BL, generator)}
 
     def draw_mask(self, ids_BL: Tensor, generator: torch.Generator) -> Batch:
