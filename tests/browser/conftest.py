@@ -38,7 +38,7 @@ def served():
     """The address of a server with both shipped models, and its engine."""
     import uvicorn
 
-    from demask.presets import load
+    from demask.assembly import load
     from demask.server.app import create_app
     from demask.server.engine import Engine
     from demask.server.metrics import Metrics

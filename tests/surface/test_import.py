@@ -21,7 +21,11 @@ PUBLIC = [
     "Sampler",
     "Settings",
     "Step",
+    "blank",
+    "compare",
     "decode",
+    "evaluate",
+    "image_generators",
     "load",
 ]
 

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from demask.registry import unknown
+from demask.foreign_names import unknown_setting
 from demask.server.engine import BusyError, ClosedError, EngineError, LateError, WithdrawnError
 from demask.server.fields import Generation
 
@@ -77,9 +77,11 @@ def complaint(errors: Sequence[Any], valid: Sequence[str] = ()) -> ApiError:
     place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "form")]
     name = ".".join(place)
     if first["type"] == "extra_forbidden" and valid:
-        return ApiError(400, unknown("field", name, valid), "unknown_field", name)
+        return ApiError(400, unknown_setting(name, valid, "field"), "unknown_field", name)
     said = str(first["msg"]).removeprefix("Value error, ")
-    return ApiError(400, f"{name}: {said}" if name else said, "invalid_value", name or None)
+    if name and not said.startswith(name):  # a setting's own message begins with its name
+        said = f"{name}: {said}"
+    return ApiError(400, said, "invalid_value", name or None)
 
 
 async def on_api_error(_request: Request, error: Exception) -> JSONResponse:

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from demask.server.engine import Edit
 from demask.server.errors import ApiError, complaint
 from demask.server.fields import Editing
+from demask.server.settings_fields import FROM_TEXT
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 FILES = ("image", "mask")
@@ -55,7 +56,7 @@ async def read_form(request: Request) -> Form:
     if image is None:
         raise ApiError(400, "image: an image is needed, as a file of a form", param="image")
     try:
-        asked = Editing.model_validate(values)
+        asked = Editing.model_validate(values, context=FROM_TEXT)
     except ValidationError as error:
         valid = [*FILES, *Editing.model_fields]
         raise complaint(error.errors(include_url=False), valid) from None

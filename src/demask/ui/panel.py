@@ -12,11 +12,10 @@ import gradio as gr
 from demask.generator import Generator
 from demask.guidance import GUIDANCES
 from demask.guidance.scale import SCALES
-from demask.preset_file import settings_from
 from demask.sampling.correction import CORRECTIONS
 from demask.sampling.schedule import SCHEDULES
 from demask.sampling.select import ORDERS
-from demask.settings import Settings
+from demask.settings import Settings, settings_from
 
 OWN = ""
 """The preset that stands for the model's own settings."""

@@ -14,8 +14,7 @@ from PIL import Image
 
 from demask import rng
 from demask.old_names import current_settings
-from demask.preset_file import settings_from
-from demask.settings import Settings
+from demask.settings import Settings, settings_from
 
 MAX_BYTES = 6 * 2**20
 
