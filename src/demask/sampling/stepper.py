@@ -28,7 +28,8 @@ def check_finite(selection: SelectionInput) -> None:
     """Raise a `NonFiniteLogitsError` unless every row of the logits has a finite maximum."""
     logits_RV = selection.logits_RV
     if not bool(torch.isfinite(logits_RV.amax(-1)).all()):
-        dtype = str(logits_RV.dtype).removeprefix("torch.")
+        assert selection.logits_BLV is not None
+        dtype = str(selection.logits_BLV.dtype).removeprefix("torch.")
         raise NonFiniteLogitsError(
             f"step {selection.step.index + 1}: the logits ({dtype}) are not finite"
         )
