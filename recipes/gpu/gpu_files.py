@@ -10,7 +10,8 @@ from gpu_plan import Bundle
 
 from demask.checkpoint.eight_bit import shrink_tensors
 from demask.checkpoint.read import read_tensors
-from demask.checkpoint.save import save_tensors, write_atomically
+from demask.checkpoint.save import save_tensors
+from demask.files import write_atomically
 
 MOST = 16_000_000
 """Bytes of a file."""

@@ -217,8 +217,8 @@ def check(name: str, samples: Features, reference: Features) -> None:
         reason = WHAT_IS_MISSING.get(absent[0], "the samples have no {field}")
         reason = reason.format(extractor=samples.extractor, field=absent[0])
         raise ValueError(f"no {name}: {reason}")
-    if metric.refusal and (reason := metric.refusal(samples)):
-        raise ValueError(f"no {name}: {reason}")
+    if metric.refusal and (refusal := metric.refusal(samples)):
+        raise ValueError(f"no {name}: {refusal}")
     least = metric.least(samples.features_ND.shape[1])
     sides = {"samples": samples, "reference images": reference}
     for what, features in sides.items():
