@@ -1,4 +1,4 @@
-"""Networks that a person names together with their local files: ``inception:weights=PATH``."""
+"""Networks that are named together with their local files: ``inception:weights=PATH``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Loaded = TypeVar("Loaded")
 def load(
     table: Table[Callable[..., Loaded]], text: str, device: str, needs: str, more: str = ""
 ) -> Loaded:
-    """Call the row of a table that a person names, with the paths behind its colon.
+    """Call the row of a table that a text names, with the paths behind its colon.
 
     Args:
         table: rows that take paths by keyword, and ``device``.
         text: the row's name, and its options as ``NAME:OPTION=PATH,OPTION=PATH``.
         device: where the network runs.
-        needs: what a row lacks whose paths were not given, for the message ...
-        more: ... and what to say behind it.
+        needs: what is missing if no paths are given, for the message.
+        more: the end of that message.
 
     Raises:
         ValueError: an unknown name or option, or a missing path.

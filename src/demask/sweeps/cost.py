@@ -1,4 +1,4 @@
-"""Count the forwards and the seconds that generating takes, instead of trusting the settings."""
+"""Measure the forward passes and the time of generating."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ What one of them asks of another counts once."""
 
 @dataclass
 class CostMeter:
-    """What generating has cost so far.
+    """The cost of generating so far.
 
     A forward is one pass of any network over the tokens of one image: the model's, the second
     pass of self-guidance, a critic's, a weaker model's. They count alike, whatever their sizes; the
     seconds tell them apart.
 
     Attributes:
-        forwards: of all images together.
-        seconds: by the clock.
-        cpu_seconds: of all cores of this process.
+        forwards: forward passes, summed over all images.
+        seconds: wall-clock time.
+        cpu_seconds: processor time of all cores.
     """
 
     forwards: int = 0
