@@ -11,7 +11,7 @@ import sys
 import grimp
 
 PACKAGE = "demask"
-KNOWN = 9
+KNOWN = 0
 """Modules that are in circles today. Whoever cuts a circle lowers it; at 0 it goes."""
 
 

@@ -45,8 +45,9 @@ from demask.acceleration import Accelerator, LocalSteps, accelerate
 from demask.auxiliary import AuxiliaryNetworks
 from demask.guidance import Constant, parse_guidance
 from demask.guidance_provider import ModelProvider
-from demask.sampling.decode import Sampler, decode
+from demask.sampling.decode import decode
 from demask.sampling.edit import blank
+from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import arccos
 from demask.sampling.select import Halton
 

@@ -34,8 +34,9 @@ from torch import Tensor
 from demask import rng
 from demask.acceleration import LocalSteps, accelerate
 from demask.guidance import ClassifierFree, Constant
-from demask.sampling.decode import Sampler, decode
+from demask.sampling.decode import decode
 from demask.sampling.edit import blank
+from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import arccos
 from demask.sampling.select import Halton
 from demask.transformer.meissonic import Meissonic

@@ -20,8 +20,9 @@ from result_file import Row, Value, add_result_option, write_if_asked
 
 from demask import rng
 from demask.acceleration.packing import pack
-from demask.sampling.decode import Sampler, decode
+from demask.sampling.decode import decode
 from demask.sampling.edit import blank
+from demask.sampling.sampler import Sampler
 from demask.tokenizer.vqgan import VQGAN, VQGANConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from demask.types import Condition, Predict, Prediction, Step

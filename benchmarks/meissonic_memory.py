@@ -67,7 +67,7 @@ VQ_MODEL = {
 }
 LOAD = """
 import sys, torch
-import demask.presets, demask.checkpoint.text_encoder, demask.acceleration.packing
+import demask, demask.checkpoint.text_encoder, demask.acceleration.packing
 from pathlib import Path
 
 def memory(what):
@@ -76,7 +76,7 @@ def memory(what):
 
 before = memory("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
-generator = demask.presets.load(sys.argv[1], dtype=getattr(torch, sys.argv[2]), low_memory=True)
+generator = demask.load(sys.argv[1], dtype=getattr(torch, sys.argv[2]), low_memory=True)
 parts = generator.transformer, generator.tokenizer, generator.conditioner.text.model
 weights = sum(t.numel() * t.element_size() for part in parts for t in part.state_dict().values())
 print(before, memory("VmHWM"), weights)

@@ -20,8 +20,9 @@ from result_file import Row, Value, add_result_option, write_if_asked
 
 from demask import rng
 from demask.guidance import ClassifierFree, Constant
-from demask.sampling.decode import Sampler, decode
+from demask.sampling.decode import decode
 from demask.sampling.edit import blank
+from demask.sampling.sampler import Sampler
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
 from demask.types import Condition, Grid, Prediction, Step
 

@@ -43,8 +43,8 @@ def degrade(images_BHW3: np.ndarray, blur: float, noise: float) -> np.ndarray:
 @torch.no_grad()
 def reconstruct(images_BHW3: np.ndarray, path: str) -> np.ndarray:
     """Images after a tokenizer; ``path`` is its file, or a model's name or folder."""
+    from demask.assembly import load
     from demask.checkpoint.load import load_model
-    from demask.presets import load
 
     network: Any = load_model(Path(path)) if Path(path).is_file() else load(path).tokenizer
     network = network.eval().float()

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import openai
 
@@ -39,9 +39,8 @@ def serving(
     key: str = "none",
 ) -> Iterator[Running]:
     metrics = Metrics()
-    without_page = replace(config or ServerConfig(), page=False)
     engine = Engine(generators, limits or Limits(), metrics)
-    server = server_of(create_app(engine, metrics, without_page), "127.0.0.1", 0, 30)
+    server = server_of(create_app(engine, metrics, config), "127.0.0.1", 0, 30)
     server.config.log_level = "warning"
     thread = threading.Thread(target=server.run)
     thread.start()

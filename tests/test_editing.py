@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demask.editing import image_to_image, inpaint, outpaint, windows
+from demask.editing import inpaint, outpaint, variations, windows
 from demask.generator import Generator
 from tiny import tiny_generator, tiny_text_generator
 
@@ -68,9 +68,9 @@ def test_outpaint_keeps_the_image_in_its_place(generator: Generator) -> None:
 
 def test_strength_zero_is_the_reconstruction_and_one_a_new_image(generator: Generator) -> None:
     image = photo(16, 16)
-    versions = list(image_to_image(generator, image, 0.0, num_images=2))
+    versions = list(variations(generator, image, 0.0, num_images=2))
     assert np.array_equal(np.array(versions[0].image), np.array(versions[1].image))
-    (new,) = image_to_image(generator, image, 1.0, "cat", seed=1)
+    (new,) = variations(generator, image, 1.0, "cat", seed=1)
     assert not np.array_equal(np.array(new.image), np.array(versions[0].image))
 
 
@@ -83,9 +83,9 @@ def test_bad_edits_are_refused(generator: Generator) -> None:
     with pytest.raises(ValueError, match="margins"):
         outpaint(generator, image)
     with pytest.raises(ValueError, match="strength"):
-        image_to_image(generator, image, 1.5)
+        variations(generator, image, 1.5)
     with pytest.raises(ValueError, match="unknown class"):
-        image_to_image(generator, image, 0.5, "cta")
+        variations(generator, image, 0.5, "cta")
 
 
 @pytest.mark.parametrize("grid", [(8, 8), (9, 17), (12, 8)])
@@ -154,11 +154,9 @@ def test_prompts_are_generated_around_an_image(text_generator: Generator) -> Non
 
 def test_variations_of_a_prompt(text_generator: Generator) -> None:
     image = photo(24, 16)
-    same = list(image_to_image(text_generator, image, 0.0, "red apple", num_images=2))
+    same = list(variations(text_generator, image, 0.0, "red apple", num_images=2))
     assert not changed(same[0].image, same[1].image).any()
-    new, other = image_to_image(
-        text_generator, image, 1.0, ["red apple", "blue heart"], num_images=2
-    )
+    new, other = variations(text_generator, image, 1.0, ["red apple", "blue heart"], num_images=2)
     assert new.image.size == (24, 16)
     assert changed(new.image, same[0].image).any()
     assert changed(new.image, other.image).any()
@@ -201,4 +199,4 @@ def test_bad_edits_of_a_text_model_are_refused(text_generator: Generator) -> Non
     with pytest.raises(ValueError, match="2 seeds for 3 images"):
         outpaint(text_generator, image, left=8, num_images=3, seed=[1, 2])
     with pytest.raises(ValueError, match="unknown setting 'step'"):
-        image_to_image(text_generator, image, 0.5, step=3)
+        variations(text_generator, image, 0.5, step=3)

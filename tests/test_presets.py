@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from demask.assembly import load
 from demask.checkpoint.save import save_model
 from demask.conditioning import Prompts
-from demask.presets import PUBLIC_SETTINGS, SHIPPED_MODELS, WEIGHTS, load
+from demask.presets import PUBLIC_SETTINGS, SHIPPED_MODELS, WEIGHTS
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
 from tiny import (
     CLASS_NAMES,

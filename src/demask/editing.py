@@ -1,8 +1,8 @@
-"""Regenerate a part of an image, generate around it, or generate a variation.
+"""Regenerate a part of an image, generate around it, or generate variations of it.
 
-An image larger than the model's grid is generated window by window, each seeing what its neighbours
-have decided (as MaskGIT extrapolates, arXiv 2202.04200, section 4.3). Where a model takes several
-sizes, the settings ``width`` and ``height`` are those of a window.
+An image larger than the model's grid is decoded window by window; each window reads the tokens that
+earlier windows have decoded (as MaskGIT extrapolates, arXiv 2202.04200, section 4.3). Where a model
+takes several sizes, the settings ``width`` and ``height`` are the size of a window.
 
 Shape legend: B batch, C channels, H W rows and columns of tokens, Y X of pixels.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Unpack
 
 import torch
 from PIL import Image
@@ -20,10 +20,15 @@ from torch import Tensor
 
 from demask import rng
 from demask.conditioning import ConditionInput
+from demask.data.color import to_rgb
+from demask.data.masks import read_mask
 from demask.data.transforms import to_image, to_pixels
-from demask.generator import GeneratedImage, Generator, Job
+from demask.image import GeneratedImage
+from demask.jobs import Job
+from demask.pipeline import Pipeline
 from demask.sampling import edit
 from demask.sampling.decode import decode, last
+from demask.settings import SettingsKwargs
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,9 @@ class Original:
     width: int
 
     @staticmethod
-    def read(generator: Generator, image: Image.Image, settings: dict[str, Any]) -> Original:
+    def read(generator: Pipeline, image: Image.Image, settings: SettingsKwargs) -> Original:
         """Place an image on its frame."""
-        pixels_CYX = torch.from_numpy(to_pixels(image.convert("RGB"))).permute(2, 0, 1) / 255
+        pixels_CYX = torch.from_numpy(to_pixels(to_rgb(image))).permute(2, 0, 1) / 255
         frame_CYX = fill_frame(generator, pixels_CYX, settings)
         return Original(frame_CYX, image.height, image.width)
 
@@ -52,7 +57,7 @@ class Original:
         return to_image(pixels_CYX[:, : self.height, : self.width])
 
 
-def fill_frame(generator: Generator, pixels_CYX: Tensor, settings: dict[str, Any]) -> Tensor:
+def fill_frame(generator: Pipeline, pixels_CYX: Tensor, settings: SettingsKwargs) -> Tensor:
     """Mirror an image outward to the next size that the model can generate.
 
     Raises:
@@ -70,14 +75,14 @@ def fill_frame(generator: Generator, pixels_CYX: Tensor, settings: dict[str, Any
 
 
 def inpaint(
-    generator: Generator,
+    generator: Pipeline,
     image: Image.Image,
     mask: Image.Image,
     conditions: ConditionInput | Sequence[ConditionInput] = None,
     num_images: int | None = None,
     seed: int | Sequence[int] = 0,
     feather: int | None = None,
-    **settings: Any,
+    **settings: Unpack[SettingsKwargs],
 ) -> Iterator[GeneratedImage]:
     """Regenerate where the mask is white; what is black stays, but for the soft edge.
 
@@ -99,7 +104,7 @@ def inpaint(
             f"the mask is {mask.width}x{mask.height} pixels, the image "
             f"{image.width}x{image.height}: they must be of one size"
         )
-    mask_YX = torch.from_numpy(to_pixels(mask.convert("L"))) >= 128
+    mask_YX = torch.from_numpy(to_pixels(read_mask(mask))) >= 128
     if not mask_YX.any():
         raise ValueError("the mask has no white pixel: there is nothing to generate")
     original = Original.read(generator, image, settings)
@@ -110,7 +115,7 @@ def inpaint(
 
 
 def outpaint(
-    generator: Generator,
+    generator: Pipeline,
     image: Image.Image,
     left: int = 0,
     right: int = 0,
@@ -120,7 +125,7 @@ def outpaint(
     num_images: int | None = None,
     seed: int | Sequence[int] = 0,
     feather: int | None = None,
-    **settings: Any,
+    **settings: Unpack[SettingsKwargs],
 ) -> Iterator[GeneratedImage]:
     """Generate what lies around an image; the margins are in pixels.
 
@@ -132,19 +137,19 @@ def outpaint(
         raise ValueError(f"the margins are 0 pixels or more, and one is more, not {margins}")
     size = (image.width + left + right, image.height + top + bottom)
     frame, mask = Image.new("RGB", size), Image.new("L", size, 255)
-    frame.paste(image.convert("RGB"), (left, top))
+    frame.paste(to_rgb(image), (left, top))
     mask.paste(0, (left, top, left + image.width, top + image.height))
     return inpaint(generator, frame, mask, conditions, num_images, seed, feather, **settings)
 
 
-def image_to_image(
-    generator: Generator,
+def variations(
+    generator: Pipeline,
     image: Image.Image,
     strength: float,
     conditions: ConditionInput | Sequence[ConditionInput] = None,
     num_images: int | None = None,
     seed: int | Sequence[int] = 0,
-    **settings: Any,
+    **settings: Unpack[SettingsKwargs],
 ) -> Iterator[GeneratedImage]:
     """Generate variations: each masks a random part of the tokens, of its own seed.
 
@@ -168,7 +173,7 @@ def image_to_image(
 
 
 def vary(
-    generator: Generator, todo: Iterator[Job], original: Original, strength: float
+    generator: Pipeline, todo: Iterator[Job], original: Original, strength: float
 ) -> Iterator[GeneratedImage]:
     """Generate variations of the original, each with its own tokens masked."""
     for job in todo:
@@ -182,7 +187,7 @@ def vary(
 
 
 def decode_and_blend(
-    generator: Generator,
+    generator: Pipeline,
     todo: Iterator[Job],
     original: Original,
     mask_YX: Tensor,
@@ -203,18 +208,18 @@ def decode_and_blend(
 
 
 def jobs(
-    generator: Generator,
+    generator: Pipeline,
     conditions: ConditionInput | Sequence[ConditionInput],
     num_images: int | None,
     seed: int | Sequence[int],
-    settings: dict[str, Any],
+    settings: SettingsKwargs,
 ) -> Iterator[Job]:
     """As for `Generator.generate`, but no condition means anything, and one image."""
     condition_inputs = [None] if conditions is None else conditions
     return generator.jobs(condition_inputs, num_images, seed, **settings)
 
 
-def tokens(generator: Generator, original: Original, count: int) -> Tensor:
+def tokens(generator: Pipeline, original: Original, count: int) -> Tensor:
     """The original's ids, (B, H, W) with B = ``count``."""
     pixels_BCYX = original.pixels_CYX[None].to(generator.device)
     with torch.inference_mode():
@@ -222,7 +227,7 @@ def tokens(generator: Generator, original: Original, count: int) -> Tensor:
 
 
 def finish(
-    generator: Generator, job: Job, ids_BHW: Tensor
+    generator: Pipeline, job: Job, ids_BHW: Tensor
 ) -> Iterator[tuple[GeneratedImage, Tensor]]:
     """The images of a batch, with their pixels (C, Y, X) in [0, 1]."""
     grid = (ids_BHW.shape[1], ids_BHW.shape[2])
@@ -233,7 +238,7 @@ def finish(
 
 
 def fill_in(
-    generator: Generator, job: Job, canvas: edit.Canvas, generators: rng.Generators
+    generator: Pipeline, job: Job, canvas: edit.Canvas, generators: rng.Generators
 ) -> Tensor:
     """Fill the canvas in, window by window; (B, H, W).
 

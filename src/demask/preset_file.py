@@ -21,7 +21,7 @@ from typing import Any
 
 from demask.files import write_text
 from demask.registry import UnknownNameError, unknown
-from demask.settings import DTYPES, Settings
+from demask.settings import DTYPES, Settings, settings_from
 
 FILE = "presets.toml"
 DEFAULT = "default"
@@ -136,24 +136,6 @@ def read_preset(name: str, table: Any) -> Preset:
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"{name}: {unknown('dtype', str(dtype), DTYPES)}")
     return Preset(settings, tuple(scores), dtype)
-
-
-def settings_from(values: Mapping[str, Any]) -> Settings:
-    """Settings as a file writes them; the others are as in `Settings`.
-
-    Raises:
-        ValueError: an unknown setting, or a value of another type.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    Settings().updated(**values)
-    try:
-        # JSON, since only there does pydantic take a list for a tuple and yet no "1" for 1
-        return TypeAdapter(Settings).validate_json(json.dumps(values, default=str), strict=True)
-    except ValidationError as error:
-        wrong = error.errors(include_url=False)[0]
-        where = ".".join(map(str, wrong["loc"]))
-        raise ValueError(f"{where} = {json.dumps(wrong['input'])}: {wrong['msg']}") from error
 
 
 def write_presets(path: Path, presets: PresetFile) -> None:

@@ -1,112 +1,191 @@
-"""The choices that a person makes for an image, in words that survive in a file's metadata."""
+"""How images are sampled and guided: `Settings`, which checks itself and fits into an image's file.
+
+A new setting is a field here and its row in `SettingsChanges`, for type checkers. The command line,
+presets, recipes, the server and the metadata of images take it from the field.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-import torch
+from demask import variants
+from demask.foreign_names import unknown_setting
+from demask.setting_info import info_of, named, pixels, setting
 
-from demask.acceleration import Accelerator, parse_accelerator
-from demask.guidance.scale import Scale, parse_scale
-from demask.registry import unknown
-from demask.sampling.correction import parse_correction
-from demask.sampling.decode import Sampler
-from demask.sampling.filter import Filter
-from demask.sampling.schedule import parse_schedule
-from demask.sampling.select import parse_order
-from demask.sampling.temperature import Temperature
-from demask.types import Step
+if TYPE_CHECKING:
+    from demask.acceleration import Accelerator
+    from demask.guidance import Guidance
+    from demask.guidance.scale import Scale
+    from demask.sampling.correction import Correction
+    from demask.sampling.sampler import Sampler
+    from demask.sampling.select import Order
+    from demask.types import Step
 
 DTYPES = ("float32", "bfloat16", "float16", "int8")
-"""Types of a model's weights, by the names that a person writes."""
+"""The types of a model's weights, by name."""
+
+LISTED = 4000
+"""Characters of a text that may list a number for each step."""
+
+
+class SettingsChanges(TypedDict, total=False):
+    """The fields of `Settings` as keyword arguments; None leaves a setting as it is.
+
+    A variant is named by a text (``"halton"``, ``"power:2.5"``) or by its object.
+    """
+
+    steps: int | None
+    schedule: str | Callable[[float], float] | None
+    order: str | Order | type[Order] | None
+    choice_temperature: float | None
+    choice_temperature_decay: str | Callable[[Step], float] | None
+    temperature: float | None
+    temperature_decay: str | Callable[[Step], float] | None
+    top_k: int | None
+    top_p: float | None
+    guidance_scale: float | None
+    guidance_schedule: str | Scale | type[Scale] | None
+    guidance_method: str | type[Guidance] | None
+    guidance_refresh: int | None
+    corrections: str | Correction | Sequence[str | Correction] | None
+    accelerators: str | Accelerator | Sequence[str | Accelerator] | None
+    negative_prompt: str | None
+    width: int | None
+    height: int | None
+    micro_conditions: str | None
+
+
+class SettingsKwargs(SettingsChanges, total=False):
+    """What `Generator.generate` takes as settings: those of a preset, with changes."""
+
+    preset: str | None
 
 
 @dataclass(frozen=True)
 class Settings:
     """How to sample and guide.
 
-    Attributes:
-        steps: forward passes.
-        schedule: a mask schedule, such as ``cosine`` or ``power:2.5``.
-        order: a selection order, such as ``confidence`` or ``halton``.
-        choice_temperature: the choice temperature of orders that have one (MaskGIT's tau); None =
-            their own.
-        choice_temperature_decay: its decay over the steps; None = ``linear``.
-        temperature: the softmax temperature.
-        temperature_decay: its decay over the steps.
-        top_k: draw only from the k most likely codes; 0 = from all.
-        top_p: draw only from the most likely codes that hold this much probability.
-        guidance_scale: the scale of guidance; 1 = off.
-        guidance_schedule: how the scale changes over the steps.
-        guidance_method: what is guided away from, such as ``classifier_free``, ``self_guidance``.
-        guidance_refresh: both passes of guidance every so many steps; 1 = in every step.
-        corrections: names of corrections, applied in turn.
-        accelerators: names of accelerators, such as ``token_merging:0.25``, the innermost first.
-        negative_prompt: what guidance moves away from, for a model of prompts.
-        width: of the image in pixels; None = the model's own.
-        height: of the image in pixels; None = the model's own.
-        micro_conditions: micro-conditions that differ from the usual, such as
-            ``score=6.5,crop_top=20``.
+    Raises:
+        ValueError: a value of another type or out of bounds; one line that names the setting.
     """
 
-    steps: int = 12
-    schedule: str = "cosine"
-    order: str = "confidence"
-    choice_temperature: float | None = None
-    choice_temperature_decay: str | None = None
-    temperature: float = 1.0
-    temperature_decay: str = "constant"
-    top_k: int = 0
-    top_p: float = 1.0
-    guidance_scale: float = 1.0
-    guidance_schedule: str = "constant"
-    guidance_method: str = "classifier_free"
-    guidance_refresh: int = 1
-    corrections: tuple[str, ...] = field(default=())
-    accelerators: tuple[str, ...] = field(default=())
-    negative_prompt: str = ""
-    width: int | None = None
-    height: int | None = None
-    micro_conditions: str = ""
+    steps: int = setting(int, 12, "Forward passes", low=1)
+    schedule: str = named(
+        "cosine", "Mask schedule, such as cosine, power:2.5", variants.schedules, longest=LISTED
+    )
+    order: str = named("confidence", "Selection order, such as confidence, halton", variants.orders)
+    choice_temperature: float | None = setting(
+        float, None, "Choice temperature of the order (MaskGIT's tau)", low=0, high=1000
+    )
+    choice_temperature_decay: str | None = named(
+        None, "Its decay, such as linear, cumulative", variants.decays, longest=LISTED
+    )
+    temperature: float = setting(
+        float, 1.0, "Softmax temperature", low=0.001, high=100, or_zero=True
+    )
+    temperature_decay: str = named(
+        "constant", "Its decay, such as line:0.5", variants.decays, longest=LISTED
+    )
+    top_k: int = setting(int, 0, "Draw from the K most likely codes; 0: all", low=0, high=2**31)
+    top_p: float = setting(
+        float, 1.0, "Draw from the codes that hold this probability", low=0, high=1, above=True
+    )
+    guidance_scale: float = setting(
+        float, 1.0, "Scale of guidance; 1: off", group="Guidance", low=-100, high=100
+    )
+    guidance_schedule: str = named(
+        "constant",
+        "The scale over the steps, such as ramp, interval:start=0.2",
+        variants.guidance_scales,
+        group="Guidance",
+        without=("value",),
+        longest=LISTED,
+    )
+    guidance_method: str = named(
+        "classifier_free",
+        "Guidance, such as classifier_free, self_guidance",
+        variants.guidances,
+        group="Guidance",
+    )
+    guidance_refresh: int = setting(
+        int, 1, "Compute the reference every N steps", group="Guidance", metavar="N", low=1
+    )
+    corrections: tuple[str, ...] = named(
+        (), "Corrections, applied in turn", variants.corrections, flag="--correction"
+    )
+    accelerators: tuple[str, ...] = named(
+        (),
+        "Accelerators, the innermost first, such as token_merging:0.25",
+        variants.accelerators,
+        group="Speed",
+        flag="--accelerate",
+    )
+    negative_prompt: str = setting(
+        str, "", "What guidance moves away from", group="Guidance", metavar="TEXT", longest=4000
+    )
+    width: int | None = pixels("Width")
+    height: int | None = pixels("Height")
+    micro_conditions: str = setting(
+        str,
+        "",
+        "Micro-conditions: width, height, crop_top, crop_left, score",
+        group="Image",
+        metavar="NAME=VALUE,...",
+    )
 
-    def updated(self, **changes: Any) -> Settings:
+    def __post_init__(self) -> None:
+        scale = self.guidance_schedule
+        for entry in fields(self):
+            value = info_of(entry).check(entry.name, getattr(self, entry.name))
+            object.__setattr__(self, entry.name, value)
+        inner = getattr(scale, "value", self.guidance_scale)
+        if inner != self.guidance_scale and not isinstance(scale, type):
+            raise ValueError(
+                f"guidance_schedule: the object's scale is {inner}, but guidance_scale is "
+                f"{self.guidance_scale}; give both the same"
+            )
+
+    def updated(self, **changes: Unpack[SettingsChanges]) -> Settings:
         """These settings with some changed; None leaves a setting as it is.
 
         Raises:
-            ValueError: an unknown setting.
+            ValueError: an unknown setting, or a value that is not valid.
         """
-        names = [f.name for f in fields(self)]
-        for name in changes:
-            if name not in names:
-                raise ValueError(unknown("setting", name, names))
-        return replace(self, **{k: v for k, v in changes.items() if v is not None})
+        check_names(changes)
+        return replace(self, **{k: v for k, v in changes.items() if v is not None})  # type: ignore[arg-type]
 
     @property
     def sampler(self) -> Sampler:
-        """What the decode loop needs.
+        """The arguments of `demask.decode`.
 
         Raises:
-            ValueError: a name that is unknown or a number out of range.
+            ValueError: an unknown name, or a list of another number of steps.
         """
-        if self.choice_temperature is None and self.choice_temperature_decay is not None:
+        from demask.sampling.correction import parse_correction
+        from demask.sampling.filter import Filter
+        from demask.sampling.sampler import Sampler
+        from demask.sampling.schedule import parse_schedule
+        from demask.sampling.select import parse_order
+        from demask.sampling.temperature import Temperature
+
+        choice = None
+        if self.choice_temperature is not None:
+            choice = Temperature(self.choice_temperature, self.choice_temperature_decay or "linear")
+        elif self.choice_temperature_decay is not None:
             raise ValueError(
                 f"choice_temperature_decay '{self.choice_temperature_decay}' needs a "
                 "choice_temperature that it decays"
             )
-        choice_temperature = (
-            None
-            if self.choice_temperature is None
-            else Temperature(self.choice_temperature, self.choice_temperature_decay or "linear")
-        )
         temperature = Temperature(self.temperature, self.temperature_decay)
-        for listed in (choice_temperature, temperature):
-            if listed is not None and self.steps > 0:
-                listed.at(self.first)
+        for decayed in (choice, temperature):
+            if decayed is not None:
+                decayed.at(self.first)
         return Sampler(
             steps=self.steps,
             schedule=parse_schedule(self.schedule),
-            order=parse_order(self.order, choice_temperature),
+            order=parse_order(self.order, choice),
             temperature=temperature,
             filter=Filter(self.top_k, self.top_p),
             corrections=tuple(parse_correction(name) for name in self.corrections),
@@ -117,26 +196,48 @@ class Settings:
         """The guidance scale over the steps.
 
         Raises:
-            ValueError: an unknown schedule, one for another number of steps, or a refresh that is
-                out of range.
+            ValueError: an unknown schedule, or one for another number of steps.
         """
-        if self.guidance_refresh < 1:
-            raise ValueError(f"guidance_refresh is 1 or more steps, not {self.guidance_refresh}")
+        from demask.guidance.scale import parse_scale
+
         scale = parse_scale(self.guidance_schedule, self.guidance_scale)
-        if self.steps > 0:
-            scale(self.first)
+        scale(self.first)
         return scale
 
     @property
     def acceleration(self) -> tuple[Accelerator, ...]:
-        """What the transformer is put under, the innermost first.
+        """The accelerators, the innermost first.
 
         Raises:
             ValueError: an unknown accelerator, or a number out of range.
         """
+        from demask.acceleration import parse_accelerator
+
         return tuple(parse_accelerator(name) for name in self.accelerators)
 
     @property
     def first(self) -> Step:
-        """The first step: whatever is listed step by step can tell there how many it is for."""
+        """The first step, at which a list of one value per step checks its length."""
+        import torch
+
+        from demask.types import Step
+
         return Step(0, self.steps, (1, 1), torch.ones(1))
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise a ValueError for a name that is no setting, with the name that Demask uses."""
+    valid = [entry.name for entry in fields(Settings)]
+    for name in names:
+        if name not in valid:
+            raise ValueError(unknown_setting(name, [*valid, "preset"]))
+
+
+def settings_from(values: Mapping[str, Any]) -> Settings:
+    """Settings from a file; those that it leaves out have their defaults.
+
+    Raises:
+        ValueError: an unknown setting, or a value that is not valid.
+    """
+    check_names(values)
+    return Settings(**values)

@@ -25,10 +25,10 @@ from demask.guidance import (
     SelfGuidance,
     Spatial,
 )
-from demask.sampling.decode import Sampler, decode, last
+from demask.sampling.decode import decode, last
 from demask.sampling.edit import blank
+from demask.sampling.sampler import Sampler
 from demask.sampling.select import Halton
-from demask.sweeps.cost import CostMeter
 from demask.transformer.feature_selection import FeatureSelection
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from demask.types import Condition, Predict, Prediction, Step
@@ -405,16 +405,6 @@ def test_who_may_use_it() -> None:
     for pair in ([LocalSteps(), TokenMerging()], [TokenMerging(), LocalSteps()]):
         with pytest.raises(ValueError, match="another accelerator looks into"):
             accelerate(tiny_transformer(), pair)
-
-
-@torch.no_grad()
-def test_a_network_whose_forwards_are_counted_can_be_accelerated() -> None:
-    model, meter = tiny_transformer(), CostMeter()
-    with meter.counting(model):
-        fast = LocalSteps(4, 1).around(model)
-        for index in range(3):
-            fast.predict(ids(0), CONDITION, at(index, some([1], [2])))
-    assert meter.forwards == 6
 
 
 def test_a_generator_generates_with_it() -> None:

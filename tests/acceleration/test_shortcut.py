@@ -19,8 +19,9 @@ from demask.auxiliary import AuxiliaryNetworks
 from demask.checkpoint.lora import base_fingerprint
 from demask.checkpoint.save import save_model
 from demask.guidance import ClassifierFree, Constant, Interval, Refreshed, Scale
-from demask.sampling.decode import Sampler, decode, last
+from demask.sampling.decode import decode, last
 from demask.sampling.edit import blank
+from demask.sampling.sampler import Sampler
 from demask.sweeps.cost import CostMeter
 from demask.transformer.shortcut import Shortcut, ShortcutConfig
 from demask.types import Condition, Step
@@ -61,16 +62,21 @@ def half(base: Any) -> Tensor:
 
 def passes(base: Any, period: int, full: int, scale: Scale, refresh: int = 1) -> list[int]:
     """How many images pass through the base and through the shortcut, in a loop of 8 steps."""
-    network, tallies = shortcut(base), (CostMeter(), CostMeter())
-    steps = ShortcutSteps(period, full).attach(network)
-    with tallies[0].counting(base), tallies[1].counting(network):
-        predict = steps.around(base).predict
-        nothing = CONDITION.take(torch.tensor([1]))
-        guided = Refreshed(ClassifierFree(predict, nothing, scale), refresh)
-        generators = rng.image_generators([1, 2])
-        canvas = blank(2, GRID, base.mask_id)
-        last(decode(guided, CONDITION, canvas, generators, Sampler(8)))
-    return [meter.forwards for meter in tallies]
+    network, meter, short = shortcut(base), CostMeter(), []
+    advance = network.advance
+
+    def counted(base: Any, features_BSD: Tensor, *rest: Any) -> Tensor:
+        short.append(len(features_BSD))
+        return advance(base, features_BSD, *rest)
+
+    base.predict, network.advance = meter.counted(base.predict), counted
+    predict = ShortcutSteps(period, full).attach(network).around(base).predict
+    nothing = CONDITION.take(torch.tensor([1]))
+    guided = Refreshed(ClassifierFree(predict, nothing, scale), refresh)
+    canvas = blank(2, GRID, base.mask_id)
+    last(decode(guided, CONDITION, canvas, rng.image_generators([1, 2]), Sampler(8)))
+    del base.predict
+    return [meter.forwards, sum(short)]
 
 
 def test_full_steps_are_those_of_the_period(base: Any) -> None:

@@ -12,9 +12,9 @@ from demask import rng
 from demask.batching.batched_decode import cloned
 from demask.batching.fused_guidance import identity
 from demask.batching.invariance import CheckedStepper, Rounding, can_share
-from demask.sampling.decode import Stepper
 from demask.sampling.edit import blank
 from demask.sampling.schedule import num_masked_after
+from demask.sampling.stepper import Stepper
 from demask.settings import Settings
 from demask.types import Condition, DecodeState, Prediction, Step
 

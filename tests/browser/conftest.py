@@ -38,14 +38,15 @@ def served():
     """The address of a server with both shipped models, and its engine."""
     import uvicorn
 
-    from demask.presets import load
+    from demask.assembly import load
     from demask.server.app import create_app
     from demask.server.engine import Engine
     from demask.server.metrics import Metrics
+    from demask.ui import mount
 
     metrics = Metrics()
-    engine = Engine({name: load(name) for name in ("emoji", "cifar10")}, watch=metrics)
-    app = create_app(engine, metrics)
+    engine = Engine({name: load(name) for name in ("emoji", "cifar10")}, observer=metrics)
+    app = create_app(engine, metrics, page=mount)
     server = uvicorn.Server(uvicorn.Config(app, port=0, ws="none", log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -80,7 +80,7 @@ def test_refuses(
     start += ["--model", text_model]
     assert "unknown scorer 'hps'" in refused(*start, *two, "--scorer", "hps")
     message = refused(*start, *two, "--scorer", "hps_v2")
-    assert "docs/methods/preference.md says where to get them" in message
+    assert "docs/methods/preference.md says where to get the files" in message
     assert "nothing to compare" in refused(*start, "--variant", "a: steps=2")
     assert "should look like setting=value" in refused(*start, "--variant", "a: steps", "b:")
     assert "unknown setting" in refused(*start, "--variant", "a:", "b: stops=2")

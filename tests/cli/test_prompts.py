@@ -113,9 +113,12 @@ def test_a_prompt_that_is_cut_is_generated(
     [
         (["--class", "cat"], "generates prompts and has no classes: leave --class out"),
         (["x", "--width", "33"], "33x16 pixels: both sides must be multiples of 8"),
-        (["x", "--width", "0"], "both sides must be multiples of 8"),
-        (["x", "--height", "-8"], "both sides must be multiples of 8"),
-        (["x", "--width", "wide"], "'wide' is not a valid integer"),
+        (["x", "--width", "0"], "width must be a whole number from 1 to 65535 or None, not 0"),
+        (["x", "--height", "-8"], "height must be a whole number from 1 to 65535 or None, not -8"),
+        (
+            ["x", "--width", "wide"],
+            "whole number from 1 to 65535 or None, not 'wide'",
+        ),
         (["x", "--width", "8", "--height", "8"], "steps must be 1 to 4"),
         (
             ["x", "--micro-conditions", "sore=7"],

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from demask.guidance import Constant, parse_guidance
-from demask.sampling.decode import Sampler
 from demask.sampling.edit import Canvas, keep
+from demask.sampling.sampler import Sampler
 from demask.types import Condition, Predict, Prediction, Step
 from provider import Network, Offered
 

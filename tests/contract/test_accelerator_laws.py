@@ -18,8 +18,9 @@ from demask import rng
 from demask.acceleration import ACCELERATORS, Accelerator, accelerate, parse_accelerator
 from demask.guidance import ClassifierFree, Interval
 from demask.sampling.correction import Informed, Remask, Zigzag
-from demask.sampling.decode import Sampler, decode, last
+from demask.sampling.decode import decode, last
 from demask.sampling.edit import Canvas, blank
+from demask.sampling.sampler import Sampler
 from demask.sampling.select import Halton
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from demask.transformer.meissonic import Meissonic

@@ -8,9 +8,10 @@ import torch
 from demask import rng
 from demask.guidance import GUIDANCES
 from demask.sampling.correction import CORRECTIONS, Differential, Informed, Momentum, Remask, Zigzag
-from demask.sampling.decode import Sampler, decode
+from demask.sampling.decode import decode
 from demask.sampling.edit import Canvas
 from demask.sampling.filter import Filter
+from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import SCHEDULES
 from demask.sampling.select import ORDERS, Entropy, Halton
 from demask.types import Condition, Predict

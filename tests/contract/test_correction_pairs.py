@@ -18,8 +18,9 @@ from demask.sampling.correction import (
     Momentum,
     Remask,
 )
-from demask.sampling.decode import Sampler, decode
+from demask.sampling.decode import decode
 from demask.sampling.edit import Canvas
+from demask.sampling.sampler import Sampler
 from demask.types import Condition, Predict, Prediction
 from tiny import order_of
 

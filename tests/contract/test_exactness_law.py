@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from demask import rng
-from demask.sampling.decode import Sampler, decode
+from demask.sampling.decode import decode
 from demask.sampling.edit import blank
+from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import linear
 from demask.sampling.select import ORDERS, Confidence, Entropy, Halton, Order
 from demask.sampling.temperature import Temperature

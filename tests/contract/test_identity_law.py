@@ -9,7 +9,8 @@ from demask import rng
 from demask.guidance import GUIDANCES, SCALES
 from demask.guidance.scale import parse_scale
 from demask.sampling.correction import CORRECTIONS
-from demask.sampling.decode import Sampler, decode
+from demask.sampling.decode import decode
+from demask.sampling.sampler import Sampler
 from demask.sampling.temperature import Temperature
 from demask.types import Step
 

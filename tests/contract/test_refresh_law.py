@@ -10,8 +10,9 @@ import torch
 from demask import rng
 from demask.guidance import GUIDANCES, Refreshed
 from demask.sampling.correction import CORRECTIONS, Differential
-from demask.sampling.decode import Sampler, decode
+from demask.sampling.decode import decode
 from demask.sampling.edit import Canvas
+from demask.sampling.sampler import Sampler
 from demask.sampling.select import ORDERS
 from demask.types import Prediction
 from tiny import order_of

@@ -11,7 +11,8 @@ import torch
 from demask import rng
 from demask.guidance import GUIDANCES
 from demask.sampling.correction import CORRECTIONS, Differential, Informed, Momentum, Remask
-from demask.sampling.decode import Sampler, decode
+from demask.sampling.decode import decode
+from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import SCHEDULES
 from demask.sampling.select import ORDERS
 from demask.types import Prediction

@@ -96,9 +96,9 @@ def test_the_key_names_the_weights(network: Path) -> None:
     ("text", "line"),
     [
         ("vgg", "unknown extractor 'vgg'. Valid: cifar10_conv, cifar10_patches, pixels, inception"),
-        ("inception", "the extractor 'inception' needs a path: write inception:weights=PATH"),
+        ("inception", "the extractor 'inception' needs weights: write inception:weights=PATH"),
         ("inception:file=x", "unknown option of the extractor 'inception' 'file'"),
-        ("inception:weights", "cannot read 'inception:weights'"),
+        ("inception:weights", "the option 'weights' stands without a value in 'inception:weights'"),
         ("inception:weights=no.pth", "no.pth: no such file"),
         ("clip:folder=nowhere", "nowhere: no CLIP, which is a folder with a config.json"),
         ("cifar10_conv:weights=no.safetensors", "no.safetensors: no such file"),

@@ -144,10 +144,10 @@ def test_every_file_changes_the_fingerprint(folder: Path, tmp_path: Path) -> Non
     [
         ("hps", "unknown scorer 'hps'.*emoji_pairs, clip_score, pick_score, hps_v2"),
         ("hps_v2", "write hps_v2:weights=PATH,tokenizer=PATH; docs/methods/preference.md"),
-        ("hps_v2:weights=a", "needs local files"),
+        ("hps_v2:weights=a", "needs tokenizer: write hps_v2:weights=PATH,tokenizer=PATH"),
         ("pick_score", "write pick_score:folder=PATH; docs/methods/preference.md"),
         ("pick_score:weights=a", "option of the scorer 'pick_score'.*folder, tokenizer"),
-        ("clip_score:folder", "write clip_score:folder=PATH"),
+        ("clip_score:folder", "'folder' stands without a value"),
         ("clip_score:folder=/none", "/none: no CLIP"),
         ("hps_v2:weights=/none,tokenizer=/none", "/none: no CLIP tokenizer"),
         ("emoji_pairs:weights=/none", "'demask train scorer' writes one"),

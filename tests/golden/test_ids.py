@@ -19,9 +19,10 @@ from demask.guidance.classifier_free import ClassifierFree
 from demask.guidance.refresh import Refreshed
 from demask.guidance.scale import Ramp
 from demask.sampling.correction import CORRECTIONS
-from demask.sampling.decode import Sampler, decode, last
+from demask.sampling.decode import decode, last
 from demask.sampling.edit import blank, keep
 from demask.sampling.filter import Filter
+from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import SCHEDULES
 from demask.sampling.select import ORDERS
 from demask.sampling.temperature import DECAYS, Temperature

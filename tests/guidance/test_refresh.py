@@ -121,7 +121,9 @@ def test_it_can_be_asked_at_another_scale() -> None:
 def test_a_refresh_out_of_range(every: int) -> None:
     with pytest.raises(ValueError, match="1 or more steps"):
         refreshed(every)
-    with pytest.raises(ValueError, match=f"guidance_refresh is 1 or more steps, not {every}"):
+    with pytest.raises(
+        ValueError, match=f"guidance_refresh must be a whole number of at least 1, not {every}"
+    ):
         assert Settings(guidance_refresh=every).scale
 
 

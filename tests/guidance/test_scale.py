@@ -53,7 +53,7 @@ def test_parse() -> None:
 def test_parse_a_list() -> None:
     assert parse_scale("listed:0,0.5,1", 3.0) == ListedScale(3.0, (0.0, 0.5, 1.0))
     for text in ("listed", "listed:", "listed:a", "listed:1,inf"):
-        with pytest.raises(ValueError, match="write listed:0,0.5,1"):
+        with pytest.raises(ValueError, match="write (listed:)?factors=0.9,0.5"):
             parse_scale(text, 3.0)
     with pytest.raises(ValueError, match="2 guidance factors were given for 4 steps"):
         values(parse_scale("listed:1,2", 3.0), 4)

@@ -67,5 +67,5 @@ def test_a_guidance_asks_only_for_what_it_needs() -> None:
 def test_a_model_cannot_be_passed_in_as_an_option() -> None:
     spies = Spies()
     provider = offered(spies)
-    with pytest.raises(ValueError, match="unknown option of the guidance 'self_guidance'"):
+    with pytest.raises(ValueError, match="the guidance 'self_guidance' has no options"):
         parse_guidance("self_guidance:smoothed_pass=1", spies.predict, Constant(3), provider)

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from demask import rng
 from demask.sampling.correction import Correction, Differential
-from demask.sampling.decode import Sampler, decode
+from demask.sampling.decode import decode
 from demask.sampling.edit import blank
+from demask.sampling.sampler import Sampler
 from demask.types import Condition, DecodeState, Prediction
 
 

@@ -21,8 +21,8 @@ from gpu_training import recipe_of
 from PIL import Image
 from safetensors.torch import load_file
 
+from demask.assembly import load
 from demask.checkpoint.eight_bit import shrink_tensors
-from demask.presets import load
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "recipes" / "gpu" / "gpu_models.py"

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from demask import rng
+from demask.sampling.context import DecodeContext
 from demask.sampling.correction import Correction
-from demask.sampling.decode import Sampler, Stepper, decode
+from demask.sampling.decode import decode
 from demask.sampling.edit import blank, keep
 from demask.sampling.filter import Filter
+from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import linear
 from demask.sampling.select import ORDERS, Confidence, Entropy, Halton, Order, SelectionInput
 from demask.sampling.temperature import Temperature
@@ -130,7 +132,7 @@ class Doubt(Correction):
 
     may_remask: ClassVar[bool] = True
 
-    def revise(self, state: DecodeState, stepper: Stepper) -> DecodeState:
+    def revise(self, state: DecodeState, context: DecodeContext) -> DecodeState:
         if state.step.progress == 1:
             return state
         unmasked_now_BL = ~state.masked_BL & ~state.known_BL
@@ -167,11 +169,11 @@ class StepTwice(Correction):
 
     may_remask: ClassVar[bool] = True
 
-    def revise(self, state: DecodeState, stepper: Stepper) -> DecodeState:
+    def revise(self, state: DecodeState, context: DecodeContext) -> DecodeState:
         if state.step.progress == 1:
             return state
         forgotten = state.ids_BL.masked_fill(state.unmasked_now_BL, state.mask_id)
-        return stepper.step(replace(state, ids_BL=forgotten), state.step)
+        return context.unmask(replace(state, ids_BL=forgotten), state.step)
 
 
 def test_a_correction_may_call_the_step_again() -> None:
@@ -185,7 +187,7 @@ def test_a_correction_may_call_the_step_again() -> None:
 class Shift(Correction):
     """Makes one code certain; remembers nothing, reads the step that is being made."""
 
-    def adjust(self, logits_BLV: Tensor, state: DecodeState, stepper: Stepper) -> Tensor:
+    def adjust(self, logits_BLV: Tensor, state: DecodeState, context: DecodeContext) -> Tensor:
         certain_V = torch.full((CODES,), -torch.inf)
         certain_V[state.step.index] = 0
         return certain_V.expand_as(logits_BLV)
@@ -246,3 +248,26 @@ def test_half_precision_models_are_sampled() -> None:
 
     states = generate(Sampler(steps=4, order=Confidence()), model=predict)
     assert not states[-1].masked_BL.any()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_not_finite_are_one_line(value: float, temperature: float) -> None:
+    def predict(ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
+        logits_BLV = Model().logits_LV.expand(len(ids_BL), 16, CODES).clone()
+        if step.index == 1:
+            logits_BLV[0, :, 3] = value
+        return Prediction(logits_BLV.half())
+
+    sampler = Sampler(steps=4, temperature=Temperature(temperature))
+    with pytest.raises(ValueError, match=r"^step 2: the logits \(float16\) are not finite$"):
+        generate(sampler, model=predict)
+
+
+def test_codes_may_be_excluded_by_negative_infinity() -> None:
+    def predict(ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
+        logits_BLV = Model().logits_LV.expand(len(ids_BL), 16, CODES).clone()
+        logits_BLV[..., 3:] = -float("inf")
+        return Prediction(logits_BLV)
+
+    assert generate(Sampler(steps=4), model=predict)[-1].ids_BL.max() < 3

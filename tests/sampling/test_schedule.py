@@ -125,12 +125,12 @@ def test_parse_names_and_numbers() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("cosin", "did you mean 'cosine'.*sigmoid.*power:P"),
-        ("cosine:2", "unknown mask schedule 'cosine:2'"),
-        ("power", "write power:2.5"),
-        ("power:", "write power:2.5"),
-        ("power:2,3", "write power:2.5"),
-        ("ratios:a,b", "write power:2.5 or ratios:0.9,0.5"),
+        ("cosin", "did you mean 'cosine'.*sigmoid.*power:EXPONENT, ratios:VALUES"),
+        ("cosine:2", "'cosine' has no options; write 'cosine', not 'cosine:2'"),
+        ("power", "needs exponent: write power:exponent=0.5"),
+        ("power:", "needs exponent: write power:exponent=0.5"),
+        ("power:2,3", "cannot read exponent in 'power:2,3'; write exponent=0.5"),
+        ("ratios:a,b", "cannot read values in 'ratios:a,b'; write values=0.9,0.5"),
     ],
 )
 def test_parse_errors_say_what_is_valid(text: str, message: str) -> None:

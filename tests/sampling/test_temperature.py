@@ -48,14 +48,14 @@ def test_an_unknown_decay_names_the_valid_ones() -> None:
 @pytest.mark.parametrize(
     ("decay", "message"),
     [
-        ("linear:2", "unknown temperature decay 'linear:2'"),
-        ("power", "write power:2, line:0.5 or listed:1,0.5"),
-        ("power:1,2", "write power:2"),
+        ("linear:2", "'linear' has no options; write 'linear', not 'linear:2'"),
+        ("power", "needs power: write power:power=0.5"),
+        ("power:1,2", "cannot read power in 'power:1,2'; write power=0.5"),
         ("power:0", "power of a temperature decay is positive, not 0"),
         ("line:-1", "ends at 0 or above, not at -1"),
-        ("listed:", "write power:2"),
+        ("listed:", "needs factors: write listed:factors=0.9,0.5"),
         ("listed:1,-1", "numbers of at least 0"),
-        ("listed:1,nan", "numbers of at least 0"),
+        ("listed:1,nan", "cannot read factors in 'listed:1,nan'"),
     ],
 )
 def test_a_decay_that_is_none_says_what_is_valid(decay: str, message: str) -> None:

@@ -14,18 +14,19 @@ import torch
 from PIL import Image
 
 from demask.generator import GeneratedImage, Generator
-from demask.server.engine import Engine, Limits
-from demask.server.observer import EngineObserver
-from demask.server.request import (
+from demask.server.engine import (
     BusyError,
     ClosedError,
     Edit,
+    Engine,
+    EngineObserver,
     LateError,
+    Limits,
     Partial,
     Request,
     WithdrawnError,
 )
-from demask.server.worker import shown_after
+from demask.server.engine.worker import shown_after
 from demask.types import Condition, Prediction, Step
 from tiny import tiny_generator
 

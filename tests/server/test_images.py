@@ -118,11 +118,15 @@ def test_models_are_listed_by_name(server: Running) -> None:
     ("wrong", "said"),
     [
         ({"stepz": 3}, "unknown field 'stepz'; did you mean 'steps'"),
+        ({"cfg_scale": 3}, "cfg_scale: Demask calls it guidance_scale"),
         ({"steps": 17}, "steps must be 1 to 16"),
-        ({"steps": "many"}, "steps: Input should be a valid integer"),
+        ({"steps": "many"}, "steps must be a whole number of at least 1, not 'many'"),
         ({"order": "best"}, "unknown selection order 'best'"),
         ({"schedule": "power:1e999"}, ""),
-        ({"temperature": 1e-9}, "a temperature is 0, or 0.001 and above"),
+        (
+            {"temperature": 1e-9},
+            "temperature must be a number (0, or from 0.001 to 100), not 1e-09",
+        ),
         ({"preset": "none"}, "unknown preset"),
         ({"size": "16"}, "a size is WIDTHxHEIGHT"),
         ({"size": "17x16"}, "both sides must be multiples of 4"),

@@ -22,6 +22,7 @@ from PIL import Image
 
 import demask
 from demask.acceleration import ACCELERATORS
+from demask.assembly import load
 from demask.auxiliary import AuxiliaryNetworks
 from demask.cli import demask as program
 from demask.cli.sweep import read_recipe as read_sweep
@@ -29,7 +30,6 @@ from demask.cli.train import read_recipe
 from demask.conditioning import Classes, Prompts
 from demask.generator import Generator
 from demask.guidance import GUIDANCES, SCALES
-from demask.presets import load
 from demask.sampling.correction import CORRECTIONS
 from demask.sampling.schedule import SCHEDULES
 from demask.sampling.select import ORDERS

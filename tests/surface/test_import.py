@@ -21,7 +21,11 @@ PUBLIC = [
     "Sampler",
     "Settings",
     "Step",
+    "blank",
+    "compare",
     "decode",
+    "evaluate",
+    "image_generators",
     "load",
 ]
 
@@ -57,5 +61,19 @@ print(*sorted(set(sys.modules) & set(sys.argv[1:])))
 """
     command = [sys.executable, "-c", program, *HEAVY]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == []
+
+
+def test_the_engine_needs_no_http() -> None:
+    program = """
+import sys
+import demask.server.engine
+import demask.batching.batched_decode
+web = {"fastapi", "starlette", "uvicorn", "pydantic", "gradio", "prometheus_client"}
+print(*sorted(web & set(sys.modules)))
+"""
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == []

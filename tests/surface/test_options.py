@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 
 import click
+from click.testing import CliRunner
 
 from demask.cli import demask
 from demask.cli.options import SETTINGS
+from demask.setting_info import info_of
 from demask.settings import Settings
 
 MODEL = "--model --tokenizer --device --dtype --lora --aux --low-memory"
 SAMPLING = (
     "--preset --steps --schedule --order --choice-temperature --choice-temperature-decay"
-    " --temperature --temperature-decay"
-    " --top-k --top-p --guidance-scale --guidance-schedule --guidance-method --guidance-refresh"
-    " --correction --accelerate --negative-prompt --width --height --micro-conditions"
+    " --temperature --temperature-decay --top-k --top-p --correction"
+    " --guidance-scale --guidance-schedule --guidance-method --guidance-refresh --negative-prompt"
+    " --accelerate --width --height --micro-conditions"
 )
 RUN = "--recipe --data --held-out --out --set --init --strict"
 BESIDE = "--model --recipe --data --held-out --out --set --strict"
@@ -94,10 +97,23 @@ def test_everything_is_explained() -> None:
 
 
 def test_every_setting_is_an_option() -> None:
-    @click.command()
     def nothing() -> None: ...
 
     for option in reversed(SETTINGS):
         option(nothing)
-    names = [option.name for option in reversed(nothing.params)]
-    assert names == [field.name for field in fields(Settings)]
+    options = nothing.__click_params__
+    assert sorted(option.name for option in options) == sorted(f.name for f in fields(Settings))
+    for option in options:
+        (field,) = (f for f in fields(Settings) if f.name == option.name)
+        assert option.group == info_of(field).group
+
+
+def test_the_help_page_has_headings_and_plain_defaults() -> None:
+    result = CliRunner().invoke(demask, ["generate", "--help"])
+    headings = [line for line in result.output.splitlines() if re.fullmatch(r"\w[\w ]*:", line)]
+    titles = ["What to generate", "Output", "Model", "Sampling", "Guidance", "Speed", "Image"]
+    assert headings == [f"{title}:" for title in [*titles, "Options"]]
+    assert "[default: 0]" in result.output
+    for path, command in commands(demask):
+        page = CliRunner().invoke(demask, [*path.split(), "--help"]).output
+        assert "[default: (" not in page, command.name

@@ -9,7 +9,6 @@ from torch import Tensor
 from demask.conditioning import ParsedCondition
 from demask.evaluation.features import extract
 from demask.evaluation.metrics import measure
-from demask.sweeps.cost import CostMeter
 from demask.sweeps.evaluators import evaluators, same_classes
 
 
@@ -71,34 +70,3 @@ def test_classes_are_matched_by_name() -> None:
     assert same_classes(("cat", "dog"), ("dog", "ship", "cat")) == (2, 0)
     assert same_classes(("cat", "zebra"), ("cat", "dog")) is None
     assert same_classes((), ("cat",)) is None
-
-
-class Model:
-    """Predicts; its `attended` asks its own `predict`."""
-
-    def predict(self, ids_BL: Tensor, condition: object, step: object) -> Tensor:
-        return ids_BL
-
-    def predict_with_attention(self, ids_BL: Tensor, condition: object, step: object) -> Tensor:
-        return self.predict(ids_BL, condition, step)
-
-
-def test_what_a_network_asks_of_itself_counts_once() -> None:
-    model, meter = Model(), CostMeter()
-    ids_BL = torch.zeros(3, 4)
-    with meter.counting(model):
-        model.predict_with_attention(ids_BL, None, None)
-        model.predict(ids_BL[:2], None, None)
-    model.predict(ids_BL, None, None)
-    assert meter.forwards == 5
-    assert vars(model) == {}
-
-
-def test_counting_ends_with_an_error() -> None:
-    model, meter = Model(), CostMeter()
-    with pytest.raises(TypeError), meter.counting(model):
-        model.predict(torch.zeros(1, 1))  # type: ignore[call-arg]
-    assert vars(model) == {}
-    with meter.counting(model):
-        model.predict(torch.zeros(2, 1), None, None)
-    assert meter.forwards == 3

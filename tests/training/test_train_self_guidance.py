@@ -12,11 +12,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import demask
+from demask.assembly import load_parts
 from demask.checkpoint.load import load_model, read_metadata
 from demask.checkpoint.lora import base_fingerprint
 from demask.cli import demask as program
 from demask.config import override, parse
-from demask.presets import load_parts
 from demask.training.substitution import SUBSTITUTIONS, Corruption, choose, others
 from demask.training.tasks import train
 from demask.training.tasks.self_guidance import (

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 import demask
+from demask.assembly import load
 from demask.checkpoint.load import read_metadata
 from demask.checkpoint.lora import base_fingerprint
-from demask.presets import load
 from demask.training.tasks import train
 from demask.training.tasks.shortcut import (
     ShortcutOptim,

@@ -12,11 +12,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import demask
+from demask.assembly import load_parts
 from demask.checkpoint.load import read_metadata
 from demask.checkpoint.lora import base_fingerprint
 from demask.data.tokens import load_tokens
 from demask.data.views import ModelViews
-from demask.presets import load_parts
 from demask.training.data import DataConfig
 from demask.training.tasks import train
 from demask.training.tasks.token_critic import (

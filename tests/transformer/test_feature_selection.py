@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from demask.guidance.scale import Constant
 from demask.guidance.self_guidance import SelfGuidance
 from demask.rng import image_generators
-from demask.sampling.decode import Sampler, decode
+from demask.sampling.decode import decode
 from demask.sampling.edit import blank
+from demask.sampling.sampler import Sampler
 from demask.transformer.feature_selection import FeatureSelection, FeatureSelectionConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from demask.types import Condition, Step

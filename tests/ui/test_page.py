@@ -6,6 +6,7 @@ from fastapi.testclient import TestClient
 from demask.server.app import create_app
 from demask.server.engine import Engine
 from demask.server.metrics import Metrics
+from demask.ui import mount
 from tiny import tiny_generator, tiny_text_generator
 
 
@@ -13,7 +14,7 @@ from tiny import tiny_generator, tiny_text_generator
 def client():
     metrics = Metrics()
     models = {"words": tiny_text_generator(), "tiny": tiny_generator()}
-    with TestClient(create_app(Engine(models, observer=metrics), metrics)) as client:
+    with TestClient(create_app(Engine(models, observer=metrics), metrics, page=mount)) as client:
         yield client
 
 

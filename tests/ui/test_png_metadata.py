@@ -51,5 +51,5 @@ def test_another_file_is_refused(data, said):
     "address", [None, "", "http://example.org/a.png", "data:image/png;base64,%"]
 )
 def test_only_data_addresses_are_read(address):
-    with pytest.raises(ValueError, match="arrived"):
+    with pytest.raises(ValueError, match="received"):
         from_address(address)

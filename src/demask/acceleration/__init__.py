@@ -1,6 +1,5 @@
 """Accelerators: faster, approximate forwards."""
 
-import inspect
 from collections.abc import Callable, Iterable
 
 from demask.acceleration.accelerator import Accelerator
@@ -29,9 +28,6 @@ def parse_accelerator(text: str) -> Accelerator:
     Raises:
         ValueError: an unknown name or option, or a value out of range.
     """
-    name, _, written = text.partition(":")
-    if written and "=" not in written.partition(",")[0]:
-        text = f"{name}:{next(iter(inspect.signature(ACCELERATORS[name]).parameters))}={written}"
     return build(ACCELERATORS, text)
 
 

@@ -1,1 +1,1 @@
-"""Decoding several requests as one batch, each as if it were alone."""
+"""Decode images of several requests as one batch, with the same result as each alone."""

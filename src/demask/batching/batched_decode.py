@@ -1,6 +1,6 @@
-"""Generate the images of several requests as one batch, each as if it were alone.
+"""Generate the images of several requests as one batch, each exactly as if it were alone.
 
-Shape legend: B batch, L tokens, T steps, V codebook.
+Shape legend: B batch, L tokens, V codebook.
 """
 
 from __future__ import annotations
@@ -17,26 +17,32 @@ from demask import rng
 from demask.batching.fused_guidance import ToLogits, fused_predictor, identity
 from demask.batching.invariance import CheckedStepper, Rounding, can_share
 from demask.generator import GeneratedImage, Generator, Job
-from demask.sampling.decode import Stepper
-from demask.sampling.schedule import num_masked_after
+from demask.sampling.stepper import Stepper
 from demask.types import Condition, DecodeState, Predict, Prediction, Step
 
 FIRST_CHECKS = 24
-"""So many images are compared with themselves alone at two steps a batch; later, at one."""
+"""The first images measured per `Rounding`: two steps per batch are measured until then, one
+afterwards."""
 
 
 @dataclass
 class BatchedDecode:
-    """A batch on its way; `step` makes a step.
+    """A running batch; each call of `step` makes one step.
+
+    A batch of one image runs the same `Stepper` as `demask.sampling.decode.decode`. A batch of
+    several runs a `CheckedStepper`; images whose decisions rounding could change repeat the step
+    alone.
 
     Attributes:
         generator: the model.
         job: the images; all have the same settings and grid.
-        stepper: the loop's, of an image alone.
-        state: after the latest step.
-        rounding: measured over all batches of these settings.
-        batched: the stepper's predictor, for several images, and what makes logits of it.
-        repeated: how many images were generated again, alone, in the latest step.
+        stepper: makes the steps of a single image.
+        state: the state after the latest step.
+        rounding: the rounding error, measured over all batches of these settings.
+        batched: the predictor for several images, and the function that turns its predictions
+            into logits.
+        steps_done: the number of steps made.
+        repeated: the number of images that repeated the latest step alone.
     """
 
     generator: Generator
@@ -45,10 +51,10 @@ class BatchedDecode:
     state: DecodeState
     rounding: Rounding
     batched: tuple[Predict, ToLogits]
+    steps_done: int = 0
     repeated: int = 0
-    _index: int = 0
-    _to_logits: ToLogits = identity  # makes logits of the state's
-    _probe: int = 0  # which image, at which step beside the first, is compared with itself alone
+    _to_logits: ToLogits = identity  # turns ``state.logits_BLV`` into logits
+    _probe: int = 0  # which image is measured, and in which step after the first
 
     @classmethod
     def start(
@@ -61,106 +67,93 @@ class BatchedDecode:
         """A batch before its first step.
 
         Raises:
-            ValueError: several images under settings that cannot share a batch.
+            ValueError: several images, with settings that do not allow sharing a batch.
         """
-        canvas = generator.blank(job)
-        sampler = generator.sampler(job.settings)
         if len(job.seeds) > 1 and not can_share(job.settings):
-            raise ValueError("images of these settings are generated one at a time")
-        num_masked_BT = num_masked_after(sampler.schedule, sampler.steps, canvas.masked_BL.sum(-1))
-        stepper = Stepper(
+            raise ValueError("images with these settings are generated one at a time")
+        stepper, state = Stepper.start(
             generator.guided(job.settings),
             condition,
+            generator.blank(job),
             rng.image_generators(job.seeds),
-            sampler,
-            num_masked_BT,
+            generator.sampler(job.settings),
         )
-        state = canvas.state(sampler.steps)
         batched = fused_predictor(generator, job.settings)
         return cls(generator, job, stepper, state, rounding, batched, _probe=rounding.checks)
 
     @property
     def done(self) -> bool:
-        """Whether no step can change any image."""
-        sampler = self.stepper.sampler
-        may_remask = sampler.order.may_remask or any(c.may_remask for c in sampler.corrections)
-        over = self._index > 0 and not (may_remask or bool(self.state.masked_BL.any()))
-        return over or self._index == sampler.steps
-
-    @property
-    def steps_done(self) -> int:
-        """How many steps were made."""
-        return self._index
+        """Whether no further step can change any image."""
+        return self.steps_done > 0 and self.stepper.finished(self.state)
 
     @torch.no_grad()
     def step(self) -> None:
-        """Make the next step, as `demask.sampling.decode.decode` does."""
+        """Make the next step."""
         self.repeated = 0
-        step = replace(self.state.step, index=self._index)
-        state = self._shared(step.index) if len(self.job.seeds) > 1 else self._alone(step.index)
-        self.state, self._index = state, self._index + 1
+        step = replace(self.state.step, index=self.steps_done)
+        if len(self.job.seeds) > 1:
+            self.state = self._shared_step(replace(self.state, previous=None), step)
+        else:
+            self._to_logits = identity
+            self.state = self.stepper.step(self.state, step)
+        self.steps_done += 1
 
-    def _alone(self, index: int) -> DecodeState:
-        """A step of a batch of one."""
-        self._to_logits = identity
-        state = self.stepper.step(self.state, replace(self.state.step, index=index))
-        for correction in self.stepper.sampler.corrections:
-            state = correction.revise(state, self.stepper)
-        return state
-
-    def _shared(self, index: int) -> DecodeState:
-        """A step of several images; those near a tie make it again, alone."""
-        previous = replace(self.state, previous=None)
-        step = replace(previous.step, index=index)
+    def _shared_step(self, previous: DecodeState, step: Step) -> DecodeState:
+        """A step of several images; images near a tie repeat it alone."""
         scale = float(self.job.settings.scale(step))
-        copies = [generator.get_state() for generator in self.stepper.generators]
-        predict, to_logits = self.batched
+        rng_states = [generator.get_state() for generator in self.stepper.generators]
+        predict, self._to_logits = self.batched
 
-        def compared(ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
-            """Now and then, one image is asked for alone, too."""
-            prediction, position = predict(ids_BL, condition, step), self._probe % len(copies)
-            first = index == 0 and self.rounding.checks < FIRST_CHECKS
-            if first or index == self._probe % step.steps:
-                alone = self._again(previous, index, position, copies[position])
-                self.rounding.measure(to_logits(prediction.logits_BLV[position]), alone, scale)
+        def measured(ids_BL: Tensor, condition: Condition, asked: Step) -> Prediction:
+            """Predict the batch; in some steps, measure one image against itself alone."""
+            prediction, position = predict(ids_BL, condition, asked), self._probe % len(rng_states)
+            first = step.index == 0 and self.rounding.checks < FIRST_CHECKS
+            if first or step.index == self._probe % step.steps:
+                alone = self._step_alone(previous, step, position, rng_states[position])
+                shared_LV = self._to_logits(prediction.logits_BLV[position])
+                self.rounding.measure(shared_LV, alone, scale)
             return prediction
 
         tolerance = partial(self.rounding.tolerance, scale)
-        stepper = CheckedStepper.of(self.stepper, compared, to_logits, tolerance)
-        after, self._to_logits = stepper.step(previous, step), to_logits
-        sure_B = stepper.invariant_images(after.unmasked_now_BL, cloned(copies))
-        for position in (~sure_B).nonzero()[:, 0].tolist():
-            alone = self._again(previous, index, position, copies[position])
+        stepper = CheckedStepper.of(self.stepper, measured, self._to_logits, tolerance)
+        unmasked = stepper.unmask(previous, step)
+        invariant_B = stepper.invariant_images(unmasked.unmasked_now_BL, cloned(rng_states))
+        after = stepper.revise(unmasked)
+        for position in (~invariant_B).nonzero()[:, 0].tolist():
+            alone = self._step_alone(previous, step, position, rng_states[position])
             after.ids_BL[position] = alone.ids_BL[0]
             after.unmasked_now_BL[position] = alone.unmasked_now_BL[0]
             self.repeated += 1
         return after
 
-    def _again(self, previous: DecodeState, index: int, position: int, copy: Tensor) -> DecodeState:
+    def _step_alone(
+        self, previous: DecodeState, step: Step, position: int, rng_state: Tensor
+    ) -> DecodeState:
         """The same step of one image, in a batch of one."""
-        stepper = replace(stepper_of(self.stepper, [position]), generators=cloned([copy]))
+        stepper = replace(stepper_of(self.stepper, [position]), generators=cloned([rng_state]))
         single = take(previous, [position])
-        return stepper.step(single, replace(single.step, index=index))
+        return stepper.step(single, replace(single.step, index=step.index))
 
     def keep(self, positions: Sequence[int]) -> None:
-        """Go on with some of the images alone."""
+        """Drop all images but those at ``positions``."""
         job = self.job
-        seeds = [job.seeds[i] for i in positions]
         self.job = replace(
-            job, parsed_conditions=[job.parsed_conditions[i] for i in positions], seeds=seeds
+            job,
+            parsed_conditions=[job.parsed_conditions[i] for i in positions],
+            seeds=[job.seeds[i] for i in positions],
         )
         self.stepper = stepper_of(self.stepper, positions)
         self.state = take(self.state, positions)
 
     def preview(self, position: int) -> Tensor:
-        """An image as it stands, bytes (H, W, 3)."""
+        """The unfinished image at ``position``, bytes (H, W, 3)."""
         state = take(self.state, [position])
         if state.logits_BLV is not None:
             state = replace(state, logits_BLV=self._to_logits(state.logits_BLV))
         return self.generator.preview(state)[0]
 
     def finish(self) -> Iterator[GeneratedImage]:
-        """The finished images, each decoded to pixels alone."""
+        """The finished images; each is decoded to pixels in a batch of one."""
         for position, (parsed, seed) in enumerate(
             zip(self.job.parsed_conditions, self.job.seeds, strict=True)
         ):
@@ -178,13 +171,13 @@ def take(state: DecodeState, positions: Sequence[int]) -> DecodeState:
 
 
 def tensors(holder: Any) -> list[tuple[str, Any]]:
-    """The fields of a dataclass that hold a row for each image."""
+    """The fields of a dataclass that hold a tensor with a row per image, as (name, tensor)."""
     values = [(f.name, getattr(holder, f.name)) for f in fields(holder)]
     return [(name, value) for name, value in values if isinstance(value, Tensor)]
 
 
 def stepper_of(stepper: Stepper, positions: Sequence[int]) -> Stepper:
-    """The stepper of some images of a batch, with their own generators."""
+    """The stepper of some images of a batch, with the same generators."""
     index = torch.tensor(positions)
     return replace(
         stepper,
@@ -194,9 +187,9 @@ def stepper_of(stepper: Stepper, positions: Sequence[int]) -> Stepper:
     )
 
 
-def cloned(copies: Sequence[Tensor]) -> list[torch.Generator]:
-    """Generators as they were when their states were copied."""
-    generators = [torch.Generator() for _ in copies]
-    for generator, copy in zip(generators, copies, strict=True):
-        generator.set_state(copy)
+def cloned(rng_states: Sequence[Tensor]) -> list[torch.Generator]:
+    """New generators with the given states."""
+    generators = [torch.Generator() for _ in rng_states]
+    for generator, rng_state in zip(generators, rng_states, strict=True):
+        generator.set_state(rng_state)
     return generators

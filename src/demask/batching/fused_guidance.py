@@ -1,9 +1,9 @@
-"""Guidance before the output matrix: what a batch does, where an image alone guides its logits.
+"""Classifier-free guidance before the output matrix instead of on the logits.
 
-Classifier-free guidance is linear, and so is a transformer's last matrix: they may change places.
-The matrix then reads every token once instead of twice, and what guidance moves is as wide as the
-transformer instead of its codebook; and only the tokens that are drawn need it. The rounding alone
-differs, for which `demask.batching.invariance` looks out in any case.
+Guidance is linear, and so is the last matrix of a transformer, so they can be exchanged. The matrix
+then reads every token once instead of twice, guidance works on vectors of the transformer's width
+instead of the codebook's size, and logits are computed only at the positions that are drawn. Only
+the rounding differs, which `demask.batching.invariance` accounts for.
 
 Shape legend: B batch, L tokens, R rows (tokens of any image), V codebook, D width.
 """
@@ -24,36 +24,37 @@ from demask.types import Condition, Predict, Prediction, Step
 
 @dataclass(frozen=True)
 class PreLogitsModel:
-    """A transformer whose "logits" are what its output matrix would read (B, L, D)."""
+    """A transformer whose "logits" are the vectors that its output matrix reads (B, L, D)."""
 
     transformer: Any
 
     def predict(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
-        """A `Predict` of states."""
+        """The pre-logits, as a `Predict`."""
         return Prediction(self.transformer.pre_logits(ids_BL, condition, step))
 
     def __getattr__(self, name: str) -> Any:
-        """What else the transformer has, such as its condition for anything."""
+        """All other attributes of the transformer."""
         return getattr(self.transformer, name)
 
 
 ToLogits = Callable[[Tensor], Tensor]
-"""States (R, D) -> logits (R, V)."""
+"""Rows of a prediction, pre-logits (R, D) or logits (R, V) -> logits (R, V)."""
 
 
 def fused_predictor(generator: Generator, settings: Settings) -> tuple[Predict, ToLogits]:
-    """The predictor of several images, and what makes logits of its predictions.
+    """The predictor for several images, and the function that turns its predictions into logits.
 
-    Together they are `Generator.guided`, up to rounding, and faster where that can be.
+    Applied in turn they equal `Generator.guided`, up to rounding, and are faster where the
+    transformer and the guidance allow it.
     """
     transformer: Any = generator.transformer
-    swaps = settings.guidance_scale != 1 and settings.guidance_method == "classifier_free"
-    if not (swaps and supports(transformer, SupportsPreLogits)):
+    fuses = settings.guidance_scale != 1 and settings.guidance_method == "classifier_free"
+    if not (fuses and supports(transformer, SupportsPreLogits)):
         return generator.guided(settings), identity
-    states: Any = PreLogitsModel(transformer)
-    return replace(generator, transformer=states).guided(settings), transformer.to_logits
+    pre_logits: Any = PreLogitsModel(transformer)
+    return replace(generator, transformer=pre_logits).guided(settings), transformer.to_logits
 
 
 def identity(logits: Tensor) -> Tensor:
-    """Logits as they are."""
+    """Return the logits unchanged."""
     return logits

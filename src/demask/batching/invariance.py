@@ -1,70 +1,74 @@
-"""Which images of a batch took decisions that rounding could have turned.
+"""Find the images of a batch whose decisions rounding could have changed.
 
-In float32 the product of a large matrix rounds otherwise than that of a small one, so an image's
-logits in a batch differ from its logits alone by a little. Most decisions don't care. Here is
-found, from the logits of the batch, which images' decisions are the same under every change of
-every logit by at most ``tolerance``; the others have to ask the model again, alone.
+In float32 the product of a large matrix rounds differently from that of a small one, so the logits
+of an image in a batch differ slightly from its logits alone. Most decisions do not depend on that.
+From the logits of the batch, this module finds the images whose decisions stay the same under
+every change of every logit by at most ``tolerance``; the other images repeat the step alone.
+Because near-ties are repeated, the batched path may use faster kernels that round differently.
 
-Shape legend: B batch, L tokens, R rows (tokens of any image), V codebook.
+Shape legend: B batch, L tokens, R rows (tokens of any image), V codebook, X codebook or, with
+fused guidance, the width of the transformer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from demask import rng
 from demask.batching.fused_guidance import ToLogits, identity
-from demask.sampling.decode import Stepper
+from demask.guidance import GUIDANCES
 from demask.sampling.filter import Filter
-from demask.sampling.select import Confidence, Halton, SelectionInput
+from demask.sampling.select import SelectionInput, Stage
+from demask.sampling.stepper import Stepper
 from demask.settings import Settings
 from demask.types import DecodeState, Predict
 
 SAFETY = 8.0
-"""The tolerance is so many times the largest difference that was measured."""
+"""The tolerance is the largest measured difference times this factor."""
 
-SLACK = 4e-6  # of a cumulative probability in float32, beside what the logits' own rounding does
+SLACK = 4e-6
+"""Rounding of a cumulative probability in float32, in addition to that of the logits."""
 
 ROWS = 256
-"""So many tokens go through the output matrix together, ..."""
+"""The number of rows that go through the output matrix together."""
 
 CACHED = 2**18
-"""... and so many of their logits through the draw."""
-
-SMOOTH = ("classifier_free", "self_guidance", "autoguidance")
-"""Guidances under which a little change of the model's numbers changes the logits a little."""
+"""The number of logits that are drawn from together; they fit into the processor's cache."""
 
 
 def can_share(settings: Settings) -> bool:
-    """Whether `can_share` knows what the decisions of these settings depend on.
+    """Whether images with these settings may share a batch.
 
-    Images of other settings are generated one at a time: corrections look further back than a
-    step, and an accelerator that merges or skips tokens decides inside the model.
+    The order, the guidance and every correction declare it in their ``can_share``. Filters and
+    accelerators never share: both decide by comparing numbers that rounding changes. Guidance that
+    is not refreshed in every step keeps the difference of one batch, which cannot be split.
     """
     sampler = settings.sampler
+    guidance = GUIDANCES[settings.guidance_method.partition(":")[0]]
     return (
-        type(sampler.order) in (Confidence, Halton)
-        and not (sampler.corrections or settings.acceleration)
-        and sampler.filter == Filter()
-        and (settings.guidance_scale == 1 or settings.guidance_method in SMOOTH)
+        all(part.can_share for part in sampler.parts)
+        and (settings.guidance_scale == 1 or guidance.can_share)
         and settings.guidance_refresh == 1
+        and sampler.filter == Filter()
+        and not settings.accelerators
     )
 
 
 @dataclass(frozen=True)
 class Draws:
-    """The codes of a step's open positions.
+    """The codes drawn at the candidate positions of a step.
 
     Attributes:
-        codes_R: as `Stepper.draw` draws them.
-        sure_R: no rounding can change the code.
-        log_p_R: its log probability.
-        most_R: that of the likeliest code.
-        tolerance_R: how far a logit may be from what it would be alone.
+        codes_R: the codes, as `Stepper.draw` draws them.
+        sure_R: whether no rounding can change the code.
+        log_p_R: the log probability of the code.
+        most_R: the log probability of the most likely code.
+        tolerance_R: the largest possible difference between a logit and its value alone.
     """
 
     codes_R: Tensor
@@ -82,14 +86,14 @@ class Draws:
         temperature: float,
         tolerance: Callable[[Tensor], float],
     ) -> Draws:
-        """Draw a few rows at a time, which stay in the processor's cache.
+        """Draw a code for each row; a few rows at a time, which stay in the processor's cache.
 
         Args:
-            rows_RX: the predictions of the open positions, ...
-            to_logits: ... of which this makes logits.
-            uniform_R: random numbers.
-            temperature: of the softmax.
-            tolerance: of some rows' logits.
+            rows_RX: the predictions at the candidate positions.
+            to_logits: turns them into logits (R, V).
+            uniform_R: random numbers in [0, 1).
+            temperature: the softmax temperature.
+            tolerance: the largest possible error of some rows of logits.
         """
         parts = []
         for some_RX, u_R in zip(rows_RX.split(ROWS), uniform_R.split(ROWS), strict=True):
@@ -109,7 +113,11 @@ class Draws:
 def drawn(
     logits_RV: Tensor, uniform_R: Tensor, temperature: float, tolerance: float
 ) -> tuple[Tensor, Tensor]:
-    """A code for each row (R), and whether no rounding can change it (R)."""
+    """The code of each row (R), and whether no change within the tolerance changes it (R).
+
+    A code drawn at u stays while u lies between its cumulative bounds. They move furthest if all
+    logits below it rise and all others fall, or the other way round.
+    """
     if temperature == 0:
         best_R2 = logits_RV.topk(2).values
         return logits_RV.argmax(-1), best_R2[:, 0] - best_R2[:, 1] > 2 * tolerance
@@ -125,18 +133,18 @@ def drawn(
 
 
 def tilt(probability: Tensor, log_odds: float) -> Tensor:
-    """A probability whose logarithmic odds are raised by so much."""
+    """The probability whose log odds are higher by ``log_odds``."""
     return (probability.logit() + log_odds).sigmoid()
 
 
 @dataclass(frozen=True)
 class CheckedStepper(Stepper):
-    """A stepper for settings that `can_share`, which keeps what it drew.
+    """A stepper for settings that `can_share`, which records its latest draws.
 
     Attributes:
-        to_logits: makes logits of what the predictor says of some tokens.
-        tolerance: how far the logits of some rows may be from what they would be alone.
-        recorded: the draws of the latest step, and of what.
+        to_logits: turns the predictor's rows into logits.
+        tolerance: the largest possible error of some rows of logits.
+        recorded: the draws of the latest step, with the input that they were made from.
     """
 
     to_logits: ToLogits = identity
@@ -150,83 +158,69 @@ class CheckedStepper(Stepper):
         predict: Predict,
         to_logits: ToLogits,
         tolerance: Callable[[Tensor], float],
-    ) -> CheckedStepper:
-        """The same stepper, with a predictor that may round otherwise."""
+    ) -> Self:
+        """The same stepper, with a predictor that may round differently."""
         parts = {f.name: getattr(stepper, f.name) for f in fields(stepper)} | {"predict": predict}
-        checked = cls(**parts, to_logits=to_logits, tolerance=tolerance)
-        order = stepper.sampler.order
-        if not isinstance(order, Confidence):
-            return checked
-        cached = CachedConfidence(order.choice_temperature, checked.recorded)
-        return replace(checked, sampler=replace(stepper.sampler, order=cached))
+        return cls(**parts, to_logits=to_logits, tolerance=tolerance)
 
     def draw(self, selection: SelectionInput) -> Tensor:
         assert selection.logits_BLV is not None
         candidate_BL = selection.candidate_BL
         uniform_BL = rng.uniform(self.generators, candidate_BL.shape[1]).to(candidate_BL.device)
-        heat = self.sampler.temperature.at(selection.step)
-        rows_RX = selection.logits_BLV[candidate_BL]
-        draws = Draws.of(rows_RX, self.to_logits, uniform_BL[candidate_BL], heat, self.tolerance)
+        temperature = self.sampler.temperature.at(selection.step)
+        rows_RX, uniform_R = selection.logits_BLV[candidate_BL], uniform_BL[candidate_BL]
+        draws = Draws.of(rows_RX, self.to_logits, uniform_R, temperature, self.tolerance)
         self.recorded[:] = [(draws, selection)]
         return selection.scatter(draws.codes_R, 0)
 
-    def invariant_images(self, unmasked_now_BL: Tensor, generators: rng.Generators) -> Tensor:
-        """The images, a mask (B), that decide the same if no logit is off by the tolerance.
+    def select(self, stage: Stage, selection: SelectionInput) -> SelectionInput:
+        order = self.sampler.order
+        if not stage == order.stage == "draw":
+            return super().select(stage, selection)
+        ((draws, _),) = self.recorded  # its log probabilities are not computed again
+        selected_BL = order.select_by_log_p(selection, draws.log_p_R)
+        return replace(selection, candidate_BL=selected_BL)
 
-        A code drawn at u stays while u lies between its cumulative bounds: they move furthest if
-        all logits below it rise and all others fall, or the other way round. A ranking stays
-        while the kept tokens at their least and the others at their most make the same choice.
+    def invariant_images(self, unmasked_now_BL: Tensor, generators: rng.Generators) -> Tensor:
+        """The images whose decisions no error within the tolerance can change, a mask (B).
+
+        The selection stays while it is the same with the selected positions at their lowest
+        possible log probability and the others at their highest.
 
         Args:
-            unmasked_now_BL: what the latest step decided.
-            generators: copies, as they were before the step; they are used up.
+            unmasked_now_BL: the positions that the latest step decided.
+            generators: copies in their states before the step; they are advanced.
         """
         ((draws, selection),) = self.recorded
         sure_B = (selection.scatter(draws.sure_R, True) | ~unmasked_now_BL).all(-1)
         order = self.sampler.order
-        if not isinstance(order, Confidence):
+        if order.stage == "positions":
             return sure_B
         unmasked_now_R = unmasked_now_BL[selection.candidate_BL]
-        # a log probability is off by twice as much as a logit, since its normaliser moves as well
+        # a log probability has twice the error of a logit, since its normaliser changes as well
         off = 2 * float(draws.tolerance_R.max())
         most_R = torch.where(draws.sure_R, draws.log_p_R, draws.most_R) + off
         worst_R = torch.where(unmasked_now_R, draws.log_p_R - off, most_R)
-        rng.uniform(generators, unmasked_now_BL.shape[1])
+        rng.uniform(generators, unmasked_now_BL.shape[1])  # what the draw has used
         again = replace(selection, generators=generators)
-        choice_BL = again.top(
-            selection.scatter(worst_R, 0), order.choice_temperature.at(selection.step)
-        )
-        return sure_B & (choice_BL == unmasked_now_BL).all(-1)
-
-
-@dataclass(frozen=True)
-class CachedConfidence(Confidence):
-    """The confidence order of a `CheckedStepper`, which knows the probabilities already."""
-
-    recorded: list[tuple[Draws, SelectionInput]] = field(default_factory=list)
-
-    def __call__(self, selection: SelectionInput) -> Tensor:
-        ((draws, _),) = self.recorded
-        return selection.top(
-            selection.scatter(draws.log_p_R, 0), self.choice_temperature.at(selection.step)
-        )
+        return sure_B & (order.select_by_log_p(again, worst_R) == unmasked_now_BL).all(-1)
 
 
 @dataclass
 class Rounding:
-    """How far a batch's logits are from those of its images alone, as measured while generating.
+    """The difference between logits of a batch and logits of a single image, as measured so far.
 
     Attributes:
-        seen: the largest difference so far, for guidance that is off; guidance at scale s
-            multiplies it by up to |s| + |1 - s|.
-        checks: how many images were compared.
+        seen: the largest difference without guidance; guidance at scale s multiplies it by up to
+            |s| + |1 - s|.
+        checks: the number of images measured.
     """
 
     seen: float = 0.0
-    checks: int = field(default=0)
+    checks: int = 0
 
     def measure(self, shared_LV: Tensor, alone: DecodeState, scale: float) -> None:
-        """Compare an image's logits in a batch with its logits alone."""
+        """Compare the logits of an image in a batch with its logits alone."""
         assert alone.logits_BLV is not None
         rows_BL = alone.step.rows_BL
         off_LV = (shared_LV.double() - alone.logits_BLV[0].double()).abs()
@@ -235,12 +229,12 @@ class Rounding:
         self.seen = max(self.seen, off / gain(scale))
 
     def tolerance(self, scale: float, logits_RV: Tensor) -> float:
-        """How far a logit under guidance at a scale may be off, with a margin for safety."""
+        """The largest possible error of a guided logit, with a safety factor."""
         low, high = logits_RV.aminmax()
         least = torch.finfo(torch.float32).eps * max(-float(low), float(high))
         return SAFETY * max(self.seen * gain(scale), least)
 
 
 def gain(scale: float) -> float:
-    """What guidance, reference + s (conditional - reference), does to an error of both."""
+    """The factor by which guidance at scale s multiplies an error of both predictions."""
     return abs(scale) + abs(1 - scale)

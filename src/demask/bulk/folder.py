@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from demask.bulk.background import background
 from demask.bulk.contact_sheet import CaptionedImage, contact_sheet
 from demask.files import write_atomically
-from demask.generator import GeneratedImage
+from demask.image import GeneratedImage
 
 SHEET = "contact_sheet.png"
 MOST_TILES = 64

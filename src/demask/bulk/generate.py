@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from demask.generator import GeneratedImage, Generator, Job
+from demask.generator import Generator
+from demask.image import GeneratedImage
+from demask.jobs import Job
 from demask.types import DecodeState
 
 StepCallback = Callable[[Job, DecodeState], None]

@@ -16,7 +16,7 @@ from PIL import Image
 
 from demask.bulk.folder import write_png
 from demask.files import write_text
-from demask.generator import GeneratedImage
+from demask.image import GeneratedImage
 
 EACH = 4
 """Images of each prompt, as published."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from demask.files import write_atomically
-from demask.generator import GeneratedImage
+from demask.image import GeneratedImage
 
 
 def write_npz(path: Path, images: Iterable[GeneratedImage], count: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from demask.cli.command import Command
+from demask.cli.command import Command, OptionGroup
 from demask.cli.options import ModelChoice, add, with_model
 from demask.cli.sweep import MEASURE, OUT, RECIPE, open_runner, read_recipe
 from demask.cli.tune import PRESETS, presets_of
@@ -19,16 +19,23 @@ if TYPE_CHECKING:
 QUALITY = ("frechet", "retrieval", "kid", "precision")
 TABLE, PICTURE = "front.md", "front.png"
 
-FRONT = [
-    click.option(
-        "--front",
-        is_flag=True,
-        help="Measure quality, too, and mark the points that no other beats at both.",
-    ),
-    click.option("--save", "name", metavar="NAME", help="Save --point as a preset of this name."),
-    click.option("--point", metavar="LABEL", help="A point of the front, as the table calls it."),
-    PRESETS,
-]
+FRONT = OptionGroup(
+    "Front",
+    [
+        click.option(
+            "--front",
+            is_flag=True,
+            help="Measure quality, too, and mark the points that no other beats at both.",
+        ),
+        click.option(
+            "--save", "name", metavar="NAME", help="Save --point as a preset of this name."
+        ),
+        click.option(
+            "--point", metavar="LABEL", help="A point of the front, as the table calls it."
+        ),
+        PRESETS,
+    ],
+)
 
 
 @click.command(cls=Command)

@@ -1,18 +1,23 @@
-"""How every command reads its words and reports a mistake: one line, exit code 2, no traceback."""
+"""How every command reads its arguments and reports an error: one line, exit code 2."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import click
 
-INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
+from demask.foreign_names import translated
+
+INTERRUPTED = 130  # the exit code that a shell expects after Ctrl-C
+
+Decorator = Callable[[Any], Any]
+"""What `click.option` returns."""
 
 
 class UserError(click.ClickException):
-    """A mistake of the person, or a disk that is full: one line on stderr."""
+    """A wrong argument or input, or a full disk: one line on stderr."""
 
     exit_code = 2
 
@@ -24,13 +29,48 @@ class Several(click.Option):
         super().__init__(*arguments, **{**keywords, "multiple": True})
 
 
+class OptionGroup(Sequence[Decorator]):
+    """Options under one heading of a command's help page.
+
+    Args:
+        title: the heading.
+        options: what `click.option` returns.
+    """
+
+    def __init__(self, title: str, options: Sequence[Decorator]) -> None:
+        self.title = title
+        self.options = [self._titled(option) for option in options]
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.options[index]
+
+    def __len__(self) -> int:
+        return len(self.options)
+
+    def _titled(self, option: Decorator) -> Decorator:
+        def decorate(function: Any) -> Any:
+            function = option(function)
+            function.__click_params__[-1].group = self.title
+            return function
+
+        return decorate
+
+
 class Command(click.Command):
-    """A command that knows options of `Several` values."""
+    """A command with options of `Several` values and with headings in its help page."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the words, after writing ``--class cat ship`` as ``--class cat --class ship``."""
+        """Parse the arguments, with ``--class cat ship`` as ``--class cat --class ship``."""
         several = {name for p in self.params if isinstance(p, Several) for name in p.opts}
         return super().parse_args(ctx, spread(args, several))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under the headings of their groups."""
+        for title, parameters in grouped(self.get_params(ctx)):
+            records = [parameter.get_help_record(ctx) for parameter in parameters]
+            if shown := [record for record in records if record is not None]:
+                with formatter.section(title):
+                    formatter.write_dl(shown)
 
 
 class Group(click.Group):
@@ -49,11 +89,9 @@ class Group(click.Group):
         except KeyboardInterrupt:
             raise click.exceptions.Exit(INTERRUPTED) from None
         except BrokenPipeError:
-            raise  # the reader of our output has left: click ends quietly
+            raise  # the reader of the output is gone: click ends without a message
         except click.UsageError as error:
-            path = error.ctx.command_path if error.ctx else ctx.command_path
-            message = one_line(error.format_message()).rstrip(".")
-            raise UserError(f"{message}. See '{path} --help'") from None
+            raise UserError(usage_message(error, ctx)) from None
         except ModuleNotFoundError as error:
             if os.environ.get("DEMASK_DEBUG") or (error.name or "demask").startswith("demask"):
                 raise
@@ -62,6 +100,30 @@ class Group(click.Group):
             if os.environ.get("DEMASK_DEBUG"):
                 raise
             raise UserError(one_line(describe(error))) from None
+
+
+def grouped(parameters: Sequence[click.Parameter]) -> Iterator[tuple[str, list[click.Parameter]]]:
+    """Parameters by the heading of their group, in the order of first appearance."""
+    groups: dict[str, list[click.Parameter]] = {}
+    for parameter in parameters:
+        if not isinstance(parameter, click.Option):
+            continue  # the first line of the page shows the arguments
+        groups.setdefault(getattr(parameter, "group", "Options"), []).append(parameter)
+    groups["Options"] = groups.pop("Options", [])  # --help, last
+    yield from groups.items()
+
+
+def usage_message(error: click.UsageError, ctx: click.Context) -> str:
+    """A wrong argument in one line; an option of another program gets its translation."""
+    path = error.ctx.command_path if error.ctx else ctx.command_path
+    foreign = None
+    if isinstance(error, click.NoSuchOption):
+        foreign = translated(error.option_name.lstrip("-").replace("-", "_"))
+    message = foreign or one_line(error.format_message()).rstrip(".")
+    parameter = error.param if isinstance(error, click.BadParameter) else None
+    if parameter is not None and error.message.startswith(f"{parameter.name} must"):
+        message = error.message
+    return f"{message}. See '{path} --help'"
 
 
 def spread(words: list[str], several: Collection[str]) -> list[str]:
@@ -82,7 +144,7 @@ def spread(words: list[str], several: Collection[str]) -> list[str]:
 
 
 def describe(error: Exception) -> str:
-    """An exception in the words of a person."""
+    """The message of an exception; for a file, its path and what is wrong."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, OSError) and error.strerror:

@@ -1,4 +1,4 @@
-"""`demask compare`: how often one setting's images beat another's, in the eyes of a scorer."""
+"""`demask compare`: how often one setting's images beat another's, by a scorer."""
 
 from __future__ import annotations
 
@@ -7,83 +7,99 @@ from typing import TYPE_CHECKING
 
 import click
 
-from demask.cli.command import Command, Several
+from demask.cli.command import Command, OptionGroup, Several
 from demask.cli.generate import read_lines
-from demask.cli.options import ModelChoice, add, check_device, with_model
+from demask.cli.options import CONTENT, ModelChoice, add, check_device, with_model
+from demask.cli.progress import counting
 
 if TYPE_CHECKING:
     from demask.sweeps.comparison import Comparison
 
-WHAT = [
-    click.option(
-        "--prompts",
-        "file",
-        type=click.Path(path_type=Path),
-        required=True,
-        help="A text file with a prompt a line.",
-    ),
-    click.option(
-        "--variant",
-        "variants",
-        cls=Several,
-        metavar="'NAME: SETTING=VALUE ...'...",
-        required=True,
-        help="The base, then what is compared with it: 'more: steps=16', 'NAME: preset=NAME'.",
-    ),
-    click.option(
-        "--num-seeds", type=int, default=4, show_default=True, help="Images of each prompt."
-    ),
-    click.option(
-        "--seed",
-        type=int,
-        default=0,
-        show_default=True,
-        help="Of the first image; the next ones count on.",
-    ),
-    click.option(
-        "--batch-size", type=int, default=64, show_default=True, help="Generated together."
-    ),
-]
+CSV = "results.csv"
 
-JUDGE = [
-    click.option(
-        "--scorer",
-        "scorers",
-        cls=Several,
-        metavar="NAME...",
-        default=("emoji_pairs",),
-        show_default="emoji_pairs",
-        help="Who judges; also hps_v2:..., pick_score:..., clip_score:... from local files.",
-    ),
-    click.option(
-        "--control",
-        is_flag=True,
-        help="Also score the base's images with other prompts' words, which must lose.",
-    ),
-    click.option(
-        "--resamples",
-        type=int,
-        default=2000,
-        show_default=True,
-        help="Of the prompts, for the intervals.",
-    ),
-]
+WHAT = OptionGroup(
+    CONTENT,
+    [
+        click.option(
+            "--prompts",
+            "file",
+            type=click.Path(path_type=Path),
+            required=True,
+            help="A text file with one prompt per line.",
+        ),
+        click.option(
+            "--variant",
+            "variants",
+            cls=Several,
+            metavar="'NAME: SETTING=VALUE ...'...",
+            required=True,
+            help="The base, then what to compare with it: 'more: steps=16', 'NAME: preset=NAME'.",
+        ),
+        click.option(
+            "--num-seeds", type=int, default=4, show_default=True, help="Images of each prompt."
+        ),
+        click.option(
+            "--seed",
+            type=int,
+            default=0,
+            show_default=True,
+            help="Random seed: image i uses seed + i.",
+        ),
+        click.option(
+            "--batch-size",
+            type=int,
+            default=64,
+            show_default=True,
+            help="Images generated together.",
+        ),
+    ],
+)
 
-OUT = [
-    click.option(
-        "--gallery",
-        type=int,
-        default=0,
-        metavar="N",
-        help="Also an image: the first N prompts under every variant.",
-    ),
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path, file_okay=False),
-        required=True,
-        help="The folder of the results; the same command again does what is missing there.",
-    ),
-]
+JUDGE = OptionGroup(
+    "Scores",
+    [
+        click.option(
+            "--scorer",
+            "scorers",
+            cls=Several,
+            metavar="NAME...",
+            default=("emoji_pairs",),
+            show_default=True,
+            help="Scorers; also hps_v2:..., pick_score:..., clip_score:... from local files.",
+        ),
+        click.option(
+            "--control",
+            is_flag=True,
+            help="Also score the base's images with other prompts, which must lose.",
+        ),
+        click.option(
+            "--resamples",
+            type=int,
+            default=2000,
+            show_default=True,
+            help="Resamples of the prompts, for the intervals.",
+        ),
+    ],
+)
+
+OUT = OptionGroup(
+    "Output",
+    [
+        click.option(
+            "--gallery",
+            type=int,
+            default=0,
+            metavar="N",
+            help="Also write an image: the first N prompts under every variant.",
+        ),
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path, file_okay=False),
+            required=True,
+            help="The folder of the results; the same command again measures what is missing.",
+        ),
+    ],
+)
 
 
 @click.command(cls=Command)
@@ -104,31 +120,31 @@ def compare(
 ) -> None:
     """Compare settings of a model of prompts: win rates against the first of them.
 
-    All generate the same prompts under the same seeds, and a scorer says which image of two fits
-    its prompt better. An interrupted comparison goes on where it stopped.
+    All variants generate the same prompts with the same seeds, and a scorer says which image of
+    two fits its prompt better. An interrupted comparison continues where it stopped.
     """
-    import torch
-
     from demask.cli.figure import read_variant
-    from demask.cli.progress import counting
-    from demask.evaluation.scorers import load_scorer
-    from demask.sweeps.compare import TABLE, run
-    from demask.sweeps.comparison import Comparison
-    from demask.sweeps.runner import command_line
+    from demask.measuring.compare import open_comparison, run_comparison
+    from demask.sweeps.compare import TABLE
 
     prompts = read_lines(file)
     rows = [read_variant(text) for text in variants]
     if gallery < 0:
         raise ValueError(f"--gallery is at least 0, not {gallery}")
     check_device(choice.device)
-    device = choice.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    judges = [load_scorer(name, device) for name in dict.fromkeys(scorers)]
-    generator = choice.load()
-    options = (num_seeds, seed, batch_size, resamples, control, command_line())
-    comparison = Comparison(generator, rows, prompts, judges, *options)
-    before = {row.name: number * comparison.count for number, row in enumerate(rows)}
-    with counting("comparing", len(rows) * comparison.count) as progress:
-        run(comparison, out, lambda name, done: progress(before[name] + done))
+    comparison = open_comparison(
+        choice.load(),
+        rows,
+        prompts,
+        num_seeds=num_seeds,
+        seed=seed,
+        batch_size=batch_size,
+        scorers=scorers,
+        control=control,
+        resamples=resamples,
+        device=choice.device,
+    )
+    run_comparison(comparison, out, counting).write(out / CSV)
     click.echo((out / TABLE).read_text(encoding="utf-8"), nl=False)
     click.echo(f"\n{out / TABLE}")
     if gallery:
@@ -136,7 +152,7 @@ def compare(
 
 
 def draw(comparison: Comparison, count: int, out: Path) -> Path:
-    """The first prompts' images under every variant, a row each."""
+    """Draw the images of the first prompts, a row per variant."""
     from demask.bulk.folder import write_png
     from demask.sweeps.compare import GALLERY
     from demask.sweeps.gallery import same_seeds

@@ -1,4 +1,4 @@
-"""What the commands that start from an image share: reading it, and writing what became of it."""
+"""What the commands that edit an image share: reading it and writing the results."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ from typing import TYPE_CHECKING
 
 import click
 
+from demask.cli.command import OptionGroup
+
 if TYPE_CHECKING:
     from PIL import Image
 
-    from demask.generator import GeneratedImage
+    from demask.image import GeneratedImage
 
-IMAGE = [
-    click.option(
-        "--image",
-        type=click.Path(path_type=Path),
-        required=True,
-        help="The image to start from.",
-    )
-]
+IMAGE = OptionGroup(
+    "Image to edit",
+    [
+        click.option(
+            "--image",
+            type=click.Path(path_type=Path),
+            required=True,
+            help="The image to edit.",
+        )
+    ],
+)
 
 
 def open_image(path: Path) -> Image.Image:
@@ -40,7 +45,7 @@ def open_image(path: Path) -> Image.Image:
 def write_versions(
     out: Path, before: Image.Image, images: Iterator[GeneratedImage], count: int
 ) -> None:
-    """Write each version, and a contact sheet that opens with the image before."""
+    """Write each version, and a contact sheet that begins with the original."""
     from demask.bulk.contact_sheet import CaptionedImage
     from demask.bulk.folder import write_folder
     from demask.cli.progress import generating

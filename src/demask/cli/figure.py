@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from demask.cli.command import Command, Group, Several
+from demask.cli.command import Command, Group, OptionGroup, Several
 from demask.cli.options import (
     CLASS,
+    CONTENT,
     COUNT,
     ModelChoice,
     add,
@@ -26,61 +27,85 @@ if TYPE_CHECKING:
 SEVERAL = {"correction": "corrections", "accelerate": "accelerators"}
 """What the command line gives one by one and settings hold as a list."""
 
-FILE = [
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path, dir_okay=False),
-        required=True,
-        help="The PNG to write.",
-    )
-]
+FILE = OptionGroup(
+    "Output",
+    [
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path, dir_okay=False),
+            required=True,
+            help="The PNG to write.",
+        )
+    ],
+)
 
-VARIANTS = [
-    click.option(
-        "--variant",
-        "variants",
-        cls=Several,
-        metavar="'NAME: SETTING=VALUE ...'...",
-        required=True,
-        help="A row each, such as 'strong: guidance_scale=4 steps=8'; or 'NAME: preset=NAME'.",
-    ),
-    click.option(
-        "--prompt", "prompts", cls=Several, metavar="TEXT...", help="Of a model of prompts."
-    ),
-    CLASS,
-]
+VARIANTS = OptionGroup(
+    CONTENT,
+    [
+        click.option(
+            "--variant",
+            "variants",
+            cls=Several,
+            metavar="'NAME: SETTING=VALUE ...'...",
+            required=True,
+            help="A row each, such as 'strong: guidance_scale=4 steps=8'; or 'NAME: preset=NAME'.",
+        ),
+        click.option(
+            "--prompt", "prompts", cls=Several, metavar="TEXT...", help="Of a model of prompts."
+        ),
+        *CLASS,
+    ],
+)
 
-HIDE = [
-    click.option("--data", metavar="PATH", required=True, help="Images: a folder, parquet, ..."),
-    click.option("-n", "--num-images", type=int, default=8, show_default=True, help="How many."),
-    click.option("--first", type=int, default=0, show_default=True, help="Where to begin in them."),
-    click.option(
-        "--mask-ratio", type=float, default=0.9, show_default=True, help="Tokens to mask."
-    ),
-    click.option("--guidance-scale", type=float, default=2.0, show_default=True, help="The scale."),
-    click.option(
-        "--method",
-        "methods",
-        cls=Several,
-        metavar="NAME...",
-        default=("spatial", "self_guidance"),
-        show_default="spatial self_guidance",
-        help="Guidances to compare.",
-    ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of what is masked."),
-]
+HIDE = OptionGroup(
+    "Images",
+    [
+        click.option(
+            "--data", metavar="PATH", required=True, help="Images: a folder, parquet, ..."
+        ),
+        click.option(
+            "-n", "--num-images", type=int, default=8, show_default=True, help="How many."
+        ),
+        click.option(
+            "--first", type=int, default=0, show_default=True, help="Where to begin in them."
+        ),
+        click.option(
+            "--mask-ratio", type=float, default=0.9, show_default=True, help="Tokens to mask."
+        ),
+        click.option(
+            "--guidance-scale", type=float, default=2.0, show_default=True, help="The scale."
+        ),
+        click.option(
+            "--method",
+            "methods",
+            cls=Several,
+            metavar="NAME...",
+            default=("spatial", "self_guidance"),
+            show_default=True,
+            help="Guidances to compare.",
+        ),
+        click.option("--seed", type=int, default=0, show_default=True, help="Of what is masked."),
+    ],
+)
 
 
 CAPTION_LINES = 5
 """Lines below an image of a data set."""
 
-PREVIEW = [
-    click.option(
-        "--data", metavar="PATH", required=True, help="A folder, ..., or scenes:SEED,COUNT."
-    ),
-    click.option("-n", "--num-images", type=int, default=40, show_default=True, help="How many."),
-    click.option("--first", type=int, default=0, show_default=True, help="Where to begin in them."),
-]
+PREVIEW = OptionGroup(
+    "Images",
+    [
+        click.option(
+            "--data", metavar="PATH", required=True, help="A folder, ..., or scenes:SEED,COUNT."
+        ),
+        click.option(
+            "-n", "--num-images", type=int, default=40, show_default=True, help="How many."
+        ),
+        click.option(
+            "--first", type=int, default=0, show_default=True, help="Where to begin in them."
+        ),
+    ],
+)
 
 
 @click.group(cls=Group)

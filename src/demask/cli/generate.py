@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from demask.cli.command import Command
+from demask.cli.command import Command, OptionGroup
 from demask.cli.geneval import generate_geneval
 from demask.cli.options import (
     CLASS,
+    CONTENT,
     COUNT,
     PRESET,
     SETTINGS,
@@ -21,39 +22,45 @@ from demask.cli.options import (
     with_model,
 )
 
-PROMPTS = [
-    click.option(
-        "--prompts",
-        "file",
-        type=click.Path(path_type=Path),
-        help="A text file with a prompt a line, after those on the command line.",
-    )
-]
+PROMPTS = OptionGroup(
+    CONTENT,
+    [
+        click.option(
+            "--prompts",
+            "file",
+            type=click.Path(path_type=Path),
+            help="A text file with a prompt a line, after those on the command line.",
+        )
+    ],
+)
 
-OUTPUT = [
-    click.option(
-        "--batch-size", type=int, default=64, show_default=True, help="Generated together."
-    ),
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path),
-        default="out",
-        show_default=True,
-        help="The folder, or the .npz file, to write.",
-    ),
-    click.option(
-        "--format",
-        "kind",
-        type=click.Choice(["png", "npz", "geneval"]),
-        help="Default: npz if --out ends so, else png. geneval: -n of each prompt, by default 4.",
-    ),
-    click.option("--trace", is_flag=True, help="Also write trace.gif, the tokens appearing."),
-]
+OUTPUT = OptionGroup(
+    "Output",
+    [
+        click.option(
+            "--batch-size", type=int, default=64, show_default=True, help="Generated together."
+        ),
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path),
+            default="out",
+            show_default=True,
+            help="The folder, or the .npz file, to write.",
+        ),
+        click.option(
+            "--format",
+            "kind",
+            type=click.Choice(["png", "npz", "geneval"]),
+            help="Default: npz if --out ends in .npz, else png. geneval: -n images per prompt.",
+        ),
+        click.option("--trace", is_flag=True, help="Also write trace.gif, animating the steps."),
+    ],
+)
 
 
 @click.command(cls=Command)
 @click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
-@add(PROMPTS, [CLASS], COUNT, OUTPUT)
+@add(PROMPTS, CLASS, COUNT, OUTPUT)
 @with_model
 @add(PRESET, SETTINGS)
 def generate(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from demask.cli.command import Command
+from demask.cli.command import Command, OptionGroup
 from demask.cli.edited import IMAGE, open_image, write_versions
 from demask.cli.options import (
     COUNT,
@@ -25,22 +25,27 @@ from demask.cli.options import (
 if TYPE_CHECKING:
     from PIL import Image
 
-AREA = [
-    click.option(
-        "--mask",
-        type=click.Path(path_type=Path),
-        help="An image of the same size: white is regenerated.",
-    ),
-    click.option(
-        "--box", metavar="LEFT,TOP,RIGHT,BOTTOM", help="In place of a mask: a box, in pixels."
-    ),
-    click.option(
-        "--strength",
-        type=float,
-        help="In place of a mask: a random part of the tokens, 0 to 1 (image to image).",
-    ),
-    click.option("--feather", type=int, help="Width of the soft edge, in pixels."),
-]
+AREA = OptionGroup(
+    "Image to edit",
+    [
+        click.option(
+            "--mask",
+            type=click.Path(path_type=Path),
+            help="An image of the same size; its white part is regenerated.",
+        ),
+        click.option(
+            "--box", metavar="LEFT,TOP,RIGHT,BOTTOM", help="Instead of a mask: a box, in pixels."
+        ),
+        click.option(
+            "--strength",
+            type=float,
+            help="Instead of a mask: the fraction of random tokens to regenerate, 0 to 1.",
+        ),
+        click.option(
+            "--feather", type=int, help="Width of the soft edge in pixels; default: half a token."
+        ),
+    ],
+)
 
 
 @click.command(cls=Command)
@@ -61,38 +66,41 @@ def inpaint(
     choice: ModelChoice,
     **settings: Any,
 ) -> None:
-    """Regenerate a part of an image: the white of a mask, a box, or a random part."""
-    if sum(choice is not None for choice in (mask, box, strength)) != 1:
-        raise ValueError("name what to regenerate: one of --mask, --box and --strength")
+    """Regenerate a part of an image: the white part of a mask, a box, or a random part."""
+    if sum(area is not None for area in (mask, box, strength)) != 1:
+        raise ValueError("give what to regenerate: exactly one of --mask, --box and --strength")
     if strength is not None and feather is not None:
-        raise ValueError("--feather is for --mask and --box: --strength leaves no edge")
-    result = open_image(image)
-    area = None if strength is not None else open_area(mask, box, result.size)
+        raise ValueError("--feather belongs to --mask and --box; --strength has no edge")
+    original = open_image(image)
+    area = None if strength is not None else open_area(mask, box, original.size)
     generator = choice.load(settings.get("preset"))
     conditions = condition_inputs(prompts, classes, generator)
     seed = one_or_each(seeds)
     count = len(generator.seeds(seed, len(conditions or [None]), num_images))
-    arguments = (conditions, count, seed)
 
     from demask import editing
 
-    if strength is not None:
-        results = editing.image_to_image(generator, result, strength, *arguments, **settings)
+    request = {"conditions": conditions, "num_images": count, "seed": seed, **settings}
+    if area is None:
+        edited = editing.variations(generator, original, strength=strength or 0.0, **request)
     else:
-        assert area is not None
-        results = editing.inpaint(generator, result, area, *arguments, feather, **settings)
-    write_versions(out, result, results, count)
+        edited = editing.inpaint(generator, original, area, feather=feather, **request)
+    write_versions(out, original, edited, count)
 
 
 def open_area(mask: Path | None, box: str | None, size: tuple[int, int]) -> Image.Image:
     """What to regenerate, as an image in which it is white.
 
     Raises:
-        ValueError: a mask that cannot be read or of another size, or a box outside the image.
+        ValueError: a mask that cannot be read or has another size, or a box outside the image.
     """
     if mask is None:
         return draw_box(box or "", size)
-    area = open_image(mask).convert("L")
+    data = mask.read_bytes()
+
+    from demask.data.images import read_mask_bytes
+
+    area = read_mask_bytes(data, str(mask))
     if area.size != size:
         raise ValueError(
             f"{mask}: the mask is {area.width}x{area.height} pixels, the image {size[0]}x{size[1]}"

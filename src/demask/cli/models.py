@@ -41,7 +41,8 @@ def show_model(name: str, tokenizer: str | None) -> None:
     """A model's sizes, license, score and default settings."""
     from rich.markup import escape
 
-    from demask.presets import SHIPPED_MODELS, load
+    from demask.assembly import load
+    from demask.presets import SHIPPED_MODELS
 
     rows: list[tuple[str, str]] = []
     if name in SHIPPED_MODELS:

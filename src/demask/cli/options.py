@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from demask.cli.command import Several
+from demask.cli.command import OptionGroup, Several
+from demask.cli.settings_options import settings_options
+from demask.settings import DTYPES
 
 if TYPE_CHECKING:
     from demask.conditioning import ConditionInput
@@ -20,145 +22,135 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_MODEL = "emoji"
 
-MODEL = [
-    click.option(
-        "--model",
-        metavar="NAME|PATH",
-        default=DEFAULT_MODEL,
-        show_default=True,
-        help="A shipped model, a folder that training wrote, a checkpoint or a hub id.",
-    ),
-    click.option("--tokenizer", metavar="PATH", help="A model's tokenizer, if kept elsewhere."),
-    click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: the best."),
-    click.option(
-        "--dtype",
-        type=click.Choice(["float32", "bfloat16", "float16", "int8"]),
-        help="Of the weights; int8 is fast on a CPU; default: float32.",
-    ),
-    click.option(
-        "--lora",
-        "loras",
-        cls=Several,
-        metavar="PATH[:WEIGHT]...",
-        help="Folders of LoRA adapters, as 'demask train lora' writes them.",
-    ),
-    click.option(
-        "--aux",
-        "aux",
-        cls=Several,
-        metavar="PATH...",
-        help="Networks beside the model: a self-guidance module, a Token-Critic, a weaker model.",
-    ),
-    click.option("--low-memory", is_flag=True, help="Slower, in about half the memory."),
-]
+CONTENT, MODEL_TITLE, OUTPUT = "What to generate", "Model", "Output"
+"""Headings of help pages."""
 
-CLASS = click.option(
-    "--class",
-    "classes",
-    cls=Several,
-    metavar="NAME...",
-    help="For a model of classes: names or numbers, shown in turn; default: all of them.",
+MODEL = OptionGroup(
+    MODEL_TITLE,
+    [
+        click.option(
+            "--model",
+            metavar="NAME|PATH",
+            default=DEFAULT_MODEL,
+            show_default=True,
+            help="A shipped model, a folder written by training, a checkpoint or a hub id.",
+        ),
+        click.option(
+            "--tokenizer", metavar="PATH", help="Tokenizer checkpoint, if it is not in the model."
+        ),
+        click.option(
+            "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: a GPU if present."
+        ),
+        click.option(
+            "--dtype",
+            type=click.Choice(DTYPES),
+            help="Type of the weights; int8 is fast on a CPU; default: float32.",
+        ),
+        click.option(
+            "--lora",
+            "loras",
+            cls=Several,
+            metavar="PATH[:WEIGHT]...",
+            help="Folders of LoRA adapters, written by 'demask train lora'.",
+        ),
+        click.option(
+            "--aux",
+            "aux",
+            cls=Several,
+            metavar="PATH...",
+            help="Auxiliary networks: a self-guidance module, a Token-Critic, a weaker model.",
+        ),
+        click.option("--low-memory", is_flag=True, help="About half the memory, but slower."),
+    ],
 )
 
-NEW_PART = [
-    click.option(
-        "--prompt",
-        "prompts",
-        cls=Several,
-        metavar="TEXT...",
-        help="What the new part shows, in turn; default: whatever fits.",
-    ),
-    click.option(
-        "--class",
-        "classes",
-        cls=Several,
-        metavar="NAME...",
-        help="The same for a model of classes: names or numbers.",
-    ),
-]
+CLASS = OptionGroup(
+    CONTENT,
+    [
+        click.option(
+            "--class",
+            "classes",
+            cls=Several,
+            metavar="NAME...",
+            help="Class names or numbers, one per image in turn; default: all classes.",
+        )
+    ],
+)
 
-COUNT = [
-    click.option(
-        "-n", "--num-images", type=int, metavar="N", help="How many; default: one a prompt."
-    ),
-    click.option(
-        "--seed",
-        "seeds",
-        type=int,
-        cls=Several,
-        metavar="N...",
-        default=(0,),
-        show_default="0",
-        help="Of the first image, the next ones count on; or one for each.",
-    ),
-]
+NEW_PART = OptionGroup(
+    CONTENT,
+    [
+        click.option(
+            "--prompt",
+            "prompts",
+            cls=Several,
+            metavar="TEXT...",
+            help="Prompts of the new part, one per image in turn; default: none.",
+        ),
+        click.option(
+            "--class",
+            "classes",
+            cls=Several,
+            metavar="NAME...",
+            help="The same for a class-conditional model: class names or numbers.",
+        ),
+    ],
+)
 
-SETTINGS = [
-    click.option("--steps", type=int, help="Forward passes."),
-    click.option("--schedule", metavar="NAME", help="Mask schedule, such as cosine, power:2.5."),
-    click.option("--order", metavar="NAME", help="Selection order, such as confidence, halton."),
-    click.option("--choice-temperature", type=float, help="Choice temperature of the order."),
-    click.option(
-        "--choice-temperature-decay", metavar="NAME", help="Its decay, such as linear, cumulative."
-    ),
-    click.option("--temperature", type=float, help="Softmax temperature."),
-    click.option("--temperature-decay", metavar="NAME", help="Its decay, such as line:0.5."),
-    click.option("--top-k", type=int, help="Draw only from the K most likely codes; 0: all."),
-    click.option("--top-p", type=float, help="Draw only from codes that hold this probability."),
-    click.option("--guidance-scale", type=float, help="Scale of guidance; 1: off."),
-    click.option("--guidance-schedule", metavar="NAME", help="How it changes over the steps."),
-    click.option(
-        "--guidance-method", metavar="NAME", help="classifier_free, self_guidance, ...; see docs."
-    ),
-    click.option(
-        "--guidance-refresh", type=int, metavar="N", help="Both passes every N steps; 1: in each."
-    ),
-    click.option(
-        "--correction",
-        "corrections",
-        cls=Several,
-        metavar="NAME...",
-        callback=lambda _context, _option, names: names or None,
-        help="Corrections, applied in turn.",
-    ),
-    click.option(
-        "--accelerate",
-        "accelerators",
-        cls=Several,
-        metavar="NAME...",
-        callback=lambda _context, _option, names: names or None,
-        help="Accelerators, such as token_merging:0.25; see docs.",
-    ),
-    click.option("--negative-prompt", metavar="TEXT", help="What guidance moves away from."),
-    click.option("--width", type=int, metavar="PIXELS", help="Of the image; default: trained."),
-    click.option("--height", type=int, metavar="PIXELS", help="Of the image; default: trained."),
-    click.option(
-        "--micro-conditions",
-        metavar="NAME=VALUE,...",
-        help="Micro-conditions: width, height, crop_top, crop_left, score.",
-    ),
-]
+COUNT = OptionGroup(
+    CONTENT,
+    [
+        click.option(
+            "-n",
+            "--num-images",
+            type=int,
+            metavar="N",
+            help="Number of images; default: one per prompt, class or seed.",
+        ),
+        click.option(
+            "--seed",
+            "seeds",
+            type=int,
+            cls=Several,
+            metavar="N...",
+            default=(0,),
+            show_default=True,
+            help="Random seed. One value: image i uses seed + i. Several: one per image.",
+        ),
+    ],
+)
 
-PRESET = [
-    click.option(
-        "--preset", metavar="NAME", help="Named settings of the model; see 'demask models show'."
-    )
-]
+PRESET = OptionGroup(
+    "Sampling",
+    [
+        click.option(
+            "--preset",
+            metavar="NAME",
+            help="Named settings of the model to start from; see 'demask models show'.",
+        )
+    ],
+)
 
-FOLDER = [
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path, file_okay=False),
-        default="out",
-        show_default=True,
-        help="The folder to write to.",
-    )
-]
+SETTINGS = [option for group in settings_options() for option in group]
+"""The options of all settings, each under the heading of its group."""
+
+FOLDER = OptionGroup(
+    OUTPUT,
+    [
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path, file_okay=False),
+            default="out",
+            show_default=True,
+            help="The folder to write to.",
+        )
+    ],
+)
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """What the options of `MODEL` say."""
+    """The values of the options of `MODEL`."""
 
     model: str
     tokenizer: str | None
@@ -169,21 +161,21 @@ class ModelChoice:
     low_memory: bool
 
     def load(self, preset: str | None = None) -> Generator:
-        """The generator that they name, in the type of a preset unless ``--dtype`` says another.
+        """Load the generator, with weights of the preset's type unless ``--dtype`` is given.
 
         Raises:
             ValueError: no such model, device or preset, or a broken checkpoint.
         """
         import torch
 
-        from demask.presets import load
+        from demask.assembly import load
 
         check_device(self.device)
         return load(
             self.model,
-            self.tokenizer,
-            self.device,
-            getattr(torch, self.dtype) if self.dtype else None,
+            tokenizer=self.tokenizer,
+            device=self.device,
+            dtype=getattr(torch, self.dtype) if self.dtype else None,
             loras=self.loras,
             aux=self.aux,
             low_memory=self.low_memory,
@@ -192,7 +184,7 @@ class ModelChoice:
 
 
 def with_model(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `MODEL`, and hand them over as one ``choice``."""
+    """Add the options of `MODEL` to a command, which gets their values as one ``choice``."""
     names = [f.name for f in fields(ModelChoice)]
 
     @functools.wraps(command)
@@ -203,7 +195,7 @@ def with_model(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def add(*groups: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
-    """Give a command several groups of options, in this order."""
+    """Add several groups of options to a command, in this order."""
 
     def decorate(function: F) -> F:
         for option in reversed([option for group in groups for option in group]):
@@ -214,7 +206,7 @@ def add(*groups: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
 
 
 def check_device(name: str | None) -> None:
-    """Raise a ValueError for a device that is not there."""
+    """Raise a ValueError for a device that is not available."""
     import torch
 
     if name is None:
@@ -222,19 +214,21 @@ def check_device(name: str | None) -> None:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError, NotImplementedError):
-        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        available = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         if torch.backends.mps.is_available():
-            there.append("mps")
-        raise ValueError(f"there is no device '{name}' here; valid: {', '.join(there)}") from None
+            available.append("mps")
+        raise ValueError(
+            f"there is no device '{name}' here; valid: {', '.join(available)}"
+        ) from None
 
 
 def condition_inputs(
     prompts: Sequence[str], classes: Sequence[str], generator: Generator
 ) -> list[ConditionInput] | None:
-    """The prompts, and the classes that ``--class`` names, lists with commas taken apart.
+    """The prompts and the classes, where ``--class cat,ship`` counts as two.
 
     Returns:
-        What the model understands; None where nothing is named.
+        Inputs that the model can parse; None if there are none.
 
     Raises:
         ValueError: an unknown class, or classes for a model of prompts.
@@ -254,5 +248,5 @@ def condition_inputs(
 
 
 def one_or_each(seeds: Sequence[int]) -> int | list[int]:
-    """The seed of the first image, or those of all."""
+    """The seed of the first image, or the seeds of all images."""
     return seeds[0] if len(seeds) == 1 else list(seeds)

@@ -1,4 +1,4 @@
-"""`demask outpaint`: generate what lies around an image."""
+"""`demask outpaint`: generate around an image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from demask.cli.command import Command
+from demask.cli.command import Command, OptionGroup
 from demask.cli.edited import IMAGE, open_image, write_versions
 from demask.cli.options import (
     COUNT,
@@ -22,15 +22,20 @@ from demask.cli.options import (
     with_model,
 )
 
-MARGINS = [
-    click.option(f"--{side}", type=int, default=0, metavar="PIXELS", help=f"To generate {where}.")
-    for side, where in (
-        ("left", "on its left"),
-        ("right", "on its right"),
-        ("top", "above it"),
-        ("bottom", "below it"),
-    )
-]
+MARGINS = OptionGroup(
+    "Image to edit",
+    [
+        click.option(
+            f"--{side}", type=int, default=0, metavar="PIXELS", help=f"Pixels to generate {where}."
+        )
+        for side, where in (
+            ("left", "on the left"),
+            ("right", "on the right"),
+            ("top", "above"),
+            ("bottom", "below"),
+        )
+    ],
+)
 
 
 @click.command(cls=Command)
@@ -51,18 +56,18 @@ def outpaint(
     choice: ModelChoice,
     **settings: Any,
 ) -> None:
-    """Generate what lies around an image."""
-    if not any((left, right, top, bottom)):
-        raise ValueError("name where to generate: --left, --right, --top or --bottom PIXELS")
-    result = open_image(image)
+    """Generate around an image."""
+    margins: dict[str, Any] = {"left": left, "right": right, "top": top, "bottom": bottom}
+    if not any(margins.values()):
+        raise ValueError("give a margin: --left, --right, --top or --bottom PIXELS")
+    original = open_image(image)
     generator = choice.load(settings.get("preset"))
     conditions = condition_inputs(prompts, classes, generator)
     seed = one_or_each(seeds)
     count = len(generator.seeds(seed, len(conditions or [None]), num_images))
-    arguments = (conditions, count, seed)
 
     from demask import editing
 
-    margins = (left, right, top, bottom)
-    results = editing.outpaint(generator, result, *margins, *arguments, **settings)
-    write_versions(out, result, results, count)
+    request = {"conditions": conditions, "num_images": count, "seed": seed, **settings}
+    edited = editing.outpaint(generator, original, **margins, **request)
+    write_versions(out, original, edited, count)

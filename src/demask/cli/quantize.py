@@ -65,7 +65,7 @@ def quantize(
     like any model: 'demask generate --model FOLDER'. For 8 bits without a folder: '--dtype int8'.
     """
     from demask.acceleration.quantization_torchao import torchao_rows
-    from demask.presets import load
+    from demask.assembly import load
     from demask.training.quantize import (
         Quantization,
         quantize_generator,

@@ -70,8 +70,8 @@ def load_tokenizer(model: str, tokenizer: str | None, device: str | None) -> Tok
     """
     import torch
 
+    from demask.assembly import load
     from demask.checkpoint.load import load_model
-    from demask.presets import load
 
     check_device(device)
     if tokenizer is None:

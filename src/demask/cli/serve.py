@@ -7,99 +7,114 @@ from typing import TYPE_CHECKING
 
 import click
 
-from demask.cli.command import Command, Several
+from demask.cli.command import Command, OptionGroup, Several
 from demask.cli.options import DEFAULT_MODEL, add, check_device
 
 if TYPE_CHECKING:
     from demask.generator import Generator
+    from demask.server.app import Page
     from demask.server.guard import Keys
     from demask.server.provenance import Provenance
 
-SERVED = [
-    click.option(
-        "--model",
-        "models",
-        cls=Several,
-        metavar="NAME|PATH...",
-        default=(DEFAULT_MODEL,),
-        show_default=DEFAULT_MODEL,
-        help="Shipped models, folders, checkpoints or hub ids; the first is the default.",
-    ),
-    click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: the best."),
-    click.option(
-        "--dtype",
-        type=click.Choice(["float32", "bfloat16", "float16"]),
-        help="Of the weights; default: float32.",
-    ),
-]
+SERVED = OptionGroup(
+    "Models",
+    [
+        click.option(
+            "--model",
+            "models",
+            cls=Several,
+            metavar="NAME|PATH...",
+            default=(DEFAULT_MODEL,),
+            show_default=True,
+            help="Shipped models, folders, checkpoints or hub ids; the first is the default.",
+        ),
+        click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: the best."),
+        click.option(
+            "--dtype",
+            type=click.Choice(["float32", "bfloat16", "float16"]),
+            help="Of the weights; default: float32.",
+        ),
+    ],
+)
 
-ADDRESS = [
-    click.option(
-        "--host", default="127.0.0.1", show_default=True, help="The address to listen at."
-    ),
-    click.option(
-        "--port",
-        type=click.IntRange(0, 65535),
-        default=7860,
-        show_default=True,
-        help="0: any that is free.",
-    ),
-    click.option(
-        "--api-key-file",
-        type=click.Path(path_type=Path),
-        help="A file with a key a line; /v1 then asks for one of them.",
-    ),
-    click.option("--no-page", is_flag=True, help="Serve the API alone."),
-    click.option("--insecure", is_flag=True, help="Listen beyond this machine without a key."),
-]
+ADDRESS = OptionGroup(
+    "Address",
+    [
+        click.option(
+            "--host", default="127.0.0.1", show_default=True, help="The address to listen at."
+        ),
+        click.option(
+            "--port",
+            type=click.IntRange(0, 65535),
+            default=7860,
+            show_default=True,
+            help="0: any that is free.",
+        ),
+        click.option(
+            "--api-key-file",
+            type=click.Path(path_type=Path),
+            help="A file with a key a line; /v1 then asks for one of them.",
+        ),
+        click.option("--no-page", is_flag=True, help="Serve the API alone."),
+        click.option("--insecure", is_flag=True, help="Listen beyond this machine without a key."),
+    ],
+)
 
-LIMITS = [
-    click.option(
-        "--max-queue",
-        type=click.IntRange(1),
-        default=128,
-        show_default=True,
-        help="Images that may wait; more get 429.",
-    ),
-    click.option(
-        "--max-tokens",
-        type=click.IntRange(1),
-        default=1024,
-        show_default=True,
-        help="Tokens of the images that are generated together.",
-    ),
-    click.option(
-        "--max-pixels",
-        type=click.IntRange(1),
-        default=512 * 512,
-        show_default=True,
-        help="Of one image, unless the model's own size is larger.",
-    ),
-    click.option(
-        "--max-bytes",
-        type=click.IntRange(1),
-        default=10 * 2**20,
-        show_default=True,
-        help="Of one request.",
-    ),
-    click.option(
-        "--time-limit",
-        type=click.FloatRange(0, min_open=True),
-        default=120.0,
-        show_default=True,
-        help="Seconds for an image, waiting included.",
-    ),
-]
+LIMITS = OptionGroup(
+    "Limits",
+    [
+        click.option(
+            "--max-queue",
+            type=click.IntRange(1),
+            default=128,
+            show_default=True,
+            help="Images that may wait; more get 429.",
+        ),
+        click.option(
+            "--max-tokens",
+            type=click.IntRange(1),
+            default=1024,
+            show_default=True,
+            help="Tokens of the images that are generated together.",
+        ),
+        click.option(
+            "--max-pixels",
+            type=click.IntRange(1),
+            default=512 * 512,
+            show_default=True,
+            help="Of one image, unless the model's own size is larger.",
+        ),
+        click.option(
+            "--max-bytes",
+            type=click.IntRange(1),
+            default=10 * 2**20,
+            show_default=True,
+            help="Of one request.",
+        ),
+        click.option(
+            "--time-limit",
+            type=click.FloatRange(0, min_open=True),
+            default=120.0,
+            show_default=True,
+            help="Seconds for an image, waiting included.",
+        ),
+    ],
+)
 
-FACTS = [
-    click.option("--no-provenance", is_flag=True, help="Write no facts into the images."),
-    click.option(
-        "--c2pa-certificate",
-        type=click.Path(path_type=Path),
-        help="Certificates (PEM) that sign the images' C2PA manifests; default: made at start.",
-    ),
-    click.option("--c2pa-key", type=click.Path(path_type=Path), help="Their private key (PEM)."),
-]
+FACTS = OptionGroup(
+    "Provenance",
+    [
+        click.option("--no-provenance", is_flag=True, help="Write no facts into the images."),
+        click.option(
+            "--c2pa-certificate",
+            type=click.Path(path_type=Path),
+            help="Certificates (PEM) that sign the images' C2PA manifests; default: made at start.",
+        ),
+        click.option(
+            "--c2pa-key", type=click.Path(path_type=Path), help="Their private key (PEM)."
+        ),
+    ],
+)
 
 
 @click.command(cls=Command)
@@ -135,8 +150,9 @@ def serve(
     generators = load_models(models, device, dtype)
     metrics = Metrics()
     limits = Limits(max_queue, max_tokens, max_pixels, time_limit)
-    config = ServerConfig(keys, provenance, max_bytes, hosts=hosts, page=not no_page)
-    app = create_app(Engine(generators, limits, metrics), metrics, config)
+    config = ServerConfig(keys, provenance, max_bytes, hosts=hosts)
+    page = None if no_page or keys else find_page()
+    app = create_app(Engine(generators, limits, metrics), metrics, config, page)
     click.echo(f"{', '.join(generators)} at http://{host}:{port}, documentation at /docs")
     run(app, host, port, time_limit)
 
@@ -156,6 +172,17 @@ def open_keys(host: str, file: Path | None, insecure: bool, local: bool) -> Keys
             f"--host {host} can be called from other machines: give --api-key-file, or --insecure"
         )
     return None
+
+
+def find_page() -> Page | None:
+    """The page, or None where Gradio is not installed."""
+    import importlib.util
+
+    if importlib.util.find_spec("gradio") is None:
+        return None
+    from demask.ui import mount
+
+    return mount
 
 
 def open_provenance(off: bool, certificate: Path | None, key: Path | None) -> Provenance:
@@ -188,7 +215,7 @@ def load_models(
 
     import torch
 
-    from demask.presets import load
+    from demask.assembly import load
 
     check_device(device)
     generators: dict[str, Generator] = {}

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from demask.cli.command import Command, Several
-from demask.cli.evaluate import SCENES, SHIPPED
+from demask.cli.command import Command, OptionGroup, Several
 from demask.cli.options import ModelChoice, add, with_model
 
 if TYPE_CHECKING:
@@ -23,49 +22,61 @@ if TYPE_CHECKING:
 
 RETRIEVAL = "retrieval"
 
-RECIPE = [
-    click.option(
-        "--recipe",
-        type=click.Path(path_type=Path),
-        required=True,
-        help="What to compare: a file, such as recipes/sweeps/cifar10_methods.toml.",
-    ),
-    click.option(
-        "--set",
-        "overrides",
-        cls=Several,
-        metavar="KEY=VALUE...",
-        help="Change keys of the recipe, such as measure.count=100.",
-    ),
-    click.option(
-        "--only", cls=Several, metavar="METHOD...", help="Some methods of the recipe; default: all."
-    ),
-]
+RECIPE = OptionGroup(
+    "Recipe",
+    [
+        click.option(
+            "--recipe",
+            type=click.Path(path_type=Path),
+            required=True,
+            help="What to compare: a file, such as recipes/sweeps/cifar10_methods.toml.",
+        ),
+        click.option(
+            "--set",
+            "overrides",
+            cls=Several,
+            metavar="KEY=VALUE...",
+            help="Change keys of the recipe, such as measure.count=100.",
+        ),
+        click.option(
+            "--only",
+            cls=Several,
+            metavar="METHOD...",
+            help="Some methods of the recipe; default: all.",
+        ),
+    ],
+)
 
-MEASURE = [
-    click.option(
-        "--reference", metavar="PATH", help="Real images: a folder, parquet or npz. Needed."
-    ),
-    click.option(
-        "--extractor",
-        "extractors",
-        cls=Several,
-        metavar="NAME...",
-        help="What the images are seen with; default: as the recipe or 'evaluate' has it.",
-    ),
-]
+MEASURE = OptionGroup(
+    "Measurement",
+    [
+        click.option(
+            "--reference", metavar="PATH", help="Real images: a folder, parquet or npz. Needed."
+        ),
+        click.option(
+            "--extractor",
+            "extractors",
+            cls=Several,
+            metavar="NAME...",
+            help="What the images are seen with; default: as the recipe or 'evaluate' has it.",
+        ),
+    ],
+)
 
-OUT = [
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path, file_okay=False),
-        required=True,
-        help="The folder of the results; the same command again does what is missing there.",
-    ),
-    click.option(
-        "--plot-only", is_flag=True, help="Draw what was measured so far; measure nothing."
-    ),
-]
+OUT = OptionGroup(
+    "Output",
+    [
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path, file_okay=False),
+            required=True,
+            help="The folder of the results; the same command again does what is missing there.",
+        ),
+        click.option(
+            "--plot-only", is_flag=True, help="Draw what was measured so far; measure nothing."
+        ),
+    ],
+)
 
 
 @click.command(cls=Command)
@@ -139,6 +150,7 @@ def open_runner(
     Raises:
         ValueError: no reference, or a model, extractor or reference that cannot be opened.
     """
+    from demask.measuring.evaluate import SCENES
     from demask.sweeps.runner import SweepRunner, command_line
 
     scenes = SCENES in measure.metrics
@@ -166,9 +178,11 @@ def open_evaluators(
     generator: Generator, measure: Measuring, reference: str, extractors: tuple[str, ...]
 ) -> tuple[list[FeatureEvaluator], tuple[str, ...] | None]:
     """What looks at the images, and what is to be generated where that is nothing usual."""
-    from demask.cli.measured import see_reference
+    from demask.cli.progress import counting
     from demask.evaluation.extractors import load_extractor
     from demask.evaluation.metrics import METRICS
+    from demask.measuring.evaluate import SHIPPED
+    from demask.measuring.samples import features_of_reference
     from demask.sweeps.evaluators import evaluators
 
     for metric in measure.metrics:
@@ -180,7 +194,9 @@ def open_evaluators(
         told = see_names(reference, generator, networks, measure.leave_out)
         eyes = evaluators(networks, told.features, told.fingerprint, (), *numbers, told.answers)
         return eyes, told.condition_inputs
-    seen, facts = see_reference(reference, generator.size, classes, networks, None)
+    seen, facts = features_of_reference(
+        reference, generator.size, classes, networks, progress=counting
+    )
     return evaluators(networks, seen, facts["data"], classes, *numbers), None
 
 
@@ -192,8 +208,8 @@ def open_scorer(
     Raises:
         ValueError: a model that generates no scenes.
     """
-    from demask.cli.scenes import check_model
     from demask.evaluation.scenes_scores import open_captions
+    from demask.measuring.scenes import check_model
     from demask.sweeps.scene_evaluator import SceneEvaluator, scene_prompts
 
     check_model(generator)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from demask.cli.command import Command, Several
+from demask.cli.command import Command, OptionGroup, Several
 from demask.cli.options import PRESET, SETTINGS, ModelChoice, add, with_model
 from demask.cli.sweep import MEASURE, open_runner
 
@@ -15,44 +15,53 @@ if TYPE_CHECKING:
     from demask.sweeps.result import Result
     from demask.sweeps.tune import Tuned
 
-SEARCH = [
-    click.option(
-        "--budget", type=int, default=24, show_default=True, help="Evaluations of whole curves."
-    ),
-    click.option(
-        "--refine",
-        type=int,
-        default=0,
-        show_default=True,
-        help="Evaluations after those, each step by itself.",
-    ),
-    click.option(
-        "--search",
-        "parts",
-        cls=Several,
-        metavar="PART...",
-        help="schedule, choice_temperature, temperature, guidance_scale; default: all that "
-        "the settings have.",
-    ),
-    click.option(
-        "--metric", default="frechet", show_default=True, metavar="NAME", help="What to improve."
-    ),
-    click.option(
-        "--count", type=int, default=1000, show_default=True, help="Images of an evaluation."
-    ),
-    click.option(
-        "--final-count",
-        type=int,
-        default=2000,
-        show_default=True,
-        help="Images on which the best few are measured again, of other seeds.",
-    ),
-    click.option("--finalists", type=int, default=3, show_default=True, help="How many those are."),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of the first image."),
-    click.option(
-        "--batch-size", type=int, default=100, show_default=True, help="Generated together."
-    ),
-]
+SEARCH = OptionGroup(
+    "Search",
+    [
+        click.option(
+            "--budget", type=int, default=24, show_default=True, help="Evaluations of whole curves."
+        ),
+        click.option(
+            "--refine",
+            type=int,
+            default=0,
+            show_default=True,
+            help="Evaluations after those, each step by itself.",
+        ),
+        click.option(
+            "--search",
+            "parts",
+            cls=Several,
+            metavar="PART...",
+            help="schedule, choice_temperature, temperature, guidance_scale; default: all that "
+            "the settings have.",
+        ),
+        click.option(
+            "--metric",
+            default="frechet",
+            show_default=True,
+            metavar="NAME",
+            help="What to improve.",
+        ),
+        click.option(
+            "--count", type=int, default=1000, show_default=True, help="Images of an evaluation."
+        ),
+        click.option(
+            "--final-count",
+            type=int,
+            default=2000,
+            show_default=True,
+            help="Images on which the best few are measured again, of other seeds.",
+        ),
+        click.option(
+            "--finalists", type=int, default=3, show_default=True, help="How many those are."
+        ),
+        click.option("--seed", type=int, default=0, show_default=True, help="Of the first image."),
+        click.option(
+            "--batch-size", type=int, default=100, show_default=True, help="Generated together."
+        ),
+    ],
+)
 
 PRESETS = click.option(
     "--presets",
@@ -62,18 +71,21 @@ PRESETS = click.option(
     " for a model that ships with Demask.",
 )
 
-SAVE = [
-    click.option(
-        "--save", "name", metavar="NAME", required=True, help="The preset that it is to be."
-    ),
-    click.option("--default", is_flag=True, help="It is to be the model's default, too."),
-    PRESETS,
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="The folder of the search; default: runs/tune/, then the preset's name.",
-    ),
-]
+SAVE = OptionGroup(
+    "Output",
+    [
+        click.option(
+            "--save", "name", metavar="NAME", required=True, help="The preset that it is to be."
+        ),
+        click.option("--default", is_flag=True, help="It is to be the model's default, too."),
+        PRESETS,
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="The folder of the search; default: runs/tune/, then the preset's name.",
+        ),
+    ],
+)
 
 
 @click.command(cls=Command)

@@ -13,10 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from demask.evaluation.by_name import load
 from demask.evaluation.networks import load_classifier
 from demask.fingerprint import file_fingerprint
-from demask.registry import Table
+from demask.registry import Table, build
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
@@ -145,10 +144,10 @@ def load_extractor(text: str, device: str = "cpu") -> Extractor:
     """The extractor that a text names: ``cifar10_conv``, ``inception:weights=PATH``, ...
 
     Args:
-        text: a row of `EXTRACTORS`, with its option behind a colon.
+        text: a row of `EXTRACTORS`, with its option after a colon.
         device: where it runs.
 
     Raises:
         ValueError: an unknown name or option, or a file that is missing or broken.
     """
-    return load(EXTRACTORS, text, device, "a path")
+    return build(EXTRACTORS, text, device=device)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from demask.evaluation.by_name import load
+from demask import registry
 from demask.evaluation.clip import TwoTowers, files_of, padded, read, read_tokenizer
 from demask.evaluation.extractors import WEIGHTS, resized
 from demask.evaluation.networks import load_pair_scorer
@@ -159,10 +159,13 @@ def load_scorer(text: str, device: str = "cpu") -> Scorer:
     """The scorer that a text names: ``emoji_pairs``, ``hps_v2:weights=PATH,tokenizer=PATH``, ...
 
     Args:
-        text: a row of `SCORERS`, with its options behind a colon.
+        text: a row of `SCORERS`, with its options after a colon.
         device: where it runs.
 
     Raises:
         ValueError: an unknown name or option, or a file that is missing or broken.
     """
-    return load(SCORERS, text, device, "local files", f"; {PAGE} says where to get them")
+    try:
+        return registry.build(SCORERS, text, device=device)
+    except registry.MissingOptionError as error:
+        raise ValueError(f"{error}; {PAGE} says where to get the files") from None

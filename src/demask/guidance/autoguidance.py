@@ -6,7 +6,7 @@ Shape legend: B batch, L tokens, V codebook.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -30,6 +30,8 @@ class AutoGuidance(Guidance):
     predict: Predict
     scale: Scale
     weaker_model: Predict
+    can_share: ClassVar[bool] = True
+    passes: ClassVar[tuple[str, ...]] = ("predict", "weaker_model")
 
     def predict_pair(
         self, ids_BL: Tensor, condition: Condition, step: Step

@@ -6,7 +6,7 @@ Shape legend: B batch, L tokens, V codebook.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ class ClassifierFree(Guidance):
     unconditional: Condition
     scale: Scale
     batched: bool = True
+    can_share: ClassVar[bool] = True
 
     def __call__(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
         if self.scale(step) == 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 from torch import Tensor
 
@@ -78,10 +78,16 @@ class Guidance(ABC):
     Attributes:
         predict: the model.
         scale: s in each step.
+        can_share: images of several requests may share a batch under this guidance, since an
+            error of at most e in both predictions changes the guided logits by at most
+            (|s| + |1 - s|) e; no decision depends on the predictions.
+        passes: the fields that hold a pass through a network, to be counted or wrapped.
     """
 
     predict: Predict
     scale: Scale
+    can_share: ClassVar[bool] = False
+    passes: ClassVar[tuple[str, ...]] = ("predict",)
 
     def __call__(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
         scale = self.scale(step)
@@ -94,6 +100,13 @@ class Guidance(ABC):
     def at(self, scale: float) -> Predict:
         """A copy with a constant scale."""
         guidance: Predict = replace(cast(Any, self), scale=Constant(scale))
+        return guidance
+
+    def with_passes(self, wrap: Callable[[Any], Any]) -> Guidance:
+        """The same guidance with ``wrap`` around each pass through a network."""
+        found = {name: getattr(self, name) for name in self.passes}
+        wrapped = {name: wrap(each) for name, each in found.items() if each is not None}
+        guidance: Guidance = replace(cast(Any, self), **wrapped)
         return guidance
 
     @abstractmethod

@@ -111,23 +111,19 @@ SCALES: Table[Callable[..., Scale]] = Table(
     },
 )
 
+SCALE_FAMILIES: Table[Callable[..., Scale]] = Table("guidance scale", {"listed": ListedScale})
+"""Scales that need an option."""
+
 
 def parse_scale(text: str, value: float) -> Scale:
     """Parse a guidance schedule: ``ramp``, ``interval:start=0.2``, ``listed:0,0.5,1``.
 
     Args:
-        text: a row of `SCALES`, with options after a colon; or ``listed:`` and one factor per step.
+        text: a row of `SCALES` or `SCALE_FAMILIES`, with options after a colon.
         value: the full scale; 1 is off.
 
     Raises:
         ValueError: an unknown name or option, or a factor that is not a number.
     """
-    name, _, numbers = text.partition(":")
-    if name == "listed":
-        try:
-            return ListedScale(value, tuple(float(number) for number in numbers.split(",")))
-        except ValueError:
-            raise ValueError(
-                f"cannot read the guidance scale '{text}'; write listed:0,0.5,1"
-            ) from None
-    return build(SCALES, text, value=value)
+    family = text.partition(":")[0] in SCALE_FAMILIES
+    return build(SCALE_FAMILIES if family else SCALES, text, value=value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -36,6 +36,8 @@ class SelfGuidance(Guidance):
     predict: Predict
     scale: Scale
     smoothed_pass: SmoothedPass
+    can_share: ClassVar[bool] = True
+    passes: ClassVar[tuple[str, ...]] = ("predict", "smoothed_pass")
 
     def predict_pair(
         self, ids_BL: Tensor, condition: Condition, step: Step

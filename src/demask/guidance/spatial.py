@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -53,6 +53,7 @@ class Spatial(Guidance):
     predict_with_attention: PredictWithAttention | None = None
     sigma: float = 1.0
     threshold: float | None = 1.0
+    passes: ClassVar[tuple[str, ...]] = ("predict", "predict_with_attention")
 
     def __post_init__(self) -> None:
         if not self.sigma > 0:

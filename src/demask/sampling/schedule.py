@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from demask.registry import Table, UnknownNameError, unknown
+from demask.registry import Table, choose
 
 Schedule = Callable[[float], float]
 
@@ -136,28 +136,19 @@ SCHEDULES: Table[Schedule] = Table(
 )
 
 
+SCHEDULE_FAMILIES: Table[Callable[..., Schedule]] = Table(
+    "mask schedule", {"power": Power, "ratios": Ratios}
+)
+"""Schedules that need an option."""
+
+
 def parse_schedule(text: str) -> Schedule:
     """Parse a schedule: a row of `SCHEDULES`, ``power:2.5`` or ``ratios:.9,.5``.
 
     Raises:
         ValueError: an unknown name, or invalid numbers.
     """
-    name, colon, numbers = text.partition(":")
-    if not colon and name in SCHEDULES:
-        return SCHEDULES[name]
-    if name not in ("power", "ratios"):
-        raise UnknownNameError(
-            unknown(SCHEDULES.kind, text, [*SCHEDULES, "power:P", "ratios:R1,R2,..."])
-        )
-    try:
-        values = tuple(float(number) for number in numbers.split(","))
-    except ValueError:
-        values = ()
-    if name == "power" and len(values) == 1:
-        return Power(values[0])
-    if name == "ratios" and values:
-        return Ratios(values)
-    raise ValueError(f"cannot read the mask schedule '{text}'; write power:2.5 or ratios:0.9,0.5")
+    return choose(SCHEDULES, SCHEDULE_FAMILIES, text)
 
 
 def num_masked_after(schedule: Schedule, steps: int, num_masked_B: Tensor) -> Tensor:

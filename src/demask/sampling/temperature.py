@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from demask.registry import Table, UnknownNameError, unknown
+from demask.registry import Table, choose
 from demask.types import Step
 
 Decay = Callable[[Step], float]
@@ -110,29 +110,19 @@ def of_step(values: tuple[float, ...], step: Step, what: str) -> float:
     return values[step.index]
 
 
+DECAY_FAMILIES: Table[Callable[..., Decay]] = Table(
+    "temperature decay", {"power": PowerDecay, "line": LineDecay, "listed": ListedDecay}
+)
+"""Decays that need an option."""
+
+
 def parse_decay(text: str) -> Decay:
     """Parse a decay: a row of `DECAYS`, ``power:2``, ``line:0.5`` or ``listed:1,.5``.
 
     Raises:
         ValueError: an unknown name, or invalid numbers.
     """
-    name, colon, numbers = text.partition(":")
-    if not colon and name in DECAYS:
-        return DECAYS[name]
-    if name not in ("power", "line", "listed"):
-        valid = [*DECAYS, "power:P", "line:END", "listed:F1,F2,..."]
-        raise UnknownNameError(unknown(DECAYS.kind, text, valid))
-    try:
-        values = tuple(float(number) for number in numbers.split(","))
-    except ValueError:
-        values = ()
-    if name == "listed" and values:
-        return ListedDecay(values)
-    if name != "listed" and len(values) == 1:
-        return PowerDecay(values[0]) if name == "power" else LineDecay(values[0])
-    raise ValueError(
-        f"cannot read the temperature decay '{text}'; write power:2, line:0.5 or listed:1,0.5"
-    )
+    return choose(DECAYS, DECAY_FAMILIES, text)
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Images for many at once: an engine that batches requests, and an HTTP server around it."""
+"""An engine that batches requests for images, and an HTTP server around it."""

@@ -1,9 +1,8 @@
-"""The application: the API, its documentation, health, numbers, and the page if there is one."""
+"""The web application: the API and its documentation, health checks, metrics and the page."""
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -17,26 +16,27 @@ from demask import __version__
 from demask.server.engine import Engine
 from demask.server.errors import ApiError, on_api_error, on_http, on_invalid
 from demask.server.guard import Keys, RequestGuard
-from demask.server.images import files, routes
+from demask.server.images import Service, files, routes
 from demask.server.metrics import CONTENT_TYPE, Metrics
 from demask.server.provenance import Provenance
-from demask.server.service import Service
 
 LOCAL = ("localhost", "127.0.0.1", "[::1]", "::1")
+"""Host names of this machine."""
+
+Page = Callable[[FastAPI, Engine, Provenance], None]
+"""Mounts a page at / of an application; `demask.ui.mount` is one."""
 
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """What the operator decides of the HTTP side.
+    """The operator's settings of the HTTP server.
 
     Attributes:
-        keys: who may use /v1; None for everybody.
-        provenance: what is written into images.
-        most_bytes: of a request.
-        body_seconds: for a request to arrive.
-        hosts: the names under which the server may be called, which keeps web pages that point
-            their own name at this machine out; () for any.
-        page: offer the page at /, if it is installed.
+        keys: the API keys that /v1 accepts; None accepts every request.
+        provenance: writes the facts into images.
+        most_bytes: the largest request, in bytes.
+        body_seconds: the time in which a request must arrive.
+        hosts: the host names that a request may have, against DNS rebinding; () for any.
     """
 
     keys: Keys | None = None
@@ -44,16 +44,21 @@ class ServerConfig:
     most_bytes: int = 10 * 2**20
     body_seconds: float = 30.0
     hosts: tuple[str, ...] = ()
-    page: bool = True
 
 
-def create_app(engine: Engine, metrics: Metrics, config: ServerConfig | None = None) -> FastAPI:
+def create_app(
+    engine: Engine,
+    metrics: Metrics,
+    config: ServerConfig | None = None,
+    page: Page | None = None,
+) -> FastAPI:
     """The application around an engine, which it starts and stops.
 
     Args:
-        engine: its ``observer`` is ``metrics``.
-        metrics: what `/metrics` tells.
-        config: what the operator decides.
+        engine: generates the images; its ``observer`` is ``metrics``.
+        metrics: the numbers of `/metrics`.
+        config: the operator's settings.
+        page: mounts the page; None redirects / to the API's documentation.
     """
     config = config or ServerConfig()
 
@@ -76,46 +81,33 @@ def create_app(engine: Engine, metrics: Metrics, config: ServerConfig | None = N
     app.include_router(routes(service))
     app.include_router(files(service))
     add_health(app, engine, metrics)
-    mount_page(app, engine, config)
+    if page is None:
+        app.add_api_route("/", to_documentation, include_in_schema=False)
+    else:
+        page(app, engine, config.provenance)
     return app
 
 
 def add_health(app: FastAPI, engine: Engine, metrics: Metrics) -> None:
-    """For whoever watches the server."""
+    """Add the routes for monitoring."""
 
     @app.get("/healthz", include_in_schema=False)
     async def healthy() -> Response:
-        """The process answers."""
+        """The process is alive."""
         return JSONResponse({"status": "ok"})
 
     @app.get("/readyz", include_in_schema=False)
     async def ready() -> Response:
-        """Requests are taken."""
+        """Requests are accepted."""
         word, status = ("ready", 200) if engine.alive else ("stopping", 503)
         return JSONResponse({"status": word}, status)
 
     @app.get("/metrics", include_in_schema=False)
     async def numbers() -> Response:
-        """For Prometheus."""
+        """Metrics for Prometheus."""
         return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
 
-def mount_page(app: FastAPI, engine: Engine, config: ServerConfig) -> None:
-    """The page at /, where `demask.ui` and Gradio are there; else the API's documentation.
-
-    With API keys there is no page: its visitors have none.
-    """
-    there = all(has(name) for name in ("gradio", "demask.ui"))
-    if config.page and config.keys is None and there:
-        importlib.import_module("demask.ui").mount(app, engine, config.provenance)
-        return
-
-    @app.get("/", include_in_schema=False)
-    async def root() -> Response:
-        """Where to read on."""
-        return RedirectResponse("/docs")
-
-
-def has(package: str) -> bool:
-    """Whether a package is installed."""
-    return importlib.util.find_spec(package) is not None
+async def to_documentation() -> Response:
+    """Redirect to the documentation of the API."""
+    return RedirectResponse("/docs")

@@ -1,10 +1,10 @@
 """Content Credentials: a signed C2PA manifest in every PNG (C2PA specification 2.1).
 
-The library is c2pa-python, which the Content Authenticity Initiative keeps. An invisible watermark
-would survive a screenshot, which a manifest does not; but those that can be installed bring
-networks of 100 MB and change pixels, so two images of one seed would no longer be equal.
+The library is c2pa-python of the Content Authenticity Initiative. A manifest does not survive a
+screenshot; an invisible watermark would, but the available libraries need networks of 100 MB and
+change pixels, so that the same seed would no longer give the same image.
 
-`c2pa` and `cryptography` are imported here alone, when a signer is made.
+`c2pa` and `cryptography` are imported only here, when a signer is made.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from demask import __version__
 from demask.generator import GeneratedImage
 
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-PAINTED_BY = "Demask"
+PRODUCER = "Demask"
 
 
 @dataclass(frozen=True)
 class Signing:
-    """What a manifest is signed with.
+    """The certificates and the key that sign a manifest.
 
     Attributes:
-        chain: certificates, PEM, the signer's first.
-        key: the signer's private key, PEM.
-        algorithm: such as ``es256``.
+        chain: the certificates in PEM, the signer's first.
+        key: the signer's private key in PEM.
+        algorithm: the C2PA name of the signature algorithm, such as ``es256``.
     """
 
     chain: bytes
@@ -40,11 +40,12 @@ class Signing:
 
     @classmethod
     def read(cls, chain: Path, key: Path) -> Signing:
-        """Keys of an operator who has a certificate that others trust.
+        """Read the certificates and the key of an operator.
 
         Raises:
-            OSError: a file that cannot be read.
-            ValueError: no certificate, no key that C2PA signs with, or the key of another one.
+            OSError: a file cannot be read.
+            ValueError: a file holds no certificate or no key that C2PA supports, or the key does
+                not belong to the certificate.
         """
         from cryptography import x509
         from cryptography.hazmat.primitives import serialization
@@ -73,7 +74,7 @@ class Signing:
 
     @classmethod
     def make(cls) -> Signing:
-        """Keys of this process alone: tampering shows, but nobody knows the signer."""
+        """Make a key for this process: changes are detected, but the signer is unknown."""
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
         from cryptography.hazmat.primitives.asymmetric import ec
@@ -99,14 +100,14 @@ def _name(text: str) -> Any:
 
     return x509.Name(
         [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, PAINTED_BY),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, PRODUCER),
             x509.NameAttribute(NameOID.COMMON_NAME, text),
         ]
     )
 
 
 def _certificate(name: Any, issuer: Any, key: Any, *, authority: bool, root_key: Any = None) -> Any:
-    """A certificate to be signed, of the profile that C2PA asks for (section 14.5)."""
+    """An unsigned certificate with the profile that C2PA requires (section 14.5)."""
     from cryptography import x509
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -146,14 +147,14 @@ class Credentials:
     """Signs images.
 
     Raises:
-        ValueError: certificate and key that C2PA does not accept.
+        ValueError: C2PA does not accept the certificate and the key.
     """
 
     def __init__(self, keys: Signing) -> None:
         import c2pa
 
         self._c2pa, self._lock = c2pa, threading.Lock()
-        # a thumbnail is larger than our images; what we just signed needs no second look
+        # a thumbnail would be larger than most images; verifying each signature costs time
         plain = {
             "builder": {"thumbnail": {"enabled": False}},
             "verify": {"verify_after_sign": False},
@@ -174,7 +175,7 @@ class Credentials:
         self.sign(buffer.getvalue(), manifest("a test", {}))
 
     def sign(self, png: bytes, claims: dict[str, Any]) -> bytes:
-        """The same PNG with a signed manifest inside."""
+        """The same PNG with a signed manifest."""
         signed = io.BytesIO()
         with self._lock, self._c2pa.Builder(json.dumps(claims), self._context) as builder:
             builder.sign(self._signer, "image/png", io.BytesIO(png), signed)
@@ -182,8 +183,8 @@ class Credentials:
 
 
 def manifest(title: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """That an image was made by a model, and how."""
-    agent = {"name": PAINTED_BY, "version": __version__}
+    """The claims that a model made an image, and with which settings."""
+    agent = {"name": PRODUCER, "version": __version__}
     created = {"action": "c2pa.created", "digitalSourceType": GENERATED, "softwareAgent": agent}
     return {
         "claim_generator_info": [agent],
@@ -197,7 +198,7 @@ def manifest(title: str, facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def facts_of(image: GeneratedImage) -> dict[str, Any]:
-    """All that is needed to generate an image again."""
+    """Everything that is needed to generate an image again."""
     return {
         "model": image.model,
         "prompt": image.prompt,

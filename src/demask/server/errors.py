@@ -1,4 +1,4 @@
-"""What went wrong, as the error object of the OpenAI API: one line, and nothing of our insides."""
+"""Errors as the error object of the OpenAI API: one line, without internal details."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from demask.registry import unknown
+from demask.foreign_names import unknown_setting
+from demask.server.engine import BusyError, ClosedError, EngineError, LateError, WithdrawnError
 from demask.server.fields import Generation
-from demask.server.request import BusyError, ClosedError, EngineError, LateError, WithdrawnError
 
 STATUSES: dict[type[BaseException], tuple[int, str]] = {
     BusyError: (429, "queue_full"),
@@ -23,14 +23,14 @@ STATUSES: dict[type[BaseException], tuple[int, str]] = {
 
 
 class ApiError(HTTPException):
-    """An answer that is no success.
+    """An answer with an error status.
 
     Attributes:
-        status: of HTTP.
-        message: one line.
+        status: the HTTP status.
+        message: one line for people.
         code: a word for programs.
-        param: the field that is wrong, or None.
-        headers: of the answer.
+        param: the wrong field, or None.
+        headers: headers of the answer.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class ApiError(HTTPException):
         return {"error": {"message": message, "type": kind, "param": self.param, "code": self.code}}
 
     def response(self) -> JSONResponse:
-        """The error object, with its status."""
+        """The HTTP response."""
         return JSONResponse(self.content, self.status, self.headers)
 
 
 def api_error(error: BaseException, retry_after: int = 1) -> ApiError:
-    """Any exception as an answer; what is not the caller's mistake tells nothing of our insides."""
+    """Convert any exception to an ApiError; internal errors return a generic message."""
     if isinstance(error, ApiError):
         return error
     for kind, (status, code) in STATUSES.items():
@@ -72,14 +72,16 @@ def api_error(error: BaseException, retry_after: int = 1) -> ApiError:
 
 
 def complaint(errors: Sequence[Any], valid: Sequence[str] = ()) -> ApiError:
-    """The first of pydantic's complaints, in one line."""
+    """The first of pydantic's validation errors, in one line."""
     first = errors[0]
     place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "form")]
     name = ".".join(place)
     if first["type"] == "extra_forbidden" and valid:
-        return ApiError(400, unknown("field", name, valid), "unknown_field", name)
+        return ApiError(400, unknown_setting(name, valid, "field"), "unknown_field", name)
     said = str(first["msg"]).removeprefix("Value error, ")
-    return ApiError(400, f"{name}: {said}" if name else said, "invalid_value", name or None)
+    if name and not said.startswith(name):  # a setting's own message begins with its name
+        said = f"{name}: {said}"
+    return ApiError(400, said, "invalid_value", name or None)
 
 
 async def on_api_error(_request: Request, error: Exception) -> JSONResponse:
@@ -88,13 +90,13 @@ async def on_api_error(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def on_invalid(_request: Request, error: Exception) -> JSONResponse:
-    """Answer a request that does not have the form that it should."""
+    """Answer a request that does not match its schema."""
     assert isinstance(error, RequestValidationError)
     return complaint(error.errors(), list(Generation.model_fields)).response()
 
 
 async def on_http(_request: Request, error: Exception) -> JSONResponse:
-    """Answer an unknown address or method."""
+    """Answer an unknown path or method."""
     assert isinstance(error, HTTPException)
     headers = dict(error.headers) if error.headers else None
     return ApiError(error.status_code, str(error.detail), "http", headers=headers).response()

@@ -1,4 +1,4 @@
-"""What stands before every route: keys, sizes of requests, and patience with slow clients."""
+"""Checks before every route: API keys, the size of requests and the time that they take."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from demask.server.errors import ApiError
 
 @dataclass(frozen=True)
 class Keys:
-    """The API keys, as their hashes.
+    """The API keys.
 
     Attributes:
-        digests: of SHA-256.
+        digests: their SHA-256 hashes.
     """
 
     digests: tuple[bytes, ...]
 
     @classmethod
     def of(cls, keys: Sequence[str]) -> Keys:
-        """Keys in plain text."""
+        """Hash keys in plain text."""
         return cls(tuple(hashlib.sha256(key.encode()).digest() for key in keys))
 
     @classmethod
     def read(cls, path: Path) -> Keys:
-        """A file with a key a line; ``#`` begins a comment.
+        """Read a file with one key per line; ``#`` begins a comment.
 
         Raises:
-            OSError: it cannot be read.
-            ValueError: it holds no key, or one of fewer than 16 characters.
+            OSError: the file cannot be read.
+            ValueError: the file holds no key, or one of fewer than 16 characters.
         """
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -50,7 +50,7 @@ class Keys:
         return cls.of(keys)
 
     def fit(self, header: str | None) -> bool:
-        """Whether an Authorization header holds one of the keys, in a time that tells nothing."""
+        """Whether an Authorization header holds one of the keys; takes constant time."""
         kind, _, key = (header or "").partition(" ")
         given = hashlib.sha256(key.strip().encode()).digest()
         found = [hmac.compare_digest(given, digest) for digest in self.digests]
@@ -59,13 +59,13 @@ class Keys:
 
 @dataclass(frozen=True)
 class RequestGuard:
-    """Refuses requests without a key under /v1, too large ones, and those that come too slowly.
+    """Refuses requests without a key under /v1, too large ones and too slow ones.
 
     Attributes:
-        app: what it guards.
-        keys: None where everybody may come in.
-        most_bytes: of a request's body.
-        seconds: for a body to arrive.
+        app: the guarded application.
+        keys: the accepted keys; None accepts every request.
+        most_bytes: the largest body.
+        seconds: the time in which a body must arrive.
     """
 
     app: ASGIApp
@@ -86,7 +86,7 @@ class RequestGuard:
         await self.app(scope, body, send)
 
     def refusal(self, path: str, headers: dict[bytes, str]) -> ApiError | None:
-        """What can be said of a request before its body is read."""
+        """The error of a request as far as its headers show it, or None."""
         if (
             self.keys
             and path.startswith("/v1")
@@ -101,7 +101,7 @@ class RequestGuard:
 
 
 class Body:
-    """A ``receive`` that counts bytes and seconds until the body has arrived."""
+    """A ``receive`` that limits the bytes and the seconds of a body."""
 
     def __init__(self, receive: Receive, most_bytes: int, seconds: float) -> None:
         self._receive, self._left = receive, most_bytes
@@ -127,5 +127,5 @@ class Body:
 
 
 def too_large(most: int) -> ApiError:
-    """The answer to a request of too many bytes."""
+    """The error of a request with too many bytes."""
     return ApiError(413, f"the request is larger than {most} bytes", "too_large")

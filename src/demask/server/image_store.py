@@ -1,4 +1,4 @@
-"""Finished images that are fetched later, by an address that cannot be guessed."""
+"""Finished images that are fetched later, by a name that cannot be guessed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 @dataclass
 class ImageStore:
-    """Keeps bytes in memory, for a while; the oldest go when there is no room.
+    """Keeps bytes in memory for a limited time; the oldest are dropped when it is full.
 
     Attributes:
-        seconds: how long.
-        room: bytes in all.
-        clock: seconds that only rise.
+        seconds: how long an image is kept.
+        room: the size of all images, in bytes.
+        clock: a monotonic clock, in seconds.
     """
 
     seconds: float = 3600.0
@@ -28,7 +28,7 @@ class ImageStore:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def put(self, data: bytes) -> str:
-        """Keep something; its name has 192 random bits."""
+        """Store data; the returned name has 192 random bits."""
         name = secrets.token_urlsafe(24)
         with self._lock:
             self._kept[name] = (self.clock() + self.seconds, data)
@@ -37,7 +37,7 @@ class ImageStore:
         return name
 
     def get(self, name: str) -> bytes | None:
-        """What was kept under a name; None if it never was, or is no longer."""
+        """The data of a name; None if it is unknown or expired."""
         with self._lock:
             self._tidy()
             return self._kept[name][1] if name in self._kept else None

@@ -1,89 +1,164 @@
-"""The routes under /v1: models, and the OpenAI images API."""
+"""The routes under /v1: models, and the OpenAI images API on top of the engine."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import base64
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import BaseModel
 
-from demask.server.errors import ApiError
-from demask.server.fields import Editing, Generation, ImageFields
-from demask.server.request import Ticket
-from demask.server.service import Service
+from demask.generator import GeneratedImage
+from demask.registry import unknown
+from demask.server.answers import ERRORS, Answer, Model, Models, form_schema
+from demask.server.engine import BusyError, Edit, Engine, Partial, Ticket, event_queue
+from demask.server.engine import Request as ImageRequest
+from demask.server.errors import ApiError, api_error
+from demask.server.fields import Generation, ImageFields
+from demask.server.image_store import ImageStore
+from demask.server.provenance import Provenance, encode
 from demask.server.uploads import read_edit, read_form
 
-
-class ErrorObject(BaseModel):
-    """What went wrong."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
+DISCONNECT_POLL = 0.25
+"""Seconds between two checks whether the client is still connected."""
 
 
-class ErrorAnswer(BaseModel):
-    """Every answer that is no success."""
+@dataclass
+class Service:
+    """What the routes need of the server.
 
-    error: ErrorObject
+    Attributes:
+        engine: generates the images.
+        provenance: writes the facts into finished images.
+        images: stores the images that are fetched by their URL.
+    """
+
+    engine: Engine
+    provenance: Provenance = field(default_factory=Provenance)
+    images: ImageStore = field(default_factory=ImageStore)
+
+    def model(self, name: str | None) -> str:
+        """The name of a model; None is the first one.
+
+        Raises:
+            ApiError: there is no model of that name.
+        """
+        names = self.engine.generators
+        if name is None:
+            return next(iter(names))
+        if name not in names:
+            raise ApiError(404, unknown("model", name, names), "model_not_found", "model")
+        return name
+
+    def submit(self, asked: ImageFields, edit: Edit | None = None) -> list[Ticket]:
+        """Submit a request to the engine; one ticket per image.
+
+        Raises:
+            ApiError: a field is wrong, or the engine does not accept the request.
+        """
+        model = self.model(asked.model)
+        first = secrets.randbelow(2**32) if asked.seed is None else asked.seed
+        partials = (asked.partial_images or 0) if asked.stream else 0
+        try:
+            settings = asked.settings()
+            prompt = asked.prompt or None
+            requests = [
+                ImageRequest(model, prompt, first + i, settings, partials, edit)
+                for i in range(asked.n or 1)
+            ]
+            return self.engine.submit(*requests)
+        except BusyError as error:
+            self.engine.observer.failed("BusyError")
+            raise api_error(error, self.engine.retry_after) from None
+        except (ArithmeticError, TypeError, RecursionError) as error:
+            # raised by the parser of a setting for a text such as power:1e999
+            raise ApiError(400, f"these settings cannot be read: {error}") from None
+        except Exception as error:
+            raise api_error(error, self.engine.retry_after) from None
+
+    async def answer(
+        self, tickets: list[Ticket], asked: ImageFields, request: Request
+    ) -> dict[str, Any]:
+        """The finished images, in the order of the tickets.
+
+        Raises:
+            ApiError: an image could not be generated, or the client has disconnected.
+        """
+        data: list[dict[str, Any]] = [{} for _ in tickets]
+        async for index, event in events(tickets, request):
+            if isinstance(event, GeneratedImage):
+                data[index] = await self.item(event, asked, request)
+        return {"created": int(time.time()), "data": data}
+
+    async def stream(
+        self, tickets: list[Ticket], asked: ImageFields, request: Request, kind: str
+    ) -> AsyncIterator[bytes]:
+        """Server-sent events: unfinished and finished images as they come."""
+        try:
+            async for index, event in events(tickets, request):
+                name = "partial_image" if isinstance(event, Partial) else "completed"
+                payload: dict[str, Any] = {"type": f"{kind}.{name}", "created_at": int(time.time())}
+                payload |= {"output_format": "png", "index": index}
+                if isinstance(event, Partial):
+                    png = await asyncio.to_thread(encode, event.image)
+                    payload |= {"partial_image_index": event.number, "step": event.step}
+                    payload |= {"steps": event.steps, "b64_json": base64.b64encode(png).decode()}
+                else:
+                    payload |= await self.item(event, asked, request)
+                yield server_sent_event(payload["type"], payload)
+        except ApiError as error:
+            yield server_sent_event("error", {"type": "error", **error.content})
+
+    async def item(
+        self, image: GeneratedImage, asked: ImageFields, request: Request
+    ) -> dict[str, Any]:
+        """A finished image in an answer, as base64 text or as a URL."""
+        png = await asyncio.to_thread(self.provenance.png, image)
+        if asked.response_format == "url":
+            url = f"{request.base_url}files/{self.images.put(png)}.png"
+            return {"url": url, "seed": image.seed}
+        return {"b64_json": base64.b64encode(png).decode(), "seed": image.seed}
 
 
-class ImageObject(BaseModel):
-    """A finished image: one of ``b64_json`` and ``url``."""
+async def events(
+    tickets: Sequence[Ticket], request: Request
+) -> AsyncIterator[tuple[int, Partial | GeneratedImage]]:
+    """The events of several tickets, until all have ended; on leaving, all are cancelled.
 
-    b64_json: str | None = None
-    url: str | None = None
-    seed: int
-
-
-class Answer(BaseModel):
-    """Finished images."""
-
-    created: int
-    data: list[ImageObject]
-
-
-class Model(BaseModel):
-    """A model that this server generates with."""
-
-    id: str
-    object: str = "model"
-    created: int = 0
-    owned_by: str = "demask"
-
-
-class Models(BaseModel):
-    """All of them."""
-
-    object: str = "list"
-    data: list[Model]
-
-
-ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorAnswer, "description": "A field is wrong."},
-    401: {"model": ErrorAnswer, "description": "An API key is needed."},
-    404: {"model": ErrorAnswer, "description": "No such model."},
-    408: {"model": ErrorAnswer, "description": "The request came too slowly."},
-    413: {"model": ErrorAnswer, "description": "The request or its image is too large."},
-    429: {"model": ErrorAnswer, "description": "The queue is full; see Retry-After."},
-    503: {"model": ErrorAnswer, "description": "The server is stopping."},
-    504: {"model": ErrorAnswer, "description": "The image took longer than the time limit."},
-}
+    Raises:
+        ApiError: a ticket has failed, or the client has disconnected.
+    """
+    queue, left = event_queue(tickets), len(tickets)
+    try:
+        while left:
+            try:
+                async with asyncio.timeout(DISCONNECT_POLL):
+                    index, event = await queue.get()
+            except TimeoutError:
+                if await request.is_disconnected():
+                    raise ApiError(499, "the client has left", "withdrawn") from None
+                late = next((ticket.gave_up for ticket in tickets if not ticket.done), None)
+                if late is not None:  # the engine is busy with a batch and has not noticed yet
+                    raise api_error(late) from None
+                continue
+            if isinstance(event, BaseException):
+                raise api_error(event)
+            left -= isinstance(event, GeneratedImage)
+            yield index, event
+    finally:
+        for ticket in tickets:
+            ticket.cancel()
 
 
-def form_schema() -> dict[str, Any]:
-    """The form of an edit, for the OpenAPI document."""
-    schema = Editing.model_json_schema()
-    file = {"type": "string", "format": "binary"}
-    schema["properties"] = {"image": file, "mask": file, **schema["properties"]}
-    schema["required"] = ["image"]
-    return {
-        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
-    }
+def server_sent_event(name: str, data: dict[str, Any]) -> bytes:
+    """One server-sent event with JSON data."""
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
 
 
 def routes(service: Service) -> APIRouter:
@@ -92,7 +167,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/models")
     async def list_models() -> Models:
-        """The models that this server generates with."""
+        """The models of this server."""
         return Models(data=[Model(id=name) for name in service.engine.generators])
 
     @router.get("/models/{name:path}")
@@ -104,36 +179,33 @@ def routes(service: Service) -> APIRouter:
     async def generate(request: Request, asked: Generation) -> Response:
         """Generate images of a prompt."""
         tickets = await asyncio.to_thread(service.submit, asked)
-        return await respond(service, request, asked, tickets, "image_generation")
+        return await respond(service, tickets, asked, request, "image_generation")
 
     @router.post("/images/edits", response_model=Answer, openapi_extra=form_schema())
     async def edit(request: Request) -> Response:
-        """Generate a part of an image anew."""
+        """Regenerate a part of an image."""
         form = await read_form(request)
-        model = service.model(form.asked.model)
-        most = service.engine.most_pixels(model)
-        change = await asyncio.to_thread(read_edit, form, most)
+        max_pixels = service.engine.most_pixels(service.model(form.asked.model))
+        change = await asyncio.to_thread(read_edit, form, max_pixels)
         tickets = await asyncio.to_thread(service.submit, form.asked, change)
-        return await respond(service, request, form.asked, tickets, "image_edit")
+        return await respond(service, tickets, form.asked, request, "image_edit")
 
     return router
 
 
 async def respond(
-    service: Service, request: Request, asked: ImageFields, tickets: list[Ticket], kind: str
+    service: Service, tickets: list[Ticket], asked: ImageFields, request: Request, kind: str
 ) -> Response:
-    """The images as one answer, or as a stream of events."""
-    form, base = asked.response_format or "b64_json", str(request.base_url)
-    gone = request.is_disconnected
+    """The images as one JSON answer, or as a stream of events."""
     if asked.stream:
         headers: Mapping[str, str] = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        stream = service.stream(tickets, kind, form, base, gone)
+        stream = service.stream(tickets, asked, request, kind)
         return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
-    return JSONResponse(await service.answer(tickets, form, base, gone))
+    return JSONResponse(await service.answer(tickets, asked, request))
 
 
 def files(service: Service) -> APIRouter:
-    """The images that are fetched by their address; knowing it is what it takes."""
+    """The route of stored images; their URLs cannot be guessed."""
     router = APIRouter()
 
     @router.get("/files/{name}.png", include_in_schema=False)

@@ -1,4 +1,4 @@
-"""What the engine does, as numbers that Prometheus collects; its client is imported here alone."""
+"""Metrics of the engine for Prometheus, whose client is imported only here."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from prometheus_client import (
     generate_latest,
 )
 
-from demask.server.observer import EngineObserver
+from demask.server.engine import EngineObserver
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics(EngineObserver):
-    """Counts in a registry of its own, so that two servers in one process don't add up."""
+    """Counts in a registry of its own, so that servers in one process do not share counters."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -66,5 +66,5 @@ class Metrics(EngineObserver):
         self._repeated.inc(images)
 
     def text(self) -> bytes:
-        """All of it, as `/metrics` answers."""
+        """All metrics in the text format of Prometheus."""
         return generate_latest(self.registry)

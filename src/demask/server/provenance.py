@@ -1,4 +1,4 @@
-"""A finished image as the bytes of a PNG that says where it comes from."""
+"""Finished images as PNG files that say how they were made."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from demask.server.credentials import Credentials, facts_of, manifest
 
 @dataclass(frozen=True)
 class Provenance:
-    """What is written into an image.
+    """Writes the facts of an image into its file.
 
     Attributes:
-        text: its prompt, seed, model and settings, and that it is generated, as PNG text.
-        credentials: signs a C2PA manifest of the same facts; None for no manifest.
+        text: write prompt, seed, model and settings, and that it is generated, as PNG text.
+        credentials: signs a C2PA manifest with the same facts; None writes no manifest.
     """
 
     text: bool = True
     credentials: Credentials | None = None
 
     def png(self, image: GeneratedImage) -> bytes:
-        """The finished image."""
+        """A finished image as the bytes of a PNG."""
         plain = encode(image.image, image if self.text else None)
         if self.credentials is None:
             return plain
@@ -33,7 +33,7 @@ class Provenance:
 
 
 def encode(image: Image.Image, source: GeneratedImage | None = None) -> bytes:
-    """A PNG, with the facts of an image where it is told."""
+    """An image as the bytes of a PNG, with the facts of ``source`` if it is given."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=source.png_text() if source else None)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Serve an application over HTTP; uvicorn is imported here alone."""
+"""Serve an application over HTTP; uvicorn is imported only here."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEAD_SECONDS = 15.0  # for the first line and the headers of a request
-MOST_CONNECTIONS = 1000
+HEAD_SECONDS = 15.0
+"""The time in which the first line and the headers of a request must arrive."""
+
+MAX_CONNECTIONS = 1000
 
 
 class TimeoutProtocol(H11Protocol):
-    """Closes a connection on which no request begins in time; uvicorn itself waits forever."""
+    """Closes a connection on which no request arrives in time; uvicorn has no such timeout."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -35,19 +37,19 @@ class TimeoutProtocol(H11Protocol):
 
 
 def serve(app: FastAPI, host: str, port: int, seconds: float | None) -> None:
-    """Answer requests until SIGTERM or Ctrl-C; then finish what runs.
+    """Answer requests until SIGTERM or Ctrl-C; then finish the running ones.
 
     Args:
         app: the application.
-        host: the address to listen at.
-        port: 0 for any that is free.
-        seconds: how long requests may go on after SIGTERM; None for as long as they take.
+        host: the address to listen on.
+        port: the port; 0 for any free one.
+        seconds: the time for running requests to finish after SIGTERM; None for no limit.
     """
     server_of(app, host, port, seconds).run()
 
 
 def server_of(app: FastAPI, host: str, port: int, seconds: float | None = None) -> uvicorn.Server:
-    """A server that does not run yet; see `serve`."""
+    """A server that is not started yet; see `serve`."""
     config = uvicorn.Config(
         app,
         host,
@@ -57,14 +59,14 @@ def server_of(app: FastAPI, host: str, port: int, seconds: float | None = None) 
         log_level="info",
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=MOST_CONNECTIONS,
+        limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=None if seconds is None else int(seconds) + 5,
     )
     return uvicorn.Server(config)
 
 
 def is_local(host: str) -> bool:
-    """Whether only this machine can call an address."""
+    """Whether an address can be reached from this machine only."""
     if host == "localhost":
         return True
     try:

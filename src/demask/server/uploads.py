@@ -1,4 +1,4 @@
-"""Read the form of an edit: its fields, and images from strangers."""
+"""Read the form of an edit: its fields, and untrusted images."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
+from demask.server.engine import Edit
 from demask.server.errors import ApiError, complaint
 from demask.server.fields import Editing
-from demask.server.request import Edit
+from demask.server.settings_fields import FROM_TEXT
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 FILES = ("image", "mask")
@@ -24,12 +25,12 @@ FILES = ("image", "mask")
 
 @dataclass(frozen=True)
 class Form:
-    """An edit that was asked for.
+    """The form of an edit.
 
     Attributes:
-        asked: its fields.
+        asked: the fields.
         image: the bytes of the image.
-        mask: the bytes of the mask, if there is one.
+        mask: the bytes of the mask, or None.
     """
 
     asked: Editing
@@ -38,10 +39,10 @@ class Form:
 
 
 async def read_form(request: Request) -> Form:
-    """Read a multipart form; the size of the whole request is bounded elsewhere.
+    """Read a multipart form; `demask.server.guard` limits the size of the request.
 
     Raises:
-        ApiError: it is no form, or a field is missing, unknown or wrong.
+        ApiError: the request is no form, or a field is missing, unknown or wrong.
     """
     try:
         async with request.form(max_files=4, max_fields=64, max_part_size=65536) as form:
@@ -55,7 +56,7 @@ async def read_form(request: Request) -> Form:
     if image is None:
         raise ApiError(400, "image: an image is needed, as a file of a form", param="image")
     try:
-        asked = Editing.model_validate(values)
+        asked = Editing.model_validate(values, context=FROM_TEXT)
     except ValidationError as error:
         valid = [*FILES, *Editing.model_fields]
         raise complaint(error.errors(include_url=False), valid) from None
@@ -63,7 +64,7 @@ async def read_form(request: Request) -> Form:
 
 
 async def _file(form: FormData, name: str) -> bytes | None:
-    """The bytes of the one file of a name, which clients also write as ``name[]``."""
+    """The bytes of the file ``name`` or ``name[]``, or None."""
     found = [*form.getlist(name), *form.getlist(f"{name}[]")]
     if len(found) > 1:
         raise ApiError(400, f"{name}: one image at a time, not {len(found)}", param=name)
@@ -75,7 +76,7 @@ async def _file(form: FormData, name: str) -> bytes | None:
 
 
 def _values(form: FormData) -> Mapping[str, Any]:
-    """The fields that are no files; a list's values stand under ``name`` or ``name[]``."""
+    """The fields that are no files; the values of a list are called ``name`` or ``name[]``."""
     names = {name.removesuffix("[]") for name in form} - set(FILES)
     values: dict[str, Any] = {}
     for name in names:
@@ -87,14 +88,14 @@ def _values(form: FormData) -> Mapping[str, Any]:
 
 
 def read_edit(form: Form, most_pixels: int) -> Edit:
-    """The image and what to regenerate of it.
+    """The image, and a mask that is white where it is regenerated.
 
-    A mask with transparency is read as OpenAI reads it, transparent is regenerated; one without is
-    read as `demask inpaint` reads it, white is regenerated. Without a mask, the transparent part
-    of the image is.
+    In a mask with transparency the transparent part is regenerated, as in the OpenAI API; in a
+    mask without, the white part, as in `demask inpaint`. Without a mask, the transparent part of
+    the image is regenerated.
 
     Raises:
-        ApiError: an image that cannot be read, or is too large, or has nothing to generate.
+        ApiError: an image cannot be read or is too large, or there is nothing to regenerate.
     """
     image = open_upload(form.image, "image", most_pixels)
     if form.mask is None:
@@ -108,15 +109,15 @@ def read_edit(form: Form, most_pixels: int) -> Edit:
 
 
 def _transparent(image: Image.Image) -> Image.Image:
-    """White where an image is more transparent than not."""
+    """A mask that is white where an image is more than half transparent."""
     return image.convert("RGBA").getchannel("A").point([255] * 128 + [0] * 128)
 
 
 def open_upload(data: bytes, name: str, most_pixels: int) -> Image.Image:
-    """An image from its bytes, upright; its size is looked at before its pixels are.
+    """Decode an image and turn it upright; its size is checked before its pixels are decoded.
 
     Raises:
-        ApiError: no PNG, JPEG or WebP, a broken one, or one that is too large.
+        ApiError: the data is no PNG, JPEG or WebP, is broken, or is too large.
     """
     try:
         with warnings.catch_warnings():
@@ -135,5 +136,5 @@ def open_upload(data: bytes, name: str, most_pixels: int) -> Image.Image:
         raise ApiError(413, f"{name}: too many pixels", "too_large", name) from None
     except ApiError:
         raise
-    except Exception:  # a decoder fed with anything raises anything
+    except Exception:  # decoders raise exceptions of any type on untrusted data
         raise ApiError(400, f"{name}: no PNG, JPEG or WebP that can be read", param=name) from None

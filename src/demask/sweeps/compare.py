@@ -85,11 +85,11 @@ def measure(comparison: Comparison, variant: Variant, out: Path, on_scored: OnSc
     if found.done == comparison.count:
         return found
     generator = comparison.generator_for(variant)
-    networks = (generator.transformer, *generator.aux.loaded.values())
+    metered = meter.metered(generator)
     for job in comparison.jobs(generator, variant, found.done):
         forwards, seconds, cpu = meter.forwards, meter.seconds, meter.cpu_seconds
-        with meter.counting(*networks), meter.timing():
-            pixels_BHWC = decode_job(generator, job)
+        with meter.timing():
+            pixels_BHWC = decode_job(metered, job)
         here = slice(found.done, found.done + len(pixels_BHWC))
         add(found.scores, comparison, pixels_BHWC, comparison.words[here])
         if controlled:

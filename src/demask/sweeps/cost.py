@@ -6,23 +6,24 @@ import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from torch import Tensor
-
-CALLS = ("predict", "predict_with_attention", "smoothed_logits", "score", "advance")
-"""The methods by which the loop asks a network: each pass over an image's tokens is a forward.
-What one of them asks of another counts once."""
+from demask.generator import Generator
+from demask.guidance.passes import wrap_passes
+from demask.sampling.sampler import Sampler
+from demask.settings import Settings
+from demask.types import Predict
 
 
 @dataclass
 class CostMeter:
     """The cost of generating so far.
 
-    A forward is one pass of any network over the tokens of one image: the model's, the second
-    pass of self-guidance, a critic's, a weaker model's. They count alike, whatever their sizes; the
-    seconds tell them apart.
+    A forward is one pass of any network over the tokens of one image: the model, the second pass
+    of self-guidance, a Token-Critic, a weaker model. All count alike, whatever their size; the
+    seconds show the difference. A pass of an accelerated model counts as one forward, however
+    little it computes.
 
     Attributes:
         forwards: forward passes, summed over all images.
@@ -33,7 +34,6 @@ class CostMeter:
     forwards: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
-    _inside: bool = False
 
     @contextmanager
     def timing(self) -> Iterator[None]:
@@ -43,36 +43,39 @@ class CostMeter:
         self.seconds += time.perf_counter() - clock
         self.cpu_seconds += time.process_time() - cpu
 
-    @contextmanager
-    def counting(self, *networks: object) -> Iterator[None]:
-        """Count what the networks are asked for in a block."""
-        wrapped = [
-            (network, name)
-            for network in networks
-            for name in CALLS
-            if callable(getattr(network, name, None))
-        ]
-        for network, name in wrapped:
-            assert name not in vars(network), "this network is being counted already"
-            setattr(network, name, self._counted(getattr(network, name)))
-        try:
-            yield
-        finally:
-            for network, name in wrapped:
-                delattr(network, name)
+    def counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """A pass ``(tensor, condition, step) -> result`` that adds its batch size when called."""
 
-    def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(call)  # an accelerator asks for its parameters
-        def counted(*arguments: Any, **keywords: Any) -> Any:
-            if self._inside:
-                return call(*arguments, **keywords)
-            given = [*arguments, *keywords.values()]
-            tensors = [value for value in given if isinstance(value, Tensor)]
-            self.forwards += len(tensors[0])
-            self._inside = True
-            try:
-                return call(*arguments, **keywords)
-            finally:
-                self._inside = False
+        @functools.wraps(call)
+        def counted(*arguments: Any) -> Any:
+            self.forwards += len(arguments[0])
+            return call(*arguments)
 
         return counted
+
+    def metered(self, generator: Generator) -> Generator:
+        """The same generator, with its passes counted; the networks are not modified."""
+        parts = {f.name: getattr(generator, f.name) for f in fields(generator)}
+        return MeteredGenerator(**parts, meter=self)
+
+
+@dataclass(frozen=True)
+class MeteredGenerator(Generator):
+    """A generator whose passes are counted.
+
+    Attributes:
+        meter: counts.
+    """
+
+    meter: CostMeter | None = None
+
+    def guided(self, settings: Settings) -> Predict:
+        """As `Generator.guided`, with the passes below the guidance counted."""
+        assert self.meter is not None
+        return wrap_passes(super().guided(settings), self.meter.counted)
+
+    def sampler(self, settings: Settings) -> Sampler:
+        """As `Generator.sampler`, with the passes of the order counted."""
+        assert self.meter is not None
+        sampler = super().sampler(settings)
+        return replace(sampler, order=sampler.order.with_passes(self.meter.counted))

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from demask.evaluation.metrics import METRICS
-from demask.preset_file import PresetFile, settings_from
+from demask.preset_file import PresetFile
 from demask.registry import unknown
-from demask.settings import DTYPES, Settings
+from demask.settings import DTYPES, Settings, settings_from
 
 
 @dataclass(frozen=True)

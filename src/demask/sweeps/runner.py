@@ -155,7 +155,7 @@ class SweepRunner:
         for job in generator.jobs(self.condition_inputs, min(trial.count, WARM), trial.seed):
             decode_job(generator, job)
         for job in generator.jobs(self.condition_inputs, trial.count, trial.seed, self.batch_size):
-            pixels_BHWC = metered(generator, job, meter)
+            pixels_BHWC = decode_metered(generator, job, meter)
             for evaluator, parts in zip(self.evaluators, seen, strict=True):
                 parts.append(evaluator.extract(pixels_BHWC, job.parsed_conditions))
             done += len(pixels_BHWC)
@@ -195,11 +195,11 @@ def precision_of(transformer: nn.Module) -> str:
     return " ".join([str(dtype), *sorted(map(str, kinds))])
 
 
-def metered(generator: Generator, job: Job, meter: CostMeter) -> Tensor:
-    """Generate one batch, uint8 (B, H, W, 3), and measure its cost."""
-    networks = (generator.transformer, *generator.aux.loaded.values())
-    with meter.counting(*networks), meter.timing():
-        return decode_job(generator, job)
+def decode_metered(generator: Generator, job: Job, meter: CostMeter) -> Tensor:
+    """One batch as bytes (B, H, W, 3), and what it cost."""
+    metered = meter.metered(generator)
+    with meter.timing():
+        return decode_job(metered, job)
 
 
 def decode_job(generator: Generator, job: Job) -> Tensor:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -109,7 +109,7 @@ class Curves:
     def settings(self, point: Mapping[str, float]) -> Settings:
         """The settings of a point."""
         x = {name: round(value, 4) for name, value in point.items()}
-        changes: dict[str, object] = {}
+        changes: dict[str, Any] = {}
         if "schedule" in self.parts:
             changes["schedule"] = f"power:{x['schedule_power']:g}"
         if "choice_temperature" in self.parts:
@@ -153,7 +153,7 @@ class Steps:
 
     @property
     def dimensions(self) -> dict[str, Dimension]:
-        """A dimension for each step and part, but no ratio or choice temperature for the last step."""
+        """A dimension for each step and part; the last step has no ratio or choice temperature."""
         last = self.start.steps - 1
         counts = {
             "schedule": last,
@@ -166,7 +166,7 @@ class Steps:
 
     def settings(self, point: Mapping[str, float]) -> Settings:
         """The settings of a point, step by step."""
-        steps, changes = self.start.steps, dict[str, object]()
+        steps, changes = self.start.steps, dict[str, Any]()
         own = values_of(self.start)
         moved = {
             part: [(own[part][k], point.get(f"{part}_{k}", 0.0)) for k in range(steps)]

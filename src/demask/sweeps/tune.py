@@ -17,8 +17,8 @@ from demask.evaluation.metrics import METRICS
 from demask.files import write_text
 from demask.fingerprint import fingerprint
 from demask.old_names import current_settings
-from demask.preset_file import Preset, settings_from
-from demask.settings import Settings
+from demask.preset_file import Preset
+from demask.settings import Settings, settings_from
 from demask.sweeps.recipe import Trial
 from demask.sweeps.result import Result
 from demask.sweeps.runner import SweepRunner

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from demask import rng
-from demask.sampling.decode import Sampler, decode, last
+from demask.sampling.decode import decode, last
 from demask.sampling.edit import blank
+from demask.sampling.sampler import Sampler
 from demask.sampling.select import Confidence, Order
 from demask.types import Condition, Grid, Tokenizer, Transformer
 

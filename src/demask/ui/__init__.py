@@ -1,4 +1,4 @@
-"""A page to play with, at / of the server. Gradio is imported in this folder alone."""
+"""The web page of the server. Gradio is imported only in this folder."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def mount(app: FastAPI, engine: Engine, provenance: Provenance | None = None) -> None:
-    """Put the page at / of an application, behind the routes that it has already.
+    """Mount the page at / of an application; routes that exist already go first.
 
     Args:
-        app: the server.
-        engine: generates; its models are those of the page.
-        provenance: what is written into images; by default their facts as PNG text.
+        app: the application.
+        engine: generates the images of the page with its models.
+        provenance: writes the facts into images; by default as PNG text.
     """
     from demask.ui.page import mount as put
 

@@ -1,4 +1,4 @@
-"""The image that is changed: which tokens are regenerated, and how far it grows.
+"""The canvas of an edit: the tokens to regenerate, and the margins of outpainting.
 
 Shape legend: H W rows and columns of tokens.
 """
@@ -12,14 +12,16 @@ import gradio as gr
 from PIL import Image
 
 from demask.generator import Generator
+from demask.server.engine import Edit
 from demask.server.errors import ApiError
-from demask.server.request import Edit
 from demask.server.uploads import open_upload
 from demask.ui.png_metadata import from_address
 from demask.ui.theme import script
 
 SIDES = ("left", "top", "right", "bottom")
-FARTHEST = 2  # a side grows by at most so many times the model's own size
+MAX_GROWTH = 2
+"""A side grows by at most this multiple of the model's own size."""
+
 MOST_PIXELS = 4096 * 4096
 
 TEMPLATE = """
@@ -50,7 +52,7 @@ TEMPLATE = """
 
 
 def canvas(generator: Generator) -> gr.HTML:
-    """Build the component; its value is what `blank` gives, as the browser changes it."""
+    """Build the component; the browser edits the value that `blank` gives."""
     return gr.HTML(
         blank(generator),
         html_template=TEMPLATE,
@@ -61,12 +63,12 @@ def canvas(generator: Generator) -> gr.HTML:
 
 
 def blank(generator: Generator, image: str = "", cells: tuple[int, ...] = ()) -> dict[str, Any]:
-    """A canvas of a model.
+    """The value of an empty canvas.
 
     Args:
         generator: the model.
-        image: a data address, or nothing.
-        cells: the tokens that are regenerated, counted row by row.
+        image: a data URL, or an empty string.
+        cells: the tokens to regenerate, counted row by row.
     """
     return {
         "image": image,
@@ -75,21 +77,21 @@ def blank(generator: Generator, image: str = "", cells: tuple[int, ...] = ()) ->
         "cell": generator.tokenizer.downsampling,
         "step": generator.multiple,
         "side": min(generator.size),
-        "most": FARTHEST * max(generator.size),
+        "most": MAX_GROWTH * max(generator.size),
     }
 
 
 def lower_half(generator: Generator) -> tuple[int, ...]:
-    """Tokens to begin with, for someone who has not generated any yet."""
+    """The tokens of the lower half, which the example image marks."""
     rows, columns = generator.transformer.grid
     return tuple(range(rows // 2 * columns, rows * columns))
 
 
 def read_canvas(generator: Generator, value: Mapping[str, Any] | None) -> Edit:
-    """What is to be regenerated, as `demask.editing` cuts it.
+    """The image and the mask of an edit, enlarged by its margins.
 
     Raises:
-        ValueError: no image, nothing to generate, or a number out of range.
+        ValueError: there is no image or nothing to regenerate, or a number is out of range.
     """
     value = value or {}
     if not value.get("image"):
@@ -111,10 +113,10 @@ def read_canvas(generator: Generator, value: Mapping[str, Any] | None) -> Edit:
 
 
 def token_mask(size: tuple[int, int], cell: int, cells: Any) -> Image.Image:
-    """White over some tokens of an image.
+    """A mask that is white over some tokens of an image.
 
     Raises:
-        ValueError: a token outside.
+        ValueError: a token is outside the image.
     """
     columns, rows = -(-size[0] // cell), -(-size[1] // cell)
     small = Image.new("L", (columns, rows))
@@ -127,12 +129,12 @@ def token_mask(size: tuple[int, int], cell: int, cells: Any) -> Image.Image:
 
 
 def margins(generator: Generator, value: Mapping[str, Any]) -> tuple[int, int, int, int]:
-    """By how many pixels each side grows.
+    """The pixels by which each side grows.
 
     Raises:
-        ValueError: a number out of range.
+        ValueError: a number is out of range.
     """
-    most = FARTHEST * max(generator.size)
+    most = MAX_GROWTH * max(generator.size)
     left, top, right, bottom = (value.get(side, 0) for side in SIDES)
     for margin in (left, top, right, bottom):
         if not isinstance(margin, int) or not 0 <= margin <= most:

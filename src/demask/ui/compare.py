@@ -1,4 +1,4 @@
-"""The part of the page where two settings generate the same seeds side by side."""
+"""The tab that compares two settings on the same seeds."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from demask.ui.images import stage_part
 from demask.ui.panel import Panel, fill_controls, panel, settings_of
 from demask.ui.seeds import parse_seeds
 
-FEW = 2  # steps of the first side, so that there is something to see
+FEW = 2
+"""Steps of the first side, few enough that the sides differ."""
 
 
 @dataclass(frozen=True)
 class ComparePart:
-    """Its components.
+    """The components of the tab.
 
     Attributes:
-        condition_input: what both sides show.
+        condition_input: the prompt or class of both sides.
         panels: the settings of each side.
-        stages: where each side appears.
+        stages: the images of each side.
     """
 
     condition_input: ConditionParts
@@ -37,12 +38,12 @@ class ComparePart:
 
     @property
     def outputs(self) -> list[gr.components.Component]:
-        """What `cleared` updates."""
+        """The components that `cleared` updates."""
         return [*self.panels[0].outputs, *self.panels[1].outputs, *self.stages]
 
     @staticmethod
     def cleared(context: PageContext, name: str) -> list[Any]:
-        """For another model."""
+        """The updates of `outputs` for another model."""
         model = context.model(name)
         empty = stage(model)
         first, second = fill_controls(model, hurried(model)), fill_controls(model, model.settings)
@@ -50,12 +51,12 @@ class ComparePart:
 
 
 def hurried(model: Generator) -> Settings:
-    """The model's settings in few steps, without guidance."""
+    """The model's settings with few steps and without guidance."""
     return model.settings.updated(steps=min(FEW, model.settings.steps), guidance_scale=1.0)
 
 
 def compare_part(context: PageContext) -> ComparePart:
-    """Build it."""
+    """Build the tab."""
     model = context.model(context.names[0])
     condition_input = condition_parts(context, "Compare", "compare")
     made: list[tuple[Panel, gr.HTML]] = []
@@ -70,7 +71,7 @@ def compare_part(context: PageContext) -> ComparePart:
 
 
 def connect_compare(context: PageContext, name: gr.Radio, part: ComparePart) -> None:
-    """Generate both sides at once; the engine takes them in turn."""
+    """Connect the button; both sides are submitted together."""
     width = len(part.panels[0].controls)
 
     async def compare(
@@ -100,6 +101,6 @@ def connect_compare(context: PageContext, name: gr.Radio, part: ComparePart) -> 
 
 
 def halves(value: Value, count: int) -> list[Value]:
-    """The stages of both sides out of one."""
+    """Split the value of a stage into those of both sides."""
     tiles = value["tiles"]
     return [{**value, "tiles": tiles[:count]}, {**value, "tiles": tiles[count:], "message": ""}]

@@ -1,4 +1,4 @@
-"""What is to be generated: words with examples, or chips of classes; which seeds, how many."""
+"""The inputs of a request: a prompt with examples or a class, the seeds and their number."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ ANYTHING = "anything"
 
 @dataclass(frozen=True)
 class ConditionParts:
-    """Components in which a condition input is made.
+    """The components of a condition input.
 
     Attributes:
-        prompt: of a model of prompts.
-        classes: of a model of classes.
-        go: generates.
-        seeds: as `parse_seeds` reads them.
-        count: how many images.
-        examples: prompts to take.
+        prompt: the prompt, for a model of prompts.
+        classes: the class, for a model of classes.
+        go: the button that generates.
+        seeds: a text that `parse_seeds` reads.
+        count: the number of images.
+        examples: example prompts.
     """
 
     prompt: gr.Textbox
@@ -38,25 +38,25 @@ class ConditionParts:
 
     @property
     def inputs(self) -> list[gr.components.Component]:
-        """What `chosen_condition` and `parse_seeds` read."""
+        """The components that `chosen_condition` and `parse_seeds` read."""
         return [self.prompt, self.classes, self.seeds, self.count]
 
     @property
     def outputs(self) -> list[gr.components.Component]:
-        """What `updated_parts` updates."""
+        """The components that `updated_parts` updates."""
         return [self.prompt, self.classes, self.examples]
 
 
 def condition_parts(
     context: PageContext, verb: str, place: str, *, count: int = 4
 ) -> ConditionParts:
-    """Build the components, for the first of the models.
+    """Build the components for the first model.
 
     Args:
-        context: the models.
-        verb: what the button says.
-        place: the part of the page, for the components' names.
-        count: how many images.
+        context: the engine and its models.
+        verb: the label of the button.
+        place: the prefix of the components' element ids.
+        count: the number of images at first.
     """
     model = context.model(context.names[0])
     words = not model.class_names
@@ -98,24 +98,24 @@ def condition_parts(
 
 
 def chips(model: Generator) -> list[str]:
-    """The classes, and none of them."""
+    """The choices of a model of classes: its classes, and any."""
     return [*model.class_names, ANYTHING] if model.class_names else []
 
 
 def first_class(model: Generator) -> str | None:
-    """What is chosen at first."""
+    """The class that is selected at first."""
     return model.class_names[0] if model.class_names else None
 
 
 def chosen_condition(model: Generator, prompt: str | None, chosen: str | None) -> ConditionInput:
-    """The condition input that the components show."""
+    """The condition input that the components hold."""
     if not model.class_names:
         return (prompt or "").strip()
     return None if chosen in (None, ANYTHING) else chosen
 
 
 def updated_parts(context: PageContext, name: str, text: str = "") -> list[Any]:
-    """Updates of `ConditionParts.outputs` for another model, with a text if there is one."""
+    """The updates of `ConditionParts.outputs` for another model, with a prompt or class."""
     model = context.model(name)
     words = not model.class_names
     chosen = text if text in model.class_names else first_class(model)

@@ -1,4 +1,4 @@
-"""What every part of the page needs: the engine, its models and how images are written."""
+"""What all parts of the page share: the engine, its models and the provenance of images."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any
 
 from demask.conditioning import ConditionInput
 from demask.generator import Generator
-from demask.server.engine import Engine
+from demask.server.engine import Edit, Engine, Request
 from demask.server.provenance import Provenance
-from demask.server.request import Edit, Request
 
 EXAMPLES = {
     "emoji": (
@@ -22,16 +21,17 @@ EXAMPLES = {
     )
 }
 ANY_EXAMPLES = ("a red apple", "a lighthouse at night", "a fox in the snow", "a bowl of noodles")
-MOST_PARTIALS = 24  # of an image; more would only make the page slow
+MAX_PARTIALS = 24
+"""Unfinished images per image; more make the page slow."""
 
 
 @dataclass(frozen=True)
 class PageContext:
-    """The engine, as the page sees it.
+    """The engine, with what the page needs of it.
 
     Attributes:
-        engine: generates.
-        provenance: what is written into finished images.
+        engine: generates the images.
+        provenance: writes the facts into finished images.
     """
 
     engine: Engine
@@ -39,15 +39,15 @@ class PageContext:
 
     @property
     def names(self) -> list[str]:
-        """Of the models; the first is shown first."""
+        """The names of the models; the first is selected at first."""
         return list(self.engine.generators)
 
     def model(self, name: str) -> Generator:
-        """A model by its name."""
+        """The model of a name."""
         return self.engine.generators[name]
 
     def examples(self, name: str) -> tuple[str, ...]:
-        """Prompts to begin with; none for a model of classes."""
+        """Example prompts; none for a model of classes."""
         return () if self.model(name).class_names else EXAMPLES.get(name, ANY_EXAMPLES)
 
     def requests(
@@ -58,9 +58,9 @@ class PageContext:
         settings: dict[str, Any],
         edit: Edit | None = None,
     ) -> list[Request]:
-        """One request a seed, showing its steps."""
+        """One request per seed, with unfinished images."""
         steps = int(settings.get("steps") or self.model(name).settings.steps)
-        partials = min(steps, MOST_PARTIALS)
+        partials = min(steps, MAX_PARTIALS)
         return [
             Request(name, condition_input or None, seed, settings, partials, edit) for seed in seeds
         ]

@@ -1,4 +1,4 @@
-"""Keep the page to this server: nothing of it may come from, or point to, another address."""
+"""A content security policy: the page loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 POLICY = "; ".join(
     [
         "default-src 'self'",
-        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",  # as Gradio's own page needs them
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",  # Gradio's page needs them
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' data: blob:",
         "font-src 'self' data:",
@@ -22,19 +22,19 @@ POLICY = "; ".join(
         "frame-ancestors 'self'",
     ]
 )
-FOR_SHARING = re.compile(rb"<meta\s[^>]*(?:og|twitter):[^>]*>\s*", re.DOTALL)
+SHARING_TAGS = re.compile(rb"<meta\s[^>]*(?:og|twitter):[^>]*>\s*", re.DOTALL)
 UNUSED = ("/gradio_api/upload", "/gradio_api/file", "/gradio_api/proxy", "/gradio_api/stream")
 
 
 @dataclass(frozen=True)
 class SameOriginOnly:
-    """A web application under a policy that lets a browser load nothing from elsewhere.
+    """An application with a policy that forbids a browser to load from other hosts.
 
-    Gradio's page names other hosts for those who share its address; those lines are taken out. Its
-    routes for files are closed, since the page sends images as values.
+    The tags of Gradio's page for link previews name other hosts and are removed. Its routes for
+    files are closed, since this page sends images as values.
 
     Attributes:
-        app: the application.
+        app: the wrapped application.
     """
 
     app: ASGIApp
@@ -50,7 +50,7 @@ class SameOriginOnly:
 
 
 class Outgoing:
-    """A ``send`` that adds the policy, and rewrites pages once they are complete."""
+    """A ``send`` that adds the policy and rewrites complete pages."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -71,7 +71,7 @@ class Outgoing:
         else:
             self._page += message.get("body", b"")
             if not message.get("more_body"):
-                await self._finish(FOR_SHARING.sub(b"", self._page))
+                await self._finish(SHARING_TAGS.sub(b"", self._page))
 
     async def _finish(self, page: bytes) -> None:
         kept = [(name, value) for name, value in self._head["headers"] if name != b"content-length"]

@@ -1,4 +1,4 @@
-"""The part of the page where an image is regenerated, or generated around."""
+"""The tab that edits an image: inpainting and outpainting."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from demask.generator import GeneratedImage
-from demask.server.request import Request
+from demask.server.engine import Request
 from demask.ui.canvas import blank, canvas, lower_half, read_canvas
 from demask.ui.condition_input import ConditionParts, chosen_condition, condition_parts
 from demask.ui.context import PageContext
@@ -20,16 +20,16 @@ from demask.ui.images import stage_part
 from demask.ui.panel import Panel, settings_of
 from demask.ui.seeds import parse_seeds
 
-NOTE = "<p>Steps, guidance and all else are as in the settings of the first tab.</p>"
+NOTE = "<p>Steps, guidance and all other settings are those of the first tab.</p>"
 
 
 @dataclass(frozen=True)
 class EditTab:
-    """Its components.
+    """The components of the tab.
 
     Attributes:
-        canvas: the image.
-        condition_input: what the new part shows.
+        canvas: the image and its marked tokens.
+        condition_input: the prompt or class of the new part.
         shown: the results.
     """
 
@@ -39,23 +39,23 @@ class EditTab:
 
     @property
     def outputs(self) -> list[gr.HTML]:
-        """What `cleared` updates."""
+        """The components that `cleared` updates."""
         return [self.canvas, self.shown]
 
     @staticmethod
     def cleared(context: PageContext, name: str) -> list[Any]:
-        """Nothing on it, for another model."""
+        """The updates of `outputs` for another model."""
         model = context.model(name)
         return [blank(model), stage(model)]
 
     @staticmethod
     def filled(context: PageContext, name: str, image: str) -> dict[str, Any]:
-        """The canvas with an image on it, nothing marked yet."""
+        """The value of the canvas with an image and no marked token."""
         return blank(context.model(name), image)
 
 
 def edit_tab(context: PageContext) -> EditTab:
-    """Build it."""
+    """Build the tab."""
     model = context.model(context.names[0])
     with gr.Row(elem_classes="dm-pair"):
         with gr.Column(min_width=280):
@@ -70,7 +70,7 @@ def edit_tab(context: PageContext) -> EditTab:
 def connect_edit_tab(
     context: PageContext, name: gr.Radio, part: EditTab, tab: gr.Tab, settings: Panel
 ) -> None:
-    """Regenerate with the settings of the first part of the page."""
+    """Connect the button; the settings are those of the first tab."""
 
     async def regenerate(
         name: str, value: Any, prompt: str, chosen: str, seeds: str, count: int, *values: Any
@@ -98,13 +98,13 @@ def connect_edit_tab(
 
 
 async def example(context: PageContext, name: str) -> Any:
-    """An image to try the brush on, with a part of it marked."""
+    """The canvas with a generated example, of which the lower half is marked."""
     model = context.model(name)
     words = context.examples(name)
     condition_input = words[0] if words else model.class_names[0]
     try:
         (ticket,) = context.engine.submit(Request(name, condition_input))
         image: GeneratedImage = await asyncio.to_thread(ticket.result)
-    except Exception:  # an example that cannot be had is no reason to complain
+    except Exception:  # the example is optional
         return gr.skip()
     return blank(model, data_address(context.provenance.png(image), "png"), lower_half(model))

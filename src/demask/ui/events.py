@@ -1,4 +1,4 @@
-"""How the components of the page are wired."""
+"""Event handlers that several tabs share."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from demask.ui.context import PageContext
 from demask.ui.panel import OWN, Panel, fill_controls
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-"""For every listener: the stage shows its own progress, and the API is the server's."""
+"""Options of every listener: no progress bar of Gradio, and no API beside the server's."""
 
 
 def on_generate(
     generate: Any, inputs: list[Any], stages: list[gr.HTML], condition_input: ConditionParts
 ) -> None:
-    """Generate on Enter, on the button and on an example; a stage's own button gives up."""
+    """Generate on Enter, on the button and on an example; the stop button of a stage cancels."""
     begun = [condition_input.go.click, condition_input.prompt.submit, condition_input.seeds.submit]
     run = gr.on(begun, generate, inputs, stages, trigger_mode="once", **QUIET)
     for shown in stages:
@@ -30,12 +30,12 @@ def on_generate(
 
 
 def take(picked: gr.EventData) -> str:
-    """The example that was clicked."""
+    """The text of the clicked example."""
     return str(picked.text)
 
 
 def on_preset(context: PageContext, name: gr.Radio, settings: Panel) -> None:
-    """A preset that is chosen fills the controls in."""
+    """Fill the controls in when a preset is selected."""
 
     def refill(name: str, preset: str) -> list[Any]:
         model = context.model(name)

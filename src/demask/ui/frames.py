@@ -1,4 +1,4 @@
-"""Images on their way, as the stage of the page shows them.
+"""The values of the stage, which shows images while they are generated.
 
 Shape legend: H W rows and columns of tokens, P pixels of a token's side.
 """
@@ -18,18 +18,22 @@ from PIL import Image
 
 from demask.generator import GeneratedImage, Generator
 from demask.preset_file import changed
+from demask.server.engine import Event, Partial, Request, event_queue
 from demask.server.errors import ApiError, api_error
-from demask.server.request import Event, Partial, Request
-from demask.server.service import event_forwarder
 from demask.settings import Settings
 from demask.ui.context import PageContext
 
-MASKED_GREY = 128  # the grey of a masked token in an unfinished image
-PACE = 0.06  # seconds between two frames, or fast machines would show none of the steps
-LARGE = 256 * 256  # unfinished images beyond this are sent in fewer bytes
+MASKED_GREY = 128
+"""The grey of a masked token in an unfinished image."""
+
+FRAME_SECONDS = 0.06
+"""The least time between two frames, so that the steps are visible on a fast machine."""
+
+LARGE = 256 * 256
+"""Unfinished images with more pixels than this are sent as WebP."""
 
 Value = dict[str, Any]
-"""What the stage shows; see `stage`."""
+"""The value of the stage component; see `stage`."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,14 @@ class Tile:
     """One image of the stage.
 
     Attributes:
-        seed: of its random generator.
-        src: its pixels as a data address; masked tokens are transparent. Empty: all are masked.
+        seed: the seed of its random generator.
+        src: the pixels as a data URL; masked tokens are transparent. Empty if all are masked.
         state: ``waiting``, ``painting``, ``done`` or ``failed``.
-        step: how many steps are done.
-        steps: of how many.
-        title: what it shows.
-        how: its settings.
-        facts: its model, seed and settings, or why there is no image.
+        step: the number of steps done.
+        steps: the number of steps in all.
+        title: the prompt or class.
+        how: the settings in words.
+        facts: model, seed and settings, or the error.
         size: width and height, for the name of its file.
     """
 
@@ -60,7 +64,7 @@ class Tile:
 
 
 def stage(generator: Generator, tiles: Sequence[Tile] = (), message: str = "") -> Value:
-    """Tiles with the model's grid, or why there are none."""
+    """The value of the stage: tiles, the model's grid and an error message."""
     rows, columns = generator.transformer.grid
     height, width = generator.size
     shape = {"rows": rows, "columns": columns, "width": width, "height": height}
@@ -70,9 +74,9 @@ def stage(generator: Generator, tiles: Sequence[Tile] = (), message: str = "") -
 async def frames(
     context: PageContext, name: str, requests: Sequence[Request]
 ) -> AsyncIterator[Value]:
-    """Have images generated; yield what the stage shows, after each step of any of them.
+    """Generate images; yield the value of the stage after each event.
 
-    A mistake of the person's is shown, not raised. Whoever closes this withdraws the requests.
+    Errors are shown, not raised. Closing the iterator cancels the requests.
     """
     generator = context.model(name)
     cell = generator.tokenizer.downsampling
@@ -82,10 +86,7 @@ async def frames(
         yield stage(generator, message=error_message(error))
         return
     tiles = [first(generator, request) for request in requests]
-    loop = asyncio.get_running_loop()
-    heard: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
-    for index, ticket in enumerate(tickets):
-        ticket.listen(event_forwarder(loop, heard, index))
+    heard = event_queue(tickets)
     waiting: list[deque[Event]] = [deque() for _ in tickets]
     try:
         yield stage(generator, tiles)
@@ -104,20 +105,20 @@ async def frames(
                     )
             failed = [tile.facts for tile in tiles if tile.state == "failed"]
             yield stage(generator, tiles, failed[0] if failed else "")
-            await asyncio.sleep(PACE)
+            await asyncio.sleep(FRAME_SECONDS)
     finally:
         for ticket in tickets:
             ticket.cancel()
 
 
 def error_message(error: BaseException) -> str:
-    """An error in one line, which tells nothing of our insides."""
+    """An error in one line, without internal details."""
     known: ApiError = api_error(error)
     return known.message[:1].upper() + known.message[1:]
 
 
 def first(generator: Generator, request: Request) -> Tile:
-    """An image before its first step; of an edit, what stays is seen."""
+    """The tile before the first step; for an edit it shows the part that stays."""
     chosen = generator.chosen(**request.settings)
     title, how = str(request.condition_input or "anything"), summary(chosen)
     tile = Tile(request.seed, steps=chosen.steps, title=title, how=how)
@@ -130,7 +131,7 @@ def first(generator: Generator, request: Request) -> Tile:
 
 
 def after(context: PageContext, cell: int, tile: Tile, event: Event) -> Tile:
-    """A tile after what its ticket reports; ``cell`` is the side of a token in pixels."""
+    """The tile after an event of its ticket; ``cell`` is the side of a token in pixels."""
     if isinstance(event, Partial):
         src = address(unveiled(event.image, cell))
         return replace(tile, src=src, state="painting", step=event.step, steps=event.steps)
@@ -143,7 +144,7 @@ def after(context: PageContext, cell: int, tile: Tile, event: Event) -> Tile:
 
 
 def unveiled(image: Image.Image, cell: int) -> Image.Image:
-    """An unfinished image whose masked tokens are transparent instead of grey."""
+    """The unfinished image with masked tokens transparent instead of grey."""
     pixels_YXC = np.asarray(image.convert("RGB"))
     rows, columns = pixels_YXC.shape[0] // cell, pixels_YXC.shape[1] // cell
     grey_HPWPC = (pixels_YXC == MASKED_GREY).reshape(rows, cell, columns, cell, 3)
@@ -156,7 +157,7 @@ def unveiled(image: Image.Image, cell: int) -> Image.Image:
 
 
 def address(image: Image.Image) -> str:
-    """An image as a data address, a large one in fewer bytes than it deserves."""
+    """An image as a data URL; large images are compressed with loss."""
     kind = "webp" if image.width * image.height > LARGE else "png"
     buffer = io.BytesIO()
     image.save(buffer, kind.upper(), **({"quality": 70} if kind == "webp" else {}))
@@ -164,12 +165,12 @@ def address(image: Image.Image) -> str:
 
 
 def data_address(data: bytes, kind: str) -> str:
-    """Bytes as a data address."""
+    """Bytes as a data URL."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def summary(settings: Settings) -> str:
-    """Settings in one line: only what is not usual."""
+    """The settings that differ from the defaults, in one line."""
     parts = [f"{settings.steps} steps"]
     for name, value in changed(settings).items():
         if name != "steps":

@@ -1,4 +1,4 @@
-"""Components that show images: the stage, the gallery, and the place to drop one."""
+"""Components for images: the stage, the gallery and the drop area."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ DROP = """
 
 
 def stage_part(value: Value, name: str, *, places: int = 4, title: str = "") -> gr.HTML:
-    """Where images appear.
+    """The component that shows images while they are generated.
 
     Args:
-        value: of `demask.ui.frames.stage`.
-        name: in the page.
-        places: how many are shown where there are none yet.
-        title: above it.
+        value: a value of `demask.ui.frames.stage`.
+        name: the element id.
+        places: the number of empty places at first.
+        title: the heading.
     """
     return gr.HTML(
         value,
@@ -55,7 +55,7 @@ def stage_part(value: Value, name: str, *, places: int = 4, title: str = "") -> 
 
 
 def gallery_part() -> gr.HTML:
-    """What was generated so far; it stays in the browser."""
+    """The images generated so far, which are kept in the browser."""
     return gr.HTML(
         "",
         html_template=GALLERY,
@@ -66,7 +66,7 @@ def gallery_part() -> gr.HTML:
 
 
 def drop_part() -> gr.HTML:
-    """Where an image's file gives its settings back."""
+    """The area that restores the settings of a dropped image file."""
     return gr.HTML(
         "",
         html_template=DROP,

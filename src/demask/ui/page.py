@@ -1,4 +1,4 @@
-"""The page: generate, change, compare, and what was generated so far."""
+"""The page: tabs to generate, edit and compare, and a gallery."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from demask.ui.events import QUIET, on_generate, on_preset
 from demask.ui.frames import Value, error_message, frames, stage
 from demask.ui.images import drop_part, gallery_part, stage_part
 from demask.ui.panel import Panel, fill_controls, panel, settings_of
-from demask.ui.png_metadata import from_address, read_facts
+from demask.ui.png_metadata import Facts, from_address, read_facts
 from demask.ui.seeds import parse_seeds
 from demask.ui.theme import CSS, theme
 
@@ -46,11 +46,11 @@ CALM: dict[str, Any] = {
     "enable_monitoring": False,
     "max_file_size": "1kb",
 }
-"""How Gradio is mounted: it offers, keeps and tells nothing that the page does not need."""
+"""Options of Gradio: services that the page does not need are off."""
 
 
 def mount(app: FastAPI, engine: Engine, provenance: Provenance | None = None) -> None:
-    """Put the page at / of an application; see `demask.ui.mount`."""
+    """Mount the page at / of an application; see `demask.ui.mount`."""
     context = PageContext(engine, provenance or Provenance())
 
     def put() -> None:
@@ -61,7 +61,7 @@ def mount(app: FastAPI, engine: Engine, provenance: Provenance | None = None) ->
 
     try:
         asyncio.get_running_loop()
-    except RuntimeError:  # outside of a loop Gradio makes a dozen of them and closes none
+    except RuntimeError:  # without a running loop, Gradio creates several and closes none
         asyncio.run(put_inside())
     else:
         put()
@@ -71,7 +71,7 @@ def mount(app: FastAPI, engine: Engine, provenance: Provenance | None = None) ->
 
 
 def build(context: PageContext) -> gr.Blocks:
-    """The page of some models."""
+    """Build the page."""
     model = context.model(context.names[0])
     with gr.Blocks(title="Demask", analytics_enabled=False) as page:
         with gr.Row(elem_classes="dm-head"):
@@ -116,7 +116,7 @@ def connect_paint(
     settings: Panel,
     shown: gr.HTML,
 ) -> None:
-    """Generate what is asked for."""
+    """Connect the button of the first tab."""
 
     async def generate(
         name: str, prompt: str, chosen: str, seeds: str, count: int, *values: Any
@@ -147,7 +147,7 @@ def connect_model(
     change: EditTab,
     compare: ComparePart,
 ) -> None:
-    """Another model: other words, settings and sizes everywhere."""
+    """Update all inputs, settings and sizes when another model is selected."""
 
     def choose(name: str) -> list[Any]:
         model = context.model(name)
@@ -184,27 +184,18 @@ def connect_images(
     shelves: list[gr.HTML],
     stages: list[gr.HTML],
 ) -> None:
-    """A finished image gives its settings back, or is changed."""
+    """Connect the buttons of finished images: restore the settings, or edit the image."""
 
     def restore(data: gr.EventData) -> list[Any]:
-        same = [gr.skip()] * (2 + len(condition_input.outputs) + 2 + len(settings.outputs))
         try:
             facts = read_facts(from_address(data.file))
             if facts.model not in context.names:
                 raise ValueError(f"the image is of the model '{facts.model}', not served here")
         except ValueError as error:
             gr.Warning(error_message(error))
-            return same
+            return [gr.skip()] * len(outputs)
         gr.Info(f"The settings of seed {facts.seed} are back. Press Paint.")
-        model = context.model(facts.model)
-        return [
-            gr.update(value=facts.model),
-            gr.update(selected="paint"),
-            *updated_parts(context, facts.model, facts.prompt),
-            str(facts.seed),
-            1,
-            *fill_controls(model, facts.settings),
-        ]
+        return restored(context, facts)
 
     def use(name: str, data: gr.EventData) -> list[Any]:
         return [gr.update(selected="change"), change.filled(context, name, str(data.file))]
@@ -221,3 +212,15 @@ def connect_images(
         shelf.restore(restore, None, outputs, **QUIET)
     for source in stages:
         source.use(use, name, [tabs, change.canvas], **QUIET)
+
+
+def restored(context: PageContext, facts: Facts) -> list[Any]:
+    """The updates that restore the model, prompt, seed and settings of an image."""
+    return [
+        gr.update(value=facts.model),
+        gr.update(selected="paint"),
+        *updated_parts(context, facts.model, facts.prompt),
+        str(facts.seed),
+        1,
+        *fill_controls(context.model(facts.model), facts.settings),
+    ]

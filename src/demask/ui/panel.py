@@ -1,9 +1,9 @@
-"""The controls of a model's settings, and the way from settings to controls and back."""
+"""The controls of the settings, and the conversion between settings and controls."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,28 +12,31 @@ import gradio as gr
 from demask.generator import Generator
 from demask.guidance import GUIDANCES
 from demask.guidance.scale import SCALES
-from demask.preset_file import settings_from
 from demask.sampling.correction import CORRECTIONS
 from demask.sampling.schedule import SCHEDULES
 from demask.sampling.select import ORDERS
-from demask.settings import Settings
+from demask.settings import Settings, settings_from
 
-OWN = ""  # the preset that is the model's own settings
-MOST_STEPS = 128
+OWN = ""
+"""The preset that stands for the model's own settings."""
+
+MAX_STEPS = 128
+"""The end of the slider of steps."""
+
 CONTROLLED = (
     *("steps", "guidance_scale", "temperature", "order", "choice_temperature", "schedule"),
     *("guidance_method", "guidance_schedule", "corrections", "negative_prompt"),
 )
-"""The settings that have a control each, in its order; `rest` writes the others as a text."""
+"""The settings with a control of their own, in order; `rest` writes the others as a text."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Controls of one set of settings.
+    """The controls of one set of settings.
 
     Attributes:
-        preset: fills the others in.
-        controls: those of `CONTROLLED`, then the text of the rest.
+        preset: the selected preset; it fills the others in.
+        controls: the controls of `CONTROLLED`, then the text of the other settings.
     """
 
     preset: gr.Dropdown
@@ -46,12 +49,12 @@ class Panel:
 
 
 def panel(generator: Generator, settings: Settings, side: str = "") -> Panel:
-    """Build the controls; the plain ones stand first, the others are folded away.
+    """Build the controls; the less common ones are folded.
 
     Args:
         generator: the model.
-        settings: what is shown first.
-        side: tells two panels apart.
+        settings: the settings at first.
+        side: the suffix of the element id, where a page has two panels.
     """
     now = dict(zip(CONTROLLED, shown(settings)[: len(CONTROLLED)], strict=True))
     with gr.Row(elem_classes="dm-row"):
@@ -61,23 +64,7 @@ def panel(generator: Generator, settings: Settings, side: str = "") -> Panel:
         steps = gr.Slider(1, most_steps(generator), now["steps"], step=1, label="Steps")
         guidance = gr.Slider(0, 12, now["guidance_scale"], step=0.5, label="Guidance (1 is off)")
     with gr.Accordion("More settings", open=False, elem_classes="dm-fold"):
-        with gr.Row(elem_classes="dm-row"):
-            order = choice("Which tokens first", ORDERS, now["order"])
-            choice_temperature = gr.Number(
-                now["choice_temperature"], label="Noise of that order", minimum=0
-            )
-            temperature = gr.Slider(0, 2, now["temperature"], step=0.05, label="Temperature")
-        with gr.Row(elem_classes="dm-row"):
-            schedule = choice("Mask schedule", SCHEDULES, now["schedule"])
-            method = choice("Guidance method", GUIDANCES, now["guidance_method"])
-            scales = choice("Guidance over time", SCALES, now["guidance_schedule"])
-        corrections = choice("Corrections", CORRECTIONS, now["corrections"], several=True)
-        negative = gr.Textbox(
-            now["negative_prompt"],
-            label="Not this",
-            visible=not generator.class_names,
-            max_length=4000,
-        )
+        folded = folded_controls(now, prompts=not generator.class_names)
         rest_text = gr.Textbox(
             rest(settings),
             label="All other settings",
@@ -85,46 +72,61 @@ def panel(generator: Generator, settings: Settings, side: str = "") -> Panel:
             elem_id=f"rest{side}",
             max_length=2000,
         )
-    controls = [
-        steps,
-        guidance,
-        temperature,
-        order,
-        choice_temperature,
-        schedule,
-        method,
-        scales,
-        corrections,
-    ]
-    return Panel(preset, [*controls, negative, rest_text])
+    made = {"steps": steps, "guidance_scale": guidance, **folded}
+    return Panel(preset, [*(made[name] for name in CONTROLLED), rest_text])
+
+
+def folded_controls(now: Mapping[str, Any], *, prompts: bool) -> dict[str, gr.components.Component]:
+    """Build the less common controls, by setting.
+
+    Args:
+        now: the values of the settings.
+        prompts: whether the model reads prompts, so that there is a negative one.
+    """
+    made: dict[str, gr.components.Component] = {}
+    with gr.Row(elem_classes="dm-row"):
+        made["order"] = choice("Which tokens first", ORDERS, now["order"])
+        made["choice_temperature"] = gr.Number(
+            now["choice_temperature"], label="Noise of that order", minimum=0
+        )
+        made["temperature"] = gr.Slider(0, 2, now["temperature"], step=0.05, label="Temperature")
+    with gr.Row(elem_classes="dm-row"):
+        made["schedule"] = choice("Mask schedule", SCHEDULES, now["schedule"])
+        made["guidance_method"] = choice("Guidance method", GUIDANCES, now["guidance_method"])
+        made["guidance_schedule"] = choice("Guidance over time", SCALES, now["guidance_schedule"])
+    made["corrections"] = choice("Corrections", CORRECTIONS, now["corrections"], several=True)
+    made["negative_prompt"] = gr.Textbox(
+        now["negative_prompt"], label="Not this", visible=prompts, max_length=4000
+    )
+    return made
 
 
 def choice(label: str, table: Any, value: Any, *, several: bool = False) -> gr.Dropdown:
-    """A row of a table of variants, or any text that its reader understands."""
+    """A control for a variant of a table, with options after a colon."""
     return gr.Dropdown(
         list(table), value=value, label=label, multiselect=several, allow_custom_value=True
     )
 
 
 def presets(generator: Generator) -> list[tuple[str, str]]:
-    """The names of a model's settings, its own first."""
+    """The choices of presets, the model's own settings first."""
     return [("Default", OWN), *((name, name) for name in generator.presets.by_name)]
 
 
 def most_steps(generator: Generator) -> int:
-    """Where the slider of steps ends."""
+    """The largest number of steps on the slider."""
     rows, columns = generator.transformer.grid
-    return min(rows * columns, MOST_STEPS)
+    return min(rows * columns, MAX_STEPS)
 
 
 def shown(settings: Settings) -> list[Any]:
-    """The values of the controls that show settings."""
+    """The values of the controls for some settings."""
     values = [getattr(settings, name) for name in CONTROLLED]
     return [*(list(v) if isinstance(v, tuple) else v for v in values), rest(settings)]
 
 
 def rest(settings: Settings) -> str:
-    """The settings that have no control, as far as they are not usual: ``top_p=0.9; top_k=50``."""
+    """The settings without a control that differ from the defaults: ``top_p=0.9; top_k=50``."""
     usual, parts = Settings(), []
     for field in fields(Settings):
         value = getattr(settings, field.name)
@@ -134,10 +136,10 @@ def rest(settings: Settings) -> str:
 
 
 def settings_of(values: Sequence[Any]) -> dict[str, Any]:
-    """The settings that the controls show; empty ones are left to the model.
+    """The settings that the controls hold; empty ones are left to the model.
 
     Raises:
-        ValueError: an unknown setting, or a value of another kind.
+        ValueError: a setting is unknown, or a value has the wrong type.
     """
     chosen: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
@@ -151,10 +153,10 @@ def settings_of(values: Sequence[Any]) -> dict[str, Any]:
 
 
 def read_rest(text: str) -> dict[str, Any]:
-    """Read what `rest` writes; words need no quotes.
+    """Parse the text that `rest` writes; words need no quotes.
 
     Raises:
-        ValueError: a part without ``=``.
+        ValueError: a part has no ``=``.
     """
     found: dict[str, Any] = {}
     for part in filter(None, (part.strip() for part in text.split(";"))):
@@ -169,7 +171,7 @@ def read_rest(text: str) -> dict[str, Any]:
 
 
 def fill_controls(generator: Generator, settings: Settings, preset: str = OWN) -> list[Any]:
-    """Updates of `Panel.outputs` for another model, or other settings of it."""
+    """The updates of `Panel.outputs` for another model or other settings."""
     updates: list[Any] = [
         gr.update(choices=presets(generator), value=preset, visible=bool(generator.presets.by_name))
     ]

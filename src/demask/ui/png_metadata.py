@@ -1,4 +1,4 @@
-"""The settings in an image's file, to generate it again."""
+"""Read the settings of an image from its PNG file."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from PIL import Image
 
 from demask import rng
 from demask.old_names import current_settings
-from demask.preset_file import settings_from
-from demask.settings import Settings
+from demask.settings import Settings, settings_from
 
-MOST_BYTES = 6 * 2**20
-MOST_TEXT = 64 * 1024  # of a chunk; ours hold a few hundred bytes
+MAX_BYTES = 6 * 2**20
+
+MAX_TEXT = 64 * 1024
+"""The longest text chunk; those of Demask have a few hundred bytes."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What an image's file says of it.
+    """The facts in the file of an image.
 
     Attributes:
-        model: the model's name.
-        prompt: words, or a class name.
-        seed: of its random generator.
-        settings: how it was sampled.
+        model: the name of the model.
+        prompt: the prompt or the class name.
+        seed: the seed of its random generator.
+        settings: the settings that it was generated with.
     """
 
     model: str
@@ -42,18 +43,18 @@ def read_facts(data: bytes) -> Facts:
     """Read the text chunks that `GeneratedImage.png_text` writes.
 
     Raises:
-        ValueError: no PNG, or not one of ours.
+        ValueError: the data is no PNG, or a PNG without the facts.
     """
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            image.load()  # some writers put the text behind the pixels
+            image.load()  # text chunks may follow the pixels
             text: Mapping[str, Any] = getattr(image, "text", {})
-    except Exception as error:  # a decoder fed with anything raises anything
+    except Exception as error:  # decoders raise exceptions of any type on untrusted data
         raise ValueError("this is no PNG that can be read") from error
     missing = [name for name in ("model", "prompt", "seed", "settings") if name not in text]
     if missing:
         raise ValueError("this PNG holds no settings of Demask; was it saved by another program?")
-    if max(len(str(text[name])) for name in ("model", "prompt", "seed", "settings")) > MOST_TEXT:
+    if max(len(str(text[name])) for name in ("model", "prompt", "seed", "settings")) > MAX_TEXT:
         raise ValueError("the settings in this PNG are too long")
     try:
         seed = int(text["seed"])
@@ -65,17 +66,17 @@ def read_facts(data: bytes) -> Facts:
 
 
 def from_address(address: object) -> bytes:
-    """The bytes of a data address.
+    """The bytes of a data URL.
 
     Raises:
-        ValueError: it is none, or holds too much.
+        ValueError: the text is no data URL, or too long.
     """
     head, comma, body = str(address or "").partition(",")
     if not comma or not head.startswith("data:") or not head.endswith(";base64"):
-        raise ValueError("no image has arrived")
-    if len(body) * 3 // 4 > MOST_BYTES:
-        raise ValueError(f"the image is larger than {MOST_BYTES // 2**20} MB")
+        raise ValueError("no image was received")
+    if len(body) * 3 // 4 > MAX_BYTES:
+        raise ValueError(f"the image is larger than {MAX_BYTES // 2**20} MB")
     try:
         return base64.b64decode(body, validate=True)
     except binascii.Error as error:
-        raise ValueError("the image has arrived broken") from error
+        raise ValueError("the image was not received completely") from error

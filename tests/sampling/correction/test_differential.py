@@ -9,8 +9,10 @@ from torch import Tensor
 from demask import rng
 from demask.sampling.correction import Differential, parse_correction
 from demask.sampling.correction.differential import divergence
-from demask.sampling.decode import Sampler, Stepper, decode
+from demask.sampling.decode import decode
 from demask.sampling.edit import blank
+from demask.sampling.sampler import Sampler
+from demask.sampling.stepper import Stepper
 from demask.types import Condition, DecodeState, Prediction
 
 CODES = MASK = 5

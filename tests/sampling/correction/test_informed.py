@@ -5,9 +5,10 @@ import torch
 
 from demask import rng
 from demask.sampling.correction import Informed
-from demask.sampling.decode import Sampler, decode
+from demask.sampling.decode import decode
 from demask.sampling.edit import blank, keep
 from demask.sampling.filter import Filter
+from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import linear
 from demask.types import Condition, DecodeState, Prediction, Step
 

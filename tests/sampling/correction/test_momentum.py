@@ -7,8 +7,9 @@ import torch
 
 from demask import rng
 from demask.sampling.correction import Momentum, NoiseRegularization, Remask, parse_correction
-from demask.sampling.decode import Sampler, decode
+from demask.sampling.decode import decode
 from demask.sampling.edit import blank
+from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import linear
 from demask.types import Condition, DecodeState, Prediction
 

@@ -7,8 +7,9 @@ import torch
 
 from demask import rng
 from demask.sampling.correction import NoiseRegularization, parse_correction
-from demask.sampling.decode import Sampler, Stepper
 from demask.sampling.edit import blank
+from demask.sampling.sampler import Sampler
+from demask.sampling.stepper import Stepper
 from demask.types import Condition, DecodeState, Prediction
 
 

@@ -7,8 +7,9 @@ import torch
 
 from demask import rng
 from demask.sampling.correction import Remask
-from demask.sampling.decode import Sampler, decode
+from demask.sampling.decode import decode
 from demask.sampling.edit import blank, keep
+from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import linear
 from demask.types import Condition, DecodeState, Prediction
 

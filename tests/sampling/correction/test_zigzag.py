@@ -9,8 +9,9 @@ from demask import rng
 from demask.generator import Generator
 from demask.guidance import ClassifierFree, Constant
 from demask.sampling.correction import Zigzag, parse_correction
-from demask.sampling.decode import Sampler, decode, last
+from demask.sampling.decode import decode, last
 from demask.sampling.edit import blank, keep
+from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import linear
 from demask.sweeps.cost import CostMeter
 from demask.types import Condition, DecodeState, Prediction, Step
@@ -119,8 +120,7 @@ def test_forwards_are_counted_as_they_are(make, images: int) -> None:
         num_images=images, steps=5, guidance_scale=3.0, corrections=("zigzag",), schedule="linear"
     )
     meter = CostMeter()
-    with meter.counting(generator.transformer):
-        state = last(generator.decode(job, generator.blank(job)))
+    state = last(meter.metered(generator).decode(job, generator.blank(job)))
     assert not state.masked_BL.any()
     assert meter.forwards == images * (2 * (2 * 5 - 1) + (5 - 1))
 

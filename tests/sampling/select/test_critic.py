@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from demask import rng
-from demask.sampling.decode import Sampler, decode
+from demask.sampling.decode import decode
 from demask.sampling.edit import keep
+from demask.sampling.sampler import Sampler
 from demask.sampling.select import Critic, parse_order
 from demask.sampling.temperature import Temperature
 from demask.types import Condition, Prediction
@@ -81,5 +82,5 @@ def test_a_decided_token_that_looks_wrong_is_taken_back_and_a_given_one_never() 
 def test_no_network_can_be_named_in_words() -> None:
     assert parse_order("critic", SILENT) == Critic(SILENT)
     assert replace(parse_order("critic"), choice_temperature=SILENT) == Critic(SILENT)
-    with pytest.raises(ValueError, match="unknown option of the selection order 'critic' 'score'"):
+    with pytest.raises(ValueError, match="the selection order 'critic' has no options"):
         parse_order("critic:score=1")

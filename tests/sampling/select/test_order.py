@@ -68,5 +68,7 @@ def test_parse_errors_say_what_is_valid() -> None:
         parse_order("haltn")
     with pytest.raises(ValueError, match=r"selection order 'halton' 'rol'.*Valid: roll"):
         parse_order("halton:rol=1")
-    with pytest.raises(ValueError, match="cannot read 'bound=big'"):
+    with pytest.raises(
+        ValueError, match="cannot read bound in 'entropy:bound=big'; write bound=0.5"
+    ):
         parse_order("entropy:bound=big")

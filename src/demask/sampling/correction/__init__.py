@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from demask.registry import Table, build
-from demask.sampling.correction.correction import Correction, check_guidance
+from demask.sampling.correction.correction import Correction
 from demask.sampling.correction.differential import Differential
 from demask.sampling.correction.informed import Informed
 from demask.sampling.correction.momentum import Momentum
@@ -42,6 +42,5 @@ __all__ = [
     "NoiseRegularization",
     "Remask",
     "Zigzag",
-    "check_guidance",
     "parse_correction",
 ]

@@ -1,74 +1,65 @@
-"""The base class of corrections; every method is a no-op by default."""
+"""The base class of corrections; every method is a no-op by default.
+
+Shape legend: B batch, L tokens, V codebook.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from demask.types import Guided
-
-if TYPE_CHECKING:
-    from demask.sampling.decode import Sampler, Stepper
-    from demask.sampling.select import Order
-    from demask.types import DecodeState, Predict
+from demask.sampling.context import DecodeContext
+from demask.types import DecodeState
 
 
 class Correction:
-    """Base class. A correction is a frozen dataclass in its own file and a row of `CORRECTIONS`.
+    """A frozen dataclass in a file of its own, and a row of `CORRECTIONS`.
 
     Attributes:
-        strength_field: name of the option that sets the strength; 0 is the exact identity.
-        may_remask: whether it may change or mask decoded tokens; known tokens never change.
+        strength_field: the option that holds the strength; at 0 the correction is exactly the
+            identity.
+        may_remask: the correction may change or mask decoded tokens; known ones never change.
+        can_share: images of several requests may share a batch under this correction. That
+            requires that `adjust` is not overridden and that `revise` reads only an image's own
+            tokens, masks and random generator; logits of a batch differ from those of a single
+            image by rounding.
     """
 
     strength_field: ClassVar[str] = "strength"
     may_remask: ClassVar[bool] = False
+    can_share: ClassVar[bool] = False
 
     @property
     def needs_guidance(self) -> bool:
-        """Whether it evaluates the model at another guidance scale and so requires guidance."""
+        """Whether the correction calls the guidance at another scale, so that one must be set."""
         return False
 
     def required_positions(self, state: DecodeState) -> Tensor:
-        """Positions whose logits it reads in addition to those that the step samples, (B, L).
+        """The positions whose logits the correction reads, a mask (B, L).
 
-        ``state`` is the state before the step.
+        The positions that are drawn are added by the loop. ``state`` is the one before the step.
         """
         return torch.zeros_like(state.known_BL)
 
-    def adjust(self, logits_BLV: Tensor, state: DecodeState, stepper: Stepper) -> Tensor:
-        """The logits to sample from, (B, L, V).
+    def adjust(self, logits_BLV: Tensor, state: DecodeState, context: DecodeContext) -> Tensor:
+        """The logits to draw from (B, L, V); the input is not modified.
 
-        ``state`` holds the tokens before this step. Its ``logits_BLV``, ``guided_BLV`` and
-        ``queried_BL`` are those of the previous step; its ``step`` is the current step.
+        Args:
+            logits_BLV: the guided prediction, after the corrections before this one.
+            state: the tokens before this step, with ``state.step`` of this step. Its
+                ``logits_BLV``, ``guided_BLV`` (before any correction) and ``queried_BL`` (the
+                positions that were masked) are those of the previous step.
+            context: the running decode.
         """
         return logits_BLV
 
-    def revise(self, state: DecodeState, stepper: Stepper) -> DecodeState:
-        """The state to continue with after this step; ``stepper`` can predict and step again.
+    def revise(self, state: DecodeState, context: DecodeContext) -> DecodeState:
+        """The state after a step, changed by this correction.
 
-        ``state.previous`` is the state before the step.
+        Args:
+            state: the result of the step; ``state.previous`` is the state that it started from.
+            context: the running decode, which can predict and repeat the step.
         """
         return state
-
-
-def check_guidance(sampler: Sampler, predict: Predict) -> None:
-    """Raise a ValueError for a sampler that does not work with the guidance.
-
-    Some corrections require guidance. Guidance that is refreshed less often than every step cannot
-    be combined with remasking: its stored difference is invalid for remasked tokens.
-    """
-    for correction in sampler.corrections:
-        if correction.needs_guidance and not isinstance(predict, Guided):
-            name = type(correction).__name__.lower()
-            raise ValueError(f"{name} needs guidance: choose a scale other than 1")
-    every = getattr(predict, "every", 1)
-    parts: list[Order | Correction] = [sampler.order, *sampler.corrections]
-    for part in parts:
-        if every > 1 and part.may_remask:
-            name = type(part).__name__.lower()
-            raise ValueError(
-                f"{name} changes decided tokens: set guidance_refresh to 1, not {every}"
-            )

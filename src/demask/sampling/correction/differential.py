@@ -7,18 +7,16 @@ that are replaced.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from demask.registry import unknown
+from demask.sampling.context import DecodeContext
 from demask.sampling.correction.correction import Correction
 from demask.sampling.select.order import SelectionInput
 from demask.types import DecodeState
-
-if TYPE_CHECKING:
-    from demask.sampling.decode import Stepper
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Differential(Correction):
             return super().required_positions(state)
         return torch.ones_like(state.known_BL) if self.among == "all" else ~state.known_BL
 
-    def adjust(self, logits_BLV: Tensor, state: DecodeState, stepper: Stepper) -> Tensor:
+    def adjust(self, logits_BLV: Tensor, state: DecodeState, context: DecodeContext) -> Tensor:
         past_BLV = state.guided_BLV if self.previous == "model" else state.logits_BLV
         if not self.fraction or past_BLV is None:
             return logits_BLV
@@ -71,8 +69,8 @@ class Differential(Correction):
             state.ids_BL,
             ranked_BL,
             count_B,
-            stepper.generators,
-            stepper.condition,
+            context.generators,
+            context.condition,
             logits_BLV,
         )
         p_RV = selection.logits_RV.softmax(-1)

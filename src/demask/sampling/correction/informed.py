@@ -6,18 +6,16 @@ Shape legend: B batch, L tokens, V codebook, R rows (decided tokens of all image
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from demask import rng
+from demask.sampling.context import DecodeContext
 from demask.sampling.correction.correction import Correction
 from demask.sampling.select.order import SelectionInput
 from demask.types import DecodeState
-
-if TYPE_CHECKING:
-    from demask.sampling.decode import Stepper
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Informed(Correction):
             else super().required_positions(state)
         )
 
-    def revise(self, state: DecodeState, stepper: Stepper) -> DecodeState:
+    def revise(self, state: DecodeState, context: DecodeContext) -> DecodeState:
         if not self.strength or state.step.progress <= self.start:
             return state
         judged_BL = state.decoded_BL
@@ -68,9 +66,9 @@ class Informed(Correction):
             judged_BL &= ~state.unmasked_now_BL
         count_B = (self.strength * judged_BL.sum(-1)).round().long()
         # drawn even if unused, so that an image's random stream does not depend on its batch
-        gumbel_BL = rng.gumbel(stepper.generators, judged_BL.shape[1]).to(judged_BL.device)
+        gumbel_BL = rng.gumbel(context.generators, judged_BL.shape[1]).to(judged_BL.device)
         if not count_B.any():
-            rng.uniform(stepper.generators, judged_BL.shape[1])
+            rng.uniform(context.generators, judged_BL.shape[1])
             return state
         queried_BL = judged_BL & (count_B > 0)[:, None]  # other images are not read
         selection = SelectionInput(
@@ -78,20 +76,20 @@ class Informed(Correction):
             state.ids_BL,
             judged_BL,
             count_B,
-            stepper.generators,
-            stepper.condition,
-            state.guided_BLV if self.reuse_forward else self.predicted(state, stepper, queried_BL),
+            context.generators,
+            context.condition,
+            state.guided_BLV if self.reuse_forward else self.predicted(state, context, queried_BL),
         )
         drawn_R = selection.ids_BL[judged_BL][:, None]
         log_p_R = selection.logits_RV.log_softmax(-1).gather(-1, drawn_R)[:, 0]
         doubt_BL = self.tau * gumbel_BL - selection.scatter(log_p_R.double(), 0)
         anew_BL = selection.top(doubt_BL)
-        drawn_BL = stepper.draw(replace(selection, candidate_BL=anew_BL))
+        drawn_BL = context.draw(replace(selection, candidate_BL=anew_BL))
         return replace(state, ids_BL=torch.where(anew_BL, drawn_BL, state.ids_BL))
 
     @staticmethod
-    def predicted(state: DecodeState, stepper: Stepper, queried_BL: Tensor) -> Tensor:
+    def predicted(state: DecodeState, context: DecodeContext, queried_BL: Tensor) -> Tensor:
         """Logits (B, L, V) of one extra forward on the current tokens."""
         ratio_B = state.masked_BL.double().mean(-1)
         step = replace(state.step, mask_ratio_B=ratio_B, rows_BL=queried_BL)
-        return stepper.predict(state.ids_BL, stepper.condition, step).logits_BLV
+        return context.predict(state.ids_BL, context.condition, step).logits_BLV

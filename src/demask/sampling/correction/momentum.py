@@ -6,16 +6,14 @@ Shape legend: B batch, L tokens, V codebook, R rows (the tokens that are masked 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from demask.registry import unknown
+from demask.sampling.context import DecodeContext
 from demask.sampling.correction.correction import Correction
 from demask.types import DecodeState
-
-if TYPE_CHECKING:
-    from demask.sampling.decode import Stepper
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Momentum(Correction):
     def required_positions(self, state: DecodeState) -> Tensor:
         return state.masked_BL if self.beta else super().required_positions(state)
 
-    def adjust(self, logits_BLV: Tensor, state: DecodeState, stepper: Stepper) -> Tensor:
+    def adjust(self, logits_BLV: Tensor, state: DecodeState, context: DecodeContext) -> Tensor:
         averages = self.variant == "average"
         past_BLV = state.logits_BLV if averages else state.guided_BLV
         if not self.beta or past_BLV is None:

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from demask import rng
+from demask.sampling.context import DecodeContext
 from demask.sampling.correction.correction import Correction
 from demask.types import DecodeState, Step
-
-if TYPE_CHECKING:
-    from demask.sampling.decode import Stepper
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class NoiseRegularization(Correction):
         t = step.steps - 1 - step.index
         return self.strength * 2 * abs(math.cos(math.pi * t / max(step.steps - 1, 1)))
 
-    def adjust(self, logits_BLV: Tensor, state: DecodeState, stepper: Stepper) -> Tensor:
+    def adjust(self, logits_BLV: Tensor, state: DecodeState, context: DecodeContext) -> Tensor:
         if self.strength == 0:
             return logits_BLV
         read_BL = state.step.rows_BL
@@ -52,7 +49,7 @@ class NoiseRegularization(Correction):
             [
                 rng.normal([generator], count, codes)[0]
                 for generator, count in zip(
-                    stepper.generators, read_BL.sum(-1).tolist(), strict=True
+                    context.generators, read_BL.sum(-1).tolist(), strict=True
                 )
             ]
         ).to(logits_BLV)

@@ -6,17 +6,15 @@ Shape legend: B batch, L tokens, V codebook.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from demask import rng
+from demask.sampling.context import DecodeContext
 from demask.sampling.correction.correction import Correction
 from demask.types import DecodeState
-
-if TYPE_CHECKING:
-    from demask.sampling.decode import Stepper
 
 
 @dataclass(frozen=True)
@@ -62,13 +60,13 @@ class Remask(Correction):
             else super().required_positions(state)
         )
 
-    def revise(self, state: DecodeState, stepper: Stepper) -> DecodeState:
+    def revise(self, state: DecodeState, context: DecodeContext) -> DecodeState:
         step = state.step
         if not self.strength or step.index + 1 == step.steps or step.progress <= self.start:
             return state
         decoded_BL = state.decoded_BL
-        sigma_BL = self.sigma(state, decoded_BL, stepper.num_masked_BT[:, step.index + 1])
-        chance_BL = rng.uniform(stepper.generators, decoded_BL.shape[1]).to(decoded_BL.device)
+        sigma_BL = self.sigma(state, decoded_BL, context.num_masked_BT[:, step.index + 1])
+        chance_BL = rng.uniform(context.generators, decoded_BL.shape[1]).to(decoded_BL.device)
         again_BL = decoded_BL & (chance_BL < sigma_BL)
         ids_BL = torch.where(again_BL, state.mask_id, state.ids_BL)
         return replace(state, ids_BL=ids_BL, unmasked_now_BL=state.unmasked_now_BL & ~again_BL)

@@ -6,16 +6,14 @@ Shape legend: B batch, L tokens, V codebook, R rows (decided tokens of all image
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 
+from demask.sampling.context import DecodeContext
 from demask.sampling.correction.correction import Correction
 from demask.sampling.select.order import SelectionInput
 from demask.types import DecodeState, Guided
-
-if TYPE_CHECKING:
-    from demask.sampling.decode import Stepper
 
 
 @dataclass(frozen=True)
@@ -55,30 +53,30 @@ class Zigzag(Correction):
     def needs_guidance(self) -> bool:
         return self.strength > 0
 
-    def revise(self, state: DecodeState, stepper: Stepper) -> DecodeState:
+    def revise(self, state: DecodeState, context: DecodeContext) -> DecodeState:
         step, previous = state.step, state.previous
         inside = self.start < step.progress <= self.stop
         if not self.strength or not inside or step.index + 1 == step.steps:
             return state
-        assert isinstance(stepper.predict, Guided), "the loop checked that there is guidance"
+        assert isinstance(context.predict, Guided), "the loop checked that there is guidance"
         assert previous is not None, "a step was made"
         gone_B = previous.masked_BL.sum(-1) - state.masked_BL.sum(-1)
         count_B = (self.strength * (gone_B - 1).clamp_min(0)).round().long()
         back = replace(
             step, mask_ratio_B=state.masked_BL.double().mean(-1), rows_BL=state.decoded_BL
         )
-        unguided = stepper.predict.at(self.scale)(state.ids_BL, stepper.condition, back)
+        unguided = context.predict.at(self.scale)(state.ids_BL, context.condition, back)
         selection = SelectionInput(
             back,
             state.ids_BL,
             state.decoded_BL,
             count_B,
-            stepper.generators,
-            stepper.condition,
+            context.generators,
+            context.condition,
             unguided.logits_BLV,
         )
         sure_R = selection.logits_RV.log_softmax(-1).amax(-1)
         again_BL = selection.top(selection.scatter(sure_R, 0))
         ids_BL = torch.where(again_BL, state.mask_id, state.ids_BL)
         # restart from the step's start state, so that `previous` is the previous step
-        return stepper.step(replace(previous, ids_BL=ids_BL), step)
+        return context.unmask(replace(previous, ids_BL=ids_BL), step)

@@ -13,7 +13,7 @@ from demask.sampling.select.critic import Critic
 from demask.sampling.select.entropy import Entropy
 from demask.sampling.select.halton import Halton
 from demask.sampling.select.margin import Margin
-from demask.sampling.select.order import Order, SelectionInput
+from demask.sampling.select.order import Order, SelectionInput, Stage
 from demask.sampling.select.random import Random
 from demask.sampling.temperature import Temperature
 
@@ -60,5 +60,6 @@ __all__ = [
     "Order",
     "Random",
     "SelectionInput",
+    "Stage",
     "parse_order",
 ]

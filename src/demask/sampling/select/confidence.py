@@ -22,10 +22,14 @@ class Confidence(Order):
     choice_temperature: Temperature = field(default_factory=lambda: Temperature(4.5, "linear"))
     stage: ClassVar[Literal["draw"]] = "draw"
     unbiased: ClassVar[bool] = False
+    can_share: ClassVar[bool] = True
 
     def __call__(self, selection: SelectionInput) -> Tensor:
         drawn_R = selection.ids_BL[selection.candidate_BL]
         log_p_R = selection.logits_RV.log_softmax(-1).gather(-1, drawn_R[:, None])[:, 0]
+        return self.select_by_log_p(selection, log_p_R)
+
+    def select_by_log_p(self, selection: SelectionInput, log_p_R: Tensor) -> Tensor:
         return selection.top(
             selection.scatter(log_p_R, 0), self.choice_temperature.at(selection.step)
         )

@@ -40,6 +40,9 @@ class Critic(Order):
         score_BL = self.score(selection.ids_BL, selection.condition, selection.step)
         return selection.top(score_BL, self.choice_temperature.at(selection.step))
 
+    def with_passes(self, wrap: Callable[[Score], Score]) -> Critic:
+        return self if self.score is None else replace(self, score=wrap(self.score))
+
     def attach(self, network: nn.Module) -> Critic:
         critic: Any = network
         return replace(self, score=critic.score)

@@ -30,6 +30,7 @@ class Halton(Order):
     roll: bool = True
     stage: ClassVar[Literal["positions"]] = "positions"
     unbiased: ClassVar[bool] = True
+    can_share: ClassVar[bool] = True
 
     def __call__(self, selection: SelectionInput) -> Tensor:
         batch, tokens = selection.candidate_BL.shape

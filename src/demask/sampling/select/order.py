@@ -6,14 +6,18 @@ Shape legend: B batch, L tokens, V codebook, R rows (the candidates of all image
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from demask import rng
 from demask.types import Condition, Step
+
+Stage = Literal["positions", "prediction", "draw"]
+"""When an order selects: before the forward pass, after it, or after the codes are drawn."""
 
 
 @dataclass(frozen=True)
@@ -78,20 +82,59 @@ class Order(ABC):
         aux_kind: the kind of auxiliary network that it needs, or None.
         unbiased: whether one token per step at temperature 1 samples the model's joint
             distribution: the selection must not depend on the sampled codes.
+        can_share: whether images of several requests may share a batch under this order, although
+            rounding then changes their logits. An order of the stage ``positions`` may declare it
+            if it does not read logits; one of the stage ``draw``, if it implements
+            `select_by_log_p` and does not remask. Neither may override `transform_logits`.
+
+    Raises:
+        TypeError: a subclass declares ``can_share`` and is none of these.
     """
 
-    stage: ClassVar[Literal["positions", "prediction", "draw"]]
+    stage: ClassVar[Stage]
     may_remask: ClassVar[bool] = False
     aux_kind: ClassVar[str | None] = None
     unbiased: ClassVar[bool]
+    can_share: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if not cls.can_share:
+            return
+        by_log_p = cls.select_by_log_p is not Order.select_by_log_p and not cls.may_remask
+        stage_fits = cls.stage == "positions" or (cls.stage == "draw" and by_log_p)
+        if not stage_fits or cls.transform_logits is not Order.transform_logits:
+            raise TypeError(
+                f"{cls.__name__} cannot declare can_share: the stage must be 'positions', or "
+                "'draw' with select_by_log_p and without may_remask; transform_logits must not "
+                "be overridden"
+            )
 
     @abstractmethod
     def __call__(self, selection: SelectionInput) -> Tensor:
         """The positions to unmask, (B, L), a subset of ``selection.candidate_BL``."""
 
+    def select_at(self, stage: Stage, selection: SelectionInput) -> SelectionInput:
+        """The input with the selected positions as candidates; unchanged at another stage."""
+        if stage != self.stage:
+            return selection
+        return replace(selection, candidate_BL=self(selection))
+
+    def select_by_log_p(self, selection: SelectionInput, log_p_R: Tensor) -> Tensor:
+        """As ``self(selection)``, given the log probability of each drawn code (R).
+
+        A selected position must stay selected when its log probability rises and those of the
+        others fall.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not select by log probability")
+
     def transform_logits(self, logits_RV: Tensor) -> Tensor:
         """The logits to sample codes from; unchanged by default."""
         return logits_RV
+
+    def with_passes(self, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Order:
+        """The same order with ``wrap`` around each pass through a network that it makes."""
+        return self
 
     def attach(self, network: nn.Module) -> Order:
         """A copy of this order with the network of kind ``aux_kind``."""

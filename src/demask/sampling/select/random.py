@@ -17,6 +17,7 @@ class Random(Order):
 
     stage: ClassVar[Literal["positions"]] = "positions"
     unbiased: ClassVar[bool] = True
+    can_share: ClassVar[bool] = True
 
     def __call__(self, selection: SelectionInput) -> Tensor:
         return selection.top(

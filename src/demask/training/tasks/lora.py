@@ -12,10 +12,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from demask.assembly import load_parts
 from demask.checkpoint.lora import add_adapters, fingerprints, matching_layers, save_lora
 from demask.data.tokens import TokenCache
 from demask.data.views import ModelViews
-from demask.presets import load_parts
 from demask.training.adapted import Adapted
 from demask.training.captioned import CaptionedTask, CaptionRecipe
 from demask.training.data import DataConfig, token_caches

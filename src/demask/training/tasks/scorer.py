@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demask.assembly import load_parts
 from demask.checkpoint.save import save_model
 from demask.data.captions import normalized
 from demask.data.images import ImageDataset
 from demask.evaluation.pair_scorer import PairScorer, PairScorerConfig, spell
 from demask.evaluation.retrieval import found
-from demask.presets import load_parts
 from demask.training.batch_norms import settle
 from demask.training.captioned import CaptionRecipe, epoch
 from demask.training.data import DataConfig

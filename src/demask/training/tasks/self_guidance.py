@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from demask.assembly import load_parts
 from demask.checkpoint.save import save_model
 from demask.data.tokens import TokenCache
 from demask.data.views import ModelViews
-from demask.presets import load_parts
 from demask.registry import unknown
 from demask.training.beside import BesideTask
 from demask.training.captioned import CaptionedTask, CaptionRecipe

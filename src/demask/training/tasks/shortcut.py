@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from demask.acceleration import ShortcutSteps
 from demask.acceleration.cache import pooled
+from demask.assembly import load
 from demask.checkpoint.lora import base_fingerprint
 from demask.checkpoint.save import save_model
 from demask.conditioning import ConditionInput
 from demask.generator import Generator
-from demask.presets import load
 from demask.training.engine.config import TrainConfig
 from demask.training.engine.identity import describe
 from demask.training.engine.optim import Optim

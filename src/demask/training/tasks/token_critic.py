@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask import rng
+from demask.assembly import load_parts
 from demask.checkpoint.save import save_model
 from demask.data.views import ModelViews
-from demask.presets import load_parts
 from demask.sampling.select import Critic
 from demask.training.beside import BesideTask
 from demask.training.data import DataConfig, tokens_for_model

@@ -1,4 +1,4 @@
-"""One thread that generates what everybody asks for, batching what fits together."""
+"""Queue requests and generate them on one thread; requests that fit together share a batch."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from dataclasses import dataclass, field
 from demask.batching.invariance import can_share
 from demask.generator import Generator, Job
 from demask.registry import unknown
-from demask.server.observer import EngineObserver
-from demask.server.request import BusyError, ClosedError, Request, Ticket
-from demask.server.worker import QueuedRequest, Worker
+from demask.server.engine.observer import EngineObserver
+from demask.server.engine.request import BusyError, ClosedError, Request, Ticket
+from demask.server.engine.worker import QueuedRequest, Worker
 
 LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much the engine takes on.
+    """Limits of the engine.
 
     Attributes:
-        queue: images that may wait; more are refused.
-        tokens: of the images of one batch, together.
-        pixels: of one image, generated or edited; a model's own size is always allowed.
-        seconds: from asking to the finished image; None for no limit.
+        queue: the number of images that may wait; further requests are refused.
+        tokens: the number of tokens in one batch.
+        pixels: the size of one image, generated or edited; a model's own size is always allowed.
+        seconds: the time from submission to the finished image; None for no limit.
     """
 
     queue: int = 128
@@ -39,15 +39,15 @@ class Limits:
 
 @dataclass
 class Engine:
-    """Generates on a thread of its own, from `start` to `close`; a context manager does both.
+    """Generates images on a thread of its own, between `start` and `close`; a context manager.
 
-    Every image is the one that `Generator.generate` gives for its seed and settings alone,
-    whatever it shares a batch with; see `demask.batching.invariance`.
+    Every image equals the one that `Generator.generate` gives for its seed and settings alone,
+    whatever shares its batch; see `demask.batching.invariance`.
 
     Attributes:
         generators: the models by name.
-        limits: how much is taken on.
-        observer: hears what happens.
+        limits: the limits of queue, batch, image and time.
+        observer: receives progress callbacks.
     """
 
     generators: Mapping[str, Generator]
@@ -59,18 +59,18 @@ class Engine:
         self._changed = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
-        self._seconds_each = 0.0  # of the latest batches, running mean
+        self._seconds_each = 0.0  # per image, running mean over the latest batches
         self._worker = Worker(self.generators, self.observer)
 
     def start(self) -> Engine:
-        """Begin to generate."""
+        """Start the thread."""
         assert self._thread is None, "an engine starts once"
         self._thread = threading.Thread(target=self._run, name="demask-engine", daemon=True)
         self._thread.start()
         return self
 
     def close(self, timeout: float | None = None) -> None:
-        """Refuse what comes, finish what was taken on, and wait for that."""
+        """Refuse new requests, finish the queued ones and wait for that."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -85,22 +85,22 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        """Whether requests are taken and generated."""
+        """Whether requests are accepted and generated."""
         return not self._closed and self._thread is not None and self._thread.is_alive()
 
     @property
     def waiting(self) -> int:
-        """How many images wait."""
+        """The number of images in the queue."""
         with self._changed:
             return len(self._queue)
 
     def submit(self, *requests: Request) -> list[Ticket]:
-        """Take on all of the requests, or none.
+        """Queue all of the requests, or none.
 
         Raises:
             ValueError: an unknown model, class or setting, or a number out of range.
-            BusyError: there is no room in the queue.
-            ClosedError: the engine stops.
+            BusyError: the queue has no room for them.
+            ClosedError: the engine is closed.
         """
         seconds = self.limits.seconds
         deadline = float("inf") if seconds is None else time.monotonic() + seconds
@@ -119,7 +119,7 @@ class Engine:
         return [one.ticket for one in waiting]
 
     def job(self, request: Request) -> Job:
-        """What the model is to do, after checking all that can be checked at once.
+        """The job of a request, after every check that needs no forward pass.
 
         Raises:
             ValueError: an unknown model, class or setting, or a number out of range.
@@ -145,17 +145,17 @@ class Engine:
         return job
 
     def most_pixels(self, model: str) -> int:
-        """How large an image may be, in pixels."""
+        """The largest image of a model that is generated or edited, in pixels."""
         height, width = self.generators[model].size
         return max(self.limits.pixels, height * width)
 
     @property
     def retry_after(self) -> int:
-        """In how many seconds there will be room, by the latest images."""
+        """The estimated seconds until the queue is empty."""
         return max(1, math.ceil(self._seconds_each * self.waiting))
 
     def _drop(self) -> None:
-        """Take those out of the queue for whom nobody waits; the lock is held."""
+        """Remove cancelled and late requests from the queue; the caller holds the lock."""
         for waiting in [one for one in self._queue if one.ticket.gave_up]:
             self._queue.remove(waiting)
             self._worker.fail(waiting.ticket, waiting.ticket.gave_up)
@@ -166,13 +166,13 @@ class Engine:
             start = time.monotonic()
             try:
                 self._worker.run(batch)
-            except Exception:  # whatever it is, those who come later are generated
+            except Exception:  # the thread goes on with later requests
                 LOG.exception("a batch was lost")
             each = (time.monotonic() - start) / len(batch)
             self._seconds_each += 0.3 * (each - self._seconds_each)
 
     def _next(self) -> list[QueuedRequest]:
-        """The oldest request and those that fit it, or nothing once the engine is closed."""
+        """The oldest request and its batch mates; empty once the engine is closed and idle."""
         with self._changed:
             while True:
                 self._drop()
@@ -192,7 +192,7 @@ class Engine:
         return batch
 
     def _batch_mates(self, first: QueuedRequest) -> list[QueuedRequest]:
-        """Who can share a batch with a request; the lock is held."""
+        """The queued requests that can share a batch with ``first``; the caller holds the lock."""
         if first.ticket.request.edit is not None or not can_share(first.job.settings):
             return []
         most = max(self.limits.tokens // (first.job.grid[0] * first.job.grid[1]), 1)

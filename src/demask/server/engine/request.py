@@ -1,14 +1,17 @@
-"""What is asked of the engine, and the ticket on which the images come back."""
+"""Requests to the engine, and the tickets that deliver their images."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from PIL import Image
@@ -20,33 +23,33 @@ LOG = logging.getLogger(__name__)
 
 
 class EngineError(Exception):
-    """A request that ends without an image, through no mistake of whoever made it."""
+    """A valid request has ended without an image."""
 
 
 class BusyError(EngineError):
-    """The queue is full: try again later."""
+    """The queue is full; the request may be repeated later."""
 
 
 class ClosedError(EngineError):
-    """The engine takes no more requests."""
+    """The engine accepts no more requests."""
 
 
 class WithdrawnError(EngineError):
-    """The request was withdrawn."""
+    """The request was cancelled."""
 
 
 class LateError(EngineError):
-    """The request took longer than its limit, waiting included."""
+    """The request exceeded its time limit, which includes the time in the queue."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """An image of which a part is regenerated.
+    """An image, and the part of it to regenerate.
 
     Attributes:
-        image: any size.
-        mask: of the same size; white is regenerated.
-        feather: width of the soft edge in pixels; None = half a token.
+        image: the image, of any size.
+        mask: a mask of the same size; white pixels are regenerated.
+        feather: the width of the soft edge in pixels; None is half a token.
     """
 
     image: Image.Image
@@ -56,16 +59,16 @@ class Edit:
 
 @dataclass(frozen=True)
 class Request:
-    """One image.
+    """A request for one image.
 
     Attributes:
         model: the name of one of the engine's models.
-        condition_input: a prompt, a class name or number; None for anything.
-        seed: of its random generator.
-        settings: any of `Settings` and ``preset``, where the model's default is not wanted.
-        partials: how many unfinished images are wanted on the way, spread over the steps; as
-            many as there are steps, or more, shows every step.
-        edit: the image to change, or None to generate a new one.
+        condition_input: a prompt, a class name or a class number; None for any.
+        seed: the seed of the image's random generator.
+        settings: fields of `Settings`, and ``preset``, that differ from the model's default.
+        partials: the number of unfinished images to report, spread evenly over the steps; at
+            least the number of steps reports every step.
+        edit: the image to edit; None generates a new one.
     """
 
     model: str
@@ -78,13 +81,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Partial:
-    """An unfinished image: masked tokens are grey.
+    """An unfinished image; masked tokens are grey.
 
     Attributes:
         image: the pixels.
-        number: 0 for the first that is shown of this request.
-        step: how many steps are done.
-        steps: of how many.
+        number: counts the unfinished images of a request, from 0.
+        step: the number of steps done.
+        steps: the number of steps in all.
     """
 
     image: Image.Image
@@ -94,15 +97,15 @@ class Partial:
 
 
 Event = Partial | GeneratedImage | BaseException
-"""What a ticket reports: unfinished images, then the finished one or why there is none."""
+"""What a ticket reports: unfinished images, then the finished image or an exception."""
 
 
 class Ticket:
-    """A request in the engine. Every method may be called from any thread.
+    """A submitted request. Every method may be called from any thread.
 
     Attributes:
-        request: what was asked for.
-        deadline: when it gives up, by `time.monotonic`.
+        request: the request.
+        deadline: when the request is given up, by `time.monotonic`.
     """
 
     def __init__(self, request: Request, deadline: float) -> None:
@@ -119,8 +122,8 @@ class Ticket:
         """Wait for the finished image.
 
         Raises:
-            EngineError: there will be none.
-            TimeoutError: not after ``timeout`` seconds.
+            EngineError: the request has ended without an image.
+            TimeoutError: the image is not finished after ``timeout`` seconds.
         """
         return self._future.result(timeout)
 
@@ -128,7 +131,7 @@ class Ticket:
         """The unfinished images as they come, then the finished one.
 
         Raises:
-            EngineError: there will be none.
+            EngineError: the request has ended without an image.
         """
         events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.listen(events.put)
@@ -141,10 +144,9 @@ class Ticket:
                 return
 
     def listen(self, listener: Callable[[Event], None]) -> None:
-        """Call ``listener`` with all that was reported so far and with all that follows.
+        """Call ``listener`` with all events, past and future.
 
-        It is called from the engine's thread, so it must be quick; with asyncio, hand it
-        ``lambda event: loop.call_soon_threadsafe(queue.put_nowait, event)``.
+        It is called on the engine's thread, so it must be fast; for asyncio see `event_queue`.
         """
         with self._lock:
             for event in self._events:
@@ -152,17 +154,17 @@ class Ticket:
             self._listeners.append(listener)
 
     def cancel(self) -> None:
-        """Withdraw the request: it leaves the queue at once, or the batch after this step."""
+        """Cancel the request: it leaves the queue at once, or its batch after the current step."""
         self._cancelled.set()
 
     @property
     def done(self) -> bool:
-        """Whether there is an image, or will be none."""
+        """Whether the request has ended, with an image or without."""
         return self._future.done()
 
     @property
     def gave_up(self) -> EngineError | None:
-        """Why nobody waits for the image any more, or None."""
+        """The reason to stop, cancelled or late, or None."""
         if self._cancelled.is_set():
             return WithdrawnError("the request was withdrawn")
         if time.monotonic() > self.deadline:
@@ -171,7 +173,7 @@ class Ticket:
         return None
 
     def report(self, event: Event) -> None:
-        """Tell whoever listens; after the finished image or an exception, nothing more."""
+        """Pass an event to the listeners; ignored once the request has ended."""
         with self._lock:
             if self._future.done():
                 return
@@ -183,5 +185,19 @@ class Ticket:
             for listener in self._listeners:
                 try:
                     listener(event)
-                except Exception:  # theirs, and no reason to generate the image again
+                except Exception:  # a bug of the listener must not fail the image
                     LOG.exception("a listener failed")
+
+
+def event_queue(tickets: Sequence[Ticket]) -> asyncio.Queue[tuple[int, Event]]:
+    """The events of several tickets, each with the index of its ticket, on the running loop."""
+    loop = asyncio.get_running_loop()
+    events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
+
+    def forward(index: int, event: Event) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(events.put_nowait, (index, event))
+
+    for index, ticket in enumerate(tickets):
+        ticket.listen(partial(forward, index))
+    return events

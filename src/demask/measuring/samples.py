@@ -1,33 +1,39 @@
-"""What `demask evaluate` looks at: samples from files or from a model, and the real images."""
+"""The images that are measured: samples from files or from a model, and real images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from demask.cli.options import ModelChoice, condition_inputs
-from demask.cli.progress import counting
+import torch
 
-if TYPE_CHECKING:
-    from demask.conditioning import ConditionInput
-    from demask.data.images import ImageDataset
-    from demask.evaluation.extractors import Extractor
-    from demask.evaluation.features import Batch, Features
-    from demask.generator import Generator
+from demask.bulk.folder import SHEET
+from demask.bulk.generate import generate_jobs
+from demask.conditioning import ConditionInput
+from demask.data import open_images
+from demask.data.images import ImageDataset, Subset
+from demask.data.transforms import cover
+from demask.evaluation.extractors import Extractor
+from demask.evaluation.features import Batch, Features, reference_features
+from demask.evaluation.images import NpzImages, in_batches, open_npz
+from demask.generator import Generator
+from demask.measuring.records import Progress, silent
+from demask.settings import SettingsKwargs
 
 
 @dataclass(frozen=True)
 class Samples:
-    """The images to measure, and what is known of them.
+    """The images to measure, and what is known about them.
 
     Attributes:
-        batches: begins to read or generate them.
-        count: how many there are.
-        class_names: what their classes mean; empty where that is not known.
-        words: what each was meant to show in words; empty where that is not known.
-        facts: where they came from, for the report.
+        batches: starts to read or generate them.
+        count: the number of images.
+        class_names: the names of their classes; empty if unknown.
+        words: the prompt of each image; empty if unknown.
+        facts: where they come from, for the report.
     """
 
     batches: Callable[[], Iterator[Batch]]
@@ -43,11 +49,6 @@ def read_samples(path: Path) -> Samples:
     Raises:
         ValueError: they cannot be read.
     """
-    from demask.bulk.folder import SHEET
-    from demask.data import open_images
-    from demask.data.images import Subset
-    from demask.evaluation.images import in_batches, open_npz
-
     if path.suffix == ".npz":
         npz = open_npz(path)
         return Samples(npz.batches, len(npz), facts={"path": str(path), "data": npz.fingerprint})
@@ -65,43 +66,19 @@ def read_samples(path: Path) -> Samples:
     return Samples(batches, len(images), names, facts=facts)
 
 
-def samples_of_model(
-    choice: ModelChoice,
-    prompts: tuple[str, ...],
-    classes: tuple[str, ...],
-    count: int,
-    seed: int,
-    batch_size: int,
-    settings: dict[str, Any],
-) -> Samples:
-    """Images that a model will generate; none of them is kept.
-
-    Raises:
-        ValueError: no such model, or settings that it refuses.
-    """
-    generator = choice.load(settings.get("preset"))
-    conditions = condition_inputs(prompts, classes, generator)
-    made = generated_samples(generator, conditions, count, seed, batch_size, settings)
-    asked = {"classes": list(classes), "prompts": list(prompts)}
-    return replace(made, facts={"model": asdict(choice), **asked, **made.facts})
-
-
 def generated_samples(
     generator: Generator,
     conditions: Sequence[ConditionInput] | None,
     count: int,
     seed: int,
     batch_size: int,
-    settings: dict[str, Any],
+    settings: SettingsKwargs,
 ) -> Samples:
-    """Images that a loaded model will generate; none of them is kept.
+    """Images that a model generates when they are measured; none is kept.
 
     Raises:
         ValueError: settings that the model refuses.
     """
-    from demask.bulk.generate import generate_jobs
-    from demask.evaluation.images import in_batches
-
     jobs = generator.jobs(conditions, count, seed, batch_size, **settings)
     shown = [
         generator.conditioner.parse(condition_input)
@@ -113,6 +90,8 @@ def generated_samples(
         return in_batches((p.image, p.label) for p in generate_jobs(generator, jobs))
 
     facts = {
+        "model": {"name": generator.name, **generator.loaded},
+        "conditions": None if conditions is None else list(conditions),
         "settings": asdict(generator.chosen(**settings)),
         "seed": seed,
         "batch_size": batch_size,
@@ -121,14 +100,12 @@ def generated_samples(
 
 
 def meaningful(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Class names; none where there is one class, or where they are only numbers."""
+    """Class names; none if there is one class, or if they are only numbers."""
     return () if len(names) < 2 or all(name.isdecimal() for name in names) else names
 
 
 def with_meaning(features: Features, extractor: Extractor, samples: Samples) -> Features:
-    """Features with their classes as the extractor counts them, and with their words."""
-    import torch
-
+    """Features with class numbers of the extractor, and with the features of their prompts."""
     labels_N, names = features.labels_N, samples.class_names
     if labels_N is not None and names:
         known = extractor.class_names
@@ -146,44 +123,53 @@ def with_meaning(features: Features, extractor: Extractor, samples: Samples) -> 
     return replace(features, labels_N=labels_N, texts_ND=reads(said))
 
 
-def see_reference(
-    path: str,
+Reference = NpzImages | ImageDataset
+"""Real images: an NPZ file, or images that are resampled to the size of the samples."""
+
+
+def open_reference(path: str | Path) -> Reference:
+    """The real images, of which none is decoded yet.
+
+    Raises:
+        ValueError: they cannot be read.
+    """
+    return open_npz(Path(path)) if Path(path).suffix == ".npz" else open_images(str(path))
+
+
+def features_of_reference(
+    path: str | Path,
     size: tuple[int, int],
     class_names: tuple[str, ...],
-    extractors: list[Extractor],
-    cache: Path | None,
+    extractors: Sequence[Extractor],
+    cache: Path | None = None,
+    progress: Progress = silent,
 ) -> tuple[list[Features], dict[str, Any]]:
-    """The features of the real images, cut and resampled to the samples' size; and facts.
+    """The features of the real images, cropped and resampled to the samples' size; and facts.
 
     Raises:
         ValueError: they cannot be read, or have other classes or, in an NPZ file, another size.
     """
-    from demask.data import open_images
-    from demask.evaluation.features import reference_features
-    from demask.evaluation.images import open_npz
-
-    if Path(path).suffix == ".npz":
-        npz = open_npz(Path(path))
-        if npz.size != size:
+    images = open_reference(path)
+    batches: Callable[[], Iterator[Batch]]
+    if isinstance(images, NpzImages):
+        if images.size != size:
             raise ValueError(
                 f"the samples have {size[1]}x{size[0]} pixels, the reference "
-                f"{npz.size[1]}x{npz.size[0]}"
+                f"{images.size[1]}x{images.size[0]}"
             )
-        data, count, batches = npz.fingerprint, len(npz), npz.batches
+        data, batches = images.fingerprint, images.batches
     else:
-        images = open_images(path)
         check_classes(class_names, meaningful(images.class_names))
-        data, count = f"{images.fingerprint} {size[0]}x{size[1]}", len(images)
-        batches = lambda: at_size(images, size)  # noqa: E731
-    seen = []
+        data, batches = f"{images.fingerprint} {size[0]}x{size[1]}", partial(at_size, images, size)
+    found = []
     for extractor in extractors:
-        with counting(f"{extractor.name} looking at the reference", count) as progress:
-            seen.append(reference_features(batches, data, extractor, cache, progress))
-    return seen, {"path": path, "data": data, "count": count}
+        with progress(f"features of the reference by {extractor.name}", len(images)) as done:
+            found.append(reference_features(batches, data, extractor, cache, done))
+    return found, {"path": str(path), "data": data, "count": len(images)}
 
 
 def check_classes(samples: tuple[str, ...], reference: tuple[str, ...]) -> None:
-    """Raise a ValueError where both sides name their classes and do not agree."""
+    """Raise a ValueError if both sides have named classes that differ."""
     if samples and reference and set(samples) != set(reference):
         other = sorted(set(reference) ^ set(samples))
         raise ValueError(
@@ -193,9 +179,6 @@ def check_classes(samples: tuple[str, ...], reference: tuple[str, ...]) -> None:
 
 
 def at_size(images: ImageDataset, size: tuple[int, int]) -> Iterator[Batch]:
-    """The images as batches, cut and resampled to a height and width."""
-    from demask.data.transforms import cover
-    from demask.evaluation.images import in_batches
-
+    """The images as batches, cropped and resampled to a height and width."""
     read = (images[i] for i in range(len(images)))
     return in_batches((cover(p.image, *size), p.label) for p in read)

@@ -1,4 +1,4 @@
-"""The engine's brush: generate a batch of tickets, and let none of them take others down."""
+"""Generate a batch of queued requests; a failure of one does not affect the others."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from demask.batching.batched_decode import BatchedDecode
 from demask.batching.invariance import Rounding
 from demask.conditioning import ParsedCondition
 from demask.generator import GeneratedImage, Generator, Job
-from demask.server.editor import run_edit
-from demask.server.observer import EngineObserver
-from demask.server.request import EngineError, Partial, Ticket
+from demask.server.engine.edits import run_edit
+from demask.server.engine.observer import EngineObserver
+from demask.server.engine.request import EngineError, Partial, Ticket
 from demask.settings import Settings
 from demask.types import Condition
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
-MOST_CONDITIONS = 256  # read prompts that are remembered, a few dozen kilobytes each
+MAX_CONDITIONS = 256
+"""The number of cached conditions, a few dozen kilobytes each."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,17 @@ class QueuedRequest:
 
     @property
     def kind(self) -> tuple[str, Settings]:
-        """Tickets of one kind fit into one batch; the settings hold the size."""
+        """Requests of the same kind fit into one batch; the settings include the size."""
         return self.ticket.request.model, self.job.settings
 
 
 @dataclass
 class Worker:
-    """Generates on the thread that calls it.
+    """Generates batches on the calling thread.
 
     Attributes:
         generators: the models by name.
-        observer: hears what happens.
+        observer: receives progress callbacks.
     """
 
     generators: Mapping[str, Generator]
@@ -54,7 +55,7 @@ class Worker:
     _conditions: OrderedDict[object, Condition] = field(default_factory=OrderedDict)
 
     def run(self, batch: list[QueuedRequest]) -> None:
-        """Generate a batch; if that fails, each of its images alone: none takes others down."""
+        """Generate a batch; if that fails, generate each of its images alone."""
         try:
             if batch[0].ticket.request.edit is not None:
                 self._run_edit(batch[0])
@@ -74,7 +75,7 @@ class Worker:
         self._hand_over(one, image)
 
     def _run_batch(self, batch: list[QueuedRequest]) -> None:
-        """Step by step: drop who gave up, show who wants to see, hand over at the end."""
+        """Run the batch step by step: drop cancelled requests, emit previews, return results."""
         jobs = [one.job for one in batch]
         generator = self.generators[batch[0].ticket.request.model]
         job = replace(
@@ -103,7 +104,7 @@ class Worker:
     def _still_wanted(
         self, decoding: BatchedDecode, batch: list[QueuedRequest]
     ) -> list[QueuedRequest]:
-        """Drop those for whom nobody waits."""
+        """The requests that are still wanted; the others leave the batch."""
         going = [i for i, one in enumerate(batch) if one.ticket.gave_up is None]
         if len(going) < len(batch):
             for one in batch:
@@ -113,7 +114,7 @@ class Worker:
         return [batch[i] for i in going]
 
     def _show(self, decoding: BatchedDecode, batch: list[QueuedRequest]) -> None:
-        """Unfinished images for those who want one after this step."""
+        """Report unfinished images to the requests that want one after this step."""
         done, steps = decoding.steps_done, decoding.job.settings.steps
         for position, one in enumerate(batch):
             number = shown_after(done, steps, one.ticket.request.partials)
@@ -126,7 +127,7 @@ class Worker:
         one.ticket.report(image)
 
     def _condition(self, generator: Generator, job: Job) -> Condition:
-        """What the transformer reads for a batch, each prompt read alone and remembered."""
+        """The condition of a batch; each one is computed alone and cached."""
         parts = []
         for parsed, seed in zip(job.parsed_conditions, job.seeds, strict=True):
             key = (generator.name, parsed, job.settings, job.grid)
@@ -134,7 +135,7 @@ class Worker:
                 self._conditions[key] = read(generator, job, parsed, seed)
             self._conditions.move_to_end(key)
             parts.append(self._conditions[key])
-        while len(self._conditions) > MOST_CONDITIONS:
+        while len(self._conditions) > MAX_CONDITIONS:
             self._conditions.popitem(last=False)
         return Condition.join(parts)
 
@@ -145,7 +146,7 @@ class Worker:
         return result
 
     def fail(self, ticket: Ticket, error: BaseException | None) -> None:
-        """There will be no image; nothing for a ticket that is done, or without an error."""
+        """End a request with an error; does nothing if it has ended or ``error`` is None."""
         if error is not None and not ticket.done:
             self.observer.failed(type(error).__name__)
             if not isinstance(error, EngineError | ValueError):
@@ -154,14 +155,14 @@ class Worker:
 
 
 def read(generator: Generator, job: Job, parsed: ParsedCondition, seed: int) -> Condition:
-    """The condition of one image, computed alone."""
+    """The condition of one image, computed in a batch of one."""
     return generator.job_condition(replace(job, parsed_conditions=[parsed], seeds=[seed]))
 
 
 def shown_after(done: int, steps: int, partials: int) -> int | None:
-    """The number of the unfinished image that is shown after so many steps, or None.
+    """The number of the unfinished image to report after ``done`` steps, or None.
 
-    ``partials`` of them are spread evenly; the finished image is not one of them.
+    ``partials`` images are spread evenly over the steps, the finished one not counted.
     """
     if done >= steps or partials < 1:
         return None

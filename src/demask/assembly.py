@@ -1,0 +1,207 @@
+"""Load a model: find its files, put its parts together, choose its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from demask.acceleration.packing import pack
+from demask.acceleration.quantization import SCHEMES, quantize, quantized_layers
+from demask.auxiliary import AuxiliaryNetworks, check_auxiliary, find_auxiliary
+from demask.checkpoint.load import CheckpointError, is_hub_id, load_model
+from demask.checkpoint.lora import apply_loras, base_fingerprint
+from demask.checkpoint.pipeline import Parts, is_public, load_ours, load_public
+from demask.checkpoint.quantized import name_origin
+from demask.conditioning import Classes, Conditioner, Prompts
+from demask.generator import Generator
+from demask.preset_file import FILE, PresetFile, read_presets
+from demask.presets import PUBLIC_SETTINGS, SHIPPED_MODELS, model_folder, model_path
+from demask.registry import unknown
+from demask.settings import Settings
+from demask.transformer.protocols import SupportsPredict, supports
+from demask.types import Tokenizer, Transformer
+
+
+def load(
+    model: str,
+    tokenizer: str | None = None,
+    device: str | None = None,
+    dtype: torch.dtype | None = None,
+    *,
+    loras: Sequence[str] = (),
+    aux: Sequence[str] = (),
+    variant: str | None = None,
+    low_memory: bool = False,
+    preset: str | None = None,
+) -> Generator:
+    """A generator from a shipped model's name, a folder, a file or a hub id.
+
+    Args:
+        model: a row of `SHIPPED_MODELS`; a folder as training writes it
+            (``transformer.safetensors``, ``tokenizer.safetensors``, and ``text_encoder`` for a
+            model of prompts); a folder or hub id in Meissonic's layout (``model_index.json``); or a
+            transformer checkpoint.
+        tokenizer: a tokenizer checkpoint, where the model comes without one.
+        device: ``cpu``, ``cuda``, ...; by default a GPU where there is one.
+        dtype: of the weights; by default float32. `torch.int8` multiplies inside the blocks in 8
+            bits, several times as fast on a CPU; see docs/methods/low_precision.md.
+        loras: folders of LoRA adapters, each with ``:weight`` behind it if that is not 1.
+        aux: networks beside the model (a self-guidance module, a Token-Critic, a weaker
+            transformer), before those in its folder.
+        variant: of a public layout's files, such as ``fp16``.
+        low_memory: guidance makes two passes of half the size, and weights are not packed.
+        preset: named settings of the model that are to be its defaults, in the type of weights that
+            they were measured in unless ``dtype`` says another.
+
+    Raises:
+        ValueError: nothing of that name, or a checkpoint that is broken or incomplete.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if preset is not None and dtype is None:
+        dtype = getattr(torch, read_presets(model_folder(model) / FILE)[preset].dtype or "float32")
+    floating = torch.float32 if dtype == torch.int8 else dtype
+    parts = load_parts(model, tokenizer, device, floating, variant)
+    check_pair(parts.transformer, parts.tokenizer)
+    if loras:
+        refuse_low_precision(parts.transformer, model)
+        apply_loras(parts.transformer, parts.text.model if parts.text else None, loras)
+    if dtype == torch.int8:
+        to_int8(model, parts.transformer, aux)
+    if not low_memory:
+        pack(parts.transformer)
+    settings, presets = settings_of(model, parts)
+    settings = settings if preset is None else presets[preset].settings
+    return Generator(
+        name=model,
+        tokenizer=parts.tokenizer,  # type: ignore[arg-type]
+        transformer=parts.transformer,  # type: ignore[arg-type]
+        conditioner=conditioner(model, parts),
+        settings=settings,
+        low_memory=low_memory,
+        aux=auxiliary_networks(model, parts.transformer, aux, packed=not low_memory),
+        presets=presets,
+        loaded=load_arguments(tokenizer, dtype, loras, aux, variant),
+    )
+
+
+def load_arguments(
+    tokenizer: str | None,
+    dtype: torch.dtype | None,
+    loras: Sequence[str],
+    aux: Sequence[str],
+    variant: str | None,
+) -> dict[str, str | list[str]]:
+    """The arguments of `load` that change images and differ from the defaults, for metadata."""
+    named = {
+        "tokenizer": tokenizer,
+        "dtype": None if dtype in (None, torch.float32) else str(dtype).removeprefix("torch."),
+        "loras": list(map(str, loras)),
+        "aux": list(map(str, aux)),
+        "variant": variant,
+    }
+    return {name: value for name, value in named.items() if value}
+
+
+def to_int8(model: str, transformer: nn.Module, aux: Sequence[str]) -> None:
+    """Let the blocks of a transformer multiply in 8 bits.
+
+    What was trained beside it looks for the full network's fingerprint, which is taken before.
+    """
+    if find_auxiliary(model_folder(model), aux):
+        name_origin(transformer, base_fingerprint(transformer))
+    quantize(transformer, SCHEMES["int8"])
+
+
+def refuse_low_precision(transformer: nn.Module, model: str) -> None:
+    """Raise a ValueError for a model whose weights a LoRA cannot change any more."""
+    if quantized_layers(transformer):
+        raise ValueError(
+            f"{model} is of low precision: a LoRA goes into the full model (then --dtype int8)"
+        )
+
+
+def auxiliary_networks(
+    model: str, transformer: nn.Module, paths: Sequence[str], *, packed: bool
+) -> AuxiliaryNetworks:
+    """The networks in a model's folder, and those named one by one.
+
+    Raises:
+        ValueError: one that was named cannot be read, or is no auxiliary network.
+    """
+    weights = next(transformer.parameters())
+    fingerprint = cache(lambda: base_fingerprint(transformer))
+
+    def read(kind: str, path: Path) -> nn.Module:
+        network = load_model(path, dtype=weights.dtype, device=weights.device)
+        check_auxiliary(path, network, transformer, fingerprint)
+        if packed:
+            pack(network)
+        return network
+
+    return AuxiliaryNetworks(model, find_auxiliary(model_folder(model), paths), read)
+
+
+def settings_of(model: str, parts: Parts) -> tuple[Settings, PresetFile]:
+    """How to sample a model unless something else is asked for, and its named settings.
+
+    Raises:
+        ValueError: its ``presets.toml`` cannot be read.
+    """
+    presets = read_presets(model_folder(model) / FILE)
+    if presets.default is not None:
+        return presets[presets.default].settings, presets
+    return usual_settings(parts), presets
+
+
+def load_parts(
+    model: str,
+    tokenizer: str | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    variant: str | None = None,
+) -> Parts:
+    """The networks of a model, without guidance or LoRAs; see `load`.
+
+    Raises:
+        ValueError: nothing of that name, or a part is missing or broken.
+    """
+    place = model_path(model)
+    if not place.exists() and not is_hub_id(model):
+        raise ValueError(
+            unknown("model", model, SHIPPED_MODELS) + "; or a path or a hub id owner/name"
+        )
+    if tokenizer is None and is_public(model, place):
+        return load_public(model, dtype, device, variant)
+    return load_ours(model, place, tokenizer, dtype, device)
+
+
+def usual_settings(parts: Parts) -> Settings:
+    """How to sample a model of which nothing more is known."""
+    if parts.schedule is None:
+        return Settings()
+    return PUBLIC_SETTINGS.updated(schedule=parts.schedule)
+
+
+def conditioner(model: str, parts: Parts) -> Conditioner:
+    """How the model is told what to generate."""
+    if parts.text is not None:
+        return Prompts(parts.text)
+    return Classes(model, parts.transformer, parts.class_names)  # type: ignore[arg-type]
+
+
+def check_pair(transformer: nn.Module, tokenizer: nn.Module) -> None:
+    """Raise a ValueError unless one module is a transformer for the other's codes."""
+    if not supports(transformer, SupportsPredict):
+        raise CheckpointError(f"{type(transformer).__name__} is not a transformer")
+    if not hasattr(tokenizer, "decode"):
+        raise CheckpointError(f"{type(tokenizer).__name__} is not a tokenizer")
+    codes: tuple[Transformer, Tokenizer] = (transformer, tokenizer)  # type: ignore[assignment]
+    if codes[0].codebook_size != codes[1].codebook_size:
+        raise CheckpointError(
+            f"the transformer knows {codes[0].codebook_size} codes, the tokenizer "
+            f"{codes[1].codebook_size}: they do not belong together"
+        )

@@ -1,0 +1,70 @@
+"""Batches of images: what each image shows, and its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from demask import rng
+from demask.conditioning import ParsedCondition
+from demask.settings import Settings
+from demask.types import Grid
+
+
+@dataclass(frozen=True)
+class Job:
+    """One batch of images: what each shows, its seed, and the settings and grid that all share."""
+
+    parsed_conditions: list[ParsedCondition]
+    seeds: list[int]
+    settings: Settings
+    grid: Grid
+
+
+def image_seeds(
+    seed: int | Sequence[int], conditions: int, num_images: int | None
+) -> Sequence[int]:
+    """The seed of every image; one seed becomes a range, which takes no memory.
+
+    Raises:
+        ValueError: no image, a seed out of range, or a number of seeds that is not that of images.
+    """
+    if isinstance(seed, int):
+        count = conditions if num_images is None else num_images
+        seeds: Sequence[int] = range(seed, seed + count)
+    else:
+        count = len(seed) if num_images is None else num_images
+        seeds = list(seed)
+    if count < 1:
+        raise ValueError(f"the number of images is at least 1, not {count}")
+    if len(seeds) != count:
+        raise ValueError(f"{len(seeds)} seeds for {count} images; one each, or one seed")
+    for value in (seeds[0], seeds[-1]) if isinstance(seeds, range) else seeds:
+        rng.check_seed(value)
+    return seeds
+
+
+def batches(
+    parsed_conditions: Sequence[ParsedCondition],
+    seeds: Sequence[int],
+    batch_size: int,
+    settings: Settings,
+    grid: Grid,
+) -> Iterator[Job]:
+    """The images in batches; image i shows condition i, and after the last the first again.
+
+    Raises:
+        ValueError: a batch size below 1, before the first batch.
+    """
+    if batch_size < 1:
+        raise ValueError(f"the batch size is at least 1, not {batch_size}")
+
+    def parts() -> Iterator[Job]:
+        for start in range(0, len(seeds), batch_size):
+            part = seeds[start : start + batch_size]
+            shown = [
+                parsed_conditions[(start + i) % len(parsed_conditions)] for i in range(len(part))
+            ]
+            yield Job(shown, list(part), settings, grid)
+
+    return parts()

@@ -1,0 +1,169 @@
+"""`demask.compare`: how often one setting's images beat another's, by a scorer."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from demask.evaluation.scorers import load_scorer
+from demask.evaluation.win_rate import RESAMPLES, Paired
+from demask.generator import Generator
+from demask.measuring.records import Progress, Record, silent
+from demask.settings import SettingsKwargs
+from demask.sweeps.compare import run
+from demask.sweeps.comparison import Comparison
+from demask.sweeps.gallery import Variant
+from demask.sweeps.outcome import Outcome
+from demask.sweeps.runner import command_line
+
+DEFAULT_SCORERS = ("emoji_pairs",)
+
+
+@dataclass(frozen=True)
+class ComparisonResult(Record):
+    """Variants against the first of them.
+
+    Attributes:
+        outcomes: each variant by each scorer: mean score, win rate with interval, cost.
+        model: its name.
+        base: the first variant.
+        settings: by variant, what differs from the model's settings.
+        num_prompts: the number of prompts.
+        num_seeds: images of each prompt.
+        seed: of the first image.
+        command: the command line of the program that measured.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    model: str
+    base: str
+    settings: Mapping[str, Mapping[str, Any]]
+    num_prompts: int
+    num_seeds: int
+    seed: int
+    command: str
+
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """A row per variant and scorer; the base has no win rate."""
+        rows = []
+        for outcome in self.outcomes:
+            row = dict(vars(outcome))
+            paired = row.pop("paired")
+            rows.append(row | {f.name: getattr(paired, f.name, None) for f in fields(Paired)})
+        return rows
+
+
+def compare(
+    generator: Generator,
+    variants: Mapping[str, SettingsKwargs],
+    prompts: Sequence[str],
+    num_seeds: int = 4,
+    seed: int = 0,
+    batch_size: int = 64,
+    *,
+    scorers: str | Sequence[str] = DEFAULT_SCORERS,
+    control: bool = False,
+    resamples: int = RESAMPLES,
+    out: Path | None = None,
+    device: str | None = None,
+    progress: Progress = silent,
+) -> ComparisonResult:
+    """Compare settings of a model of prompts: win rates against the first of them.
+
+    All variants generate the same prompts with the same seeds, and a scorer says which image of
+    two fits its prompt better.
+
+    Args:
+        generator: a model of prompts.
+        variants: settings by name, of which the first is the base.
+        prompts: what is generated.
+        num_seeds: images of each prompt.
+        seed: of the first image; the next ones count on.
+        batch_size: images generated together.
+        scorers: names such as ``emoji_pairs`` or ``hps_v2:weights=PATH,tokenizer=PATH``.
+        control: also score the base's images with the words of other prompts, which must lose.
+        resamples: of the prompts, for the intervals.
+        out: a folder for the scores and a table; a comparison that was interrupted continues there.
+        device: of the scorers; by default a GPU if there is one.
+        progress: shows how far it is.
+
+    Raises:
+        ValueError: nothing to compare, an unknown scorer or setting, or a model of classes.
+    """
+    comparison = open_comparison(
+        generator,
+        [Variant(name, settings) for name, settings in variants.items()],
+        prompts,
+        num_seeds=num_seeds,
+        seed=seed,
+        batch_size=batch_size,
+        scorers=(scorers,) if isinstance(scorers, str) else scorers,
+        control=control,
+        resamples=resamples,
+        device=device,
+    )
+    if out is not None:
+        return run_comparison(comparison, out, progress)
+    with tempfile.TemporaryDirectory() as folder:
+        return run_comparison(comparison, Path(folder), progress)
+
+
+def open_comparison(
+    generator: Generator,
+    variants: Sequence[Variant],
+    prompts: Sequence[str],
+    *,
+    num_seeds: int,
+    seed: int,
+    batch_size: int,
+    scorers: Sequence[str],
+    control: bool,
+    resamples: int,
+    device: str | None,
+) -> Comparison:
+    """A comparison with its scorers loaded; nothing is generated yet.
+
+    Raises:
+        ValueError: see `compare`.
+    """
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return Comparison(
+        generator,
+        variants,
+        prompts,
+        [load_scorer(name, place) for name in dict.fromkeys(scorers)],
+        num_seeds=num_seeds,
+        first_seed=seed,
+        batch_size=batch_size,
+        resamples=resamples,
+        control=control,
+        command=command_line(),
+    )
+
+
+def run_comparison(
+    comparison: Comparison, out: Path, progress: Progress = silent
+) -> ComparisonResult:
+    """Measure what is missing in a folder, and write its ``results.json`` and ``table.md``."""
+    names = [variant.name for variant in comparison.variants]
+    with progress("comparing", len(names) * comparison.count) as done:
+        outcomes = run(
+            comparison,
+            out,
+            lambda name, images: done(names.index(name) * comparison.count + images),
+        )
+    return ComparisonResult(
+        outcomes=tuple(outcomes),
+        model=comparison.generator.name,
+        base=names[0],
+        settings={variant.name: dict(variant.settings) for variant in comparison.variants},
+        num_prompts=len(comparison.prompts),
+        num_seeds=comparison.num_seeds,
+        seed=comparison.first_seed,
+        command=comparison.command,
+    )

@@ -1,0 +1,184 @@
+"""`demask.evaluate`: measure images, or a model's, against real ones."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Unpack
+
+import torch
+
+from demask.conditioning import ConditionInput
+from demask.evaluation.extractors import load_extractor
+from demask.evaluation.features import extract_all
+from demask.evaluation.metrics import METRICS, RESAMPLES, Score, measure
+from demask.generator import Generator
+from demask.measuring.records import Progress, Record, silent
+from demask.measuring.samples import (
+    Samples,
+    features_of_reference,
+    generated_samples,
+    open_reference,
+    read_samples,
+    with_meaning,
+)
+from demask.measuring.scenes import evaluate_scenes
+from demask.settings import SettingsKwargs
+from demask.sweeps.runner import command_line, commit
+
+SHIPPED = ("cifar10_conv", "cifar10_patches")
+SCENES = "scenes"
+"""The metric that needs neither an extractor nor a reference."""
+
+
+@dataclass(frozen=True)
+class Evaluation(Record):
+    """Measured numbers, and all that is needed to measure them again.
+
+    Attributes:
+        scores: the numbers, each with its 95 % interval and its extractor.
+        samples: the number of images, and where they come from.
+        reference: the same of the real images; empty for the metric scenes.
+        extractors: name and fingerprint of each network.
+        options: metrics, resamples and seed.
+        command: the command line of the program that measured.
+        commit: of the source code; "" if unknown.
+        date: in UTC.
+        threads: of the CPU.
+        demask: the version.
+    """
+
+    scores: tuple[Score, ...]
+    samples: Mapping[str, Any]
+    reference: Mapping[str, Any]
+    extractors: tuple[Mapping[str, str], ...]
+    options: Mapping[str, Any]
+    command: str = field(default_factory=command_line)
+    commit: str = field(default_factory=commit)
+    date: str = field(
+        default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    )
+    threads: int = field(default_factory=torch.get_num_threads)
+    demask: str = field(default_factory=lambda: version("demask"))
+
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """A row per score."""
+        return [asdict(score) for score in self.scores]
+
+    def __getitem__(self, metric: str) -> Score:
+        """The first score of a metric.
+
+        Raises:
+            KeyError: it was not measured.
+        """
+        return {score.metric: score for score in reversed(self.scores)}[metric]
+
+
+def evaluate(
+    samples: Generator | str | Path,
+    reference: str | Path | None = None,
+    conditions: ConditionInput | Sequence[ConditionInput] = None,
+    num_images: int = 1000,
+    seed: int = 0,
+    batch_size: int = 64,
+    *,
+    extractors: str | Sequence[str] = (),
+    metrics: str | Sequence[str] = (),
+    resamples: int = RESAMPLES,
+    cache: Path | None = None,
+    device: str | None = None,
+    progress: Progress = silent,
+    **settings: Unpack[SettingsKwargs],
+) -> Evaluation:
+    """Measure a model, or images from files, against real images.
+
+    Args:
+        samples: a generator; or an .npz file or a folder of images.
+        reference: real images: a folder, parquet or .npz. The metric ``scenes`` needs none.
+        conditions: what the model generates; see `Generator.generate`.
+        num_images: the number of images that the model generates.
+        seed: of the first image; and of the random halves of the intervals.
+        batch_size: images generated together.
+        extractors: names of networks, such as ``inception:weights=PATH``; by default the two that
+            ship with Demask.
+        metrics: rows of `demask.evaluation.metrics.METRICS`; by default all that can be measured.
+        resamples: random halves for the intervals; 0: no intervals.
+        cache: the folder of the reference's features; by default ``~/.cache/demask``.
+        device: of the extractors; by default a GPU if there is one.
+        progress: shows how far it is.
+        settings: of the model, as in `Generator.generate`.
+
+    Raises:
+        ValueError: an unknown name, files that cannot be read, too few images, or a request that
+            the model refuses; names and files are checked before any image is generated.
+    """
+    names = (metrics,) if isinstance(metrics, str) else tuple(metrics)
+    networks = (extractors,) if isinstance(extractors, str) else tuple(extractors)
+    options = {"metrics": names, "resamples": resamples, "seed": seed}
+    inputs = [conditions] if isinstance(conditions, str | int) else conditions
+    if SCENES in names:
+        refuse_with_scenes(names, reference, networks)
+        made, found = evaluate_scenes(
+            samples, inputs, num_images, seed, batch_size, progress, **settings
+        )
+        return Evaluation(tuple(found), facts_of(made), {}, (), options)
+    for name in names:
+        METRICS[name]
+    if reference is None:
+        raise ValueError("name the real images to compare with: reference")
+    open_reference(reference)
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    loaded = [load_extractor(name, place) for name in networks or SHIPPED]
+    given = open_samples(samples, inputs, num_images, seed, batch_size, settings)
+    with progress("features of the samples", given.count) as done:
+        mine = extract_all(given.batches(), loaded, done)
+    mine = [with_meaning(f, n, given) for f, n in zip(mine, loaded, strict=True)]
+    real, facts = features_of_reference(
+        reference, mine[0].size, given.class_names, loaded, cache, progress
+    )
+    scores = [
+        score
+        for ours, theirs in zip(mine, real, strict=True)
+        for score in measure(ours, theirs, names or None, seed, resamples)
+    ]
+    described = tuple({"name": e.name, "fingerprint": e.fingerprint} for e in loaded)
+    return Evaluation(tuple(scores), facts_of(given), facts, described, options)
+
+
+def open_samples(
+    samples: Generator | str | Path,
+    conditions: Sequence[ConditionInput] | None,
+    num_images: int,
+    seed: int,
+    batch_size: int,
+    settings: SettingsKwargs,
+) -> Samples:
+    """The images to measure, of which none is read or generated yet.
+
+    Raises:
+        ValueError: they cannot be read, or the model refuses the request.
+    """
+    if isinstance(samples, Generator):
+        return generated_samples(samples, conditions, num_images, seed, batch_size, settings)
+    if settings:
+        raise ValueError(f"{', '.join(settings)}: settings are for a generator, not for files")
+    return read_samples(Path(samples))
+
+
+def facts_of(samples: Samples) -> dict[str, Any]:
+    """The number of images, and where they come from."""
+    return {"count": samples.count, **samples.facts}
+
+
+def refuse_with_scenes(
+    metrics: Sequence[str], reference: object, extractors: Sequence[str]
+) -> None:
+    """Raise a ValueError for what the metric scenes has no use for."""
+    if set(metrics) != {SCENES}:
+        raise ValueError("the metric scenes is measured alone; leave the others out")
+    unused = {"reference": reference, "extractors": extractors}
+    if given := [name for name, value in unused.items() if value]:
+        raise ValueError(f"the metric scenes needs no {' and no '.join(given)}; leave it out")

@@ -1,0 +1,239 @@
+"""From a request to pixels, stage by stage: check, batch, condition, predict, decode.
+
+`Pipeline` holds the parts of a model and the stages; `demask.generator.Generator` is what users
+call.
+
+Shape legend: B batch, L tokens, C channels, H W rows and columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import Any, Unpack
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from demask import rng
+from demask.acceleration import Accelerator, accelerate
+from demask.auxiliary import AuxiliaryNetworks
+from demask.conditioning import Conditioner, ConditionInput
+from demask.guidance import GUIDANCES, parse_guidance
+from demask.guidance_provider import ModelProvider
+from demask.image import GeneratedImage
+from demask.jobs import Job, batches, image_seeds
+from demask.preset_file import PresetFile
+from demask.sampling.decode import decode
+from demask.sampling.edit import Canvas, blank
+from demask.sampling.sampler import Sampler, check_guidance
+from demask.settings import Settings, SettingsKwargs, check_names
+from demask.types import Condition, DecodeState, Grid, Predict, Tokenizer, Transformer
+
+
+@dataclass(frozen=True, repr=False)
+class Pipeline:
+    """The parts of a model, and the stages from a request to images.
+
+    Attributes:
+        name: of the model.
+        tokenizer: pixels <-> ids.
+        transformer: ids and a condition to logits.
+        conditioner: prompts or classes to a condition.
+        settings: the defaults of the model.
+        low_memory: guidance makes two passes of half the batch.
+        aux: auxiliary networks that some settings need.
+        presets: named settings, for ``preset="steps8"``.
+        loaded: arguments of `demask.load` that an image needs to be generated again.
+    """
+
+    name: str
+    tokenizer: Tokenizer
+    transformer: Transformer
+    conditioner: Conditioner
+    settings: Settings = field(default_factory=Settings)
+    low_memory: bool = False
+    aux: AuxiliaryNetworks = field(default_factory=AuxiliaryNetworks)
+    presets: PresetFile = field(default_factory=lambda: PresetFile({}))
+    loaded: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """The device of the model's weights."""
+        assert isinstance(self.transformer, nn.Module)
+        return next(self.transformer.parameters()).device
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of a class-conditional model; () for one that reads prompts."""
+        return self.conditioner.class_names
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images in pixels, by default."""
+        return self.pixels_of(self.transformer.grid)
+
+    @property
+    def multiple(self) -> int:
+        """Pixels; both sides of an image are multiples of it."""
+        return self.tokenizer.downsampling * self.transformer.grid_multiple
+
+    def pixels_of(self, grid: Grid) -> tuple[int, int]:
+        """Height and width in pixels of the image of a grid."""
+        return grid[0] * self.tokenizer.downsampling, grid[1] * self.tokenizer.downsampling
+
+    def grid_of(self, settings: Settings) -> Grid:
+        """The token grid of an image of the size in the settings.
+
+        Raises:
+            ValueError: a size that the model cannot generate.
+        """
+        usual = self.size
+        height = usual[0] if settings.height is None else settings.height
+        width = usual[1] if settings.width is None else settings.width
+        if (height, width) != usual and not self.transformer.resizable:
+            raise ValueError(
+                f"{self.name} generates {usual[1]}x{usual[0]} pixels alone, not {width}x{height}"
+            )
+        if min(height, width) < 1 or height % self.multiple or width % self.multiple:
+            raise ValueError(
+                f"an image of {width}x{height} pixels: both sides must be multiples of "
+                f"{self.multiple}"
+            )
+        return height // self.tokenizer.downsampling, width // self.tokenizer.downsampling
+
+    def chosen(self, **settings: Unpack[SettingsKwargs]) -> Settings:
+        """The model's settings, or those that ``preset`` names, with some changed.
+
+        Raises:
+            ValueError: an unknown preset or setting.
+        """
+        changes: dict[str, Any] = dict(settings)
+        preset = changes.pop("preset", None)
+        check_names(changes)
+        start = self.settings if preset is None else self.presets[preset].settings
+        return start.updated(**changes)
+
+    def jobs(
+        self,
+        conditions: ConditionInput | Sequence[ConditionInput] = None,
+        num_images: int | None = None,
+        seed: int | Sequence[int] = 0,
+        batch_size: int = 64,
+        **settings: Unpack[SettingsKwargs],
+    ) -> Iterator[Job]:
+        """Split a request into batches, after all of it is checked; see `Generator.generate`."""
+        chosen = self.chosen(**settings)
+        check_guidance(self.sampler(chosen), self.guided(chosen))
+        self.conditioner.check(chosen)
+        grid = self.grid_of(chosen)
+        self.check_steps(chosen.steps, grid)
+        parsed_conditions = [
+            self.conditioner.parse(condition_input)
+            for condition_input in self.condition_inputs(conditions)
+        ]
+        seeds = self.seeds(seed, len(parsed_conditions), num_images)
+        return batches(parsed_conditions, seeds, batch_size, chosen, grid)
+
+    def condition_inputs(
+        self, conditions: ConditionInput | Sequence[ConditionInput]
+    ) -> list[ConditionInput]:
+        """The conditions as a list; None becomes the default conditions of the model.
+
+        Raises:
+            ValueError: an empty list of them.
+        """
+        if conditions is None:
+            return self.conditioner.default_conditions()
+        if isinstance(conditions, str | int):
+            return [conditions]
+        condition_inputs = list(conditions)
+        if not condition_inputs:
+            raise ValueError("the list of conditions is empty; None means the model's default")
+        return condition_inputs
+
+    seeds = staticmethod(image_seeds)
+
+    def check_steps(self, steps: int, grid: Grid) -> None:
+        """Raise a ValueError for more steps than tokens, or none."""
+        if not 1 <= steps <= grid[0] * grid[1]:
+            raise ValueError(f"steps must be 1 to {grid[0] * grid[1]} (the tokens), not {steps}")
+
+    def reference(self, settings: Settings | None = None) -> Condition:
+        """What guidance moves away from, a batch of 1: the negative prompt, or any class.
+
+        Raises:
+            ValueError: the model was trained without dropping its condition.
+        """
+        chosen = settings or self.settings
+        return self.conditioner.reference(self.pixels_of(self.grid_of(chosen)), chosen)
+
+    def guided(self, settings: Settings) -> Predict:
+        """The transformer's prediction with the accelerators and guidance of the settings."""
+        transformer = accelerate(self.transformer, self.acceleration(settings))
+        predict, scale = transformer.predict, settings.scale
+        GUIDANCES[settings.guidance_method.partition(":")[0]]
+        if settings.guidance_scale == 1:
+            return predict
+        provider = ModelProvider(
+            transformer,
+            self.tokenizer,
+            partial(self.reference, settings),
+            self.aux,
+            settings.acceleration,
+            batched=not self.low_memory,
+        )
+        refresh = settings.guidance_refresh
+        return parse_guidance(settings.guidance_method, predict, scale, provider, refresh)
+
+    def acceleration(self, settings: Settings) -> list[Accelerator]:
+        """The accelerators of the settings, with the auxiliary networks that they need."""
+        return [
+            one if one.aux_kind is None else one.attach(self.aux.get(one.aux_kind))
+            for one in settings.acceleration
+        ]
+
+    def sampler(self, settings: Settings) -> Sampler:
+        """The arguments of `decode`, with the auxiliary network that the order needs."""
+        sampler = settings.sampler
+        kind = sampler.order.aux_kind
+        if kind is None:
+            return sampler
+        return replace(sampler, order=sampler.order.attach(self.aux.get(kind)))
+
+    def job_condition(self, job: Job) -> Condition:
+        """The condition of a batch."""
+        size = self.pixels_of(job.grid)
+        return self.conditioner.condition(job.parsed_conditions, size, job.settings)
+
+    def blank(self, job: Job) -> Canvas:
+        """A canvas on which every token is masked."""
+        return blank(len(job.seeds), job.grid, self.transformer.mask_id, self.device)
+
+    def decode(self, job: Job, canvas: Canvas) -> Iterator[DecodeState]:
+        """Decode one batch; yields the state after each step."""
+        generators = rng.image_generators(job.seeds)
+        predict = self.guided(job.settings)
+        condition = self.job_condition(job)
+        return decode(predict, condition, canvas, generators, self.sampler(job.settings))
+
+    @torch.inference_mode()
+    def pixels(self, ids_BL: Tensor, grid: Grid) -> Tensor:
+        """Ids (B, L) -> bytes (B, H, W, 3) on the CPU."""
+        image_BCHW = self.tokenizer.decode(ids_BL.unflatten(1, grid))
+        return (image_BCHW * 255).round().byte().permute(0, 2, 3, 1).cpu()
+
+    def finish(self, job: Job, state: DecodeState) -> Iterator[GeneratedImage]:
+        """The images of a batch, from its last state."""
+        return self.framed(job, self.pixels(state.ids_BL, state.step.grid))
+
+    def framed(self, job: Job, pixels_BHWC: Tensor) -> Iterator[GeneratedImage]:
+        """Bytes (B, H, W, 3) -> images with their metadata."""
+        rows = zip(pixels_BHWC.numpy(), job.seeds, job.parsed_conditions, strict=True)
+        for pixels_HWC, seed, parsed in rows:
+            image = Image.fromarray(pixels_HWC)
+            yield GeneratedImage(
+                image, seed, parsed.label, parsed.prompt, self.name, job.settings, self.loaded
+            )
