@@ -78,7 +78,7 @@ def one_step(
     """Images of which most tokens are masked, predicted in one step (arXiv 2410.13136, figure 2).
 
     Each guidance has two rows: its reference, and the guided prediction. Every masked token gets
-    the most likely code, so that the rows differ by the prediction alone.
+    the most likely code, so that no random draw differs between rows.
 
     Args:
         generator: the model.

@@ -32,7 +32,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class SceneRuler:
+class SceneEvaluator:
     """Measures faithfulness and diversity; see `demask.sweeps.runner.Evaluator`.
 
     Attributes:
