@@ -230,7 +230,7 @@ def check_pair(transformer: nn.Module, tokenizer: nn.Module) -> None:
     """Raise a ValueError unless one module is a transformer for the other's codes."""
     if not supports(transformer, SupportsPredict):
         raise CheckpointError(f"{type(transformer).__name__} is not a transformer")
-    if not hasattr(tokenizer, "decode"):
+    if not supports(tokenizer, Tokenizer):
         raise CheckpointError(f"{type(tokenizer).__name__} is not a tokenizer")
     codes: tuple[Transformer, Tokenizer] = (transformer, tokenizer)  # type: ignore[assignment]
     if codes[0].codebook_size != codes[1].codebook_size:
