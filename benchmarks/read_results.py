@@ -30,6 +30,8 @@ from result_file import (
     write_result_file,
 )
 
+from demask.old_names import current_result
+
 MACHINE = ("device", "threads")
 """What the commands write down of the machine."""
 
@@ -79,10 +81,11 @@ def row_from(table: Mapping[str, Any]) -> Row:
 
 def from_sweep(results: Sequence[Mapping[str, Any]], title: str) -> ResultFile:
     """The rows of ``demask sweep`` or ``demask bench --front``, of one commit or of several."""
-    apart = [n for n in ("count", "seed") if len({result["row"][n] for result in results}) > 1]
+    results = [current_result(result) for result in results]
+    apart = [n for n in ("count", "seed") if len({result["trial"][n] for result in results}) > 1]
     rows = [sweep_row(result, apart) for result in results]
     facts = [result["facts"] for result in results]
-    seeds = dict.fromkeys(seeds_of(r["row"]["seed"], r["row"]["count"]) for r in results)
+    seeds = dict.fromkeys(seeds_of(r["trial"]["seed"], r["trial"]["count"]) for r in results)
     latest = max(facts, key=lambda fact: str(fact["date"]))
     return ResultFile(
         title,
@@ -102,7 +105,7 @@ def sweep_row(result: Mapping[str, Any], apart: Sequence[str]) -> Row:
         result: as the command wrote it.
         apart: ``count`` and ``seed``, where rows may differ by these alone.
     """
-    row = result["row"]
+    row = result["trial"]
     varied = [f"{name} {setting(row['settings'][name])}" for name in row["varied"]]
     dtype = [row["dtype"]] if row["dtype"] else []
     more = [f"{name} {row[name]}" for name in apart]

@@ -88,7 +88,7 @@ def test_refuses(
     assert "generates classes" in refused(*start[:-1], model, *two)
     empty = tmp_path / "empty.txt"
     empty.write_text("\n")
-    assert "holds no prompts" in refused("compare", "--prompts", empty, "--out", out, *two)
+    assert "has no prompts" in refused("compare", "--prompts", empty, "--out", out, *two)
     missing = tmp_path / "none.txt"
     assert "none.txt" in refused("compare", "--prompts", missing, "--out", out, *two)
     assert not out.exists()

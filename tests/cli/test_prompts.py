@@ -143,9 +143,9 @@ def test_a_mistake_writes_nothing(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "prompts.txt holds no prompts"),
-        (b"\n  \n\t\n", "prompts.txt holds no prompts"),
-        ("röter Apfel".encode("latin-1"), "prompts.txt is no UTF-8 text"),
+        (b"", "prompts.txt has no prompts"),
+        (b"\n  \n\t\n", "prompts.txt has no prompts"),
+        ("röter Apfel".encode("latin-1"), "prompts.txt is not UTF-8 text"),
     ],
 )
 def test_files_that_hold_no_prompts(
@@ -232,7 +232,7 @@ def test_show_says_that_it_reads_prompts(run: Callable, text_model: str) -> None
     assert "reads prompts" in lines
     assert "images 16x16 pixels" in lines
     assert "negative prompt none" in lines
-    assert "width its own" in lines
+    assert "width default" in lines
     assert any(line.startswith("transformer Meissonic, ") for line in lines)
 
 

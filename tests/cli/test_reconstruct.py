@@ -47,6 +47,6 @@ def test_each_image_and_the_mean(
 def test_refuses(refused: Callable, model: str, tmp_path: Path) -> None:
     small = tmp_path / "small.png"
     Image.new("RGB", (3, 8)).save(small)
-    assert "3x8 pixels are less than a token" in refused("reconstruct", small, "--model", model)
+    assert "3x8 pixels are less than one token" in refused("reconstruct", small, "--model", model)
     transformer = f"{model}/transformer.safetensors"
-    assert "no tokenizer" in refused("reconstruct", small, "--tokenizer", transformer)
+    assert "not a tokenizer" in refused("reconstruct", small, "--tokenizer", transformer)

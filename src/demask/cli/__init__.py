@@ -1,4 +1,4 @@
-"""The command line. Only click is imported here: a command brings torch when it runs."""
+"""The command line. Only click is imported here; a command imports torch when it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`demask bench`: what settings cost, and which of them are worth it."""
+"""`demask bench`: what settings cost, and which are on the Pareto front."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ FRONT = OptionGroup(
         click.option(
             "--front",
             is_flag=True,
-            help="Measure quality, too, and mark the points that no other beats at both.",
+            help="Also measure quality, and mark the points on the Pareto front.",
         ),
         click.option(
             "--save", "name", metavar="NAME", help="Save --point as a preset of this name."
         ),
         click.option(
-            "--point", metavar="LABEL", help="A point of the front, as the table calls it."
+            "--point", metavar="LABEL", help="A point of the front, by its label in the table."
         ),
         PRESETS,
     ],
@@ -57,8 +57,8 @@ def bench(
 ) -> None:
     """Measure what an image costs under the settings of a recipe, in time of all cores.
 
-    Each row is measured once; an interrupted benchmark goes on where it stopped. A few images are
-    generated before the clock runs.
+    Each trial is measured once; an interrupted benchmark continues where it stopped. A few images
+    are generated before time is measured.
     """
     from demask.preset_file import check_name
 
@@ -72,9 +72,9 @@ def bench(
         from demask.sweeps.sweep import sweep as run
 
         seen = reference if front else None
-        desk, generator = open_runner(choice, plan.measure, seen, extractors, out, looks=front)
+        runner, generator = open_runner(choice, plan.measure, seen, extractors, out, looks=front)
         with shown() as progress:
-            run(desk, plan, generator.presets, progress)
+            run(runner, plan, generator.presets, progress)
     if not front:
         click.echo(out / "table.md")
         return
@@ -85,10 +85,10 @@ def bench(
 
 
 def draw(out: Path) -> Front:
-    """The front of all rows that a folder holds, as a table and an image there.
+    """The front of all results in a folder; writes its table and its plot there.
 
     Raises:
-        ValueError: there are no results, or none of quality.
+        ValueError: the folder has no results, or none of quality.
     """
     from demask.files import write_text
     from demask.sweeps.curves import first_of, points_of
@@ -107,7 +107,7 @@ def draw(out: Path) -> Front:
 
 
 def save(front: Front, name: str, label: str, target: Path) -> str:
-    """Save a point of the front as a preset; return what to say."""
+    """Save a point of the front as a preset; return a line about it."""
     from demask.preset_file import read_presets, write_presets
 
     preset = front.to_preset(label)

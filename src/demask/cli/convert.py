@@ -1,4 +1,4 @@
-"""`demask convert`: other people's checkpoints as our safetensors files."""
+"""`demask convert`: checkpoints of other programs as safetensors files."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from demask.cli.options import FOLDER, add
     default="auto",
     metavar="NAME",
     show_default=True,
-    help="auto (told by the source), pytorch or jax_maskgit.",
+    help="auto (found out from the source), pytorch or jax_maskgit.",
 )
 @add(FOLDER)
 def convert(source: str, kind: str, out: Path) -> None:
-    """Write another program's checkpoint as safetensors.
+    """Write the checkpoint of another program as safetensors, one file per network.
 
-    One file a network. The source may be a file, a folder, a zip or a hub id 'owner/name'.
+    The source may be a file, a folder, a zip or a hub id 'owner/name'.
     Nothing in it is executed.
     """
     from demask.checkpoint.convert import convert as convert_checkpoint

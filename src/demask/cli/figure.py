@@ -1,4 +1,4 @@
-"""`demask figure`: images that show what a setting or a guidance does."""
+"""`demask figure`: images that show the effect of settings and guidances."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from demask.sweeps.gallery import Variant
 
 SEVERAL = {"correction": "corrections", "accelerate": "accelerators"}
-"""What the command line gives one by one and settings hold as a list."""
+"""Options that may be given several times, and the settings that they fill."""
 
 FILE = OptionGroup(
     "Output",
@@ -48,10 +48,14 @@ VARIANTS = OptionGroup(
             cls=Several,
             metavar="'NAME: SETTING=VALUE ...'...",
             required=True,
-            help="A row each, such as 'strong: guidance_scale=4 steps=8'; or 'NAME: preset=NAME'.",
+            help="One per row, such as 'strong: guidance_scale=4 steps=8', 'NAME: preset=NAME'.",
         ),
         click.option(
-            "--prompt", "prompts", cls=Several, metavar="TEXT...", help="Of a model of prompts."
+            "--prompt",
+            "prompts",
+            cls=Several,
+            metavar="TEXT...",
+            help="Prompts, one per column in turn.",
         ),
         *CLASS,
     ],
@@ -64,16 +68,24 @@ HIDE = OptionGroup(
             "--data", metavar="PATH", required=True, help="Images: a folder, parquet, ..."
         ),
         click.option(
-            "-n", "--num-images", type=int, default=8, show_default=True, help="How many."
+            "-n", "--num-images", type=int, default=8, show_default=True, help="Number of images."
         ),
         click.option(
-            "--first", type=int, default=0, show_default=True, help="Where to begin in them."
+            "--first", type=int, default=0, show_default=True, help="Index of the first image."
         ),
         click.option(
-            "--mask-ratio", type=float, default=0.9, show_default=True, help="Tokens to mask."
+            "--mask-ratio",
+            type=float,
+            default=0.9,
+            show_default=True,
+            help="Fraction of the tokens to mask.",
         ),
         click.option(
-            "--guidance-scale", type=float, default=2.0, show_default=True, help="The scale."
+            "--guidance-scale",
+            type=float,
+            default=2.0,
+            show_default=True,
+            help="Scale of guidance.",
         ),
         click.option(
             "--method",
@@ -84,13 +96,15 @@ HIDE = OptionGroup(
             show_default=True,
             help="Guidances to compare.",
         ),
-        click.option("--seed", type=int, default=0, show_default=True, help="Of what is masked."),
+        click.option(
+            "--seed", type=int, default=0, show_default=True, help="Random seed of the masks."
+        ),
     ],
 )
 
 
 CAPTION_LINES = 5
-"""Lines below an image of a data set."""
+"""The most lines of a caption."""
 
 PREVIEW = OptionGroup(
     "Images",
@@ -99,10 +113,10 @@ PREVIEW = OptionGroup(
             "--data", metavar="PATH", required=True, help="A folder, ..., or scenes:SEED,COUNT."
         ),
         click.option(
-            "-n", "--num-images", type=int, default=40, show_default=True, help="How many."
+            "-n", "--num-images", type=int, default=40, show_default=True, help="Number of images."
         ),
         click.option(
-            "--first", type=int, default=0, show_default=True, help="Where to begin in them."
+            "--first", type=int, default=0, show_default=True, help="Index of the first image."
         ),
     ],
 )
@@ -110,7 +124,7 @@ PREVIEW = OptionGroup(
 
 @click.group(cls=Group)
 def figure() -> None:
-    """Images that show what a setting or a guidance does."""
+    """Draw images that show the effect of settings and guidances."""
 
 
 @figure.command("seeds", cls=Command)
@@ -125,7 +139,7 @@ def seeds_figure(
     out: Path,
     choice: ModelChoice,
 ) -> None:
-    """The same seeds under several settings, a row each."""
+    """Draw the same seeds under several settings, one row per variant."""
     rows = [read_variant(text) for text in variants]
     generator = choice.load()
     conditions = condition_inputs(prompts, classes, generator)
@@ -151,7 +165,7 @@ def one_step_figure(
     out: Path,
     choice: ModelChoice,
 ) -> None:
-    """Images of which most tokens are masked, guessed in one step."""
+    """Draw images of which most tokens are masked and predicted in one step."""
     if num_images < 1:
         raise ValueError(f"-n is at least 1, not {num_images}")
     generator = choice.load()
@@ -162,19 +176,30 @@ def one_step_figure(
 
     samples = open_images(data, class_names=generator.class_names or None)
     chosen = in_turn(samples, first, num_images)
-    told: list[ConditionInput] = [
+    conditions: list[ConditionInput] = [
         sample.label if generator.class_names else next(iter(sample.captions), None)
         for sample in chosen
     ]
     images = [sample.image for sample in chosen]
-    write_png(out, one_step(generator, images, told, methods, guidance_scale, mask_ratio, seed))
+    write_png(
+        out,
+        one_step(
+            generator,
+            images,
+            conditions,
+            methods=methods,
+            scale=guidance_scale,
+            mask_ratio=mask_ratio,
+            seed=seed,
+        ),
+    )
     click.echo(out)
 
 
 @figure.command("data", cls=Command)
 @add(PREVIEW, FILE)
 def data_figure(data: str, num_images: int, first: int, out: Path) -> None:
-    """The first images of a data set, with their captions or classes."""
+    """Draw the first images of a data set with their captions or classes."""
     if num_images < 1:
         raise ValueError(f"-n is at least 1, not {num_images}")
 
@@ -195,10 +220,10 @@ def data_figure(data: str, num_images: int, first: int, out: Path) -> None:
 
 
 def in_turn(samples: ImageDataset, first: int, count: int) -> list[ImageSample]:
-    """Some images, of each class in turn as far as there are any.
+    """Some images, of each class in turn as far as possible.
 
     Raises:
-        ValueError: there is no image where they should begin.
+        ValueError: the first index is out of range.
     """
     if not 0 <= first < len(samples):
         raise ValueError(f"--first is from 0 to {len(samples) - 1}, not {first}")
@@ -217,12 +242,12 @@ def in_turn(samples: ImageDataset, first: int, count: int) -> list[ImageSample]:
 
 
 def read_variant(text: str) -> Variant:
-    """A row from ``NAME: setting=value setting=value``; the settings may be missing.
+    """Read ``NAME: setting=value setting=value``; the settings may be missing.
 
-    ``correction=NAME`` and ``accelerate=NAME`` may be there several times, as on the command line.
+    ``correction=NAME`` and ``accelerate=NAME`` may be given several times, as on the command line.
 
     Raises:
-        ValueError: no name, or a word that is no ``setting=value``.
+        ValueError: no name, or a part that is not ``setting=value``.
     """
     from demask.config.parse import read_value
     from demask.sweeps.gallery import Variant

@@ -29,7 +29,7 @@ PROMPTS = OptionGroup(
             "--prompts",
             "file",
             type=click.Path(path_type=Path),
-            help="A text file with a prompt a line, after those on the command line.",
+            help="A text file with one prompt per line, in addition to those given here.",
         )
     ],
 )
@@ -38,7 +38,11 @@ OUTPUT = OptionGroup(
     "Output",
     [
         click.option(
-            "--batch-size", type=int, default=64, show_default=True, help="Generated together."
+            "--batch-size",
+            type=int,
+            default=64,
+            show_default=True,
+            help="Images generated together.",
         ),
         click.option(
             "--out",
@@ -78,22 +82,32 @@ def generate(
 ) -> None:
     """Generate images of prompts, or of classes.
 
-    Writes a PNG each and a contact sheet, one NPZ file for an evaluator, or GenEval's folders.
-    Settings that are not given are the model's own; see 'demask models show'.
+    Writes one PNG per image and a contact sheet, one NPZ file for an evaluator, or the folders of
+    GenEval. Settings that are not given are the model's defaults; see 'demask models show'.
     """
     kind = kind or ("npz" if out.suffix == ".npz" else "png")
     check_output(out, kind, trace)
     if kind == "geneval":
         if prompts or classes:
-            raise ValueError("--format geneval generates the prompts of its file alone")
-        click.echo(generate_geneval(choice, file, num_images, seeds, batch_size, out, settings))
+            raise ValueError("--format geneval takes its prompts from --prompts alone")
+        done = generate_geneval(
+            choice,
+            file=file,
+            each=num_images,
+            seeds=seeds,
+            batch_size=batch_size,
+            out=out,
+            settings=settings,
+        )
+        click.echo(done)
         return
     texts = [*prompts, *(read_lines(file) if file else ())]
     generator = choice.load(settings.get("preset"))
     conditions = condition_inputs(texts, classes, generator)
     seed = one_or_each(seeds)
     count = len(generator.seeds(seed, len(generator.condition_inputs(conditions)), num_images))
-    jobs = generator.jobs(conditions, count, seed, batch_size, **settings)
+    request = {"num_images": count, "seed": seed, "batch_size": batch_size, **settings}
+    jobs = generator.jobs(conditions, **request)
 
     from demask.bulk.folder import write_folder
     from demask.bulk.generate import generate_jobs
@@ -116,26 +130,26 @@ def generate(
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file that are not empty.
+    """The non-empty lines of a text file.
 
     Raises:
         OSError: no such file.
-        ValueError: it is no UTF-8 text, or holds nothing.
+        ValueError: it is not UTF-8 text, or has no line.
     """
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no UTF-8 text") from error
+        raise ValueError(f"{path} is not UTF-8 text") from error
     found = [line for line in lines if line]
     if not found:
-        raise ValueError(f"{path} holds no prompts")
+        raise ValueError(f"{path} has no prompts")
     return found
 
 
 def check_output(out: Path, kind: str, trace: bool) -> None:
-    """Raise a ValueError, before any work, for an output that cannot be."""
+    """Raise a ValueError for an output that cannot be written, before any work is done."""
     if kind != "png" and trace:
-        raise ValueError(f"--trace needs a folder of its own; it cannot go with --format {kind}")
+        raise ValueError(f"--trace needs a folder; it cannot be used with --format {kind}")
     if kind == "npz" and out.is_dir():
         raise ValueError(f"{out} is a folder; name an .npz file with --out")
     if kind != "npz" and out.exists() and not out.is_dir():

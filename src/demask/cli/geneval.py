@@ -10,6 +10,7 @@ from demask.cli.options import ModelChoice, one_or_each
 
 def generate_geneval(
     choice: ModelChoice,
+    *,
     file: Path | None,
     each: int | None,
     seeds: tuple[int, ...],
@@ -17,7 +18,7 @@ def generate_geneval(
     out: Path,
     settings: dict[str, Any],
 ) -> str:
-    """Generate every prompt of GenEval's file so many times; return what was done.
+    """Generate each prompt of GenEval's file ``each`` times; return a line about it.
 
     Raises:
         ValueError: no such file, or a model or settings that cannot be used.
@@ -36,7 +37,8 @@ def generate_geneval(
     if generator.class_names:
         raise ValueError(f"{generator.name} generates classes; GenEval is for models of prompts")
     words = [line.prompt for line in lines for _ in range(each)]
-    jobs = generator.jobs(words, len(words), one_or_each(seeds), batch_size, **settings)
+    request = {"seed": one_or_each(seeds), "batch_size": batch_size, **settings}
+    jobs = generator.jobs(words, num_images=len(words), **request)
     with generating(len(words)) as bar:
         images = bar.count(generate_jobs(generator, jobs, bar.watch))
         count = write_geneval(out, lines, images, each)

@@ -1,4 +1,4 @@
-"""`demask models`: which models there are, and what one is made of."""
+"""`demask models`: list the models, and show one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def show_model(name: str, tokenizer: str | None) -> None:
     if name in SHIPPED_MODELS:
         preset = SHIPPED_MODELS[name]
         rows = [("generates", preset.about), ("license", preset.license), ("score", preset.score)]
-    rows += facts(load(name, tokenizer, "cpu"))
+    rows += facts(load(name, tokenizer=tokenizer, device="cpu"))
     show(table((escape(name), ""), rows))
 
 
@@ -56,7 +56,7 @@ def show_model(name: str, tokenizer: str | None) -> None:
 @click.argument("source", metavar="FOLDER", type=click.Path(path_type=Path, file_okay=False))
 @add(FOLDER)
 def shrink_model(source: Path, out: Path) -> None:
-    """Write a trained model with its weights in eight bits: half the size, nearly the same."""
+    """Write a trained model with 8-bit weights: half the size, nearly the same images."""
     from demask.checkpoint.eight_bit import shrink_model as shrink
 
     for path in shrink(source, out):
@@ -64,7 +64,7 @@ def shrink_model(source: Path, out: Path) -> None:
 
 
 def facts(generator: Generator) -> list[tuple[str, str]]:
-    """What a model is made of, as rows of a table."""
+    """The parts of a model, as rows of a table."""
     from dataclasses import asdict
 
     from torch import nn
@@ -87,7 +87,7 @@ def facts(generator: Generator) -> list[tuple[str, str]]:
 
 
 def preset_facts(generator: Generator) -> Iterator[tuple[str, str]]:
-    """The model's presets and what was measured with each, as rows."""
+    """The presets of the model, with their measured scores, as rows."""
     presets = generator.presets
     for name, preset in presets.by_name.items():
         settings = f"{preset.settings.steps} steps, guidance {preset.settings.guidance_scale:g}"
@@ -96,7 +96,7 @@ def preset_facts(generator: Generator) -> Iterator[tuple[str, str]]:
 
 
 def reads(generator: Generator) -> tuple[str, str]:
-    """How the model is told what to generate, as a row."""
+    """Prompts or classes, as a row."""
     names = generator.class_names
     if not names:
         return "reads", "prompts"
@@ -104,7 +104,7 @@ def reads(generator: Generator) -> tuple[str, str]:
 
 
 def count_parameters(module: object) -> str:
-    """The number of parameters of a module, in words, those of low precision among them."""
+    """The number of parameters of a module as text, and how many of them are of low precision."""
     from torch import nn
 
     from demask.acceleration.quantization import quantized_layers
@@ -121,16 +121,16 @@ def count_parameters(module: object) -> str:
 
 
 def text(value: object) -> str:
-    """A setting's value; None is the choice of the selection order, or of the model."""
+    """The value of a setting as text; None leaves it to the order, or to the model."""
     if value is None:
-        return "its own"
+        return "default"
     if value == "":
         return "none"
     return (", ".join(value) or "none") if isinstance(value, tuple) else str(value)
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> RenderableType:
-    """A table without lines, but below its head."""
+    """A table with a line below its header."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -142,7 +142,7 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> RenderableT
 
 
 def show(what: RenderableType) -> None:
-    """Print it, in colour only at a terminal."""
+    """Print a table, in colour only on a terminal."""
     from rich.console import Console
 
     Console().print(what)

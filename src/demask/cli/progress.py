@@ -1,4 +1,4 @@
-"""A progress bar on stderr, for a person at a terminal only."""
+"""A progress bar on stderr, shown only on a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Bar:
-    """Counts images; a batch on its way counts by the part of its steps that is done."""
+    """Counts images; an unfinished batch counts by the fraction of its steps that is done."""
 
     def __init__(self, total: int, doing: str = "generating") -> None:
         from rich.console import Console
@@ -39,21 +39,21 @@ class Bar:
         self.show(self.done + len(job.seeds) * state.step.progress)
 
     def count(self, images: Iterable[T]) -> Iterator[T]:
-        """The same images, counted as they pass."""
+        """Yield the same images, and count them."""
         for image in images:
             self.done += 1
             self.show(self.done)
             yield image
 
     def show(self, completed: float) -> None:
-        """Move on, never back: a batch's images pass one by one after its last step."""
+        """Advance, never go back: the images of a batch are counted after its last step."""
         self.shown = max(self.shown, completed)
         self.display.update(self.task, completed=self.shown)
 
 
 @contextmanager
 def generating(total: int) -> Iterator[Bar]:
-    """A bar for a number of images, taken away at the end."""
+    """A bar for a number of images, removed at the end."""
     bar = Bar(total)
     with bar.display:
         yield bar
@@ -61,7 +61,7 @@ def generating(total: int) -> Iterator[Bar]:
 
 @contextmanager
 def counting(doing: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar for something else that is done to images; call it with how many are done."""
+    """A bar for another kind of work on images; call the result with the number done."""
     bar = Bar(total, doing)
     with bar.display:
         yield bar.show

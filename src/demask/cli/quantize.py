@@ -1,4 +1,4 @@
-"""`demask quantize`: a model in 8 or 4 bits, as a folder of its own."""
+"""`demask quantize`: write a model with 8- or 4-bit weights."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ HOW = [
         metavar="NAME|PATH",
         default=DEFAULT_MODEL,
         show_default=True,
-        help="A shipped model, a folder that training wrote, a checkpoint or a hub id.",
+        help="A shipped model, a folder written by training, a checkpoint or a hub id.",
     ),
-    click.option("--tokenizer", metavar="PATH", help="A model's tokenizer, if kept elsewhere."),
-    click.option("--device", metavar="NAME", help="cpu, cuda, ...; default: the best."),
+    click.option(
+        "--tokenizer", metavar="PATH", help="Tokenizer checkpoint, if it is not in the model."
+    ),
+    click.option("--device", metavar="NAME", help="cpu, cuda, ...; default: a GPU if present."),
     click.option(
         "--scheme",
         default="int8",
@@ -28,10 +30,17 @@ HOW = [
     ),
     click.option("--data", metavar="PATH", help="Images to calibrate on; int8 needs none."),
     click.option(
-        "-n", "--num-images", type=int, default=256, show_default=True, help="How many of them."
+        "-n",
+        "--num-images",
+        type=int,
+        default=256,
+        show_default=True,
+        help="Number of calibration images.",
     ),
     click.option(
-        "--share", type=float, help="w4a8: layers with int8 activations; default: 0.33 of all."
+        "--share",
+        type=float,
+        help="w4a8: fraction of the layers with int8 activations; default: 0.33.",
     ),
     click.option(
         "--tune",
@@ -39,9 +48,11 @@ HOW = [
         default=0,
         show_default=True,
         metavar="STEPS",
-        help="Fine-tune scales, biases and norms to say what the full model says.",
+        help="Steps of fine-tuning scales, biases and norms to the outputs of the full model.",
     ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of what is masked."),
+    click.option(
+        "--seed", type=int, default=0, show_default=True, help="Random seed of the masks."
+    ),
 ]
 
 
@@ -61,7 +72,7 @@ def quantize(
 ) -> None:
     """Write a model with 8- or 4-bit weights: smaller on disk and in memory.
 
-    The embeddings, the first and last layers and the norms stay as they are. The folder is used
+    The embeddings, the first and last layers and the norms are not changed. The folder is used
     like any model: 'demask generate --model FOLDER'. For 8 bits without a folder: '--dtype int8'.
     """
     from demask.acceleration.quantization_torchao import torchao_rows
@@ -73,10 +84,10 @@ def quantize(
         stored_bytes,
     )
 
-    recipe = Quantization(scheme, share, num_images, tune=tune, seed=seed)
+    recipe = Quantization(scheme=scheme, share=share, pictures=num_images, tune=tune, seed=seed)
     recipe.check_data(data)
     check_device(device)
-    generator = load(model, tokenizer, device, low_memory=True)
+    generator = load(model, tokenizer=tokenizer, device=device, low_memory=True)
     before = stored_bytes(generator.transformer)  # type: ignore[arg-type]
     count = quantize_generator(generator, recipe, data, torchao_rows)
     after = stored_bytes(generator.transformer)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""`demask reconstruct`: image -> tokens -> image, to see what a tokenizer can keep.
+"""`demask reconstruct`: image -> tokens -> image, to see what a tokenizer preserves.
 
 Shape legend: C channels, H W rows and columns of pixels, B = 1.
 """
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     metavar="NAME|PATH",
     default=DEFAULT_MODEL,
     show_default=True,
-    help="The model whose tokenizer to use.",
+    help="The model that the tokenizer belongs to.",
 )
-@click.option("--tokenizer", metavar="PATH", help="In place of a model: a tokenizer checkpoint.")
-@click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: the best.")
+@click.option("--tokenizer", metavar="PATH", help="Instead of a model: a tokenizer checkpoint.")
+@click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: a GPU if present.")
 @add(FOLDER)
 def reconstruct(
     images: tuple[Path, ...], model: str, tokenizer: str | None, device: str | None, out: Path
 ) -> None:
-    """Image to tokens to image, with the PSNR.
+    """Encode and decode images, and print the PSNR.
 
-    A side that is not a whole number of tokens is cut to one, at both ends.
+    Sides that are not a whole number of tokens are cropped, at both ends.
     """
     opened = [open_image(path) for path in images]
 
@@ -63,10 +63,10 @@ def reconstruct(
 
 
 def load_tokenizer(model: str, tokenizer: str | None, device: str | None) -> Tokenizer:
-    """The tokenizer of a model, or one of its own.
+    """The tokenizer of a model, or of a checkpoint.
 
     Raises:
-        ValueError: no such model or device, a broken checkpoint, or one of another network.
+        ValueError: no such model or device, or a checkpoint that holds no tokenizer.
     """
     import torch
 
@@ -80,20 +80,20 @@ def load_tokenizer(model: str, tokenizer: str | None, device: str | None) -> Tok
         return load(model, device=device).tokenizer
     network = load_model(tokenizer, dtype=torch.float32, device=device or "cpu").eval()
     if not supports(network, Tokenizer):
-        raise ValueError(f"{tokenizer} holds a {type(network).__name__}, which is no tokenizer")
+        raise ValueError(f"{tokenizer} holds a {type(network).__name__}, which is not a tokenizer")
     return network
 
 
 def cut(image: Image.Image, multiple: int, path: Path) -> Image.Image:
-    """The middle of an image, with sides that are multiples of a number.
+    """Crop an image at its centre to sides that are multiples of a number.
 
     Raises:
-        ValueError: the image is smaller than that.
+        ValueError: the image is smaller than one token.
     """
     width, height = (side - side % multiple for side in image.size)
     if not (width and height):
         raise ValueError(
-            f"{path}: {image.width}x{image.height} pixels are less than a token, "
+            f"{path}: {image.width}x{image.height} pixels are less than one token, "
             f"{multiple}x{multiple}"
         )
     left, top = (image.width - width) // 2, (image.height - height) // 2

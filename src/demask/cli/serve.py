@@ -1,4 +1,4 @@
-"""`demask serve`: a page to play with and an API to build on."""
+"""`demask serve`: a web page and an HTTP API."""
 
 from __future__ import annotations
 
@@ -28,11 +28,13 @@ SERVED = OptionGroup(
             show_default=True,
             help="Shipped models, folders, checkpoints or hub ids; the first is the default.",
         ),
-        click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: the best."),
+        click.option(
+            "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: a GPU if present."
+        ),
         click.option(
             "--dtype",
             type=click.Choice(["float32", "bfloat16", "float16"]),
-            help="Of the weights; default: float32.",
+            help="Type of the weights; default: float32.",
         ),
     ],
 )
@@ -41,22 +43,24 @@ ADDRESS = OptionGroup(
     "Address",
     [
         click.option(
-            "--host", default="127.0.0.1", show_default=True, help="The address to listen at."
+            "--host", default="127.0.0.1", show_default=True, help="The address to listen on."
         ),
         click.option(
             "--port",
             type=click.IntRange(0, 65535),
             default=7860,
             show_default=True,
-            help="0: any that is free.",
+            help="0: any free port.",
         ),
         click.option(
             "--api-key-file",
             type=click.Path(path_type=Path),
-            help="A file with a key a line; /v1 then asks for one of them.",
+            help="A file with one API key per line; /v1 then requires one of them.",
         ),
-        click.option("--no-page", is_flag=True, help="Serve the API alone."),
-        click.option("--insecure", is_flag=True, help="Listen beyond this machine without a key."),
+        click.option("--no-page", is_flag=True, help="Serve only the API."),
+        click.option(
+            "--insecure", is_flag=True, help="Accept requests from other machines without a key."
+        ),
     ],
 )
 
@@ -68,35 +72,35 @@ LIMITS = OptionGroup(
             type=click.IntRange(1),
             default=128,
             show_default=True,
-            help="Images that may wait; more get 429.",
+            help="Images that may wait; further requests get 429.",
         ),
         click.option(
             "--max-tokens",
             type=click.IntRange(1),
             default=1024,
             show_default=True,
-            help="Tokens of the images that are generated together.",
+            help="Tokens in one batch.",
         ),
         click.option(
             "--max-pixels",
             type=click.IntRange(1),
             default=512 * 512,
             show_default=True,
-            help="Of one image, unless the model's own size is larger.",
+            help="Pixels of one image, unless the model's default size is larger.",
         ),
         click.option(
             "--max-bytes",
             type=click.IntRange(1),
             default=10 * 2**20,
             show_default=True,
-            help="Of one request.",
+            help="Bytes of one request.",
         ),
         click.option(
             "--time-limit",
             type=click.FloatRange(0, min_open=True),
             default=120.0,
             show_default=True,
-            help="Seconds for an image, waiting included.",
+            help="Seconds for one image, including the time in the queue.",
         ),
     ],
 )
@@ -104,14 +108,16 @@ LIMITS = OptionGroup(
 FACTS = OptionGroup(
     "Provenance",
     [
-        click.option("--no-provenance", is_flag=True, help="Write no facts into the images."),
+        click.option("--no-provenance", is_flag=True, help="Write no metadata into the images."),
         click.option(
             "--c2pa-certificate",
             type=click.Path(path_type=Path),
-            help="Certificates (PEM) that sign the images' C2PA manifests; default: made at start.",
+            help="Certificates (PEM) that sign C2PA manifests; default: made at start.",
         ),
         click.option(
-            "--c2pa-key", type=click.Path(path_type=Path), help="Their private key (PEM)."
+            "--c2pa-key",
+            type=click.Path(path_type=Path),
+            help="The private key of the certificates (PEM).",
         ),
     ],
 )
@@ -149,8 +155,8 @@ def serve(
     provenance = open_provenance(no_provenance, c2pa_certificate, c2pa_key)
     generators = load_models(models, device, dtype)
     metrics = Metrics()
-    limits = Limits(max_queue, max_tokens, max_pixels, time_limit)
-    config = ServerConfig(keys, provenance, max_bytes, hosts=hosts)
+    limits = Limits(queue=max_queue, tokens=max_tokens, pixels=max_pixels, seconds=time_limit)
+    config = ServerConfig(keys=keys, provenance=provenance, most_bytes=max_bytes, hosts=hosts)
     page = None if no_page or keys else find_page()
     app = create_app(Engine(generators, limits, metrics), metrics, config, page)
     click.echo(f"{', '.join(generators)} at http://{host}:{port}, documentation at /docs")
@@ -158,10 +164,10 @@ def serve(
 
 
 def open_keys(host: str, file: Path | None, insecure: bool, local: bool) -> Keys | None:
-    """The API keys, if any.
+    """The API keys; None if none are required.
 
     Raises:
-        ValueError: the whole network could call, and nobody said that it may.
+        ValueError: other machines could send requests, and neither option allows it.
     """
     if file is not None:
         from demask.server.guard import Keys
@@ -169,7 +175,7 @@ def open_keys(host: str, file: Path | None, insecure: bool, local: bool) -> Keys
         return Keys.read(file)
     if not local and not insecure:
         raise ValueError(
-            f"--host {host} can be called from other machines: give --api-key-file, or --insecure"
+            f"--host {host} is open to other machines: give --api-key-file, or --insecure"
         )
     return None
 
@@ -186,7 +192,7 @@ def find_page() -> Page | None:
 
 
 def open_provenance(off: bool, certificate: Path | None, key: Path | None) -> Provenance:
-    """What is written into the images.
+    """What the server writes into images.
 
     Raises:
         ValueError: a certificate without its key, or one that cannot sign.
@@ -206,7 +212,7 @@ def open_provenance(off: bool, certificate: Path | None, key: Path | None) -> Pr
 def load_models(
     models: tuple[str, ...], device: str | None, dtype: str | None
 ) -> dict[str, Generator]:
-    """The generators by the names under which they are served; of a path, its last part.
+    """The generators by the names that requests use; for a path, its last part.
 
     Raises:
         ValueError: two models of one name, or one that cannot be loaded.
@@ -223,6 +229,6 @@ def load_models(
         name = Path(model).name
         if name in generators:
             raise ValueError(f"two models are called '{name}'")
-        loaded = load(model, None, device, getattr(torch, dtype) if dtype else None)
+        loaded = load(model, device=device, dtype=getattr(torch, dtype) if dtype else None)
         generators[name] = dataclasses.replace(loaded, name=name)
     return generators

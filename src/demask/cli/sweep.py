@@ -1,4 +1,4 @@
-"""`demask sweep`: generate under many settings, measure each, and draw what came of it."""
+"""`demask sweep`: generate under many settings, measure each, and plot the results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RECIPE = OptionGroup(
             "--recipe",
             type=click.Path(path_type=Path),
             required=True,
-            help="What to compare: a file, such as recipes/sweeps/cifar10_methods.toml.",
+            help="The recipe, such as recipes/sweeps/cifar10_methods.toml.",
         ),
         click.option(
             "--set",
@@ -42,7 +42,7 @@ RECIPE = OptionGroup(
             "--only",
             cls=Several,
             metavar="METHOD...",
-            help="Some methods of the recipe; default: all.",
+            help="Methods of the recipe to measure; default: all.",
         ),
     ],
 )
@@ -51,14 +51,14 @@ MEASURE = OptionGroup(
     "Measurement",
     [
         click.option(
-            "--reference", metavar="PATH", help="Real images: a folder, parquet or npz. Needed."
+            "--reference", metavar="PATH", help="Real images: a folder, parquet or npz. Required."
         ),
         click.option(
             "--extractor",
             "extractors",
             cls=Several,
             metavar="NAME...",
-            help="What the images are seen with; default: as the recipe or 'evaluate' has it.",
+            help="Networks for features; default: those of the recipe or of 'evaluate'.",
         ),
     ],
 )
@@ -70,10 +70,10 @@ OUT = OptionGroup(
             "--out",
             type=click.Path(path_type=Path, file_okay=False),
             required=True,
-            help="The folder of the results; the same command again does what is missing there.",
+            help="The folder of the results; the same command again measures what is missing.",
         ),
         click.option(
-            "--plot-only", is_flag=True, help="Draw what was measured so far; measure nothing."
+            "--plot-only", is_flag=True, help="Plot what was measured so far; measure nothing."
         ),
     ],
 )
@@ -92,9 +92,9 @@ def sweep(
     plot_only: bool,
     choice: ModelChoice,
 ) -> None:
-    """Compare ways to sample a model: tables and images of quality, diversity and time.
+    """Compare settings of a model: tables and plots of quality, diversity and time.
 
-    Each row of the recipe is measured once; an interrupted sweep goes on where it stopped.
+    Each trial of the recipe is measured once; an interrupted sweep continues where it stopped.
     """
     plan = read_recipe(recipe, overrides).only(only)
     if not plot_only:
@@ -109,7 +109,7 @@ def sweep(
 
 
 def draw(out: Path) -> list[Path]:
-    """The images of a sweep's results, and its table."""
+    """Draw the plots of a sweep; return their paths and that of the table."""
     from demask.sweeps.plot import draw_all
     from demask.sweeps.sweep import TABLE, read_results
 
@@ -117,10 +117,10 @@ def draw(out: Path) -> list[Path]:
 
 
 def read_recipe(path: Path, overrides: tuple[str, ...]) -> SweepRecipe:
-    """What a recipe file says, with what the command line changes.
+    """The recipe of a file, with the changes of the command line.
 
     Raises:
-        ValueError: the file or a change cannot be used.
+        ValueError: the file or a change is not valid.
     """
     from demask.config import load_toml, override, parse
     from demask.sweeps.recipe import SweepRecipe
@@ -137,15 +137,15 @@ def open_runner(
     *,
     looks: bool = True,
 ) -> tuple[SweepRunner, Generator]:
-    """A sweep runner for the model of the options, and the model without auxiliary networks.
+    """A sweep runner for the model, and the model without auxiliary networks.
 
     Args:
         choice: the model.
-        measure: how.
+        measure: what to measure.
         reference: real images.
         extractors: in place of the recipe's.
         out: the folder of the results.
-        looks: whether anybody looks at the images; if not, only their cost is measured.
+        looks: whether quality is measured; otherwise only cost is.
 
     Raises:
         ValueError: no reference, or a model, extractor or reference that cannot be opened.
@@ -169,7 +169,14 @@ def open_runner(
         looking = open_scorer(generator, measure.count)
     elif reference:
         looking = open_evaluators(generator, measure, reference, extractors)
-    runner = SweepRunner(load, looking[0], out, measure.batch_size, command_line(), looking[1])
+    runner = SweepRunner(
+        load=load,
+        evaluators=looking[0],
+        folder=out,
+        batch_size=measure.batch_size,
+        command=command_line(),
+        condition_inputs=looking[1],
+    )
     runner.generators[(), None] = generator
     return runner, generator
 
@@ -177,7 +184,7 @@ def open_runner(
 def open_evaluators(
     generator: Generator, measure: Measuring, reference: str, extractors: tuple[str, ...]
 ) -> tuple[list[FeatureEvaluator], tuple[str, ...] | None]:
-    """What looks at the images, and what is to be generated where that is nothing usual."""
+    """The evaluators, and the conditions to generate; None for the default conditions."""
     from demask.cli.progress import counting
     from demask.evaluation.extractors import load_extractor
     from demask.evaluation.metrics import METRICS
@@ -221,10 +228,10 @@ def open_scorer(
 def see_names(
     reference: str, generator: Generator, extractors: list[Extractor], leave_out: tuple[str, ...]
 ) -> Names:
-    """The prompts that the reference's captions name, and its images.
+    """The prompts in the captions of the reference, and its images.
 
     Raises:
-        ValueError: a model of classes, or a reference that cannot be read or has no captions.
+        ValueError: a class-conditional model, or a reference without captions.
     """
     from demask.cli.progress import counting
     from demask.data import open_images
@@ -235,5 +242,5 @@ def see_names(
             f"{generator.name} generates classes; {RETRIEVAL} is for models of prompts"
         )
     images = open_images(reference)
-    with counting("looking at the reference", len(images)) as progress:
+    with counting("features of the reference", len(images)) as progress:
         return read_names(images, generator.size, extractors, leave_out, progress)

@@ -1,4 +1,4 @@
-"""How a sweep goes on: a bar for a person at a terminal, a line a row in either case."""
+"""Progress of a sweep: a bar on a terminal, and one line per trial."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def shown() -> Iterator[Progress]:
-    """A progress to hand to `demask.sweeps.sweep.sweep`, on stderr."""
+    """A `Progress` for `demask.sweeps.sweep.sweep`, on stderr."""
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Display
@@ -44,7 +44,7 @@ def shown() -> Iterator[Progress]:
 
 
 def line(result: Result) -> str:
-    """A result in one line."""
+    """A result as one line."""
     from demask.sweeps.table import number
 
     values = [f"{v.metric} {number(v)} [{v.extractor}]" for v in result.values]

@@ -1,4 +1,4 @@
-"""`demask tune`: search the schedules of a model for a number of steps, and save what is best."""
+"""`demask tune`: search the schedules of a model for a number of steps; save the best."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ SEARCH = OptionGroup(
     "Search",
     [
         click.option(
-            "--budget", type=int, default=24, show_default=True, help="Evaluations of whole curves."
+            "--budget",
+            type=int,
+            default=24,
+            show_default=True,
+            help="Evaluations of parametric curves.",
         ),
         click.option(
             "--refine",
             type=int,
             default=0,
             show_default=True,
-            help="Evaluations after those, each step by itself.",
+            help="Further evaluations, in which each step has a value of its own.",
         ),
         click.option(
             "--search",
@@ -41,24 +45,34 @@ SEARCH = OptionGroup(
             default="frechet",
             show_default=True,
             metavar="NAME",
-            help="What to improve.",
+            help="The metric to improve.",
         ),
         click.option(
-            "--count", type=int, default=1000, show_default=True, help="Images of an evaluation."
+            "--count", type=int, default=1000, show_default=True, help="Images per evaluation."
         ),
         click.option(
             "--final-count",
             type=int,
             default=2000,
             show_default=True,
-            help="Images on which the best few are measured again, of other seeds.",
+            help="Images of other seeds on which the finalists are measured again.",
         ),
         click.option(
-            "--finalists", type=int, default=3, show_default=True, help="How many those are."
+            "--finalists", type=int, default=3, show_default=True, help="Number of finalists."
         ),
-        click.option("--seed", type=int, default=0, show_default=True, help="Of the first image."),
         click.option(
-            "--batch-size", type=int, default=100, show_default=True, help="Generated together."
+            "--seed",
+            type=int,
+            default=0,
+            show_default=True,
+            help="Random seed: image i uses seed + i.",
+        ),
+        click.option(
+            "--batch-size",
+            type=int,
+            default=100,
+            show_default=True,
+            help="Images generated together.",
         ),
     ],
 )
@@ -75,9 +89,9 @@ SAVE = OptionGroup(
     "Output",
     [
         click.option(
-            "--save", "name", metavar="NAME", required=True, help="The preset that it is to be."
+            "--save", "name", metavar="NAME", required=True, help="Name of the preset to save."
         ),
-        click.option("--default", is_flag=True, help="It is to be the model's default, too."),
+        click.option("--default", is_flag=True, help="Also make it the default of the model."),
         PRESETS,
         click.option(
             "--out",
@@ -113,8 +127,8 @@ def tune(
 ) -> None:
     """Search mask schedule, temperatures and guidance for a number of steps.
 
-    Begins at the model's settings, with those changed that are given. An interrupted search goes
-    on where it stopped. The best few are measured again with other seeds; the winner is saved.
+    Starts at the settings of the model, changed by those given. An interrupted search continues
+    where it stopped. The finalists are measured again with other seeds; the best is saved.
     """
     from demask.cli.sweep_progress import shown
     from demask.preset_file import check_name, read_presets, write_presets
@@ -126,14 +140,22 @@ def tune(
     folder = out or Path("runs/tune") / name
     target = file or presets_of(choice.model, folder)
     tuning = Tuning(
-        budget, refine, count, seed, metric, parts, finalists, final_count, seed + 2_000_000
+        budget=budget,
+        refine=refine,
+        count=count,
+        seed=seed,
+        metric=metric,
+        parts=parts,
+        finalists=finalists,
+        final_count=final_count,
+        final_seed=seed + 2_000_000,
     )
     measure = Measuring(count=count, batch_size=batch_size)
     runner, generator = open_runner(choice, measure, reference, extractors, folder)
-    read_presets(target)  # a broken file is found before the search
+    read_presets(target)  # an invalid file is found before the search
     with shown() as progress:
         tuned = run(runner, generator.chosen(**settings), tuning, progress)
-    presets = read_presets(target)  # which may have become more meanwhile
+    presets = read_presets(target)  # another program may have changed it meanwhile
     write_presets(target, presets.with_preset(name, tuned.to_preset(), default=default))
     for line in report(tuned, metric):
         click.echo(line)
@@ -141,7 +163,7 @@ def tune(
 
 
 def presets_of(model: str, folder: Path) -> Path:
-    """Where a model's presets are saved: beside its weights, unless those ship with Demask."""
+    """The file of a model's presets: beside its weights, unless those ship with Demask."""
     from demask.preset_file import FILE
     from demask.presets import SHIPPED_MODELS, model_folder
 
@@ -151,7 +173,7 @@ def presets_of(model: str, folder: Path) -> Path:
 
 
 def report(tuned: Tuned, metric: str) -> list[str]:
-    """The finalists, from the best on, and what became of the start."""
+    """The finalists from the best on; the start is among them."""
     from demask.sweeps.table import number
 
     def line(result: Result) -> str:
