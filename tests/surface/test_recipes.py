@@ -16,7 +16,7 @@ from demask.training.tasks.text import MeissonicRecipe
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
 
 ROOT = Path(__file__).parents[2] / "recipes"
-RECIPES = sorted(ROOT.rglob("*.toml"))
+RECIPES = sorted(path for path in ROOT.rglob("*.toml") if path.name != "plan.toml")
 TABLES = {"transformer": "masked", "meissonic": "masked"}
 """Tables of a recipe that are not named after their training."""
 STAGES = [ROOT / "meissonic" / f"stage{n}.toml" for n in (1, 2, 3, 4)]
