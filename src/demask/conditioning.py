@@ -136,7 +136,7 @@ class Classes(Conditioner):
         """
         if not supports(self.transformer, SupportsUnconditional):
             raise ValueError(
-                f"{self.name} was trained without class dropout: name a class, keep guidance_scale 1"
+                f"{self.name} was trained without class dropout: name a class; guidance_scale is 1"
             )
         return self.transformer.unconditional()
 
