@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -22,8 +25,13 @@ from demask.preset_file import FILE, PresetFile, read_presets
 from demask.presets import PUBLIC_SETTINGS, SHIPPED_MODELS, model_folder, model_path
 from demask.registry import unknown
 from demask.settings import Settings
+from demask.transformer.number_range import FLOAT16_MAX, largest_activation
 from demask.transformer.protocols import SupportsPredict, supports
-from demask.types import Tokenizer, Transformer
+from demask.types import Step, Tokenizer, Transformer
+
+log = logging.getLogger(__name__)
+FLOAT16_MARGIN = 16
+"""How many times larger than in one pass the activations may become."""
 
 
 def load(
@@ -66,6 +74,9 @@ def load(
     floating = torch.float32 if dtype == torch.int8 else dtype
     parts = load_parts(model, tokenizer, device, floating, variant)
     check_pair(parts.transformer, parts.tokenizer)
+    if floating == torch.float16 and not fits_float16(parts, conditioner(model, parts)):
+        log.warning("%s: its activations exceed the range of float16; bfloat16 is used", model)
+        parts = load_parts(model, tokenizer, device, torch.bfloat16, variant)
     if loras:
         refuse_low_precision(parts.transformer, model)
         apply_loras(parts.transformer, parts.text.model if parts.text else None, loras)
@@ -86,6 +97,28 @@ def load(
         presets=presets,
         loaded=load_arguments(tokenizer, dtype, loras, aux, variant),
     )
+
+
+def fits_float16(parts: Parts, conditioner: Conditioner) -> bool:
+    """Whether the activations of a model stay within float16, by a wide margin.
+
+    A copy in bfloat16, which has the range of float32, makes one pass over masked tokens. The
+    models of Meissonic's published layout are released in float16 and are not measured.
+    """
+    if parts.schedule is not None:
+        return True
+    network = copy.deepcopy(parts.transformer).to(torch.bfloat16)
+    transformer: Transformer = network  # type: ignore[assignment]
+    grid = transformer.grid
+    settings = Settings()
+    chosen = [conditioner.parse(one) for one in conditioner.default_conditions()[:1]]
+    side = cast(Tokenizer, parts.tokenizer).downsampling
+    condition = conditioner.condition(chosen, (grid[0] * side, grid[1] * side), settings)
+    device = next(network.parameters()).device
+    ids_BL = torch.full((1, grid[0] * grid[1]), transformer.mask_id, device=device)
+    step = Step(0, 1, grid, torch.ones(1))
+    largest = largest_activation(network, lambda: transformer.predict(ids_BL, condition, step))
+    return largest < FLOAT16_MAX / FLOAT16_MARGIN
 
 
 def load_arguments(
@@ -197,7 +230,7 @@ def check_pair(transformer: nn.Module, tokenizer: nn.Module) -> None:
     """Raise a ValueError unless the transformer was made for the codes of the tokenizer."""
     if not supports(transformer, SupportsPredict):
         raise CheckpointError(f"{type(transformer).__name__} is not a transformer")
-    if not hasattr(tokenizer, "decode"):
+    if not supports(tokenizer, Tokenizer):
         raise CheckpointError(f"{type(tokenizer).__name__} is not a tokenizer")
     codes: tuple[Transformer, Tokenizer] = (transformer, tokenizer)  # type: ignore[assignment]
     if codes[0].codebook_size != codes[1].codebook_size:

@@ -8,7 +8,8 @@ Shape legend: B batch, L tokens, C channels, H W rows and columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, Unpack
@@ -26,10 +27,12 @@ from demask.guidance_provider import ModelProvider
 from demask.image import GeneratedImage
 from demask.jobs import Job, batches, image_seeds
 from demask.preset_file import PresetFile
-from demask.sampling.decode import decode
+from demask.sampling.decode import decode, last
 from demask.sampling.edit import Canvas, blank
 from demask.sampling.sampler import Sampler, check_guidance
+from demask.sampling.stepper import NonFiniteLogitsError
 from demask.settings import Settings, SettingsKwargs, check_names
+from demask.transformer.number_range import first_non_finite
 from demask.types import Condition, DecodeState, Grid, Predict, Tokenizer, Transformer
 
 
@@ -213,11 +216,35 @@ class Pipeline:
         return blank(len(job.seeds), job.grid, self.transformer.mask_id, self.device)
 
     def decode(self, job: Job, canvas: Canvas) -> Iterator[DecodeState]:
-        """Decode one batch; yields the state after each step."""
-        generators = rng.image_generators(job.seeds)
-        predict = self.guided(job.settings)
+        """Decode one batch; yields the state after each step.
+
+        Raises:
+            NonFiniteLogitsError: names the first layer whose output is not finite.
+        """
+        predict, sampler = self.guided(job.settings), self.sampler(job.settings)
         condition = self.job_condition(job)
-        return decode(predict, condition, canvas, generators, self.sampler(job.settings))
+
+        def states() -> Iterator[DecodeState]:
+            return decode(predict, condition, canvas, rng.image_generators(job.seeds), sampler)
+
+        def named() -> Iterator[DecodeState]:
+            try:
+                yield from states()
+            except NonFiniteLogitsError as error:
+                raise NonFiniteLogitsError(f"{self.name}, {error}{self.culprit(states)}") from None
+
+        return named()
+
+    def culprit(self, states: Callable[[], Iterator[DecodeState]]) -> str:
+        """Decode again; return the first layer whose output is not finite, for a message."""
+
+        def run() -> None:
+            with suppress(NonFiniteLogitsError):
+                last(states())
+
+        assert isinstance(self.transformer, nn.Module)
+        layer = first_non_finite(self.transformer, run)
+        return "" if layer is None else f"; the first such layer is {layer}"
 
     @torch.inference_mode()
     def pixels(self, ids_BL: Tensor, grid: Grid) -> Tensor:

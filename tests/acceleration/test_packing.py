@@ -197,3 +197,13 @@ def test_nothing_is_packed_without_the_engine(monkeypatch: pytest.MonkeyPatch) -
         assert not can_pack(nn.Linear(2, 2))
     finally:
         packable.cache_clear()
+
+
+@needs_packing
+@torch.inference_mode()
+def test_other_weights_take_effect_after_a_product() -> None:
+    first, other = nn.Linear(64, 64), nn.Linear(64, 64)
+    packed, x = PackedLinear(first), torch.randn(3, 64)
+    packed(x)  # keeps a packed copy
+    packed.load_state_dict(other.state_dict())
+    torch.testing.assert_close(packed(x), other(x), rtol=1e-4, atol=1e-6)

@@ -141,6 +141,14 @@ def test_the_weight_stands_behind_the_last_colon(tmp_path: Path) -> None:
         assert (lora.folder, lora.weight) == (folder, weight)
 
 
+def test_a_folder_whose_name_ends_like_a_weight_is_taken_as_it_is(tmp_path: Path) -> None:
+    saved(tmp_path / "zorp")
+    folder = saved(tmp_path / "zorp:2")
+    assert (read_lora(str(folder)).folder, read_lora(str(folder)).weight) == (folder, 1.0)
+    assert read_lora(f"{folder}:0.5").folder == folder
+    assert read_lora(f"{tmp_path / 'zorp'}:3").weight == 3.0
+
+
 def test_another_model_refuses_it_and_names_both(tmp_path: Path) -> None:
     folder = saved(tmp_path / "a")
     transformer, text = networks()

@@ -10,6 +10,7 @@ from PIL import Image
 from demask.data import open_images
 from demask.data.color import to_8_bits
 from demask.data.images import UnreadableImageError, read_image, read_mask_bytes
+from demask.data.masks import read_mask
 
 FIELD = Path(__file__).parents[1] / "field"
 
@@ -46,6 +47,16 @@ def test_a_mask_that_could_be_read_both_ways_is_refused() -> None:
     empty = Image.new("RGBA", (16, 16), (255, 255, 255, 0))
     with pytest.raises(ValueError, match="two ways"):
         read_mask_bytes(encoded(empty), "empty.png")
+
+
+def test_one_colour_with_a_hole_is_read_where_that_is_the_convention() -> None:
+    layer = Image.new("RGBA", (16, 16), (0, 0, 0, 255))
+    layer.paste((0, 0, 0, 0), (0, 0, 8, 16))
+    with pytest.raises(ValueError, match="two ways"):
+        read_mask(layer)
+    assert np.asarray(read_mask(layer, prefer_hole=True))[:, :8].min() == 255
+    strokes = Image.open(FIELD / "masks" / "white_on_transparent.png")
+    assert np.array_equal(np.asarray(read_mask(strokes, prefer_hole=True)), mask("masks/plain.png"))
 
 
 def test_a_mask_with_an_alpha_channel_that_is_opaque_is_black_and_white() -> None:

@@ -248,3 +248,26 @@ def test_half_precision_models_are_sampled() -> None:
 
     states = generate(Sampler(steps=4, order=Confidence()), model=predict)
     assert not states[-1].masked_BL.any()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_not_finite_are_one_line(value: float, temperature: float) -> None:
+    def predict(ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
+        logits_BLV = Model().logits_LV.expand(len(ids_BL), 16, CODES).clone()
+        if step.index == 1:
+            logits_BLV[0, :, 3] = value
+        return Prediction(logits_BLV.half())
+
+    sampler = Sampler(steps=4, temperature=Temperature(temperature))
+    with pytest.raises(ValueError, match=r"^step 2: the logits \(float16\) are not finite$"):
+        generate(sampler, model=predict)
+
+
+def test_codes_may_be_excluded_by_negative_infinity() -> None:
+    def predict(ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
+        logits_BLV = Model().logits_LV.expand(len(ids_BL), 16, CODES).clone()
+        logits_BLV[..., 3:] = -float("inf")
+        return Prediction(logits_BLV)
+
+    assert generate(Sampler(steps=4), model=predict)[-1].ids_BL.max() < 3

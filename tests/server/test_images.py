@@ -75,16 +75,20 @@ def test_a_stream_shows_the_image_on_its_way(server: Running) -> None:
     assert np.array_equal(pixels(events[-1].b64_json), np.asarray(alone.image))
 
 
-@pytest.mark.parametrize("transparent", [True, False])
-def test_an_edit_repaints_what_the_mask_says(server: Running, transparent: bool) -> None:
+@pytest.mark.parametrize("form", ["black and white", "black with a hole", "hole", "strokes"])
+def test_an_edit_regenerates_what_the_mask_says(server: Running, form: str) -> None:
     from demask.editing import inpaint
 
     image = Image.effect_noise((16, 16), 80).convert("RGB")
     white = Image.new("L", (16, 16), 0)
     white.paste(255, (0, 0, 8, 16))
-    mask = white
-    if transparent:
-        mask = Image.new("RGBA", (16, 16), (0, 0, 0, 255))
+    if form == "black and white":
+        mask = white
+    elif form == "strokes":
+        mask = Image.new("RGBA", (16, 16), (255, 255, 255, 0))
+        mask.paste((255, 255, 255, 255), (0, 0, 8, 16))
+    else:
+        mask = image.convert("RGBA") if form == "hole" else Image.new("RGBA", (16, 16), (0, 0, 0))
         mask.paste((0, 0, 0, 0), (0, 0, 8, 16))
     answer = server.client.images.edit(
         model="tiny",
@@ -95,6 +99,27 @@ def test_an_edit_repaints_what_the_mask_says(server: Running, transparent: bool)
     )
     tiny = server.engine.generators["tiny"]
     (alone,) = inpaint(tiny, image, white, "cat", 1, 2, 0, steps=4)
+    assert np.array_equal(pixels(answer.data[0].b64_json), np.asarray(alone.image))
+
+
+def test_an_edit_of_a_transparent_image_of_16_bits_is_read_as_everywhere(server: Running) -> None:
+    from demask.data.images import read_image
+    from demask.editing import inpaint
+
+    levels = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
+    data = png(Image.fromarray(levels))
+    white = Image.new("L", (16, 16), 255)
+    answer = server.client.images.edit(
+        model="tiny",
+        image=("image.png", data),
+        mask=("mask.png", png(white)),
+        prompt="cat",
+        extra_body={"seed": 2, "steps": 4, "feather": 0},
+    )
+    tiny = server.engine.generators["tiny"]
+    read = read_image(data if isinstance(data, bytes) else data.getvalue(), "image")
+    assert np.asarray(read)[..., 0].tolist() == (levels // 257).tolist()
+    (alone,) = inpaint(tiny, read, white, "cat", 1, 2, 0, steps=4)
     assert np.array_equal(pixels(answer.data[0].b64_json), np.asarray(alone.image))
 
 

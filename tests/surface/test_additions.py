@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import demask
 from demask.auxiliary import AUXILIARY
-from demask.checkpoint.architectures import ARCHITECTURES, Architecture
+from demask.checkpoint.architectures import ARCHITECTURES, Architecture, transformer
 from demask.checkpoint.save import save_model
 from demask.cli import demask as program
 from demask.config import parse
@@ -172,7 +172,7 @@ class Unigram(nn.Module):
 
 
 def test_a_model_is_a_file_and_a_row(tmp_path: Path) -> None:
-    ARCHITECTURES.add("unigram", Architecture("transformer", Unigram, UnigramConfig))
+    ARCHITECTURES.add("unigram", transformer(Unigram, UnigramConfig))
     model = Unigram(UnigramConfig())
     assert supports(model, SupportsPredict)
     assert not supports(model, SupportsAttention)

@@ -105,3 +105,16 @@ def test_scales_learn_and_codes_stay() -> None:
 def test_impossible_precisions_are_refused(bits: int, activations: int, group: int) -> None:
     with pytest.raises(ValueError, match="bits"):
         Precision(bits, activations, group)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS, ids=str)
+@torch.no_grad()
+def test_other_weights_take_effect_after_a_product(precision: Precision) -> None:
+    _, low = layers(precision)
+    torch.manual_seed(5)
+    other = nn.Linear(64, 48)
+    loaded = QuantizedLinear(64, 48, True, precision).fill(*own_rows(other), other.bias)
+    x_NK = torch.randn(3, 64)
+    low(x_NK)  # keeps a packed copy
+    low.load_state_dict(loaded.state_dict())
+    assert torch.equal(low(x_NK), loaded(x_NK))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from torch import nn
 
@@ -22,6 +22,9 @@ from demask.transformer.meissonic import Meissonic, MeissonicConfig
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
 from demask.transformer.shortcut import Shortcut, ShortcutConfig
 from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
+from demask.types import Tokenizer, Transformer
+
+C = TypeVar("C")
 
 FEATURE_SELECTION = ("cls_anchor_gen.", "decoders.", "top_down_transform")
 """Key prefixes of self-guidance's feature selection, which is in the same file as its base."""
@@ -49,6 +52,30 @@ class Architecture:
     from_public: Callable[[Mapping[str, Any]], Any] | None = None
     elsewhere: tuple[str, ...] = ()
     within: tuple[str, ...] = ("",)
+
+
+def transformer(module: Callable[[C], Transformer], config: type[C], **more: Any) -> Architecture:
+    """The row of a transformer: a module with the methods of `demask.types.Transformer`.
+
+    The type checker asks for them. `demask.transformer.protocols` has the optional methods.
+
+    Args:
+        module: see `Architecture`, as for all that follow.
+        config: its configuration class.
+        more: the other fields of the row.
+    """
+    return Architecture("transformer", cast(Any, module), config, **more)
+
+
+def tokenizer(module: Callable[[C], Tokenizer], config: type[C], **more: Any) -> Architecture:
+    """The row of a tokenizer: a module with the methods of `demask.types.Tokenizer`.
+
+    Args:
+        module: see `Architecture`, as for all that follow.
+        config: its configuration class.
+        more: the other fields of the row.
+    """
+    return Architecture("tokenizer", cast(Any, module), config, **more)
 
 
 def config_from_json(config: type[Any], values: Mapping[str, Any]) -> Any:
@@ -183,27 +210,25 @@ def vq_model_from_public(public: Mapping[str, Any]) -> VQModelConfig:
 ARCHITECTURES: Table[Architecture] = Table(
     "architecture",
     {
-        "maskgit": Architecture(
-            "transformer",
+        "maskgit": transformer(
             MaskGIT,
             MaskGITConfig,
-            ("MaskGitTransformerTOAST", "MaskGitTransformer"),
-            maskgit_from_public,
-            FEATURE_SELECTION,
+            class_names=("MaskGitTransformerTOAST", "MaskGitTransformer"),
+            from_public=maskgit_from_public,
+            elsewhere=FEATURE_SELECTION,
         ),
-        "vqgan": Architecture(
-            "tokenizer", VQGAN, VQGANConfig, ("MaskGitVQGAN",), vqgan_from_public
+        "vqgan": tokenizer(
+            VQGAN, VQGANConfig, class_names=("MaskGitVQGAN",), from_public=vqgan_from_public
         ),
-        "vq_model": Architecture(
-            "tokenizer", VQModel, VQModelConfig, ("VQModel",), vq_model_from_public
+        "vq_model": tokenizer(
+            VQModel, VQModelConfig, class_names=("VQModel",), from_public=vq_model_from_public
         ),
-        "modern_maskgit": Architecture("transformer", ModernMaskGIT, ModernMaskGITConfig),
-        "meissonic": Architecture(
-            "transformer",
+        "modern_maskgit": transformer(ModernMaskGIT, ModernMaskGITConfig),
+        "meissonic": transformer(
             Meissonic,
             MeissonicConfig,
-            ("Transformer2DModel",),
-            meissonic_from_public,
+            class_names=("Transformer2DModel",),
+            from_public=meissonic_from_public,
         ),
         "clip_text": Architecture(
             "text_encoder",
@@ -213,7 +238,7 @@ ARCHITECTURES: Table[Architecture] = Table(
             clip_text_from_public,
             ("text_model.embeddings.position_ids",),
         ),
-        "conv_tokenizer": Architecture("tokenizer", ConvTokenizer, ConvTokenizerConfig),
+        "conv_tokenizer": tokenizer(ConvTokenizer, ConvTokenizerConfig),
         "feature_selection": Architecture(
             "self_guidance",
             FeatureSelection,

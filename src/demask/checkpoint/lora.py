@@ -196,7 +196,8 @@ def read_lora(entry: str) -> Lora:
     Raises:
         CheckpointError: a file is missing or does not name its base model.
     """
-    weighted = WEIGHTED.fullmatch(entry)
+    # a folder whose own name ends like a weight is taken as it is
+    weighted = None if Path(entry).is_dir() else WEIGHTED.fullmatch(entry)
     folder, weight = (Path(weighted[1]), float(weighted[2])) if weighted else (Path(entry), 1.0)
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such folder of LoRA adapters")

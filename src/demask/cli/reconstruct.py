@@ -72,14 +72,16 @@ def load_tokenizer(model: str, tokenizer: str | None, device: str | None) -> Tok
 
     from demask.assembly import load
     from demask.checkpoint.load import load_model
+    from demask.transformer.protocols import supports
+    from demask.types import Tokenizer
 
     check_device(device)
     if tokenizer is None:
         return load(model, device=device).tokenizer
     network = load_model(tokenizer, dtype=torch.float32, device=device or "cpu").eval()
-    if not hasattr(network, "encode"):
-        raise ValueError(f"{tokenizer} holds a {type(network).__name__}, which is not a tokenizer")
-    return network  # type: ignore[return-value]
+    if not supports(network, Tokenizer):
+        raise ValueError(f"{tokenizer} holds a {type(network).__name__}, which is no tokenizer")
+    return network
 
 
 def cut(image: Image.Image, multiple: int, path: Path) -> Image.Image:

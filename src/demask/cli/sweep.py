@@ -217,12 +217,12 @@ def open_scorer(
     """
     from demask.evaluation.scenes_scores import open_captions
     from demask.measuring.scenes import check_model
-    from demask.sweeps.scene_ruler import SceneRuler, scene_prompts
+    from demask.sweeps.scene_evaluator import SceneEvaluator, scene_prompts
 
     check_model(generator)
     if generator.class_names:
-        return [SceneRuler()], None
-    return [SceneRuler(tuple(open_captions(1)))], scene_prompts(count)
+        return [SceneEvaluator()], None
+    return [SceneEvaluator(tuple(open_captions(1)))], scene_prompts(count)
 
 
 def see_names(

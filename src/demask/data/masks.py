@@ -13,7 +13,7 @@ UNIFORM = 16
 """Values that differ by at most this much are one colour, as after JPEG."""
 
 
-def read_mask(image: Image.Image, name: str = "mask") -> Image.Image:
+def read_mask(image: Image.Image, name: str = "mask", *, prefer_hole: bool = False) -> Image.Image:
     """The part of an image that is to be regenerated: mode ``L``, 255 there and 0 elsewhere.
 
     Without transparency, white is regenerated. With transparency there are two conventions, and
@@ -24,6 +24,9 @@ def read_mask(image: Image.Image, name: str = "mask") -> Image.Image:
     Args:
         image: of any mode, upright.
         name: what messages call it.
+        prefer_hole: read a layer of one other colour, such as black with a transparent part, as one
+            with a hole: where OpenAI's convention is the documented one. It is refused otherwise,
+            as it may be strokes in black.
 
     Raises:
         ValueError: a mask that could be read both ways.
@@ -38,7 +41,7 @@ def read_mask(image: Image.Image, name: str = "mask") -> Image.Image:
     colors = layer[..., :3][opaque]
     if len(colors) and colors.min() >= 255 - UNIFORM:
         return as_mask(opaque)
-    if len(colors) and is_image(colors):
+    if len(colors) and (prefer_hole or is_image(colors)):
         return as_mask(~opaque)
     raise ValueError(
         f"{name}: it can be read in two ways; valid: white on black, white strokes on a "

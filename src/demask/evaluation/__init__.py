@@ -1,1 +1,1 @@
-"""Measuring images: features of a fixed network, and numbers made of them."""
+"""Evaluation of images: features of fixed networks, and the metrics computed from them."""

@@ -1,4 +1,4 @@
-"""Numbers from the logits of an extractor's classes.
+"""Metrics of the logits of an extractor's classes.
 
 Shape legend: K classes, M choices of samples, N samples.
 """
@@ -10,14 +10,14 @@ from torch import Tensor
 
 
 def class_score(logits_NK: Tensor, kept_MN: Tensor) -> Tensor:
-    """How sure each image's class is, and how varied they are together: 1 to K.
+    """The Inception Score, from 1 to K: confidence per image and diversity over all images.
 
     "Improved Techniques for Training GANs" (arXiv 1606.03498), section 4: the exponential of the
     mean divergence of an image's classes from those of all. It is called Inception Score where
     Inception v3 made the logits. All images are one split.
 
     Args:
-        logits_NK: of the samples.
+        logits_NK: logits of the samples.
         kept_MN: which samples each choice takes.
 
     Returns:
@@ -33,7 +33,7 @@ def class_score(logits_NK: Tensor, kept_MN: Tensor) -> Tensor:
 
 
 def class_accuracy(logits_NK: Tensor, labels_N: Tensor, kept_MN: Tensor) -> Tensor:
-    """How many of the samples show the class that they were meant to show, 0 to 1, (M)."""
+    """The fraction of the samples that show their intended class, (M)."""
     return mean_of((logits_NK.argmax(-1) == labels_N).double(), kept_MN)
 
 

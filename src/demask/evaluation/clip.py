@@ -1,4 +1,4 @@
-"""CLIP as an extractor: features of images, and of words to compare them with.
+"""CLIP as an extractor: features of images and of texts.
 
 "Learning Transferable Visual Models From Natural Language Supervision" (arXiv 2103.00020), from a
 local folder in the layout of Hugging Face.
@@ -30,13 +30,13 @@ Shaped = Callable[[Tensor, int], Tensor]
 
 
 class TwoTowers:
-    """A CLIP that is loaded: images and words -> features of the same kind.
+    """A loaded CLIP: images and texts -> features of the same space.
 
     Args:
         model: of transformers.
         tokenizer: of transformers.
         device: where it runs.
-        shaped: images of any shape -> squares of a size.
+        shaped: resizes images to squares.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class TwoTowers:
 
     @torch.inference_mode()
     def texts(self, words: Sequence[str]) -> Tensor:
-        """Features of words, (T, D); what is longer than the model reads is cut."""
+        """Features of texts, (T, D); texts that are too long are truncated."""
         known = list(dict.fromkeys(words))
         parts = [known[start : start + BATCH] for start in range(0, len(known), BATCH)]
         text_TD = torch.cat([self.read_texts(part) for part in parts])
@@ -69,7 +69,7 @@ class TwoTowers:
         return text_TD[[row[word] for word in words]]
 
     def read_texts(self, words: list[str]) -> Tensor:
-        """Features of words that are read together, (T, D)."""
+        """Features of texts of one batch, (T, D)."""
         length = self.model.config.text_config.max_position_embeddings
         options = {"padding": True, "truncation": True, "max_length": length}
         ids = self.tokenizer(words, return_tensors="pt", **options).to(self.device)
@@ -107,7 +107,7 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def read(folder: Path, words: Path | None = None) -> tuple[Any, Any]:
-    """The model, in float32 whatever it is stored in, and the tokenizer of a folder.
+    """The model of a folder, in float32, and its tokenizer.
 
     Args:
         folder: with the model.
@@ -157,13 +157,13 @@ def read_tokenizer(folder: Path) -> Any:
 
 
 def reason(error: Exception) -> str:
-    """What an exception says, in one short line."""
+    """The message of an exception, in one short line."""
     return (" ".join(str(error).split()) or type(error).__name__)[:160]
 
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Transformers shows no bars and no warnings within."""
+    """A context in which transformers shows no progress bars and no warnings."""
     from transformers.utils import logging
 
     bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()

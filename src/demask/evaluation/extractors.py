@@ -1,4 +1,4 @@
-"""What turns images into features to measure: the networks, by name.
+"""Extractors of features, by name.
 
 Shape legend: B batch, C channels, D width of the features, H W rows and columns, K classes.
 """
@@ -24,10 +24,10 @@ class Extractor(Protocol):
     """Images -> features, and the logits of its classes where it has some.
 
     Attributes:
-        name: what its numbers are labelled with.
+        name: its name in scores.
         fingerprint: changes with everything that changes the features: weights, resizing.
-        size: side of the square images that the network sees; others are resized to it.
-        class_names: what the logits mean; empty where that is not known.
+        size: side of the network's square input; images are resized to it.
+        class_names: the classes of the logits; empty if they are not known.
     """
 
     name: str
@@ -84,14 +84,14 @@ def cifar10_patches(weights: str = "", *, device: str = "cpu") -> Extractor:
 
 
 def shipped(name: str, weights: str, device: str) -> Extractor:
-    """A network that ships with Demask, or another in its place, which is labelled so."""
+    """A shipped network, or another one of its kind from a file, which is labelled so."""
     path = Path(weights).expanduser() if weights else WEIGHTS / name / "classifier.safetensors"
     label = f"{name}:{path.parent.name}" if weights else name
     return ClassifierExtractor(label, path, device)
 
 
 class Pixels:
-    """The pixels themselves, for retrieval: how near is an image to one that is known?
+    """The pixels as features, for retrieval.
 
     Args:
         size: see `Extractor`.
@@ -108,7 +108,7 @@ class Pixels:
 
 
 def pixels(size: str = "64", *, device: str = "cpu") -> Extractor:
-    """Red, green and blue at a size; ``device`` does not matter."""
+    """The pixels at a size; ``device`` is ignored."""
     if not (size.isdecimal() and int(size) > 0):
         raise ValueError(f"pixels: the size is a whole number from 1 on, not {size}")
     return Pixels(int(size))

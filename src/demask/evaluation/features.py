@@ -1,4 +1,4 @@
-"""Features of many images: extracted once, in batches, and those of a reference kept on disk.
+"""Features of many images, extracted in batches; those of a reference are cached on disk.
 
 Shape legend: B batch, C channels, D width of the features, H W rows and columns, K classes,
 N images.
@@ -34,19 +34,18 @@ Batch = tuple[Tensor, Tensor | None]
 
 @dataclass(frozen=True)
 class Features:
-    """What one extractor sees in some images.
+    """The features of some images, by one extractor.
 
     Attributes:
         features_ND: float32.
-        extractor: its name.
-        fingerprint: of the extractor.
+        extractor: the name of the extractor.
+        fingerprint: the fingerprint of the extractor.
         size: height and width of the images, in pixels.
-        logits_NK: of the extractor's classes; None where it has none.
-        labels_N: the class that each image was meant to show; None where that is not known.
-        class_names: what the extractor's logits mean.
-        texts_ND: features of the words that each image was meant to show, of an extractor that
-            reads words.
-        answers_N: the reference's label that each image should be nearest to.
+        logits_NK: logits of the extractor's classes; None if it has none.
+        labels_N: the intended class of each image; None if it is not known.
+        class_names: the classes of the logits.
+        texts_ND: features of the prompt of each image, by an extractor that reads texts.
+        answers_N: the label of the reference image that each prompt names.
     """
 
     features_ND: Tensor
@@ -64,7 +63,7 @@ class Features:
 
     @cached_property
     def alone(self) -> Reference:
-        """What metrics need of these alone, where they are the reference."""
+        """The cached statistics of these features as a reference."""
         return Reference(self.features_ND)
 
 
@@ -73,12 +72,12 @@ def extract(
     extractor: Extractor,
     progress: Callable[[int], None] | None = None,
 ) -> Features:
-    """Show all images to one extractor.
+    """Extract the features of all images.
 
     Args:
-        batches: the images; none of them is kept.
-        extractor: sees each once.
-        progress: is told how many it has seen.
+        batches: the images; they are not kept.
+        extractor: the extractor.
+        progress: called with the number of images done.
 
     Raises:
         ValueError: no images, or images of several sizes.
@@ -91,7 +90,7 @@ def extract_all(
     extractors: Sequence[Extractor],
     progress: Callable[[int], None] | None = None,
 ) -> list[Features]:
-    """Show all images to several extractors at once; see `extract`."""
+    """Extract the features of all images by several extractors in one pass; see `extract`."""
     size: tuple[int, int] | None = None
     seen: list[tuple[list[Tensor], list[Tensor]]] = [([], []) for _ in extractors]
     labels: list[Tensor | None] = []
@@ -138,13 +137,13 @@ def reference_features(
     cache: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Features:
-    """The features of images that are measured against again and again.
+    """The features of reference images, from the cache if they are in it.
 
     Args:
-        batches: begins to read the images; only called where the cache does not hold them.
-        data: names exactly these images at this size, such as a data set's fingerprint.
+        batches: opens the images; only called if they are not in the cache.
+        data: identifies these images at this size, such as a data set's fingerprint.
         extractor: see `extract`.
-        cache: the folder to keep them in (default: ``~/.cache/demask``).
+        cache: the cache folder (default: ``~/.cache/demask``).
         progress: see `extract`.
 
     Raises:
@@ -164,7 +163,7 @@ def reference_features(
 
 
 def cache_key(data: str, extractor: Extractor) -> str:
-    """Names everything that cached features depend on."""
+    """The hash of everything that cached features depend on."""
     facts = json.dumps([FORMAT, data, extractor.name, extractor.fingerprint])
     return hashlib.blake2b(facts.encode(), digest_size=12).hexdigest()
 
@@ -188,7 +187,7 @@ def write_features(path: Path, features: Features) -> None:
 
 
 def read_features(path: Path, extractor: Extractor) -> Features | None:
-    """Features that `write_features` wrote for this extractor; None for no, or a broken file."""
+    """Features written by `write_features` for this extractor; None if there are none to read."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""The Fréchet distance of two sets of features, as if each were Gaussian.
+"""The Fréchet distance of two Gaussians that are fitted to two sets of features.
 
 "GANs Trained by a Two Time-Scale Update Rule" (arXiv 1706.08500), equation 6: it is called FID
 where Inception v3 made the features.
@@ -23,7 +23,7 @@ def frechet(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor:
 
     Args:
         sample_ND: features of the samples.
-        reference: what they are compared with.
+        reference: the features of the reference.
         kept_MN: which samples each choice takes.
 
     Returns:

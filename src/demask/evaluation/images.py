@@ -1,4 +1,4 @@
-"""Images to measure, from an NPZ file or one by one, as batches.
+"""Images to measure, from an NPZ file or a data set, in batches.
 
 Shape legend: B batch, H W rows and columns of pixels, N images.
 """

@@ -1,7 +1,7 @@
 """The kernel distance of two sets of features: an unbiased squared maximum mean discrepancy.
 
 "Demystifying MMD GANs" (arXiv 1801.01401), section 3: it is called KID where Inception v3 made the
-features. There it is a mean over small subsets; here all pairs of images count, once.
+features. The paper averages over small subsets; here every pair of images counts once.
 
 Shape legend: B block, D width of the features, M choices of samples, N samples, R reference
 images.
@@ -21,7 +21,7 @@ def kernel_distance(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) ->
 
     Args:
         sample_ND: features of the samples.
-        reference: what they are compared with.
+        reference: the features of the reference.
         kept_MN: which samples each choice takes.
 
     Returns:

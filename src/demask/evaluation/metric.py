@@ -51,12 +51,12 @@ class Score:
     """A measured number.
 
     Attributes:
-        name: what it is and whose features it is made of, such as "recall, cifar10_conv".
-        value: over all samples.
-        low: the lower end of a 95 % interval; None where no interval was asked for.
-        high: its upper end.
+        name: its metric and extractor, such as "recall, cifar10_conv".
+        value: the value over all samples.
+        low: lower end of the 95 % interval; None if no interval was asked for.
+        high: upper end of the interval.
         metric: its row in `METRICS`.
-        extractor: whose features it is made of.
+        extractor: the name of the extractor.
         best: ``lowest`` or ``highest``.
     """
 

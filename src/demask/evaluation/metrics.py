@@ -1,4 +1,4 @@
-"""The numbers that features are made into, each with an interval.
+"""The metrics of features, each with an interval.
 
 Shape legend: D width of the features, K classes, M choices of samples, N samples.
 """
@@ -40,7 +40,7 @@ def clip_score(samples: Features, kept_MN: Tensor) -> Tensor:
 
 
 def retrieval(samples: Features, reference: Features, kept_MN: Tensor) -> Tensor:
-    """How many of the samples are nearest to a real image of what they should show, (M)."""
+    """The fraction of samples whose nearest real image is the one that the prompt names, (M)."""
     assert reference.labels_N is not None
     assert samples.answers_N is not None
     found_N = nearest_label(samples.features_ND, reference.features_ND, reference.labels_N)
@@ -57,7 +57,7 @@ def unknown_class(samples: Features) -> str | None:
 
 
 def of_features(compute: Callable[[Tensor, Reference, Tensor], Tensor]) -> Compute:
-    """A number that is made of features alone."""
+    """A metric that depends on the features alone."""
     return lambda samples, reference, kept_MN: compute(
         samples.features_ND, reference.alone, kept_MN
     )
@@ -165,25 +165,25 @@ def measure(
 ) -> list[Score]:
     """Compare samples with a reference, both seen by the same extractor.
 
-    The interval says how much a number would move with other samples of the same kind: it is
+    The interval describes how a score varies with the choice of the samples: it is
     ``value +- 1.96 s``, where s is the standard deviation over ``resamples`` random halves of the
     samples. Halves drawn without replacement spread as much around the whole as the whole does
     around the truth (the delete-half jackknife: Shao and Wu, "A General Theory for Jackknife
     Variance Estimation", 1989), and hold no image twice, which would disturb nearest neighbours
-    and unbiased sums as a bootstrap does. The reference is taken as it is. What an interval does
-    not hold is the Fréchet distance's bias, which falls with the number of samples: compare such
-    distances at equal numbers only.
+    and unbiased sums as a bootstrap does. The reference is taken as it is. An interval does
+    not contain the bias of the Fréchet distance, which falls with the number of samples: compare
+    such distances at equal numbers only.
 
     Args:
-        samples: the images to judge.
-        reference: real images.
+        samples: features of the samples.
+        reference: features of the real images.
         metrics: rows of `METRICS`; by default all that these features allow.
-        seed: of the halves.
-        resamples: how many halves; 0 for no intervals.
+        seed: seed of the halves.
+        resamples: number of halves; 0 for no intervals.
 
     Raises:
-        ValueError: an unknown metric, features of two extractors, or too few images or too
-            little known of them for a metric.
+        ValueError: an unknown metric, features of two extractors, too few images, or a field that
+            a metric needs is missing.
     """
     if samples.fingerprint != reference.fingerprint:
         raise ValueError(
@@ -205,20 +205,20 @@ def possible(samples: Features) -> list[str]:
 
 
 def missing(metric: Metric, samples: Features) -> list[str]:
-    """What a metric needs and the features lack."""
+    """The fields that a metric needs and the features do not have."""
     fields = {name: getattr(samples, name, None) for name in metric.needs}
     return [name for name, field in fields.items() if field is None or len(field) == 0]
 
 
 def check(name: str, samples: Features, reference: Features) -> None:
-    """Raise a ValueError where a metric is unknown or cannot be made of these features."""
+    """Raise a ValueError if a metric is unknown or cannot be computed from these features."""
     metric = METRICS[name]
     if absent := missing(metric, samples):
         reason = WHAT_IS_MISSING.get(absent[0], "the samples have no {field}")
         reason = reason.format(extractor=samples.extractor, field=absent[0])
         raise ValueError(f"no {name}: {reason}")
-    if metric.refusal and (refused := metric.refusal(samples)):
-        raise ValueError(f"no {name}: {refused}")
+    if metric.refusal and (refusal := metric.refusal(samples)):
+        raise ValueError(f"no {name}: {refusal}")
     least = metric.least(samples.features_ND.shape[1])
     sides = {"samples": samples, "reference images": reference}
     for what, features in sides.items():
@@ -239,7 +239,7 @@ def choices(count: int, seed: int, resamples: int) -> Tensor:
 
 
 def score(name: str, samples: Features, reference: Features, kept_MN: Tensor) -> Score:
-    """One number and its interval."""
+    """A score and its interval."""
     metric = METRICS[name]
     values_M = metric.compute(samples, reference, kept_MN)
     value, low, high = float(values_M[0]), None, None

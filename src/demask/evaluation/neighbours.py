@@ -1,4 +1,4 @@
-"""Numbers from nearest neighbours: are samples where the reference is, and the other way round?
+"""Metrics of nearest neighbours: precision, recall, density and coverage.
 
 Precision and recall: "Improved Precision and Recall Metric for Assessing Generative Models" (arXiv
 1904.06991), section 3. Density and coverage: "Reliable Fidelity and Diversity Metrics for
@@ -22,17 +22,17 @@ REMEMBERED = 32
 
 
 def precision(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor:
-    """How many samples lie in a ball of the reference, (M)."""
+    """The fraction of samples that lie in a ball of the reference, (M)."""
     return mean_of((balls_around(sample_ND, reference, PRECISION_K) > 0).double(), kept_MN)
 
 
 def density(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor:
-    """In how many balls of the reference a sample lies, over k: 1 where both are the same, (M)."""
+    """The mean number of reference balls around a sample, over k; 1 is ideal, (M)."""
     return mean_of(balls_around(sample_ND, reference, DENSITY_K) / DENSITY_K, kept_MN)
 
 
 def recall(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor:
-    """How many reference images lie in a ball of the kept samples, (M).
+    """The fraction of reference images that lie in a ball of the kept samples, (M).
 
     A sample's ball reaches to its third nearest of the *kept* ones.
     """
@@ -45,7 +45,7 @@ def recall(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor:
 
 
 def coverage(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor:
-    """How many balls of the reference hold a kept sample, (M)."""
+    """The fraction of reference balls that contain a kept sample, (M)."""
     radius_R = reference.radius_R(DENSITY_K)
     kept_NM = kept_MN.to(sample_ND.dtype).T.contiguous()
     covered_M = torch.zeros(len(kept_MN), dtype=torch.float64)
@@ -56,7 +56,7 @@ def coverage(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor
 
 
 def balls_around(sample_ND: Tensor, reference: Reference, k: int) -> Tensor:
-    """In how many balls of the reference each sample lies, (N), float64."""
+    """The number of reference balls around each sample, (N), float64."""
     radius_R = reference.radius_R(k)
     counts = [
         (distance_BR < radius_R).sum(1).double()

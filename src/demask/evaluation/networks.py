@@ -1,4 +1,4 @@
-"""The networks that Demask trains to measure with, and how one is read from its file."""
+"""The networks that Demask trains for evaluation, and their loader."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Classifier:
 
     Attributes:
         network: images in [0, 1] -> features and logits.
-        class_names: what the logits mean.
-        size: side of the images that it was trained on.
+        class_names: the classes of the logits.
+        size: side of its input images.
     """
 
     network: nn.Module
@@ -42,7 +42,7 @@ class Classifier:
 
 
 def load_classifier(path: Path) -> Classifier:
-    """Read what `demask train classifier` wrote.
+    """Read a file of ``demask train classifier``.
 
     Raises:
         ValueError: no such file, or it holds something else.
@@ -56,7 +56,7 @@ def load_classifier(path: Path) -> Classifier:
 
 
 def load_pair_scorer(path: Path) -> PairScorer:
-    """Read what `demask train scorer` wrote.
+    """Read a file of ``demask train scorer``.
 
     Raises:
         ValueError: no such file, or it holds something else.
@@ -70,7 +70,7 @@ def load_pair_scorer(path: Path) -> PairScorer:
 
 
 def read_network(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """What a file says of itself, and its tensors.
+    """The metadata and the tensors of a file.
 
     Raises:
         ValueError: no such file, or it cannot be read.
@@ -98,7 +98,7 @@ def built(
     """The network of a file, in float32.
 
     Raises:
-        ValueError: what the file says of itself does not fit its tensors.
+        ValueError: the metadata does not fit the tensors.
     """
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in described["config"].items()}
     try:

@@ -1,7 +1,7 @@
-"""A small network that says how well an image fits some words: one tower each, and their cosine.
+"""A small network that scores how well an image fits a text: two towers and their cosine.
 
 As CLIP (arXiv 2103.00020, section 2.3), made small enough to be trained on one core. It shares
-nothing with the text encoder of any model that it judges: it spells words by pieces of their
+nothing with the text encoder of any model that it scores: it represents words by pieces of their
 letters ("Enriching Word Vectors with Subword Information", arXiv 1607.04606, section 3.2).
 
 Shape legend: B batch, C channels, D width of the features, E width of the text, G pieces of a word,

@@ -1,6 +1,6 @@
-"""A small mixer of image patches, which measures small images.
+"""A small mixer of image patches, for the evaluation of small images.
 
-Of another design than `SmallConv` on purpose: what both say is less likely to be a quirk of either.
+Its design differs from `SmallConv`, so that agreement of both is not an artefact of one network.
 
 Shape legend: B batch, C channels, D width of the features, H W rows and columns, K classes,
 N patches.

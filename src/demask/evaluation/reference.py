@@ -1,7 +1,7 @@
-"""What metrics need of the reference alone: computed when it is first asked for, and then kept.
+"""Statistics of the reference alone, which are computed once and cached.
 
-A sweep measures row after row against the same images, and with 50,000 of them their nearest
-neighbours and their kernel sums take longer than all that concerns a row.
+A sweep measures every trial against the same images, and for 50,000 images their nearest neighbours
+and kernel sums take longer than everything that concerns a trial.
 
 Shape legend: D width of the features, K nearest ones, R reference images.
 """

@@ -1,4 +1,4 @@
-"""How near generated scenes are to the true distribution of what their condition leaves open."""
+"""The distance of generated scenes from the true distribution under their condition."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Distance:
         floor: the mean distance of as many true samples.
         floor_low: lower end of the interval that holds 95 % of true samples.
         floor_high: its upper end.
-        conditions: how many captions or classes.
-        images: how many of all.
+        conditions: number of captions or classes.
+        images: number of images.
     """
 
     attribute: str
@@ -41,7 +41,7 @@ class Distance:
 
 
 def total_variation(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Half the summed difference between counts (..., A), made shares, and a distribution (A)."""
+    """Total variation distance of counts (..., A), normalised, from a distribution (A)."""
     return abs(counts / counts.sum(-1, keepdims=True) - shares).sum(-1) / 2
 
 

@@ -1,4 +1,4 @@
-"""The rows of what the exact scorer of scenes measures, for sweeps; see `scenes_scores`.
+"""The rows of `METRICS` for the exact scorer of scenes; see `scenes_scores`.
 
 Shape legend: M choices of samples, N samples.
 """
@@ -12,7 +12,7 @@ from demask.evaluation.metric import POSITIVE, SHARE, Metric
 
 
 def by_scorer(samples: Features, reference: Features, kept_MN: Tensor) -> Tensor:
-    """The place of a computation that `demask.evaluation.scenes_scores` makes without features."""
+    """Never called: `demask.evaluation.scenes_scores` computes these metrics, without features."""
     raise AssertionError("check() refuses metrics of scenes for features")
 
 

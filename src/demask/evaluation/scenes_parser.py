@@ -1,4 +1,4 @@
-"""What an image of a scene shows: the background and every object, without any network.
+"""Parse images of scenes into the background and all objects, without any network.
 
 Shape legend: B images, H W rows and columns of pixels, C colours, K components, S side of their
 windows.
@@ -168,7 +168,7 @@ def corners(component_BHW: np.ndarray, count: int) -> np.ndarray:
 def cut(
     images_BHWx: np.ndarray, image_K: np.ndarray, corner_K2: np.ndarray, outside: int
 ) -> np.ndarray:
-    """Windows of images, (K, S, S, ...); ``outside`` is what stands beyond the border."""
+    """Windows of images, (K, S, S, ...); ``outside`` fills them beyond the border."""
     padding = [(0, 0), (WINDOW, WINDOW), (WINDOW, WINDOW)] + [(0, 0)] * (images_BHWx.ndim - 3)
     padded = np.pad(images_BHWx, padding, constant_values=outside)
     span = np.arange(WINDOW) + WINDOW

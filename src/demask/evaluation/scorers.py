@@ -1,4 +1,4 @@
-"""What says how well an image fits its words, and how well people might like it: by name.
+"""Scorers of how well an image fits its prompt, and of human preference, by name.
 
 Shape legend: B batch, C channels, H W rows and columns.
 """
@@ -25,12 +25,12 @@ PAGE = "docs/methods/preference.md"
 
 
 class Scorer(Protocol):
-    """Images and words -> a number each; a larger one is better.
+    """Images and texts -> a score each; higher is better.
 
     Attributes:
-        name: what its numbers are labelled with.
-        fingerprint: changes with everything that changes the numbers.
-        notice: what must be known of its numbers, in one sentence.
+        name: its name in results.
+        fingerprint: hash of everything that the scores depend on.
+        notice: a sentence on the interpretation of its scores.
     """
 
     name: str
@@ -38,12 +38,12 @@ class Scorer(Protocol):
     notice: str
 
     def __call__(self, image_BCHW: Tensor, texts: Sequence[str]) -> Tensor:
-        """Images in [0, 1], of any size, and what each should show -> (B), float64."""
+        """Images in [0, 1], of any size, and their prompts -> scores (B), float64."""
         ...
 
 
 class PairJudge:
-    """A network that ``demask train scorer`` wrote: 100 times the cosine of its two towers.
+    """A network of ``demask train scorer``: 100 times the cosine of its two towers.
 
     Args:
         name: see `Scorer`.
@@ -70,15 +70,15 @@ class PairJudge:
 
 
 class ClipJudge:
-    """A CLIP, and how a number is made of its cosines.
+    """A CLIP whose scaled cosine is the score.
 
     Args:
         name: see `Scorer`.
         towers: the model.
-        files: that it was read from.
+        files: the files of the model.
         notice: see `Scorer`.
-        factor: what cosines are multiplied with.
-        floor: the least cosine that counts.
+        factor: the factor of the cosine.
+        floor: lower bound of the cosine.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class ClipJudge:
 
 
 def emoji_pairs(weights: str = "", *, device: str = "cpu") -> Scorer:
-    """Our own small network, which knows emoji alone; ``weights`` names another of its kind."""
+    """The shipped network for emoji; ``weights`` names another file of its kind."""
     path = Path(weights).expanduser() if weights else WEIGHTS / "emoji_pairs" / "scorer.safetensors"
     if weights:
         notice = "a small network of 'demask train scorer', no model of what people prefer"
@@ -130,7 +130,7 @@ def pick_score(folder: str, tokenizer: str = "", *, device: str = "cpu") -> Scor
 
 
 def hps_v2(weights: str, tokenizer: str, *, device: str = "cpu") -> Scorer:
-    """HPSv2 (arXiv 2306.09341, section 4) from its public file and a folder of CLIP's words."""
+    """HPSv2 (arXiv 2306.09341, section 4) from its public file; CLIP's tokenizer is a folder."""
     from demask.evaluation.open_clip import build
 
     path, words = Path(weights).expanduser(), read_tokenizer(Path(tokenizer).expanduser())
@@ -140,7 +140,7 @@ def hps_v2(weights: str, tokenizer: str, *, device: str = "cpu") -> Scorer:
 
 
 def elsewhere(folder: str) -> Path | None:
-    """The folder of a tokenizer, where one is named."""
+    """The folder of a tokenizer, if one is named."""
     return Path(folder).expanduser() if folder else None
 
 

@@ -1,4 +1,4 @@
-"""A small convolutional classifier, which measures small images.
+"""A small convolutional classifier, for the evaluation of small images.
 
 Shape legend: B batch, C channels, D width of the features, H W rows and columns, K classes.
 """
@@ -47,7 +47,7 @@ class Convolution(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two convolutions around which the input passes."""
+    """Two convolutions with a residual connection."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

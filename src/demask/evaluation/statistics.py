@@ -22,9 +22,9 @@ NORMAL_95 = 1.96
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, "Probable inference", 1927).
+    """The 95 % interval of a proportion (Wilson, "Probable inference", 1927).
 
-    It stays within 0 and 1 and has a width at 0 and ``count`` hits too.
+    It lies within 0 and 1, and its width is positive for 0 and for ``count`` hits.
 
     Raises:
         ValueError: not 0 <= hits <= count, or a count of 0.

@@ -1,4 +1,4 @@
-"""How often one setting's images beat another's, prompt by prompt, with an interval.
+"""Win rates of one setting over another on the same prompts and seeds, with intervals.
 
 Shape legend: M resamples, P prompts, S seeds.
 """
@@ -26,15 +26,15 @@ class Paired:
     """Two settings compared on the same prompts and seeds.
 
     Attributes:
-        wins: images that score higher than the base's of the same prompt and seed, ...
-        ties: ... as high, ...
-        losses: ... and lower.
-        rate: wins and half of the ties, of all.
-        rate_low: lower end of its 95 % interval; not a number where there is one prompt alone.
-        rate_high: its upper end.
-        difference: the mean of score minus the base's score.
+        wins: images with a higher score than the base's image of the same prompt and seed.
+        ties: images with the same score.
+        losses: images with a lower score.
+        rate: the win rate; ties count half.
+        rate_low: lower end of its 95 % interval; NaN for a single prompt.
+        rate_high: upper end of that interval.
+        difference: mean difference of the scores from those of the base.
         difference_low: lower end of its 95 % interval.
-        difference_high: its upper end.
+        difference_high: upper end of that interval.
     """
 
     wins: int
@@ -51,18 +51,17 @@ class Paired:
 def paired_comparison(
     mine_PS: Tensor, base_PS: Tensor, seed: int = 0, resamples: int = RESAMPLES
 ) -> Paired:
-    """Count who is better where, and how sure that is.
+    """Compare the scores of two settings.
 
     The interval is a percentile bootstrap over prompts (Efron and Tibshirani, "An Introduction to
-    the Bootstrap", 1993, chapter 13): images of one prompt are no independent witnesses, so a
-    prompt is drawn with all its seeds. It says how much the numbers would move with other prompts
-    of the same kind.
+    the Bootstrap", 1993, chapter 13): images of one prompt are not independent, so a prompt is
+    drawn with all its seeds. It describes how the results vary with the choice of the prompts.
 
     Args:
-        mine_PS: the scores of each prompt under each seed.
-        base_PS: those of the setting that is compared with.
-        seed: of the resamples.
-        resamples: how many; at least 2.
+        mine_PS: scores of each prompt and seed.
+        base_PS: scores of the base.
+        seed: seed of the resamples.
+        resamples: number of resamples, at least 2.
 
     Raises:
         ValueError: too few resamples.

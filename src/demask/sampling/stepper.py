@@ -20,6 +20,21 @@ from demask.sampling.select import SelectionInput, Stage
 from demask.types import Condition, DecodeState, Predict, Step
 
 
+class NonFiniteLogitsError(ValueError):
+    """Logits that are NaN or infinite: broken weights, or a number type of too small a range."""
+
+
+def check_finite(selection: SelectionInput) -> None:
+    """Raise a `NonFiniteLogitsError` unless every row of the logits has a finite maximum."""
+    logits_RV = selection.logits_RV
+    if not bool(torch.isfinite(logits_RV.amax(-1)).all()):
+        assert selection.logits_BLV is not None
+        dtype = str(selection.logits_BLV.dtype).removeprefix("torch.")
+        raise NonFiniteLogitsError(
+            f"step {selection.step.index + 1}: the logits ({dtype}) are not finite"
+        )
+
+
 @dataclass(frozen=True)
 class Stepper:
     """Makes the steps of one batch; it holds what stays the same from step to step.
@@ -130,7 +145,12 @@ class Stepper:
         )
 
     def draw(self, selection: SelectionInput) -> Tensor:
-        """One code for each candidate position (B, L); 0 elsewhere."""
+        """One code for each candidate position (B, L); 0 elsewhere.
+
+        Raises:
+            NonFiniteLogitsError: there is no most likely code, as after an overflow.
+        """
+        check_finite(selection)
         uniform_BL = rng.uniform(self.generators, selection.candidate_BL.shape[1]).to(
             selection.candidate_BL.device
         )

@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
+from demask.data.color import to_rgb
+from demask.data.masks import read_mask
 from demask.server.engine import Edit
 from demask.server.errors import ApiError, complaint
 from demask.server.fields import Editing
@@ -90,12 +92,13 @@ def _values(form: FormData) -> Mapping[str, Any]:
 def read_edit(form: Form, most_pixels: int) -> Edit:
     """The image, and a mask that is white where it is regenerated.
 
-    In a mask with transparency the transparent part is regenerated, as in the OpenAI API; in a
-    mask without, the white part, as in `demask inpaint`. Without a mask, the transparent part of
-    the image is regenerated.
+    The mask is read as everywhere (`demask.data.masks.read_mask`): white on black, white strokes
+    on a transparent layer, or the image with a transparent hole, as in the OpenAI API. Without a
+    mask, the transparent part of the image is regenerated.
 
     Raises:
-        ApiError: an image cannot be read or is too large, or there is nothing to regenerate.
+        ApiError: an image cannot be read or is too large, there is nothing to regenerate, or the
+            mask can be read in two ways.
     """
     image = open_upload(form.image, "image", most_pixels)
     if form.mask is None:
@@ -104,8 +107,11 @@ def read_edit(form: Form, most_pixels: int) -> Edit:
         mask = _transparent(image)
     else:
         loaded = open_upload(form.mask, "mask", most_pixels)
-        mask = _transparent(loaded) if loaded.has_transparency_data else loaded.convert("L")
-    return Edit(image.convert("RGB"), mask, form.asked.feather)
+        try:
+            mask = read_mask(loaded, "mask", prefer_hole=True)
+        except ValueError as error:
+            raise ApiError(400, str(error), param="mask") from None
+    return Edit(to_rgb(image), mask, form.asked.feather)
 
 
 def _transparent(image: Image.Image) -> Image.Image:

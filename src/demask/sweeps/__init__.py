@@ -1,1 +1,1 @@
-"""Sweeps: generate under many settings, measure each, write it down, draw it, search on it."""
+"""Sweeps and comparisons: generate with many settings, measure, plot and search."""

@@ -1,4 +1,4 @@
-"""Two or more settings on the same prompts and seeds: whose images do scorers like better?
+"""Compare settings on the same prompts and seeds by the scores of their images.
 
 Shape legend: B batch, C channels, H W rows and columns, N images, P prompts, S seeds.
 """
@@ -32,16 +32,16 @@ OnScored = Callable[[str, int], None]
 
 @dataclass
 class Scores:
-    """What was measured of one variant so far.
+    """The scores of a variant so far.
 
     Attributes:
-        name: the variant's.
+        name: the name of the variant.
         settings: all of them.
-        scores: by scorer, of each image in turn.
-        control: the same with other words; empty where that was not asked for.
-        forwards: passes over an image's tokens, of all images together.
-        seconds: by the clock, without scoring.
-        cpu_seconds: of all cores.
+        scores: scorer -> the score of each image.
+        control: the same with other prompts; empty unless asked for.
+        forwards: forward passes per image, summed over all images.
+        seconds: wall-clock time, without scoring.
+        cpu_seconds: processor time of all cores.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Scores:
 
     @property
     def done(self) -> int:
-        """How many images were scored."""
+        """The number of images scored."""
         return min((len(numbers) for numbers in self.scores.values()), default=0)
 
 
@@ -64,9 +64,9 @@ def run(
     """Measure what is missing, and write ``results.json`` and ``table.md``.
 
     Args:
-        comparison: what to compare.
-        out: the folder; scores that lie there already are not measured again.
-        on_scored: is told how it goes on.
+        comparison: the settings, prompts, seeds and scorers.
+        out: the folder; scores in it are not measured again.
+        on_scored: called with the name of the variant and the number of images scored.
 
     Raises:
         ValueError: a file of scores there is broken.
@@ -78,7 +78,7 @@ def run(
 
 
 def measure(comparison: Comparison, variant: Variant, out: Path, on_scored: OnScored) -> Scores:
-    """The scores of a variant's images, of which none is kept; they are stored batch by batch."""
+    """Score the images of a variant, and write the scores after each batch."""
     path = out / "scores" / f"{comparison.key(variant)}.json"
     found = read_scores(path, comparison, variant)
     meter, controlled = CostMeter(), comparison.control and variant is comparison.variants[0]
@@ -108,14 +108,14 @@ def add(
     pixels_BHWC: Tensor,
     words: Sequence[str],
 ) -> None:
-    """Score some images, and put the numbers behind those that are there."""
+    """Score some images and append the scores."""
     image_BCHW = pixels_BHWC.permute(0, 3, 1, 2).float() / 255
     for scorer in comparison.scorers:
         scores.setdefault(scorer.name, []).extend(scorer(image_BCHW, words).tolist())
 
 
 def read_scores(path: Path, comparison: Comparison, variant: Variant) -> Scores:
-    """What was measured of a variant before, or nothing yet.
+    """The scores of a variant so far, from its file if there is one.
 
     Raises:
         ValueError: the file is broken.
@@ -135,7 +135,7 @@ def read_scores(path: Path, comparison: Comparison, variant: Variant) -> Scores:
 
 
 def judge(comparison: Comparison, measured: Sequence[Scores]) -> list[Outcome]:
-    """Each variant against the first, in the eyes of each scorer."""
+    """Compare each variant with the first one, for each scorer."""
     base = measured[0]
     outcomes = []
     for scorer in comparison.scorers:
@@ -164,7 +164,7 @@ def by_prompt(numbers: Sequence[float], comparison: Comparison) -> Tensor:
 def write_results(
     comparison: Comparison, measured: Sequence[Scores], outcomes: Sequence[Outcome], out: Path
 ) -> None:
-    """Write both files."""
+    """Write ``results.json`` and ``table.md``."""
     results = {
         "model": comparison.generator.name,
         "networks": comparison.networks(comparison.variants[0]),

@@ -1,4 +1,4 @@
-"""What came of a comparison, as tables in Markdown: one for each scorer."""
+"""The results of a comparison as Markdown: a table for each scorer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COST = ("forwards", "ms")
 
 
 def table(comparison: Comparison, outcomes: Sequence[Outcome]) -> str:
-    """All of it: what was asked, a table for each scorer with its notice, the command."""
+    """The whole page: the setup, a table for each scorer with its notice, the command."""
     base = comparison.variants[0].name
     intro = (
         f"{comparison.generator.name}: {len(comparison.prompts):,} prompts, "
@@ -31,7 +31,7 @@ def table(comparison: Comparison, outcomes: Sequence[Outcome]) -> str:
 
 
 def rows_of(outcomes: Sequence[Outcome]) -> str:
-    """One table."""
+    """The table of one scorer."""
     lines = [list(HEAD + COST), ["---"] + ["---:"] * (len(HEAD) + len(COST) - 1)]
     for outcome in outcomes:
         paired = outcome.paired

@@ -1,4 +1,4 @@
-"""What is compared on what: settings, prompts, seeds, and who judges.
+"""A comparison: settings, prompts, seeds and scorers.
 
 Shape legend: P prompts.
 """
@@ -28,19 +28,19 @@ CONTROL = "other words"
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared on what.
+    """A comparison.
 
     Attributes:
         generator: a model of prompts.
         variants: settings; the first is the base that all others are compared with.
-        prompts: what is generated.
-        scorers: what judges.
-        num_seeds: images of each prompt.
-        first_seed: of the first image; the next ones count on.
+        prompts: the prompts.
+        scorers: they score each image with its prompt.
+        num_seeds: images per prompt.
+        first_seed: the first seed; the others follow it.
         batch_size: images generated together.
-        resamples: of the intervals.
-        control: whether the base's images are also scored with other prompts' words.
-        command: what to write down as the way to make the results again.
+        resamples: bootstrap resamples of the intervals.
+        control: also score the images of the base with other prompts.
+        command: the command line, for the result files.
 
     Raises:
         ValueError: nothing to compare, a name twice, or a model or settings that cannot be used.
@@ -84,12 +84,12 @@ class Comparison:
 
     @property
     def words(self) -> list[str]:
-        """What each image shows."""
+        """The prompt of each image."""
         return list(self.prompts) * self.num_seeds
 
     @property
     def other_words(self) -> list[str]:
-        """What each image does not show: the next prompt that is another one."""
+        """Another prompt for each image: the next different one."""
         count = len(self.prompts)
         others = []
         for n, prompt in enumerate(self.prompts):
@@ -98,7 +98,7 @@ class Comparison:
         return others * self.num_seeds
 
     def generator_for(self, variant: Variant) -> Generator:
-        """The model with no auxiliary network loaded but what a variant's settings need."""
+        """The generator of a variant; only the auxiliary networks that it needs are loaded."""
         store = self.generator.aux
         fresh = AuxiliaryNetworks(store.model, store.files, lambda kind, _path: store.get(kind))
         generator = replace(self.generator, aux=fresh)
@@ -106,13 +106,13 @@ class Comparison:
         return generator
 
     def jobs(self, generator: Generator, variant: Variant, start: int) -> Iterator[Job]:
-        """The batches of a variant's images from one on."""
+        """The batches of a variant, from an image on."""
         seeds = range(self.first_seed + start, self.first_seed + self.count)
         words = self.words[start:]
         return generator.jobs(words, None, list(seeds), self.batch_size, **variant.settings)
 
     def key(self, variant: Variant) -> str:
-        """The name of a variant's scores: another one for anything that they depend on."""
+        """The hash of everything that the scores of a variant depend on."""
         dtype = next(cast(nn.Module, self.generator.transformer).parameters()).dtype
         return fingerprint(
             VERSION,

@@ -1,4 +1,4 @@
-"""Count the forward passes and the time that generating takes."""
+"""Measure the forward passes and the time of generating."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from demask.types import Predict
 
 @dataclass
 class CostMeter:
-    """Counts forward passes, seconds and processor seconds.
+    """The cost of generating so far.
 
     A forward is one pass of any network over the tokens of one image: the model, the second pass
     of self-guidance, a Token-Critic, a weaker model. All count alike, whatever their size; the
@@ -26,9 +26,9 @@ class CostMeter:
     little it computes.
 
     Attributes:
-        forwards: of all images together.
+        forwards: forward passes, summed over all images.
         seconds: wall-clock time.
-        cpu_seconds: of all cores of this process.
+        cpu_seconds: processor time of all cores.
     """
 
     forwards: int = 0

@@ -1,4 +1,4 @@
-"""Which points of a sweep make a line in an image."""
+"""The curves of a sweep's plots."""
 
 from __future__ import annotations
 
@@ -43,33 +43,33 @@ class Point:
         return fmean(getattr(v, part) for v in found if v) if all(found) else None
 
     def loss(self, metric: str) -> float:
-        """How bad it is, over all extractors."""
+        """The metric with lower as better, averaged over all extractors."""
         return fmean(loss(result, metric) for result in self.results)
 
     @property
     def seconds(self) -> float:
-        """For each image."""
+        """The mean per image."""
         return fmean(result.seconds for result in self.results)
 
     @property
     def cpu_seconds(self) -> float:
-        """Of all cores, for each image; does not mind what else the machine does."""
+        """Processor time per image; it does not depend on other processes."""
         return fmean(result.cpu_seconds for result in self.results)
 
     @property
     def forwards(self) -> float:
-        """For each image."""
+        """The mean per image."""
         return fmean(result.forwards for result in self.results)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A line of an image.
+    """A curve of a plot.
 
     Attributes:
         label: the method.
-        points: in the order of the line.
-        notes: what to write beside each point; "" = nothing.
+        points: the points, in order.
+        notes: the label of each point; "" = none.
     """
 
     label: str
@@ -123,7 +123,7 @@ def best_at(points: Sequence[Point], name: str, metric: str) -> list[Point]:
 
 
 def trade_off(points: Sequence[Point], metric: str) -> list[Curve]:
-    """A line for each method, along its temperature or what else it varies."""
+    """A curve for each method, along its temperature or another varied number."""
     curves = []
     for method, line in methods(points).items():
         along = next((name for name in ALONG if len(values(line, name)) > 1), None)
@@ -135,7 +135,7 @@ def trade_off(points: Sequence[Point], metric: str) -> list[Curve]:
 
 
 def against(points: Sequence[Point], name: str, metric: str) -> list[Curve]:
-    """A line for each method that varies a number, at its best in everything else."""
+    """A curve for each method that varies a number, with the best value of all others."""
     return [
         Curve(method, tuple(chosen), ("",) * len(chosen))
         for method, line in methods(points).items()
@@ -144,7 +144,7 @@ def against(points: Sequence[Point], name: str, metric: str) -> list[Curve]:
 
 
 def against_cost(points: Sequence[Point], metric: str) -> list[Curve]:
-    """A line for each method along its number of steps, at its best in everything else."""
+    """A curve for each method along its number of steps, with the best value of all others."""
     curves = []
     for method, line in methods(points).items():
         chosen = best_at(line, "steps", metric)
@@ -154,6 +154,6 @@ def against_cost(points: Sequence[Point], metric: str) -> list[Curve]:
 
 
 def first_of(names: Iterable[str], results: Sequence[Result]) -> Any:
-    """The first of some metrics that was measured; None where none was."""
+    """The first of some metrics that was measured; None if none was."""
     measured = {metric for result in results for metric in result.metrics}
     return next((name for name in names if name in measured), None)

@@ -1,4 +1,4 @@
-"""Extractors with the reference that they have seen: what a sweep measures with.
+"""Evaluators of a sweep: an extractor with the features of the reference.
 
 Shape legend: B batch, C channels, D width of the features, K classes, H W rows and columns of
 pixels, N images.
@@ -26,14 +26,13 @@ class FeatureEvaluator:
     """Measures with the features of one extractor; see `demask.sweeps.runner.Evaluator`.
 
     Attributes:
-        extractor: sees the images.
-        reference: what it saw in the real ones.
-        fingerprint: of all that a number depends on beside the images.
-        metrics: what to measure; () = all that the features allow.
-        resamples: for the intervals.
-        classes: for each class of the model, the number that the extractor knows it by; None
-            where they are not the same classes.
-        answers: for each prompt, the reference's label that its images should be nearest to.
+        extractor: extracts the features.
+        reference: the features of the real images.
+        fingerprint: hash of everything that a score depends on beside the images.
+        metrics: rows of `METRICS`; () = all that the features allow.
+        resamples: resamples for the intervals.
+        classes: the extractor's number of each class of the model; None if the classes differ.
+        answers: prompt -> the label of the reference image that it names.
     """
 
     extractor: Extractor
@@ -52,7 +51,7 @@ class FeatureEvaluator:
     def extract(
         self, pixels_BHWC: Tensor, parsed_conditions: Sequence[ParsedCondition]
     ) -> Features:
-        """The features of some images, and what they should show."""
+        """The features of some images, with their classes or answers."""
         known = None
         if self.classes is not None:
             known = torch.tensor([self.classes[parsed.label] for parsed in parsed_conditions])
@@ -116,13 +115,13 @@ def evaluators(
     """An evaluator for each extractor.
 
     Args:
-        extractors: see the images.
-        references: what each saw in the real ones.
-        data: names exactly those.
-        class_names: of the model.
-        metrics: what to measure; () = all that the features allow.
+        extractors: the extractors.
+        references: the features of the real images, for each extractor.
+        data: hash of the real images.
+        class_names: the classes of the model.
+        metrics: rows of `METRICS`; () = all that the features allow.
         resamples: for the intervals; 0 = none.
-        answers: for each prompt, the label of a reference image that shows it.
+        answers: prompt -> the label of the reference image that it names.
 
     Raises:
         ValueError: an unknown metric.

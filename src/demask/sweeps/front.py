@@ -1,4 +1,4 @@
-"""Which points of a sweep are worth their time: no other one is both quicker and better."""
+"""The Pareto front of a sweep: points for which no other is both faster and better."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from demask.sweeps.tune import measured
 
 
 class ParetoStatus(StrEnum):
-    """How a point stands among all."""
+    """The position of a point relative to the front."""
 
     FRONT = "front"
     NEAR = "near"
@@ -23,16 +23,16 @@ class ParetoStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Front:
-    """The points of a sweep and how each stands.
+    """The points of a sweep, with the Pareto status of each.
 
     A point is on the *front* if no other one costs less and is as good, by the mean over
     extractors. It is *near* if some do, but with each of them it shares a part of its interval,
     under some extractor: other seeds might have put it on the front. All others are beaten.
 
     Attributes:
-        points: from the quickest on.
-        metric: what is called better.
-        clock: by the clock instead of processor time.
+        points: the points, fastest first.
+        metric: the metric of quality.
+        clock: use wall-clock time instead of processor time.
     """
 
     points: tuple[Point, ...]
@@ -51,7 +51,7 @@ class Front:
         return point.seconds if self.clock else point.cpu_seconds
 
     def status(self, point: Point) -> ParetoStatus:
-        """How a point stands."""
+        """The Pareto status of a point."""
         rivals = [
             other
             for other in self.points
@@ -97,7 +97,7 @@ class Front:
 
 
 def front_table(front: Front) -> str:
-    """All points from the quickest on, in Markdown."""
+    """All points as a Markdown table, fastest first."""
     results = [point.results[0] for point in front.points]
     names = [name for name in varying(results) if name != "steps"]
     extractors = list(dict.fromkeys(e for r in results for e in r.extractors))

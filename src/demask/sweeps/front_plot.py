@@ -1,4 +1,4 @@
-"""Draw quality against seconds: every point, and a line through those on the front."""
+"""Plot quality against time: all points, and a line through the Pareto front."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def draw_front(front: Front, path: Path) -> None:
-    """Write the image as PNG: a panel for each extractor, seconds on a logarithmic axis."""
+    """Write the plot as PNG: a panel for each extractor, with a logarithmic time axis."""
     from matplotlib.ticker import FuncFormatter
 
     extractors = list(
@@ -37,7 +37,7 @@ def draw_front(front: Front, path: Path) -> None:
 
 
 def scatter(axes: Axes, front: Front, points: list[Point], number: int, extractor: str) -> None:
-    """One method's points, each with its steps beside it."""
+    """The points of a method, labelled with their steps."""
     found = [(p, v) for p in points if (v := p.mean(front.metric, extractor)) is not None]
     if not found:
         return
@@ -62,7 +62,7 @@ def scatter(axes: Axes, front: Front, points: list[Point], number: int, extracto
 
 
 def connect(axes: Axes, front: Front, extractor: str) -> None:
-    """The line through the front."""
+    """The line through the Pareto front."""
     on_it = [p for p in front.points if front.status(p) is ParetoStatus.FRONT]
     at = [(1000 * front.cost(p), v) for p in on_it if (v := p.mean(front.metric, extractor))]
     across, up = [x for x, _ in at], [y for _, y in at]

@@ -1,4 +1,4 @@
-"""Images of images: the same seeds under several settings, and one image guessed in one step.
+"""Image grids: the same seeds with several settings, and one-step predictions.
 
 Shape legend: B batch, C channels, H W rows and columns (of tokens, or of pixels).
 """
@@ -34,8 +34,8 @@ class Variant:
     """A row of a comparison.
 
     Attributes:
-        name: written in front of it.
-        settings: what differs from the model's own.
+        name: the label of its row.
+        settings: settings that differ from the defaults of the model.
     """
 
     name: str
@@ -75,19 +75,19 @@ def one_step(
     mask_ratio: float = 0.9,
     seed: int = 0,
 ) -> Image.Image:
-    """Images of which most tokens are masked, guessed in one step (arXiv 2410.13136, figure 2).
+    """Images of which most tokens are masked, predicted in one step (arXiv 2410.13136, figure 2).
 
-    Each guidance has two rows: its reference alone, and what it makes of it. All take the likeliest
-    code of every masked token, so that no chance is left between the rows.
+    Each guidance has two rows: its reference, and the guided prediction. Every masked token gets
+    the most likely code, so that no random draw differs between rows.
 
     Args:
         generator: the model.
         images: of any size.
-        condition_inputs: what each shows.
-        methods: guidances to compare.
-        scale: of guidance.
+        condition_inputs: the condition of each image.
+        methods: rows of `GUIDANCES`.
+        scale: the guidance scale.
         mask_ratio: the fraction of the tokens to mask.
-        seed: of the first image's masked tokens; the others count on.
+        seed: seed of the first image's mask; those of the others follow it.
 
     Raises:
         ValueError: no images, or a guidance that the model cannot offer.
@@ -125,7 +125,7 @@ def guess(
     seed: int,
     settings: Mapping[str, Any],
 ) -> FigureRow:
-    """A row: all masked tokens in one step, and how many of them are as they were."""
+    """A row: all masked tokens predicted in one step, and the fraction that is right."""
     plain = {"steps": 1, "temperature": 0.0, "top_k": 0, "top_p": 1.0, **settings}
     (job,) = generator.jobs(list(condition_inputs), len(ids_BHW), seed, len(ids_BHW), **plain)
     state = last(generator.decode(job, canvas))

@@ -1,4 +1,4 @@
-"""What a model of prompts generates: the names of real images, which must then be found again."""
+"""Prompts that are captions of real images, for the metric retrieval."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from demask.fingerprint import fingerprint
 
 @dataclass(frozen=True)
 class Names:
-    """Prompts, and the real images that answer them.
+    """Prompts, and the real images that they name.
 
     Attributes:
-        features: what each extractor saw in all real images, whose labels number them; images
-            that are equal to the pixel have one number.
-        answers: the number of each name's image.
-        condition_inputs: the names in random order, so that the first few are of all kinds.
-        fingerprint: of all this.
+        features: the features of all real images, for each extractor; the labels are the numbers
+            of the images, and identical images have the same number.
+        answers: prompt -> the number of its image.
+        condition_inputs: the prompts in random order.
+        fingerprint: hash of the images and the prompts.
     """
 
     features: list[Features]
@@ -47,9 +47,9 @@ def read_names(
     Args:
         samples: with captions.
         size: height and width that they are cut and resampled to.
-        extractors: look at them.
-        leave_out: captions that hold one of these words are no names; their images stay.
-        progress: is told how many images were seen.
+        extractors: the extractors.
+        leave_out: captions with one of these words are not used as prompts; their images stay.
+        progress: called with the number of images done.
 
     Raises:
         ValueError: no caption is left.

@@ -9,15 +9,15 @@ from demask.evaluation.win_rate import Paired
 
 @dataclass(frozen=True)
 class Outcome:
-    """A variant against the base, in the eyes of one scorer.
+    """A variant compared with the base, by one scorer.
 
     Attributes:
-        variant: its name.
-        scorer: the name of who judged.
+        variant: the name of the variant.
+        scorer: the name of the scorer.
         mean: the mean score.
-        paired: against the base; None for the base itself.
-        forwards: for each image.
-        seconds: for each image.
+        paired: the paired comparison with the base; None for the base itself.
+        forwards: forward passes per image.
+        seconds: wall-clock time per image.
     """
 
     variant: str

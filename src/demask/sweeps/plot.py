@@ -1,6 +1,6 @@
-"""Draw a sweep: quality against diversity, against each number that it varies, and against cost.
+"""Plots of a sweep: quality against diversity, each varied number, and cost.
 
-The one place that knows matplotlib.
+matplotlib is imported here only.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ X = Callable[[Point], float | None]
 
 
 def draw_all(results: Sequence[Result], folder: Path) -> list[Path]:
-    """Draw what a sweep measured, as PNG files; those that there are numbers for.
+    """Write the plots of a sweep as PNG files.
 
     Args:
         results: of a sweep; its final rows have images of their own.
@@ -85,7 +85,7 @@ def figures(results: Sequence[Result]) -> list[tuple[str, Figure]]:
 def quality_diversity(
     points: Sequence[Point], extractors: Sequence[str], quality: str, diversity: str
 ) -> Figure:
-    """Quality, and what was measured of `BESIDE`, against diversity."""
+    """Quality, and the measured metrics of `BESIDE`, against diversity."""
     columns = [m for m in dict.fromkeys((quality, *BESIDE)) if has(points, m)]
     figure, grid = panels(len(extractors), len(columns))
     for row, extractor in zip(grid, extractors, strict=True):
@@ -116,7 +116,7 @@ def by_number(
 
 
 def by_cost(points: Sequence[Point], extractors: Sequence[str], quality: str) -> Figure:
-    """Quality against seconds, by the clock and of all cores, and against forwards."""
+    """Quality against wall-clock time, processor time and forward passes."""
     axis: list[tuple[str, X]] = [
         ("milliseconds an image", lambda p: 1000 * p.seconds),
         ("CPU milliseconds an image", lambda p: 1000 * p.cpu_seconds),
@@ -153,7 +153,7 @@ def panels(
 
 
 def line(axes: Axes, curve: Curve, number: int, x: X, metric: str, extractor: str) -> None:
-    """Draw one method: its points, their intervals, and what sets them apart."""
+    """Draw a curve: its points, their intervals and their labels."""
     rows = [
         (
             at,
@@ -189,7 +189,7 @@ def line(axes: Axes, curve: Curve, number: int, x: X, metric: str, extractor: st
 
 
 def describe(axes: Axes, across: str, metric: str, extractor: str) -> None:
-    """Say what a panel's axes are, and with which eyes it was measured."""
+    """Label the axes of a panel, with the name of the extractor."""
     better = {"lowest": "lower is better", "highest": "higher is better"}[METRICS[metric].best]
     inception = extractor.partition(":")[0] == "inception"
     name = METRICS[metric].inception if inception else METRICS[metric].title
@@ -201,7 +201,7 @@ def describe(axes: Axes, across: str, metric: str, extractor: str) -> None:
 
 
 def finish(figure: Figure, grid: list[list[Axes]], points: Sequence[Point], head: str) -> Figure:
-    """One legend below all panels, and how many images a point stands on."""
+    """Add a legend below all panels, with the number of images per point."""
     handles: dict[str, Any] = {}
     for row in grid:
         for axes in row:
@@ -228,7 +228,7 @@ def finish(figure: Figure, grid: list[list[Axes]], points: Sequence[Point], head
 
 
 def title(name: str) -> str:
-    """What an axis is called."""
+    """The title of an axis."""
     return NAMES.get(name, name.replace("_", " "))
 
 

@@ -1,4 +1,4 @@
-"""What a sweep compares, as a recipe file says it, and the rows that come of it."""
+"""The recipe of a sweep, and its trials."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from demask.settings import DTYPES, Settings, settings_from
 
 @dataclass(frozen=True)
 class Measuring:
-    """How each row is measured.
+    """How each trial is measured.
 
     Attributes:
-        count: images of a row; classes are spread evenly over them.
+        count: images per trial, with classes spread evenly.
         seeds: the first seed of a row's images, which count on from there; each is measured on
             its own. The same for every row, so that rows differ by their settings alone.
-        extractors: what the images are seen with.
-        metrics: what is measured; () = all that need no more than samples and reference.
+        extractors: rows of `EXTRACTORS`, with options.
+        metrics: rows of `METRICS`; () = all that samples and reference allow.
         resamples: for the confidence intervals; 0 = none.
         batch_size: images generated together.
         leave_out: for retrieval, where the prompts are the reference's main captions: those that
@@ -48,16 +48,16 @@ class Measuring:
 
 @dataclass(frozen=True)
 class Method:
-    """One line of the images: settings, and a grid of values to try for some of them.
+    """A method: settings, and a grid of values for some of them; a curve of the plots.
 
     Attributes:
-        name: what the line is called; several methods of one name make one line.
-        settings: after those that all methods share; ``preset`` names others to start from.
-        grid: setting -> values; every combination is a row.
-        aux: networks beside the model, before those in its folder.
+        name: its name; methods of the same name share a curve.
+        settings: settings beside the shared ones; ``preset`` names a preset to start from.
+        grid: setting -> values; every combination is a trial.
+        aux: auxiliary networks, which take precedence over those in the model's folder.
         facts: numbers that belong to the method and are no settings, such as how long a module was
             fine-tuned; an image may have them as its axis.
-        final: it takes part in the final table.
+        final: whether it takes part in the final table.
         dtypes: types of the model's weights, as ``--dtype`` names them; each is a row of every
             point of the grid. () = what the command says.
     """
@@ -80,12 +80,12 @@ class Method:
 
 @dataclass(frozen=True)
 class Final:
-    """The best row of each method, measured again on other seeds: no winner by luck.
+    """The final table: the best trial of each method, measured again with other seeds.
 
     Attributes:
-        count: images.
+        count: number of images.
         seeds: first seeds, away from those of the search.
-        by: the metric that the best row has the best of.
+        by: the metric that selects the best trial.
     """
 
     count: int = 5000
@@ -95,13 +95,13 @@ class Final:
 
 @dataclass(frozen=True)
 class SweepRecipe:
-    """A whole recipe file of ``demask sweep``.
+    """A recipe file of ``demask sweep``.
 
     Attributes:
-        methods: the lines.
-        measure: how.
-        settings: those that all methods share; what is not named is as in `Settings`.
-        final: how the final table is made; None = none.
+        methods: the methods.
+        measure: how each trial is measured.
+        settings: settings that all methods share.
+        final: the final table; None = none.
     """
 
     methods: tuple[Method, ...]
@@ -120,7 +120,7 @@ class SweepRecipe:
         self.rows(None)
 
     def rows(self, presets: PresetFile | None) -> list[Trial]:
-        """All combinations.
+        """All trials.
 
         Args:
             presets: the model's; None takes any preset for the plain settings, to check the rest.
@@ -138,7 +138,7 @@ class SweepRecipe:
     def rows_of(
         self, method: Method, point: Mapping[str, Any], presets: PresetFile | None
     ) -> list[Trial]:
-        """One point of a method's grid, in each type and under each seed."""
+        """The trials of one point of a method's grid: one for each type and seed."""
         given = {**self.settings, **method.settings, **point}
         try:
             settings = chosen(given, presets)
@@ -176,15 +176,15 @@ class SweepRecipe:
 
 @dataclass(frozen=True)
 class Trial:
-    """One measurement to make.
+    """One measurement of a sweep.
 
     Attributes:
-        method: the line that it belongs to.
-        settings: how to sample.
+        method: the name of its method.
+        settings: the settings.
         aux: networks beside the model.
         facts: numbers that may be an axis.
         varied: the settings that the grid varies.
-        count: images.
+        count: number of images.
         seed: of the first image.
         takes_part: in the final table.
         final: it is of the final table.
@@ -204,7 +204,7 @@ class Trial:
 
     @property
     def label(self) -> str:
-        """The method with what sets this row of it apart."""
+        """The method, with the values that the grid varies."""
         values = [f"{name} {getattr(self.settings, name)}" for name in self.varied]
         return ", ".join([self.method, *values, *([self.dtype] if self.dtype else [])])
 

@@ -1,4 +1,4 @@
-"""What was measured of one row, as it lies on the disk."""
+"""The result of a trial, and its file."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Value:
     Attributes:
         metric: its name.
         extractor: what the images were seen with.
-        value: the number, ...
-        low: ... and its 95 % interval by resampling; equal to it where there was none.
-        high: see ``low``.
+        value: the value.
+        low: lower end of its 95 % interval; equal to the value if there is none.
+        high: upper end of the interval.
     """
 
     metric: str
@@ -35,15 +35,15 @@ class Value:
 
 @dataclass(frozen=True)
 class Result:
-    """A row, and what came of it.
+    """A trial and its result.
 
     Attributes:
-        trial: what was measured.
-        values: every metric under every extractor.
-        forwards: passes over an image's tokens, for each image.
-        seconds: by the clock, for each image, without measuring.
-        cpu_seconds: of all cores.
-        facts: of how and where: fingerprints, commit, command, date.
+        trial: the trial.
+        values: the value of each metric and extractor.
+        forwards: forward passes per image.
+        seconds: wall-clock time per image, without measuring.
+        cpu_seconds: processor time per image.
+        facts: fingerprints, commit, command, date.
     """
 
     trial: Trial
@@ -60,23 +60,23 @@ class Result:
 
     @property
     def extractors(self) -> list[str]:
-        """Those that saw the images, in turn."""
+        """The names of the extractors, in order."""
         return list(dict.fromkeys(value.extractor for value in self.values))
 
     @property
     def metrics(self) -> list[str]:
-        """Those that were measured, in turn."""
+        """The names of the metrics, in order."""
         return list(dict.fromkeys(value.metric for value in self.values))
 
 
 def write_result(path: Path, result: Result) -> None:
-    """Write a result as JSON, all of it or nothing."""
+    """Write a result as JSON, atomically."""
     text = json.dumps(asdict(result), indent=1, ensure_ascii=False) + "\n"
     write_text(path, text)
 
 
 def read_rows(folder: Path) -> list[Result]:
-    """All rows that a folder holds, whichever command measured them.
+    """All results in a folder, whichever command wrote them.
 
     Raises:
         ValueError: there are none, one is broken, or they are of several numbers of images.
@@ -98,7 +98,7 @@ def read_result(path: Path, trial: Trial | None = None) -> Result:
 
     Args:
         path: of the JSON file.
-        trial: what it is called now: a row's name and place in a recipe may change.
+        trial: the trial as the recipe names it now.
 
     Raises:
         ValueError: the file holds none.

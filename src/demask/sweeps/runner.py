@@ -1,4 +1,4 @@
-"""Measure one row: generate its images, look at them, write down what was seen.
+"""Run trials: generate the images, measure them, write the results.
 
 Shape legend: B batch, H W rows and columns of pixels, C colours.
 """
@@ -32,11 +32,11 @@ VERSION = 1  # of what a result means: an older one is measured again
 
 
 class Evaluator(Protocol):
-    """An extractor, the features of the reference, and what to measure between the two.
+    """Measures images against a reference.
 
     Attributes:
-        name: of the extractor.
-        fingerprint: of everything that a number depends on beside the images.
+        name: the name of the extractor.
+        fingerprint: hash of everything that a score depends on beside the images.
     """
 
     @property
@@ -46,7 +46,7 @@ class Evaluator(Protocol):
     def fingerprint(self) -> str: ...
 
     def extract(self, pixels_BHWC: Tensor, parsed_conditions: Sequence[ParsedCondition]) -> Any:
-        """The features of some images, and of what they should show: all that is kept."""
+        """The features of some images with their conditions; the images are not kept."""
         ...
 
     def measure(self, seen: Sequence[Any]) -> list[Value]:
@@ -66,15 +66,15 @@ OnImages = Callable[[int], None]
 
 @dataclass(frozen=True)
 class SweepRunner:
-    """Where rows are measured, each once.
+    """Runs trials; each result is stored and not measured again.
 
     Attributes:
-        load: the model with a row's auxiliary networks, in a row's type.
-        evaluators: what looks at the images.
-        folder: where results lie, a file each.
+        load: loads the model with auxiliary networks, in a type.
+        evaluators: measure the images.
+        folder: the folder of the results, a file each.
         batch_size: images generated together.
-        command: what to write down as the way to make the results again.
-        condition_inputs: what the images show, in turn; None: what is usual for the model.
+        command: the command line, for the result files.
+        condition_inputs: conditions, used in turn; None = the defaults of the model.
         generators: those loaded so far, by their auxiliary networks and type.
         fingerprints: fingerprints of their networks, by auxiliary networks.
     """
@@ -101,7 +101,7 @@ class SweepRunner:
         return generator
 
     def key(self, trial: Trial, generator: Generator) -> str:
-        """The name of a row's result: another one for anything that its numbers depend on."""
+        """The hash of everything that the result of a trial depends on."""
         precision = precision_of(cast(nn.Module, generator.transformer))
         return combined_fingerprint(
             VERSION,
@@ -125,17 +125,17 @@ class SweepRunner:
         return {name: self.fingerprint(network) for name, network in used.items()}
 
     def fingerprint(self, network: nn.Module) -> str:
-        """The fingerprint of a network; those of a runner are never let go of, nor changed."""
+        """The cached fingerprint of a network; a runner keeps its networks, unchanged."""
         if id(network) not in self.fingerprints:
             self.fingerprints[id(network)] = base_fingerprint(network)
         return self.fingerprints[id(network)]
 
     def path(self, trial: Trial) -> Path:
-        """Where the result of a row is, or will be."""
+        """The path of a trial's result."""
         return self.folder / "rows" / f"{self.key(trial, self.generator(trial))}.json"
 
     def measured(self, trial: Trial, on_images: OnImages = lambda done: None) -> Result:
-        """The result of a row, measured now unless it was before.
+        """The result of a trial, measured unless it is stored.
 
         Raises:
             ValueError: settings that the model cannot generate under, or too few images for a
@@ -149,7 +149,7 @@ class SweepRunner:
         return result
 
     def measure(self, trial: Trial, on_images: OnImages = lambda done: None) -> Result:
-        """Generate and look, a batch at a time; no image stays in memory."""
+        """Generate and measure batch by batch; images are not kept."""
         generator, meter, done = self.generator(trial), CostMeter(), 0
         seen: list[list[Any]] = [[] for _ in self.evaluators]
         for job in generator.jobs(self.condition_inputs, min(trial.count, WARM), trial.seed):
@@ -175,7 +175,7 @@ class SweepRunner:
         )
 
     def facts(self, generator: Generator) -> Mapping[str, Any]:
-        """How and where a result came about."""
+        """The facts of a result; see `Result`."""
         return {
             "model": generator.name,
             "networks": self.networks(generator),
@@ -189,7 +189,7 @@ class SweepRunner:
 
 
 def precision_of(transformer: nn.Module) -> str:
-    """The type that a transformer multiplies in."""
+    """The number type of a transformer's matrix products."""
     kinds = {layer.precision for layer in quantized_layers(transformer).values()}
     dtype = next(transformer.parameters()).dtype
     return " ".join([str(dtype), *sorted(map(str, kinds))])
@@ -203,14 +203,14 @@ def decode_metered(generator: Generator, job: Job, meter: CostMeter) -> Tensor:
 
 
 def decode_job(generator: Generator, job: Job) -> Tensor:
-    """One batch as bytes (B, H, W, 3)."""
+    """Generate one batch, uint8 (B, H, W, 3)."""
     state = last(generator.decode(job, generator.blank(job)))
     return generator.pixels(state.ids_BL, state.step.grid)
 
 
 @cache
 def commit() -> str:
-    """The commit of the program, or nothing where it is not a working copy."""
+    """The commit of the program; empty if it is not a working copy."""
     words = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
@@ -220,7 +220,7 @@ def commit() -> str:
 
 
 def command_line() -> str:
-    """What was typed."""
+    """The command line of this process."""
     import shlex
 
     return shlex.join(["demask", *sys.argv[1:]])

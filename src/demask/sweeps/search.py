@@ -1,4 +1,4 @@
-"""Ask for points of a space, tell how good they are. The one place that knows optuna."""
+"""Optimise over a space by asking for points and reporting losses. optuna is imported here only."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ SPREAD = 0.15  # of the first points, as a part of each range
 
 @dataclass(frozen=True)
 class Tried:
-    """A point and how bad it was."""
+    """A point and its loss."""
 
     point: Mapping[str, float]
     loss: float
 
 
 class Search:
-    """Minimises something that is slow to evaluate and noisy.
+    """Minimises a noisy loss that is slow to evaluate.
 
-    Few numbers by a Gaussian process (expected improvement, after a handful of points around the
-    start: most of the ranges is bad, and evaluations are dear), many by CMA-ES around the start.
+    Few dimensions: a Gaussian process with expected improvement, after points around the start.
+    Many dimensions: CMA-ES around the start.
 
     Args:
-        dimensions: the numbers.
-        seed: of the search's own chance.
-        tried: what is known already.
+        dimensions: the dimensions, by name.
+        seed: random seed of the search.
+        tried: points that were evaluated before.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Search:
         return dict(self._asked.params)
 
     def tell(self, loss: float) -> None:
-        """How bad the point was that was asked for last."""
+        """Report the loss of the point that was asked for last."""
         assert self._asked is not None, "nothing was asked for"
         self.study.tell(self._asked, loss)
 
@@ -87,7 +87,7 @@ def openings(dimensions: Mapping[str, Dimension], seed: int) -> list[dict[str, f
 
 
 def moved(dimension: Dimension, by: float) -> float:
-    """The start, moved by a part of the range and kept inside it."""
+    """The start, shifted by a fraction of the range and clamped to it."""
     low, high, start = dimension.low, dimension.high, dimension.start
     if dimension.log:
         start *= (high / low) ** by
@@ -97,7 +97,7 @@ def moved(dimension: Dimension, by: float) -> float:
 
 
 def sampler(dimensions: Mapping[str, Dimension], seed: int) -> BaseSampler:
-    """What suits the number of dimensions."""
+    """The optuna sampler for the number of dimensions."""
     from optuna.samplers import CmaEsSampler, GPSampler
 
     if len(dimensions) <= FEW:
@@ -107,7 +107,7 @@ def sampler(dimensions: Mapping[str, Dimension], seed: int) -> BaseSampler:
 
 
 class quiet(warnings.catch_warnings):  # noqa: N801
-    """No warnings of optuna that a method is new."""
+    """A context without optuna's warnings about experimental methods."""
 
     def __enter__(self) -> None:
         super().__enter__()

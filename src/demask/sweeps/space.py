@@ -1,4 +1,4 @@
-"""What a search may change of some settings, as a few numbers: curves first, then single steps.
+"""Search spaces over settings: curves of a few numbers, or a number for each step.
 
 Shape legend: T steps.
 """
@@ -24,13 +24,13 @@ PARTS = ("schedule", "choice_temperature", "temperature", "guidance_scale")
 
 @dataclass(frozen=True)
 class Dimension:
-    """One number of a search.
+    """One dimension of a search space.
 
     Attributes:
-        low: the least, ...
-        high: ... and the most that is tried.
-        start: where to begin.
-        log: steps are factors.
+        low: lower bound.
+        high: upper bound.
+        start: the initial value.
+        log: use a logarithmic scale.
     """
 
     low: float
@@ -40,7 +40,7 @@ class Dimension:
 
 
 class Space(Protocol):
-    """Some settings as numbers."""
+    """A search space over some settings."""
 
     @property
     def dimensions(self) -> dict[str, Dimension]:
@@ -48,17 +48,17 @@ class Space(Protocol):
         ...
 
     def settings(self, point: Mapping[str, float]) -> Settings:
-        """The settings that some numbers stand for."""
+        """The settings of a point."""
         ...
 
 
 def searchable(start: Settings, wanted: Sequence[str] = ()) -> tuple[str, ...]:
-    """The parts of the settings that can be searched, or those of them that are wanted.
+    """The parts of the settings that can be searched, or the wanted ones of them.
 
-    The choice temperature belongs to some orders alone, and a scale of 1 is no guidance.
+    Only some orders have a choice temperature, and a scale of 1 means no guidance.
 
     Raises:
-        ValueError: a part that there is not.
+        ValueError: an unknown part, or one that these settings do not have.
     """
     order = ORDERS[start.order.partition(":")[0]]
     there = {"choice_temperature": "choice_temperature" in inspect.signature(order).parameters}
@@ -75,8 +75,8 @@ class Curves:
     """Few numbers for all steps: a power for the mask schedule, a height and a bend for the rest.
 
     Attributes:
-        start: what is searched around; parts that are not searched stay as they are there.
-        parts: of `PARTS`.
+        start: the initial settings; parts that are not searched keep their values.
+        parts: the searched parts, of `PARTS`.
     """
 
     start: Settings
@@ -84,7 +84,7 @@ class Curves:
 
     @property
     def dimensions(self) -> dict[str, Dimension]:
-        """Numbers by name; they begin near the start's own curves, not at them."""
+        """The dimensions by name; they start near the curves of the initial settings."""
         start, found = self.start, dict[str, Dimension]()
         if "schedule" in self.parts:
             found["schedule_power"] = around(number(start.schedule, "power", 2.0), 0.7, 4.0)
@@ -127,25 +127,25 @@ class Curves:
 
 
 def around(start: float, low: float, high: float) -> Dimension:
-    """A dimension that begins at a number, or at the end of the range that is next to it."""
+    """A dimension that starts at a number, clamped to the range."""
     return Dimension(low, high, min(max(start, low), high))
 
 
 def number(text: str | None, name: str, otherwise: float) -> float:
-    """The number of ``name:number``; another where the text says something else."""
+    """The number of ``name:number``; the default for any other text."""
     kind, _, written = (text or "").partition(":")
     return float(written) if kind == name else otherwise
 
 
 @dataclass(frozen=True)
 class Steps:
-    """A number for each step: how far it is from the start's.
+    """A number for each step: the difference from the start.
 
-    Ratios move by their log-odds, temperatures by factors, guidance by what is added.
+    Differences of ratios are log-odds, those of temperatures factors, those of guidance summands.
 
     Attributes:
-        start: what is searched around.
-        parts: of `PARTS`.
+        start: the initial settings.
+        parts: the searched parts, of `PARTS`.
     """
 
     start: Settings
@@ -153,7 +153,7 @@ class Steps:
 
     @property
     def dimensions(self) -> dict[str, Dimension]:
-        """One for each step and part; the last step leaves nothing masked, and chooses nothing."""
+        """A dimension for each step and part; the last step has no ratio or choice temperature."""
         last = self.start.steps - 1
         counts = {
             "schedule": last,
@@ -192,7 +192,7 @@ class Steps:
 
 
 def values_of(settings: Settings) -> dict[str, list[float]]:
-    """The numbers of every step: masked ratios, choice and softmax temperatures, guidance."""
+    """The values of every step: mask ratios, choice and softmax temperatures, guidance scales."""
     sampler, scale = settings.sampler, settings.scale
     steps = [Step(k, settings.steps, (1, 1), torch.ones(1)) for k in range(settings.steps)]
     choice_temperature = getattr(sampler.order, "choice_temperature", None)
@@ -207,11 +207,11 @@ def values_of(settings: Settings) -> dict[str, list[float]]:
 
 
 def logit(ratio: float) -> float:
-    """The log-odds of a masked ratio, which is neither 0 nor 1 for long."""
+    """The log-odds of a mask ratio, clamped away from 0 and 1."""
     kept = min(max(ratio, 0.002), 0.998)
     return math.log(kept / (1 - kept))
 
 
 def listing(values: Sequence[float]) -> str:
-    """Numbers with commas, as settings write them."""
+    """Comma-separated numbers, as in settings."""
     return ",".join(f"{value:.4f}".rstrip("0").rstrip(".") for value in values)

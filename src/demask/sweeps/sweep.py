@@ -1,4 +1,4 @@
-"""Measure the rows of a recipe, each once; then the best of each method on other seeds."""
+"""Run the trials of a recipe, then the best one of each method with other seeds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEAST = 1e-9  # what stands for a distance of 0, which has no logarithm
 
 @dataclass(frozen=True)
 class Progress:
-    """Who is told how a sweep goes on; each by default is told nothing."""
+    """Progress callbacks of a sweep; no-ops by default."""
 
     start: Callable[[Trial, int, int], None] = lambda trial, number, rows: None
     images: Callable[[int], None] = lambda done: None
@@ -33,13 +33,13 @@ class Progress:
 def sweep(
     runner: SweepRunner, recipe: SweepRecipe, presets: PresetFile, progress: Progress | None = None
 ) -> list[Result]:
-    """Measure what is missing, and write the table and all results after each row.
+    """Run the missing trials; write the table and all results after each.
 
     Args:
-        runner: where; what lies there already is not measured again.
-        recipe: what.
-        presets: those that the recipe may name.
-        progress: who is told.
+        runner: runs the trials; stored results are not measured again.
+        recipe: the recipe.
+        presets: presets that the recipe can name.
+        progress: progress callbacks.
 
     Raises:
         ValueError: settings that the model cannot generate under, found before any row is
@@ -58,7 +58,7 @@ def sweep(
 def run(
     runner: SweepRunner, rows: Sequence[Trial], before: list[Result], progress: Progress
 ) -> list[Result]:
-    """The results so far and those of some rows more."""
+    """The results so far, and those of more trials."""
     results = list(before)
     for number, trial in enumerate(rows, start=1):
         progress.start(trial, number, len(rows))
@@ -69,7 +69,7 @@ def run(
 
 
 def final_rows(results: Iterable[Result], final: Final) -> list[Trial]:
-    """The best point of each method, under the final's seeds and number of images."""
+    """The trials of the final table: the best point of each method."""
     methods: dict[str, list[Result]] = {}
     for result in results:
         if result.trial.takes_part:
@@ -82,7 +82,7 @@ def final_rows(results: Iterable[Result], final: Final) -> list[Trial]:
 
 
 def best_point(results: Sequence[Result], metric: str) -> Result:
-    """A result of the point that is best over its seeds."""
+    """A result of the point with the lowest mean loss over its seeds."""
     points: dict[Hashable, list[Result]] = {}
     for result in results:
         trial = result.trial
@@ -91,10 +91,10 @@ def best_point(results: Sequence[Result], metric: str) -> Result:
 
 
 def loss(result: Result, metric: str) -> float:
-    """How bad a result is: the mean over extractors of the metric's logarithm, or of its negative.
+    """The loss of a result: the mean over extractors of the metric's logarithm, or of its negative.
 
-    A logarithm, so that no extractor counts more because its numbers are larger. A metric that may
-    be below 0, as unbiased distances are, is taken as it is: all results are on one scale.
+    The logarithm gives all extractors the same weight, whatever their scale. A metric that can be
+    negative, such as an unbiased distance, is used without it.
 
     Raises:
         ValueError: the metric was not measured.

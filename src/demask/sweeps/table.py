@@ -10,7 +10,7 @@ from demask.sweeps.result import Result, Value
 
 
 def table(results: Sequence[Result]) -> str:
-    """The final rows, then all others, with what every number was measured with."""
+    """The final results, then all others, with the facts of the measurement."""
     parts = []
     for title, final in (("Final", True), ("Search", False)):
         chosen = [result for result in results if result.trial.final is final]
@@ -22,7 +22,7 @@ def table(results: Sequence[Result]) -> str:
 
 
 def rows_of(results: Sequence[Result]) -> str:
-    """One table of results that may have been measured differently."""
+    """A table of results, one for each way of measuring."""
     columns = list(dict.fromkeys((v.extractor, v.metric) for r in results for v in r.values))
     names, dtypes = varying(results), len({result.trial.dtype for result in results}) > 1
     head = ["method", *(name.replace("_", " ") for name in names), *(["dtype"] if dtypes else [])]
@@ -42,7 +42,7 @@ def rows_of(results: Sequence[Result]) -> str:
 
 
 def varying(results: Sequence[Result]) -> list[str]:
-    """The settings that are not the same in all results, and always the steps."""
+    """The settings that differ between results, and always the steps."""
     names = [field.name for field in fields(Settings)]
     return [
         name
@@ -60,7 +60,7 @@ def setting(settings: Settings, name: str) -> str:
 
 
 def number(value: Value | None) -> str:
-    """A value with its interval, to the digits that the interval can bear."""
+    """A value with its interval, rounded to significant digits of the interval."""
     if value is None:
         return ""
     size = abs(value.value)

@@ -1,8 +1,8 @@
 """Search the schedules of a number of steps on a metric (as AutoNAT does, CVPR 2024).
 
-Curves of a few numbers first, then, if wanted, every step by itself. All candidates are generated
-with the same seeds, so that they differ by their settings alone; the best few are measured again
-with others, since the best of many on one set of seeds is partly luck.
+First curves of a few numbers are searched, then, if wanted, every step. All candidates use the same
+seeds, so that they differ by their settings alone; the best few are measured again with other
+seeds, because the selection of the best is biased.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from demask.sweeps.table import number
 
 @dataclass(frozen=True)
 class Tuning:
-    """How to search.
+    """The configuration of a search.
 
     Attributes:
-        budget: evaluations of curves, the start among them.
-        refine: evaluations after those, step by step around the best curves.
-        count: images of an evaluation.
-        seed: of its first image, and of the search's own chance.
-        metric: what to improve, over all extractors.
-        parts: what to search; () = all that the settings have.
-        finalists: how many of the best to measure again, beside the start.
-        final_count: of how many images.
-        final_seed: of the first of those.
+        budget: evaluations of curves, including the start.
+        refine: further evaluations with a number for each step, around the best curves.
+        count: images per evaluation.
+        seed: seed of the first image and of the search.
+        metric: the metric to improve, over all extractors.
+        parts: the searched parts; () = all that the settings have.
+        finalists: number of candidates to measure again, beside the start.
+        final_count: images per finalist.
+        final_seed: seed of their first image.
     """
 
     budget: int = 24
@@ -69,9 +69,9 @@ class Entry:
 
     Attributes:
         stage: ``start``, ``curves``, or ``steps`` around some settings.
-        point: its numbers.
-        loss: how bad it was.
-        settings: what was generated with.
+        point: the point.
+        loss: the loss.
+        settings: the settings of the point.
     """
 
     stage: str
@@ -85,18 +85,18 @@ class Entry:
 
     @classmethod
     def read(cls, line: str) -> Entry:
-        """What `line` wrote."""
+        """Parse a `line`."""
         tables: dict[str, Any] = json.loads(line)
         return cls(**{**tables, "settings": settings_from(current_settings(tables["settings"]))})
 
 
 @dataclass(frozen=True)
 class Log:
-    """The evaluations of one search, which outlive an interruption.
+    """The evaluations of a search, stored in a file so that it can be resumed.
 
     Attributes:
-        path: a file with a line for each.
-        entries: those so far.
+        path: the file, a line for each evaluation.
+        entries: the evaluations so far.
     """
 
     path: Path
@@ -104,10 +104,10 @@ class Log:
 
     @classmethod
     def open(cls, path: Path) -> Log:
-        """Read a log; a line that an interruption cut off is left out.
+        """Read a log; an incomplete last line is removed.
 
         Raises:
-            ValueError: another line is none of a log.
+            ValueError: another line is invalid.
         """
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
         whole = text[: text.rfind("\n") + 1]
@@ -119,7 +119,7 @@ class Log:
             raise ValueError(f"{path} holds no log of a search; delete it") from error
 
     def add(self, entry: Entry) -> None:
-        """Write one more."""
+        """Append an evaluation."""
         self.entries.append(entry)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
@@ -136,13 +136,13 @@ class Log:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         best: the winner among the finalists, measured with the final seeds.
-        finalists: all of those, from the best on.
-        start: the settings that the search began with, measured alike.
-        log: every evaluation.
+        finalists: all finalists, best first.
+        start: the result of the initial settings, measured in the same way.
+        log: all evaluations.
     """
 
     best: Result
@@ -151,20 +151,20 @@ class Tuned:
     log: list[Entry]
 
     def to_preset(self) -> Preset:
-        """The winner, to be saved under a name."""
+        """The best settings, as a preset."""
         return Preset(self.best.trial.settings, scores(self.best))
 
 
 def tune(
     runner: SweepRunner, start: Settings, tuning: Tuning, progress: Progress | None = None
 ) -> Tuned:
-    """Search around some settings; the same call again goes on where it stopped.
+    """Search around some settings; the same call again resumes the search.
 
     Args:
-        runner: where candidates are measured; its folder keeps the log and the results.
-        start: the settings that the search begins with, of the wanted number of steps.
-        tuning: how.
-        progress: who is told.
+        runner: runs the candidates; its folder stores the log and the results.
+        start: the initial settings, with the wanted number of steps.
+        tuning: the configuration.
+        progress: progress callbacks.
 
     Raises:
         ValueError: nothing to search, a metric that is not measured, or settings that the model
@@ -194,7 +194,7 @@ def explore(
     progress: Progress,
     log: Log,
 ) -> None:
-    """Make the evaluations of one stage that the log does not hold."""
+    """Make the evaluations of a stage that the log lacks."""
     tried = [Tried(entry.point, entry.loss) for entry in log.of(stage)]
     if len(tried) >= evaluations:
         return
@@ -221,7 +221,7 @@ def evaluate(
 def decide(
     runner: SweepRunner, start: Settings, tuning: Tuning, progress: Progress, log: Log
 ) -> Tuned:
-    """Measure the best few and the start with other seeds."""
+    """Measure the finalists and the start with other seeds."""
     ranked = dict.fromkeys(e.settings for e in sorted(log.entries, key=lambda e: e.loss))
     ranked.pop(start, None)
     chosen = [start, *list(ranked)[: tuning.finalists]]
@@ -238,13 +238,13 @@ def decide(
 
 
 def scores(result: Result) -> tuple[str, ...]:
-    """What was measured and what it cost, in words."""
+    """The values and the cost of a result, as text."""
     cost = f"{result.forwards:.1f} forwards and {1000 * result.seconds:.1f} ms an image"
     return (*measured(result), cost)
 
 
 def measured(result: Result) -> list[str]:
-    """What was measured, in words that say with what."""
+    """The values of a result with their extractors, as text."""
     trial = result.trial
     images = f"{trial.count:,} images of seeds {trial.seed} to {trial.seed + trial.count - 1}"
     return [f"{v.metric} {number(v)}, extractor {v.extractor}, {images}" for v in result.values]

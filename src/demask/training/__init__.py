@@ -1,1 +1,1 @@
-"""Training: one resumable loop, and one task per thing that is trained."""
+"""Training: a resumable loop in ``engine``, a file for each training in ``tasks``."""

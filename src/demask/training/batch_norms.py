@@ -1,4 +1,4 @@
-"""Batch norms of averaged weights: what they keep belonged to the weights before averaging."""
+"""Recompute batch-norm statistics, which weight averaging leaves outdated."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 def settle(
     model: nn.Module, batches: Iterable[Tensor], look: Callable[[Tensor], object] | None = None
 ) -> None:
-    """Measure what the batch norms of a model keep anew: a plain mean over some batches.
+    """Recompute the running statistics of all batch norms as a plain mean over some batches.
 
     Args:
-        model: is in evaluation mode afterwards.
-        batches: training examples; none is read where the model has no batch norm.
-        look: shows the model a batch; by default the model itself.
+        model: the model; it is in evaluation mode afterwards.
+        batches: training examples; none are read if the model has no batch norm.
+        look: runs the model on a batch; by default the model itself is called.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     if not norms:

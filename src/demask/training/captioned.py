@@ -1,4 +1,4 @@
-"""What trainings from captions share: which words go with which tokens, the loss, the scores.
+"""What trainings on captions share: the choice of captions, the loss and the held-out scores.
 
 Shape legend: B batch, L ids, T text tokens, V codebook.
 """
@@ -31,13 +31,13 @@ class CaptionRecipe:
     """How captions are used.
 
     Attributes:
-        dropout: how often a caption is replaced by the empty one, for classifier-free guidance.
-        alternatives: how often another caption than the first is taken, where there are any.
-        shuffle: how often a caption's words are put in random order.
-        drop: how often each word of a caption is left out.
-        hold_out: the fraction of the alternatives that are never trained on, to be measured.
-        rare: words; an image whose first caption has one of them is shown once an epoch, ...
-        repeat: ... and every other image so many times.
+        dropout: probability of the empty caption, for classifier-free guidance.
+        alternatives: probability of a caption other than the first, where there are several.
+        shuffle: probability that the words of a caption are shuffled.
+        drop: probability that a word is left out.
+        hold_out: fraction of the alternatives that are held out for measuring.
+        rare: words; an image whose first caption contains one is used once per epoch.
+        repeat: uses per epoch of every other image.
     """
 
     dropout: float = 0.1
@@ -49,7 +49,7 @@ class CaptionRecipe:
     repeat: int = 1
 
     def choose(self, captions: tuple[str, ...], generator: torch.Generator) -> str:
-        """One of an image's captions, varied; or none."""
+        """A random caption of an image, varied; or the empty one."""
         dropped, other, which = torch.rand(3, generator=generator).tolist()
         if dropped < self.dropout or not captions:
             return ""
@@ -59,7 +59,7 @@ class CaptionRecipe:
 
 
 class CaptionTaskConfig(Protocol):
-    """What a recipe says of the images and words that are learned from."""
+    """The fields of a recipe that `CaptionedTask` reads."""
 
     @property
     def captions(self) -> CaptionRecipe:
@@ -68,17 +68,17 @@ class CaptionTaskConfig(Protocol):
 
     @property
     def masking(self) -> Masking:
-        """What is masked."""
+        """How tokens are masked."""
         ...
 
     @property
     def label_smoothing(self) -> float:
-        """Of the cross-entropy."""
+        """The label smoothing of the cross-entropy."""
         ...
 
 
 class TextToImage(nn.Module):
-    """A text encoder and a transformer that are trained as one."""
+    """A text encoder and a transformer as one module."""
 
     def __init__(self, transformer: Meissonic, text: ClipText, frozen: bool) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class TextToImage(nn.Module):
         text.requires_grad_(not frozen)
 
     def condition(self, text_BT: Tensor, micro_B5: Tensor) -> Condition:
-        """What the transformer reads."""
+        """The condition of text tokens and micro-conditions."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             states, pooled = self.text(text_BT)
         return Condition({"states": states, "pooled": pooled, "micro": micro_B5})
@@ -99,17 +99,17 @@ class TextToImage(nn.Module):
 
 
 class CaptionedTask(Task):
-    """Trains a `TextToImage`, its only module; a subclass says which, and writes it.
+    """Trains a `TextToImage`, its only module; a subclass builds it and exports it.
 
     Args:
-        recipe: how to learn.
-        tokens: the images' tokens and captions.
-        held_out: tokens and captions to measure on.
-        tokenizer: generates the samples.
+        recipe: the configuration.
+        tokens: tokens and captions of the training images.
+        held_out: tokens and captions of the held-out images.
+        tokenizer: decodes the samples.
 
     Attributes:
-        text_tokenizer: texts -> text tokens.
-        config: the transformer's.
+        text_tokenizer: converts texts to text tokens.
+        config: the configuration of the transformer.
 
     Raises:
         ValueError: images without captions.
@@ -158,13 +158,13 @@ class CaptionedTask(Task):
         return {**facts, **asdict(masked)}
 
     def known_micro(self, index_B: Tensor, grid: Grid) -> Tensor:
-        """The micro-conditions (B, 5) of some images; the usual ones where none are known."""
+        """The micro-conditions (B, 5) of some images; the defaults where none are known."""
         if self.tokens.micro is None:
             return self.micro(grid).expand(len(index_B), -1)
         return torch.from_numpy(self.tokens.micro[index_B.numpy()])
 
     def micro(self, grid: Grid) -> Tensor:
-        """The micro-conditions (1, 5) of whole images."""
+        """The micro-conditions (1, 5) of uncropped images."""
         side = self.tokenizer.downsampling
         return encode_micro_conditions(grid[0] * side, grid[1] * side)
 
@@ -176,7 +176,7 @@ class CaptionedTask(Task):
         return loss, {"loss": loss}
 
     def logits(self, batch: Batch) -> Tensor:
-        """What the model in training says of partly masked ids (B, L, V)."""
+        """The predictions of the model in training for partly masked ids (B, L, V)."""
         ratio_B = batch["masked_BL"].float().mean(-1)
         rows, columns = batch["grid_2"].tolist()
         return self.modules[self.main](
@@ -184,14 +184,14 @@ class CaptionedTask(Task):
         )
 
     def cross_entropy(self, logits_BLV: Tensor, batch: Batch) -> Tensor:
-        """In nats, weighted by token."""
+        """The mean cross-entropy in nats, weighted by token."""
         return token_cross_entropy(
             logits_BLV, batch["target_BL"], batch["weight_BL"], self.caption_config.label_smoothing
         )
 
     @staticmethod
     def parts(model: nn.Module) -> TextToImage:
-        """The averaged model, with its type."""
+        """The averaged model as a `TextToImage`."""
         assert isinstance(model, TextToImage)
         return model
 
@@ -207,7 +207,7 @@ class CaptionedTask(Task):
         return torch.from_numpy(self.held_out.groups[0].indices[:500])
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """See `held_out_cross_entropy`; on the images that `validation_index` names."""
+        """The `held_out_cross_entropy` of the images of `validation_index`."""
         index = self.validation_index()
         ids_BL = self.held_out.read(index, torch.zeros_like(index))[0]
         firsts = [self.held_out.captions[i][0] for i in index.tolist()]
@@ -215,7 +215,7 @@ class CaptionedTask(Task):
         return held_out_cross_entropy(self.parts(model).transformer, ids_BL, condition)
 
     def sample(self, model: nn.Module) -> Tensor:
-        """Images of captions from all over the data, eight in a row."""
+        """Images of captions that are spread over the data, eight per row."""
         count = min(SAMPLES, len(self.captions))
         spread = torch.linspace(0, len(self.captions) - 1, count).long().tolist()
         condition = self.encode(model, [self.captions[i][0] for i in spread])
@@ -224,7 +224,7 @@ class CaptionedTask(Task):
 
 
 def epoch(captions: Sequence[tuple[str, ...]], recipe: CaptionRecipe) -> list[int]:
-    """The images of an epoch: the rare ones once, the others ``repeat`` times."""
+    """The image indices of an epoch: rare images once, all others ``repeat`` times."""
     order = []
     for index, (first, *_) in enumerate(captions):
         rare = any(word in first for word in recipe.rare)

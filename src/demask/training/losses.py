@@ -13,13 +13,13 @@ from demask.types import Condition, Step, Transformer
 
 
 def spectrum_l1(image_BCHW: Tensor, target_BCHW: Tensor) -> Tensor:
-    """L1 distance of the Fourier magnitudes (arXiv 2012.12821): asks for texture, not its place."""
+    """L1 distance of the Fourier magnitudes (arXiv 2012.12821): rewards texture at any place."""
     spectra = [torch.fft.rfft2(x.float(), norm="ortho").abs() for x in (image_BCHW, target_BCHW)]
     return (spectra[0] - spectra[1]).abs().mean()
 
 
 def edge_l1(image_BCHW: Tensor, target_BCHW: Tensor) -> Tensor:
-    """L1 distance of the differences between neighbouring pixels: keeps outlines sharp."""
+    """L1 distance of the differences between neighbouring pixels: keeps edges sharp."""
     error_BCHW = image_BCHW - target_BCHW
     return error_BCHW.diff(dim=-1).abs().mean() + error_BCHW.diff(dim=-2).abs().mean()
 
@@ -31,12 +31,12 @@ def feature_matching(features: list[Tensor], targets: list[Tensor]) -> Tensor:
 
 
 def hinge_discriminator(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """Real above 1, fake below -1."""
+    """The hinge loss of a discriminator: real scores above 1, fake scores below -1."""
     return (F.relu(1 - real_scores).mean() + F.relu(1 + fake_scores).mean()) / 2
 
 
 def balance(reconstruction: Tensor, adversarial: Tensor, weight: Tensor) -> Tensor:
-    """The adversarial weight that equals both losses' gradients at ``weight``.
+    """The adversarial weight at which both losses have gradients of equal norm.
 
     VQGAN, arXiv 2012.09841, equation 7; at most 10.
     """
@@ -62,15 +62,15 @@ def token_cross_entropy(
 def held_out_cross_entropy(
     model: Transformer, ids_BL: Tensor, condition: Condition, batch_size: int = 100
 ) -> dict[str, float]:
-    """Cross-entropy in nats a masked token, without label smoothing or corruption.
+    """Cross-entropy in nats per masked token, without label smoothing or corruption.
 
     The mask ratios are spread evenly over the images, the masked positions drawn with seed 0.
 
     Args:
         model: on any device.
         ids_BL: the true ids.
-        condition: what each image shows, a batch of B.
-        batch_size: images at a time.
+        condition: the conditions of the images, a batch of B.
+        batch_size: images per batch.
 
     Returns:
         The mean over all masked tokens, and over those of images with few (under 30 %), about

@@ -1,4 +1,4 @@
-"""What a masked model sees in training: which tokens are masked, which visible ones are wrong.
+"""Training inputs of masked models: which tokens are masked, and which visible ones are wrong.
 
 Shape legend: B batch, L tokens.
 """
@@ -26,12 +26,12 @@ def arccos_ratio(count: int, generator: torch.Generator) -> Tensor:
 
 
 def uniform_ratio(count: int, generator: torch.Generator) -> Tensor:
-    """Uniform: every mask ratio as often."""
+    """Uniform: all mask ratios are equally likely."""
     return torch.rand(count, generator=generator)
 
 
 def mixed_ratio(count: int, generator: torch.Generator) -> Tensor:
-    """70 % arccos, 30 % Beta(12, 3): more of the nearly empty grids where an image is decided."""
+    """70 % arccos, 30 % Beta(12, 3): more of the high mask ratios, which decide the layout."""
     # Beta(12, 3) is the 12th smallest of 14 uniform numbers
     beta = torch.rand(count, 14, generator=generator).sort(-1).values[:, 11]
     pick = torch.rand(count, generator=generator) < 0.7
@@ -55,10 +55,10 @@ class Masking:
 
     Attributes:
         ratio: the distribution of the masked fraction, a row of `MASK_RATIOS`.
-        complementary: show every image twice, with each half of its tokens masked once.
-        corruption: up to this fraction of the visible tokens is replaced by random codes (the
-            fraction is drawn per image), so that predictions at visible tokens mean something.
-        visible_weight: the weight of the loss on visible tokens; masked ones have 1.
+        complementary: use every image twice, with complementary masks.
+        corruption: the largest fraction of visible tokens replaced by random codes (the fraction is
+            drawn per image), so that predictions at visible tokens are trained, too.
+        visible_weight: loss weight of visible tokens; that of masked tokens is 1.
     """
 
     ratio: str = "mixed"
@@ -75,14 +75,14 @@ class Masking:
 def drop_classes(
     class_ids_B: Tensor, null_class: int | None, rate: float, generator: torch.Generator
 ) -> Tensor:
-    """Class ids of which a part is "any"; all as they are for a model that knows no such class."""
+    """Class ids, some replaced by the null class; unchanged for a model without one."""
     dropped_B = torch.rand(class_ids_B.shape, generator=generator) < rate
     return class_ids_B if null_class is None else torch.where(dropped_B, null_class, class_ids_B)
 
 
 @dataclass(frozen=True)
 class Masked:
-    """A batch to learn from: the input ids, the true ones, and the weight of each token's loss."""
+    """A training batch: the input ids, the true ids and the loss weight of each token."""
 
     input_BL: Tensor
     target_BL: Tensor
@@ -93,9 +93,9 @@ class Masked:
 def mask_tokens(
     ids_BL: Tensor, masking: Masking, codebook_size: int, mask_id: int, generator: torch.Generator
 ) -> Masked:
-    """Mask at least one token of each image, and corrupt some visible ones.
+    """Mask at least one token of each image, and corrupt some visible tokens.
 
-    With ``complementary`` the batch doubles: the second half masks what the first half shows.
+    With ``complementary`` the batch doubles: the second half has the complementary masks.
     """
     count, tokens = ids_BL.shape
     ratio_B = MASK_RATIOS[masking.ratio](count, generator)

@@ -1,8 +1,8 @@
-"""What a scorer of pairs learns from: images, their reconstructions, and damaged ones.
+"""Training images of a pair scorer: originals, their reconstructions, and damaged ones.
 
-A scorer that saw real images alone would know a generated one by the traces of its tokenizer. So it
-also sees what the tokenizer makes of the real ones, and learns to like them as much; and what it
-makes of tokens of which some belong to another image, and learns to like that less.
+A scorer trained on real images alone recognises generated ones by artefacts of the tokenizer. So it
+is also trained on reconstructions, with the same target, and on images decoded from tokens of which
+some come from another image, with a lower target.
 
 Shape legend: B batch, C channels, H W rows and columns, L tokens, N images.
 """
@@ -26,15 +26,15 @@ TOGETHER = 128
 
 @dataclass(frozen=True)
 class ReconstructionAugment:
-    """What a tokenizer makes of the images.
+    """Augmentation by the reconstructions of a tokenizer.
 
     Attributes:
-        model: whose tokenizer: a shipped model, or a folder that training wrote.
-        share: how many of the examples are reconstructions.
-        damaged: how many of a batch's examples are compared with damaged ones.
-        damage: the least and the largest fraction of tokens that are another image's.
-        versions: how many damaged ones are made of an image.
-        weight: of that comparison in the loss.
+        model: the model with the tokenizer: a shipped model, or a folder that training wrote.
+        share: fraction of the examples that are reconstructions.
+        damaged: fraction of the examples that are compared with damaged images.
+        damage: the smallest and the largest fraction of tokens from another image.
+        versions: damaged versions of each image.
+        weight: weight of that comparison in the loss.
     """
 
     model: str
@@ -57,15 +57,15 @@ class ReconstructionAugment:
 
 @dataclass(frozen=True)
 class Changes:
-    """How images vary from one look to the next.
+    """Random changes of the training images.
 
     Attributes:
-        flip: mirror half of those ...
-        directed: ... in whose captions none of these words is.
-        shift: move them by up to this many pixels; their edge fills the gap.
-        colour: each colour is multiplied with 1 and up to this much more or less.
-        noise: the largest standard deviation of the noise, which half of them get.
-        blur: how many are blurred a little.
+        flip: mirror half of the images whose captions contain none of the ``directed`` words.
+        directed: words that name a direction.
+        shift: largest shift in pixels; the edge pixels fill the gap.
+        colour: each colour channel is multiplied by 1 plus or minus up to this.
+        noise: largest standard deviation of the noise, which half of the images get.
+        blur: fraction of the images that are blurred slightly.
     """
 
     flip: bool = True
@@ -85,14 +85,14 @@ def through(
 ) -> tuple[Tensor, Tensor]:
     """Reconstructions (N, 3, H, W) and damaged images (versions, N, 3, H, W), uint8.
 
-    A damaged image has some tokens of another one, in their places.
+    A damaged image has some tokens of another image at the same positions.
 
     Args:
         tokenizer: a module.
-        pixels_NCHW: bytes.
-        codec: what to make.
-        seed: of the damage.
-        dtype: what the tokenizer computes in.
+        pixels_NCHW: images, uint8.
+        codec: the augmentation.
+        seed: seed of the damage.
+        dtype: number type of the tokenizer.
     """
     network = cast(nn.Module, tokenizer)
     device = next(network.parameters()).device
@@ -112,7 +112,7 @@ def through(
 
 
 def swapped(ids_NHW: Tensor, damage: tuple[float, float], generator: torch.Generator) -> Tensor:
-    """Ids of which a random fraction is that of another image, in the same places."""
+    """Ids of which a random fraction comes from another image, at the same positions."""
     count = len(ids_NHW)
     other_NHW = ids_NHW[torch.randperm(count, generator=generator)]
     low, high = damage
@@ -140,7 +140,7 @@ def mirrors(captions: Sequence[tuple[str, ...]], changes: Changes) -> Tensor:
 def changed(
     pixels_BCHW: Tensor, mirror_B: Tensor, changes: Changes, generator: torch.Generator
 ) -> Tensor:
-    """Images uint8 -> in [0, 1], each changed in its own way."""
+    """Images uint8 -> [0, 1], each with its own random changes."""
     count = len(pixels_BCHW)
     image_BCHW = pixels_BCHW.float() / 255
     flip_B, down_B, right_B, noisy_B, strength_B, blur_B = torch.rand(6, count, generator=generator)
@@ -159,7 +159,7 @@ def changed(
 
 
 def moved(image_BCHW: Tensor, shift: int, down_B: Tensor, right_B: Tensor) -> Tensor:
-    """Images moved by up to ``shift`` pixels each way, as random numbers in [0, 1) say."""
+    """Images shifted by up to ``shift`` pixels per axis, from random numbers in [0, 1)."""
     height, width = image_BCHW.shape[-2:]
     moves = 2 * shift + 1
     padded_BHWC = F.pad(image_BCHW, (shift,) * 4, mode="replicate").permute(0, 2, 3, 1)
@@ -171,7 +171,7 @@ def moved(image_BCHW: Tensor, shift: int, down_B: Tensor, right_B: Tensor) -> Te
 
 
 def softened(image_BCHW: Tensor) -> Tensor:
-    """Each pixel with some of its neighbours: weights 1 2 1 in both directions."""
+    """Images blurred with the weights 1 2 1 in both directions."""
     line = torch.tensor([1.0, 2.0, 1.0])
     kernel = (line[:, None] * line / 16).expand(3, 1, 3, 3)
     return F.conv2d(F.pad(image_BCHW, (1,) * 4, mode="replicate"), kernel, groups=3)

@@ -1,7 +1,7 @@
-"""Keep what a model knows while adapters learn: other prompts go on meaning what they meant.
+"""Prior preservation for adapters: the predictions for other prompts stay unchanged.
 
-The model without its adapters says what that is, on images that it half generates itself (learning
-without forgetting, arXiv 1606.09282; as DreamBooth's prior preservation, arXiv 2208.12242).
+The targets are the predictions of the model without adapters, on images that it has partly
+generated (learning without forgetting, arXiv 1606.09282; prior preservation, arXiv 2208.12242).
 
 Shape legend: B batch, L ids, T text tokens, V codebook.
 """
@@ -25,14 +25,14 @@ EMPTY = 0.1
 
 
 def whole_words(tokenizer: TextTokenizer) -> list[str]:
-    """The entries of a vocabulary that are words of their own, of three letters or more."""
+    """The entries of a vocabulary that are whole words of at least three letters."""
     entries = (entry for entry in tokenizer.encoding.get_vocab() if entry.endswith(WORD_END))
     plain = (entry.removesuffix(WORD_END) for entry in entries)
     return sorted(word for word in plain if len(word) > 2 and word.isascii() and word.isalpha())
 
 
 def random_prompts(known: Sequence[str], count: int, generator: torch.Generator) -> list[str]:
-    """Prompts of one to three words; some of them, or all where no word is known, are empty."""
+    """Prompts of one to three words; some are empty, and all if ``words`` is."""
     prompts = []
     for _ in range(count):
         empty, length, *draws = torch.rand(2 + MOST_WORDS, generator=generator).tolist()
@@ -43,7 +43,7 @@ def random_prompts(known: Sequence[str], count: int, generator: torch.Generator)
 
 @contextmanager
 def without_adapters(model: nn.Module) -> Iterator[None]:
-    """The model that it was before adapters were added; nothing is learned inside."""
+    """A context in which the adapters are disabled and no gradients are computed."""
     weigh_adapters(model, 0)
     try:
         with torch.no_grad():
@@ -66,13 +66,13 @@ def partly_masked(logits_BLV: Tensor, mask_id: int, generator: torch.Generator) 
 
 
 def join(first: Batch, second: Batch) -> Batch:
-    """The rows of two batches of the same grid as one; only what both of them have."""
+    """The rows of two batches of the same grid as one batch, with the keys that both have."""
     both = {name: torch.cat([first[name], second[name]]) for name in second if name != "grid_2"}
     return {**both, "grid_2": first["grid_2"]}
 
 
 def drift(logits_BLV: Tensor, before_BLV: Tensor, masked_BL: Tensor) -> Tensor:
-    """How far predictions moved: KL(before || now) in nats a masked token."""
+    """The change of the predictions: KL(before || now) in nats per masked token."""
     before_BLV, now_BLV = before_BLV.float().log_softmax(-1), logits_BLV.float().log_softmax(-1)
     moved_BL = (before_BLV.exp() * (before_BLV - now_BLV)).sum(-1)
     return moved_BL[masked_BL].mean()

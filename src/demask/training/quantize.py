@@ -1,4 +1,4 @@
-"""Write a model in low precision: calibrate on images, round, tune if asked, save.
+"""Quantize a model: calibrate on images, round the weights, tune them if asked, save.
 
 Shape legend: B batch, L tokens, C H W channels, rows and columns of pixels.
 """
@@ -39,15 +39,15 @@ UNIFORM = Masking("uniform", corruption=0.0)
 
 @dataclass(frozen=True)
 class Quantization:
-    """How to write a model in low precision.
+    """How to quantize a model.
 
     Attributes:
         scheme: a row of `SCHEMES`.
-        share: of the layers with int8 activations under ``w4a8``; None = the scheme's own.
-        pictures: how many to calibrate on, evenly spread over the data.
-        batch: images at a time.
-        tune: steps of fine-tuning the scales, biases and norms afterwards.
-        seed: of what is masked.
+        share: fraction of layers with int8 activations under ``w4a8``; None = the default.
+        pictures: how many calibration images, evenly spread over the data.
+        batch: images per batch.
+        tune: steps of fine-tuning of the scales, biases and norms.
+        seed: seed of the masks.
     """
 
     scheme: str = "int8"
@@ -80,9 +80,9 @@ class Examples:
 
     Attributes:
         ids_BL: the true ids of all images.
-        condition: what each shows.
-        generator: whose transformer reads them.
-        recipe: the size of a batch, and the seed.
+        condition: the condition of each image.
+        generator: the model.
+        recipe: the batch size and the seed.
     """
 
     ids_BL: Tensor
@@ -107,7 +107,7 @@ class Examples:
 
 @torch.inference_mode()
 def read_examples(generator: Generator, data: str, recipe: Quantization) -> Examples:
-    """Tokenise some images, and read what they show.
+    """Tokenise some images, with their classes or captions.
 
     Raises:
         ValueError: the data cannot be read, or has other classes than the model.
@@ -127,7 +127,7 @@ def read_examples(generator: Generator, data: str, recipe: Quantization) -> Exam
 
 
 def shown(generator: Generator, image: ImageSample) -> ConditionInput:
-    """What an image shows, in the words of the model's condition."""
+    """The class or the caption of an image, as the model's conditioner takes it."""
     if generator.class_names:
         return image.label
     return image.captions[0] if image.captions else ""
@@ -136,16 +136,16 @@ def shown(generator: Generator, image: ImageSample) -> ConditionInput:
 def quantize_generator(
     generator: Generator, recipe: Quantization, data: str | None, rows: Rows = own_rows
 ) -> int:
-    """Give a model's transformer low precision.
+    """Quantize the transformer of a model.
 
     Args:
-        generator: its transformer is changed.
-        recipe: how.
+        generator: the model; its transformer is modified.
+        recipe: the scheme and the calibration.
         data: images, as `demask.data.open_images` takes them; None where none are needed.
-        rows: how a weight is rounded to int8.
+        rows: rounds a weight to int8.
 
     Returns:
-        How many layers are of low precision.
+        The number of quantized layers.
 
     Raises:
         ValueError: it is already, images are needed, or no layer can be.
@@ -184,7 +184,7 @@ def forwards(examples: Examples) -> Callable[[], Iterator[None]]:
 def save_generator(
     generator: Generator, scheme: str, out: Path, tokenizer: str | None = None
 ) -> list[Path]:
-    """Write a model of low precision as a folder that `demask.load` takes.
+    """Write a quantized model as a folder that `demask.load` takes.
 
     The tokenizer, the text encoder, the networks beside the model and its presets come along, as
     files where the model has such files: those may be small ones.

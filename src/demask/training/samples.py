@@ -1,4 +1,4 @@
-"""An image that shows how far a model in training is.
+"""Sample images of a model in training.
 
 Shape legend: B batch, L ids, C channels, H W rows and columns.
 """
@@ -26,7 +26,7 @@ def sample_grid(
     tokenizer: Tokenizer,
     order: Order | None = None,
 ) -> Tensor:
-    """One image of each condition, seeds 0 and up, eight in a row: (C, H, W) in [0, 1]."""
+    """One image per condition with seeds from 0 on, eight per row: (C, H, W) in [0, 1]."""
     count = len(condition)
     device = next(iter(condition.tensors.values())).device
     canvas = blank(count, grid, transformer.mask_id, device)

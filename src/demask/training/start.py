@@ -1,4 +1,4 @@
-"""Start a training from a checkpoint, to fine-tune it: what fits is taken over, the rest is new.
+"""Initial weights from a checkpoint: tensors that fit are copied, all others stay random.
 
 Shape legend: V rows of an embedding, D width.
 """
@@ -25,14 +25,14 @@ EMBEDDING = "embed.embeddings.weight"
 
 
 def transformer_of(checkpoint: str) -> Path:
-    """Where the transformer of a text model is; its text encoder may be in a folder beside it.
+    """The path of the transformer of a text model; its text encoder may be in a folder beside it.
 
     Args:
         checkpoint: a transformer's file or folder, a model's folder, or a folder or hub id in
             Meissonic's layout.
 
     Raises:
-        ValueError: there is no such thing.
+        ValueError: there is no such checkpoint.
     """
     place = Path(checkpoint)
     if is_public(checkpoint, place):
@@ -44,7 +44,7 @@ def transformer_of(checkpoint: str) -> Path:
 def with_its_tokenizer(recipe: MeissonicRecipe, checkpoint: str) -> MeissonicRecipe:
     """The recipe with the text encoder that a checkpoint's transformer was trained with.
 
-    Where there is none beside it, the recipe stays as it is.
+    The recipe is unchanged if there is none.
 
     Raises:
         ValueError: there is no such checkpoint.
@@ -56,10 +56,10 @@ def with_its_tokenizer(recipe: MeissonicRecipe, checkpoint: str) -> MeissonicRec
 
 
 def start_from(module: nn.Module, checkpoint: str) -> None:
-    """Take over a checkpoint's tensors; what has another shape stays random.
+    """Copy the tensors of a checkpoint that have the same shapes; all others stay random.
 
-    A class embedding, say, does not fit other classes, and a model without feature compression has
-    none of its layers. Of a text model, that is the transformer: see `with_its_tokenizer`.
+    For example, a class embedding does not fit other classes. Of a text model, the transformer is
+    copied; for the text encoder see `with_its_tokenizer`.
 
     Raises:
         ValueError: the checkpoint cannot be read, or none of its tensors fits.

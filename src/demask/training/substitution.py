@@ -1,4 +1,4 @@
-"""Wrong tokens that look right: what self-guidance learns to smooth away (arXiv 2410.13136, 3.3).
+"""Plausible wrong tokens, which self-guidance is trained to correct (arXiv 2410.13136, 3.3).
 
 Shape legend: B batch, L tokens, V codebook, C classes, R replaced tokens of the whole batch.
 """
@@ -38,8 +38,8 @@ SUBSTITUTIONS: Table[Callable[[Tensor], Tensor]] = Table(
 def choose(count: int, tokens: int, fraction: float, generator: torch.Generator) -> Tensor:
     """Which tokens are masked (0), replaced (1) and left (2), (B, L) int64.
 
-    Masked are a cosine's part of the tokens, at least one; replaced a fraction of the others, at
-    least one where there is any.
+    The mask ratio has the cosine distribution. At least one token is masked, and at least one of
+    the others is replaced, if there is one.
     """
     ratio_B = cosine_ratio(count, generator)
     num_masked_B = (ratio_B * tokens).round().clamp(1, tokens)
@@ -54,7 +54,7 @@ def others(logits_RV: Tensor, true_R: Tensor, generator: torch.Generator) -> Ten
     """A draw from each row that is not its true code (R), int64.
 
     Args:
-        logits_RV: of any device.
+        logits_RV: on any device.
         true_R: on the same device.
         generator: on the CPU, so that draws are the same everywhere.
     """
@@ -64,7 +64,7 @@ def others(logits_RV: Tensor, true_R: Tensor, generator: torch.Generator) -> Ten
 
 
 def step_of(masked_BL: Tensor, grid: Grid) -> Step:
-    """Where a cosine decode stands that has masked so much, on average over the batch."""
+    """The step at which a cosine schedule has the batch's mean mask ratio."""
     ratio_B = masked_BL.double().mean(-1)
     progress = math.acos(min(float(ratio_B.mean()), 1.0)) * 2 / math.pi
     return Step(min(int(progress * USUAL_STEPS), USUAL_STEPS - 1), USUAL_STEPS, grid, ratio_B)
@@ -72,13 +72,13 @@ def step_of(masked_BL: Tensor, grid: Grid) -> Step:
 
 @dataclass
 class Corruption:
-    """Images partly masked and partly wrong.
+    """Masks some tokens and replaces others by wrong ones.
 
     Attributes:
         network: the frozen model.
         substitution: a row of `SUBSTITUTIONS`.
         replaced: the fraction of the visible tokens that is replaced.
-        known_CLV: what the model says of a fully masked grid of each class, once it was asked.
+        known_CLV: cached predictions for a fully masked grid of each class.
     """
 
     network: nn.Module
@@ -88,17 +88,17 @@ class Corruption:
 
     @property
     def base(self) -> Base:
-        """The frozen model, by what it offers."""
+        """The frozen model, with its protocol."""
         return cast(Base, self.network)
 
     def __call__(
         self, true_BL: Tensor, condition: Condition, grid: Grid, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Ids to see, and where they are wrong (B, L).
+        """The input ids, and where they are wrong (B, L).
 
         Args:
             true_BL: the true ids, on the device of the model.
-            condition: what the images show.
+            condition: the condition of the images.
             grid: rows and columns of the ids.
             generator: on the CPU.
         """
@@ -117,7 +117,7 @@ class Corruption:
 
     @torch.no_grad()
     def prior(self, condition: Condition, grid: Grid, device: torch.device) -> Tensor:
-        """What the model says of fully masked grids (B, L, V); kept where that is little memory."""
+        """Predictions for fully masked grids (B, L, V); cached if they are small."""
         classes, tokens = self.base.feature_selection().num_classes, grid[0] * grid[1]
         if not 0 < classes * tokens * self.base.codebook_size <= MOST_KNOWN:
             return self.on_fully_masked(condition, grid, device)
@@ -130,7 +130,7 @@ class Corruption:
         return self.known_CLV[condition["class_ids"]].float()
 
     def on_fully_masked(self, condition: Condition, grid: Grid, device: torch.device) -> Tensor:
-        """What the model says of fully masked grids (B, L, V)."""
+        """Predictions for fully masked grids (B, L, V)."""
         size = (len(condition), grid[0] * grid[1])
         ids_BL = torch.full(size, self.base.mask_id, device=device)
         return self.base.predict(ids_BL, condition, step_of(ids_BL >= 0, grid)).logits_BLV

@@ -1,4 +1,4 @@
-"""What a model sees and thinks on its own way from nothing to an image, to learn from.
+"""Inputs and features of a model in every step of decoding, as training data.
 
 Shape legend: N images, P passes of guidance (conditional first), T steps, L ids, S sequence of
 the model's features, D width, B batch.
@@ -25,13 +25,13 @@ AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Trajectories:
-    """All steps of some images, in memory.
+    """All decoding steps of some images, in memory.
 
     Attributes:
-        ids_NTL: before each step.
+        ids_NTL: the ids before each step.
         features_NPTSD: the last hidden states of each pass, bfloat16.
-        conditions: of all images, one for each pass.
-        scale_T: of guidance.
+        conditions: the condition of each pass, for all images.
+        scale_T: the guidance scale of each step.
         grid: rows and columns of the ids.
     """
 
@@ -52,14 +52,14 @@ def sampled(
     seed: int,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Trajectories:
-    """Generate images under the generator's settings and keep all that the model said on the way.
+    """Generate images with the generator's settings and record each step.
 
     Args:
-        generator: of classifier-free guidance or none; both passes are made in every step.
-        condition_inputs: what they show, in turn; None: what is usual.
-        count: of images.
-        seed: of the first one.
-        progress: is told how many are done.
+        generator: with classifier-free guidance or none; both passes are made in every step.
+        condition_inputs: conditions, used in turn; None = the defaults of the model.
+        count: number of images.
+        seed: seed of the first image.
+        progress: called with the number of images done.
 
     Raises:
         ValueError: another kind of guidance.

@@ -1,4 +1,4 @@
-"""How good a second pass is: held-out scores, and images generated in one step.
+"""Evaluation of the second pass of self-guidance: held-out scores, and one-step images.
 
 Shape legend: B batch, L tokens, V codebook, C channels, H W rows and columns.
 """
@@ -42,10 +42,10 @@ def held_out_scores(
     grid: Grid,
     batch_size: int = 100,
 ) -> dict[str, float]:
-    """Cross-entropy in nats a token, without label smoothing.
+    """Cross-entropy in nats per token, without label smoothing.
 
     Args:
-        corruption: of the model that the module is trained beside.
+        corruption: makes the inputs.
         module: the second pass.
         ids_BL: the true ids.
         condition: what the images show.
@@ -53,9 +53,8 @@ def held_out_scores(
         batch_size: images at a time.
 
     Returns:
-        ``replaced``: of the second pass at wrong tokens, which is what is trained. At masked ones:
-        ``masked_plain`` of the model, ``masked_smoothed`` of the second pass, ``masked_guided`` of
-        both together.
+        ``replaced``: the second pass at wrong tokens, which is the training loss. At masked tokens:
+        ``masked_plain`` the model, ``masked_smoothed`` the second pass, ``masked_guided`` both.
     """
     generator = torch.Generator().manual_seed(0)
     losses: dict[str, list[Tensor]] = {}
@@ -80,7 +79,7 @@ def one_step_images(
     grid: Grid,
     tokenizer: Tokenizer,
 ) -> Tensor:
-    """Images with most of their tokens masked (seed 0), each then the likeliest code: (C, H, W).
+    """Images of which most tokens are masked (seed 0) and predicted in one step: (C, H, W).
 
     Rows: the true tokens, the model alone, its second pass alone, and self-guided; a column each.
     """

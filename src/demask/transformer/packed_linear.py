@@ -139,6 +139,10 @@ class PackedLinear(nn.Linear):
         """Drop the packed copies."""
         self.packed, self.packed_mkl = {}, None
 
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.forget()
+        super()._load_from_state_dict(*args, **kwargs)
+
     def _apply(self, fn: Any, recurse: bool = True) -> PackedLinear:
         self.forget()
         return super()._apply(fn, recurse)

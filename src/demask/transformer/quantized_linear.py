@@ -112,6 +112,10 @@ class QuantizedLinear(nn.Module):
             return out_NM.mul_(scale_N1)
         return torch.addcmul(self.bias.float(), out_NM, scale_N1, out=out_NM)
 
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.packed = None  # a copy of the weights before
+        super()._load_from_state_dict(*args, **kwargs)
+
     def _apply(self, fn: Any, recurse: bool = True) -> QuantizedLinear:
         self.packed = None
         return super()._apply(fn, recurse)

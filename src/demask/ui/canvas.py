@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from demask.data.color import to_rgb
 from demask.generator import Generator
 from demask.server.engine import Edit
 from demask.server.errors import ApiError
@@ -97,7 +98,7 @@ def read_canvas(generator: Generator, value: Mapping[str, Any] | None) -> Edit:
     if not value.get("image"):
         raise ValueError("open an image first, or take one that you painted")
     try:
-        image = open_upload(from_address(value["image"]), "image", MOST_PIXELS).convert("RGB")
+        image = to_rgb(open_upload(from_address(value["image"]), "image", MOST_PIXELS))
     except ApiError as error:
         raise ValueError(error.message) from error
     cell = generator.tokenizer.downsampling

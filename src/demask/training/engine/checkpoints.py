@@ -1,4 +1,4 @@
-"""Training checkpoints: written whole or not at all, the last two kept, broken ones passed over."""
+"""Training checkpoints: written atomically, the last two kept, unreadable ones skipped."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
 def load_latest(folder: Path) -> dict[str, Any] | None:
     """The newest state that can be read, on the CPU; None where there is none.
 
-    A truncated or foreign file is passed over with a warning. Nothing in a file is ever executed.
+    An unreadable file is skipped with a warning. No code in a file is executed.
     """
     for path in reversed(paths(folder)):
         try:

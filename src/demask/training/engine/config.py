@@ -9,14 +9,14 @@ from demask.training.engine.precision import PRECISIONS
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How long, how fast and how carefully to train.
+    """The length, the batches, the precision and the reports of a training.
 
     Attributes:
-        steps: optimiser steps; with ``seconds``, at most so many.
-        batch_size: examples a step, over all devices.
-        accumulate: parts that each device's share is worked through in, to save memory.
-        seed: of everything random.
-        ema_decay: of the averaged weights.
+        steps: number of optimiser steps; with ``seconds``, the largest number.
+        batch_size: examples per step, over all devices.
+        accumulate: gradient accumulation steps, to save memory.
+        seed: random seed.
+        ema_decay: decay of the averaged weights.
         precision: ``auto`` (bfloat16 where the device is fast at it), ``no`` (float32), ``bf16``
             or ``fp16``.
         compile: compile the modules (worth it on a GPU).
@@ -27,7 +27,7 @@ class TrainConfig:
         seconds: how long to train, in place of a number of steps, which is chosen from the measured
             speed (see `Pace`); 0 = as many steps as ``steps`` says. Checkpoints are then written
             after each quarter of that time and not after ``save_every`` steps.
-        readers: threads that read batches ahead, a batch each.
+        readers: threads that read batches ahead, one batch each.
     """
 
     steps: int

@@ -1,9 +1,8 @@
-"""Stop a fine-tuning that overfits, and keep the weights from before.
+"""Early stopping for fine-tuning that overfits, with the best weights.
 
-A masked model that learns a few images by heart gets better where most of an image is visible, as
-the rest follows from what it remembers, and worse where little is: there it is certain of one image
-and others would do as well. So the loss on mostly masked images rises while the mean still falls,
-and what is generated, which starts from nothing, is less and less what the captions say.
+A masked model that memorises a few images improves where most of an image is visible and gets worse
+where little is, because it is certain of one memorised image. So the loss on mostly masked images
+rises while the mean loss still falls, and generated images follow their captions less and less.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ MEAN, MOST = "cross_entropy", "cross_entropy_most_hidden"
 
 @dataclass(frozen=True)
 class EarlyStop:
-    """When a training is said to overfit.
+    """The rule by which a training overfits.
 
     Attributes:
-        patience: validations in a row that have to show it; 0 never stops.
-        rise: how far the loss on mostly masked images has to be above its minimum, as a share.
+        patience: consecutive validations that must show it; 0 = never stop.
+        rise: relative rise of the loss on mostly masked images above its minimum.
     """
 
     patience: int = 2
@@ -39,13 +38,13 @@ class EarlyStop:
 
 @dataclass
 class Overfitting:
-    """Watches the scores of validations.
+    """Detects overfitting from the scores of validations.
 
     Attributes:
-        rule: when to stop; None never stops.
+        rule: the rule; None = never stop.
         history: the step of each validation, its mean loss, and that on mostly masked images.
         best: the averaged weights at the lowest loss on mostly masked images.
-        reason: why the training has stopped; empty while it goes on.
+        reason: why the training has stopped; empty while it runs.
     """
 
     rule: EarlyStop | None
@@ -55,7 +54,7 @@ class Overfitting:
 
     @property
     def watches(self) -> bool:
-        """Whether it can stop at all."""
+        """Whether there is a rule."""
         return self.rule is not None and self.rule.patience > 0
 
     @property
@@ -64,7 +63,7 @@ class Overfitting:
         return min(self.history, key=lambda entry: entry[2])[0]
 
     def see(self, step: int, scores: Mapping[str, float], average: Mapping[str, Tensor]) -> None:
-        """Take in the scores of a validation and the averaged weights that they belong to."""
+        """Add the scores of a validation, with the averaged weights that they belong to."""
         if not self.watches or MEAN not in scores or MOST not in scores:
             return
         lowest = min((most for _, _, most in self.history), default=float("inf"))
@@ -74,7 +73,7 @@ class Overfitting:
         self.reason = self.explain()
 
     def explain(self) -> str:
-        """Why to stop now; empty if there is no reason."""
+        """The reason to stop now; empty if there is none."""
         assert self.rule is not None
         best = min(self.history, key=lambda entry: entry[2])
         latest = self.history[-self.rule.patience :]
@@ -92,11 +91,11 @@ class Overfitting:
         )
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs."""
+        """The state for a checkpoint."""
         return {"history": self.history, "best": self.best, "reason": self.reason}
 
     def restore(self, state: Mapping[str, Any] | None) -> None:
-        """Go on from a `state`; None is that of a run from before there was any."""
+        """Restore a `state`; None for checkpoints without one."""
         if state is not None:
             self.history = [tuple(entry) for entry in state["history"]]
             self.best, self.reason = dict(state["best"]), str(state["reason"])

@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights, which is what gets shipped."""
+"""Exponential moving average of the weights; the average is what is exported."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 class EMA:
-    """Averages some parameters over the steps of a training.
+    """The exponential moving average of some parameters.
 
     Args:
-        parameters: what to average; buffers are not.
+        parameters: the parameters; buffers are not averaged.
         decay: the weight of the past; ramped up as (1 + n) / (10 + n) over the first updates n,
             so that the random start is forgotten.
     """

@@ -72,7 +72,7 @@ class Trainer:
         self.step = 0
 
     def state(self) -> dict[str, Any]:
-        """Everything that a resumed run needs."""
+        """The state for a checkpoint."""
         return {
             "identity": self.task.identity(),
             "modules": {name: module.state_dict() for name, module in self.raw.items()},
@@ -83,7 +83,7 @@ class Trainer:
         }
 
     def resume(self) -> None:
-        """Go on from the newest readable checkpoint, if there is one."""
+        """Resume from the newest readable checkpoint, if there is one."""
         state = checkpoints.load_latest(self.checkpoints)
         if state is None:
             return
@@ -223,5 +223,5 @@ class Trainer:
 
 
 def main_process_first() -> AbstractContextManager[None]:
-    """Let one process prepare what the others then find on the disk."""
+    """A context that the main process runs first, the other processes after it."""
     return PartialState().main_process_first()

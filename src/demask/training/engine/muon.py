@@ -41,7 +41,7 @@ class Muon(Optimizer):
     Args:
         params: matrices only.
         lr: learning rate; the update's root mean square is 0.2 times it (arXiv 2502.16982).
-        momentum: of the gradient average.
+        momentum: decay of the gradient average.
         weight_decay: decoupled.
     """
 
@@ -72,7 +72,7 @@ class Muon(Optimizer):
                     parameter.sub_(update, alpha=rate)
 
     def push(self, parameter: Tensor, momentum: float) -> Tensor:
-        """The Nesterov direction, after the gradient is taken into the average."""
+        """The Nesterov direction, after the gradient is added to the average."""
         assert parameter.grad is not None
         state = self.state[parameter]
         if "average" not in state:

@@ -26,7 +26,7 @@ DECAYS: Table[Callable[[float], float]] = Table(
 
 @dataclass(frozen=True)
 class Optim:
-    """How to optimise.
+    """The optimiser and its learning-rate schedule.
 
     Attributes:
         optimizer: ``adamw`` or ``muon`` (matrices inside blocks by Muon, the rest by AdamW).
@@ -36,9 +36,9 @@ class Optim:
         weight_decay: on matrices only.
         warmup: steps of linear warm-up.
         decay: the shape of the last part of the training, a row of `DECAYS`.
-        decay_fraction: how much of the training that part is (1 = all after the warm-up, 0 = none:
-            the rate stays).
-        clip: the gradient norm is cut to this; 0 = not.
+        decay_fraction: the length of that part, as a fraction of the training (1 = all after the
+            warm-up, 0 = a constant rate).
+        clip: largest gradient norm; 0 = no clipping.
     """
 
     optimizer: str = "adamw"
@@ -59,7 +59,7 @@ class Optim:
             raise ValueError(f"decay_fraction must be within 0 and 1, not {self.decay_fraction}")
 
     def factor(self, step: int, steps: int) -> float:
-        """What the peak learning rates are multiplied with at one step."""
+        """The factor of the peak learning rates at a step."""
         warm = min(1.0, (step + 1) / max(self.warmup, 1))
         start = self.decay_start(steps)
         if step < start:

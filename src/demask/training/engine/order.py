@@ -1,4 +1,4 @@
-"""In which order examples are seen: a function of the seed and the position, so nothing is kept."""
+"""The order of the examples: a function of the seed and the position, without any state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from demask.training.engine.config import TrainConfig
 
 
 def shuffled(count: int, seed: int, positions: Tensor) -> Tensor:
-    """What stands at some positions of an endless row of shuffles of 0 to ``count`` - 1."""
+    """The values at some positions of an endless sequence of permutations of 0 to ``count`` - 1."""
     indices = torch.empty_like(positions)
     for epoch in torch.unique(positions // count).tolist():
         generator = torch.Generator().manual_seed(rng.derive(seed, "epoch", epoch))
@@ -28,9 +28,9 @@ def group_turn(sizes: Sequence[int], batch_size: int, seed: int, step: int) -> t
     In an epoch a group has as many turns as it fills batches, in random order among the others'.
 
     Args:
-        sizes: how many examples each group has.
-        batch_size: examples a turn.
-        seed: of the order.
+        sizes: number of examples of each group.
+        batch_size: examples per turn.
+        seed: seed of the order.
         step: counted from 0.
     """
 
@@ -65,7 +65,7 @@ def step_indices(
     are seen equally often.
 
     Args:
-        examples: how many there are.
+        examples: number of examples.
         run: the batch size and the seed.
         step: counted from 0.
         rank: the device.

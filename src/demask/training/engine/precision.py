@@ -1,6 +1,6 @@
-"""Which number type a training computes in, and which attention kernel: what is fastest here.
+"""The number type and the attention kernel of a training: the fastest on the device.
 
-The choice is a function of the processor alone, so a resumed run makes it again.
+The choice depends on the processor alone, so a resumed run makes the same one.
 """
 
 from __future__ import annotations

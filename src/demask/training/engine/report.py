@@ -1,4 +1,4 @@
-"""What a training says while it runs: a line of progress, and a tracker's curves and images."""
+"""Progress of a training: log lines, and the curves and images of a tracker."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Report:
         values: dict[str, Tensor],
         optimizers: dict[str, list[Optimizer]],
     ) -> None:
-        """Take in the values of one of ``steps`` steps."""
+        """Report the values of one of ``steps`` steps."""
         if step % self.run.log_every and step < steps:
             return
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""What the training loop needs to know of a thing to train."""
+"""The interface between the training loop and what is trained."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ class Phase:
 
 
 class Task(ABC):
-    """Something to train: modules, batches, losses.
+    """What is trained: modules, batches, losses.
 
-    Everything random is drawn from the generator that is passed in, which the loop derives from
-    the seed and the step: that, and nothing else, is why a resumed run repeats the broken one.
+    All random numbers come from the generator that is passed in, which the loop derives from the
+    seed and the step, so that a resumed run equals an uninterrupted one.
 
     Attributes:
         modules: what is trained, by name; the loop puts its wrapped versions here.
         main: the name of the module whose average is exported.
-        phases: the losses of a step, in order; each is a name that `loss` knows.
-        examples: how many training examples there are.
-        groups: the examples that may share a batch, where not all may.
+        phases: the losses of a step, in order, by the names that `loss` takes.
+        examples: the number of training examples.
+        groups: the examples that can share a batch; None = all.
         on_cpu: tensors of a batch that are read as numbers; they stay on the CPU, so that no step
             waits for the device.
-        early_stop: when the training is said to overfit, and stops; None: it goes on to its end.
+        early_stop: the rule of early stopping; None = none.
     """
 
     modules: dict[str, nn.Module]
@@ -59,7 +59,7 @@ class Task(ABC):
 
     @abstractmethod
     def identity(self) -> str:
-        """Describes model and data; a run is never resumed as another."""
+        """Identifies recipe, model and data; a run only resumes from the same identity."""
 
     @abstractmethod
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
@@ -69,7 +69,7 @@ class Task(ABC):
     def loss(
         self, phase: str, batch: Batch, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a phase, and values to log."""
+        """The loss of a phase, and the values to log."""
 
     @abstractmethod
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -77,11 +77,11 @@ class Task(ABC):
 
     @abstractmethod
     def sample(self, model: nn.Module) -> Tensor:
-        """An image (3, H, W) in [0, 1] that shows how far the averaged model is."""
+        """A sample image (3, H, W) in [0, 1] of the averaged model."""
 
     @abstractmethod
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
-        """Write the averaged model as a user loads it."""
+        """Write the averaged model as a checkpoint that users load."""
 
 
 def check_classes(tokens: TokenCache, base: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Train a small classifier, whose features and classes then measure generated images.
+"""Train a small classifier, with which generated images are measured.
 
 Shape legend: B batch, C channels, H W rows and columns, K classes, N images.
 """
@@ -35,7 +35,7 @@ SETTLED_ON = 5_000
 
 @dataclass(frozen=True)
 class ClassifierRecipe:
-    """What to train on what.
+    """The configuration of the network and its training.
 
     Attributes:
         small_conv: the sizes of a `SmallConv`, or ...
@@ -43,8 +43,8 @@ class ClassifierRecipe:
         size: side of the square images, in pixels.
         flip: mirror half of them.
         shift: move them by up to this many pixels.
-        cutout: side of the square that is blanked out, in pixels; 0 = none.
-        label_smoothing: of the cross-entropy.
+        cutout: side of the square that is erased, in pixels; 0 = none.
+        label_smoothing: label smoothing of the cross-entropy.
         optim: the optimiser.
     """
 
@@ -79,15 +79,15 @@ class ClassifierRecipe:
 
 
 class ClassifierTask(Task):
-    """Trains a network of `NETWORKS`. All images are held in memory, a byte a number.
+    """Trains a network of `NETWORKS`. All images are held in memory as uint8.
 
     Args:
-        recipe: what to train.
-        images: what to train on.
-        held_out: other images, to measure on.
+        recipe: the configuration.
+        images: the training images.
+        held_out: the held-out images.
 
     Raises:
-        ValueError: the network tells another number of classes apart.
+        ValueError: the network has another number of classes than the images.
     """
 
     main = "classifier"
@@ -144,13 +144,13 @@ class ClassifierTask(Task):
         }
 
     def settle(self, model: nn.Module) -> None:
-        """Measure what batch norms keep anew."""
+        """Recompute the batch-norm statistics."""
         generator = torch.Generator().manual_seed(0)
         parts = torch.arange(min(SETTLED_ON, self.examples)).split(250)
         settle(model, (self.load(part, generator)["image_BCHW"] for part in parts))
 
     def sample(self, model: nn.Module) -> Tensor:
-        """Held-out images that the network is wrong about, eight in a row."""
+        """Held-out images that the network classifies wrongly, eight per row."""
         pixels_NCHW, label_N = self.held_out[0][:500], self.held_out[1][:500]
         device = next(model.parameters()).device
         wrong_N = model(pixels_NCHW.to(device).float() / 255)[1].cpu().argmax(-1) != label_N
@@ -184,7 +184,7 @@ def in_memory(images: ImageDataset, size: int) -> tuple[Tensor, Tensor]:
 
 
 def augmented(pixels_BCHW: Tensor, recipe: ClassifierRecipe, generator: torch.Generator) -> Tensor:
-    """Images uint8 -> in [0, 1], mirrored, moved and with a hole, each in its own way."""
+    """Images uint8 -> [0, 1], each randomly mirrored, shifted and cut out."""
     count, _, height, width = pixels_BCHW.shape
     image_BCHW = pixels_BCHW.float() / 255
     mirrored_B, down_B, right_B, top_B, left_B = torch.rand(5, count, generator=generator)

@@ -1,6 +1,6 @@
-"""Teach a text-to-image model something new from a few images, by LoRA (arXiv 2106.09685).
+"""Train LoRA adapters (arXiv 2106.09685) of a text-to-image model on a few images.
 
-The model stays as it is; small adapters beside its layers learn. See `demask.checkpoint.lora`.
+The model is frozen; adapters beside its layers are trained. See `demask.checkpoint.lora`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class LoraOptim(Optim):
 
 @dataclass(frozen=True)
 class LoraCaptions(CaptionRecipe):
-    """`CaptionRecipe`; the prior keeps what no caption means, so none is left out."""
+    """`CaptionRecipe` without dropout, since the prior preserves the unconditional predictions."""
 
     dropout: float = 0.0
 
@@ -87,21 +87,21 @@ class LoraTrainConfig(TrainConfig):
 
 @dataclass(frozen=True)
 class LoraRecipe:
-    """What to adapt, and how to learn.
+    """The configuration of the adapters and their training.
 
     Attributes:
-        rank: of the adapters; more can learn more, and forget more of the rest.
-        alpha: what they add is scaled by alpha / rank.
-        dropout: on what they read.
-        targets: the layers of the transformer, by the last parts of their names.
-        text: adapt the text encoder too, so that it learns new words.
-        text_targets: its layers.
-        prior: the weight of staying as it is for other prompts; 0 is twice as fast, and forgets.
+        rank: rank of the adapters; a higher one learns more, and forgets more of the rest.
+        alpha: the output of the adapters is scaled by alpha / rank.
+        dropout: dropout on the input of the adapters.
+        targets: layers of the transformer, by the last parts of their names.
+        text: adapt the text encoder too, for new words.
+        text_targets: layers of the text encoder.
+        prior: weight of prior preservation for other prompts; 0 is twice as fast, but forgets.
         captions: how captions are used.
-        label_smoothing: of the cross-entropy.
-        masking: what is masked.
+        label_smoothing: label smoothing of the cross-entropy.
+        masking: how tokens are masked.
         optim: the optimiser.
-        early_stop: when to stop before the last step, because it overfits.
+        early_stop: the rule of early stopping.
     """
 
     rank: int = 16
@@ -145,13 +145,13 @@ class LoraTask(CaptionedTask):
     """Trains adapters of a model that reads prompts.
 
     Args:
-        recipe: what to adapt.
-        base: the model's name.
-        transformer: its transformer; it is changed.
-        text: its text encoder; its network is changed.
-        tokens: the images' tokens and captions.
-        held_out: tokens and captions to measure on.
-        tokenizer: generates the samples.
+        recipe: the configuration.
+        base: the name of the model.
+        transformer: its transformer; adapters are added to it.
+        text: its text encoder; adapters are added to it.
+        tokens: tokens and captions of the training images.
+        held_out: tokens and captions of the held-out images.
+        tokenizer: decodes the samples.
 
     Raises:
         ValueError: images without captions, or a target that is no layer's.
@@ -192,7 +192,7 @@ class LoraTask(CaptionedTask):
     def loss(
         self, phase: str, batch: Batch, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The cross-entropy of the images, and the drift of what other prompts mean."""
+        """The cross-entropy of the images, and the drift of the predictions for other prompts."""
         if not self.recipe.prior:
             return super().loss(phase, batch, step, generator)
         count = len(batch["input_BL"])
@@ -205,7 +205,7 @@ class LoraTask(CaptionedTask):
     def other_prompts(
         self, batch: Batch, count: int, generator: torch.Generator
     ) -> tuple[Batch, Tensor]:
-        """Random prompts on partly decoded grids, and what the model said of them (B, L, V)."""
+        """Random prompts on partly decoded grids, with the original predictions (B, L, V)."""
         text_BT = self.text_tokenizer.ids(random_prompts(self.known_words, count, generator))
         text_BT = text_BT.to(batch["text_BT"].device)
         micro_B5, (rows, columns) = batch["micro_B5"][:count], batch["grid_2"].tolist()
@@ -223,12 +223,12 @@ class LoraTask(CaptionedTask):
         return {**facts, "masked_BL": ids_BL == mask_id, "grid_2": batch["grid_2"]}, before_BLV
 
     def validation_index(self) -> Tensor:
-        """The held-out images, each as often as it takes to see a trend in few."""
+        """The held-out images, repeated where there are few."""
         index = super().validation_index()
         return index.repeat(-(-MEASURED // len(index)))
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
-        """Write the adapters, what they were made for and which captions they learned."""
+        """Write the adapters, with their base model and some of their captions."""
         captions = list(dict.fromkeys(first for first, *_ in self.captions))[:NAMED_CAPTIONS]
         made_for = {"base": self.base, "fingerprints": self.fingerprints}
         save_lora(path.parent, model, {**made_for, "captions": captions, "training": facts})

@@ -32,17 +32,17 @@ from demask.types import Condition, Tokenizer
 
 @dataclass(frozen=True)
 class MaskedRecipe:
-    """What to train on what.
+    """The configuration of the transformer and its training.
 
     Attributes:
-        width: of the transformer.
-        depth: its blocks.
-        heads: its attention heads.
-        mlp_width: hidden channels of its MLPs.
-        dropout: on its residual branches.
-        class_dropout: how often the class is replaced by "any", for classifier-free guidance.
-        label_smoothing: of the cross-entropy.
-        masking: what is masked.
+        width: width of the transformer.
+        depth: number of blocks.
+        heads: attention heads.
+        mlp_width: hidden channels of the MLPs.
+        dropout: dropout on the residual branches.
+        class_dropout: probability of the null class, for classifier-free guidance.
+        label_smoothing: label smoothing of the cross-entropy.
+        masking: how tokens are masked.
         optim: the optimiser.
     """
 
@@ -61,10 +61,10 @@ class MaskedTask(Task):
     """Trains a `ModernMaskGIT`.
 
     Args:
-        recipe: what to train.
-        tokens: the images' tokens.
-        held_out: other images' tokens, to measure on.
-        tokenizer: generates the samples.
+        recipe: the configuration.
+        tokens: tokens of the training images.
+        held_out: tokens of the held-out images.
+        tokenizer: decodes the samples.
     """
 
     main = "transformer"
@@ -121,7 +121,7 @@ class MaskedTask(Task):
         return loss, {"loss": loss}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """See `held_out_cross_entropy`; on the first 1,000 held-out images."""
+        """The `held_out_cross_entropy` of the first 1,000 held-out images."""
         assert isinstance(model, ModernMaskGIT)
         count = min(1000, len(self.held_out))
         plain_B = torch.zeros(count, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Train a small network that says how well an image fits some words, to compare settings with.
+"""Train a small network that scores how well an image fits a text, to compare settings with.
 
 Shape legend: B batch, D width of the features, G pieces of a word, H W rows and columns, K
 candidates, N images, T words.
@@ -40,14 +40,13 @@ SETTLED_ON = 2048
 
 @dataclass(frozen=True)
 class ScorerRecipe:
-    """What to train on what.
+    """The configuration of the network and its training.
 
     Attributes:
         network: the sizes of the network.
-        codec: a tokenizer, whose reconstructions it learns to like as much as the images, and
-            damaged ones less; by default it sees the images alone.
-        changes: how images vary.
-        captions: how captions vary.
+        codec: a tokenizer for training on reconstructions and damaged images; None = images only.
+        changes: random changes of the images.
+        captions: random changes of the captions.
         optim: the optimiser.
     """
 
@@ -64,7 +63,7 @@ class ScorerRecipe:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Images in memory, bytes (N, 3, H, W), and what each shows in words.
+    """Images in memory, uint8 (N, 3, H, W), and their captions.
 
     Raises:
         ValueError: images without captions.
@@ -90,15 +89,15 @@ class Pairs:
 
 
 class ScorerTask(Task):
-    """Trains a `PairScorer`. All images are held in memory, a byte a number.
+    """Trains a `PairScorer`. All images are held in memory as uint8.
 
     Args:
-        recipe: what to train.
-        images: what to train on, with captions.
-        held_out: other images, to measure on.
-        tokenizer: of the recipe's codec.
-        seed: of what is damaged.
-        dtype: what the tokenizer computes in.
+        recipe: the configuration.
+        images: the training images, with captions.
+        held_out: the held-out images.
+        tokenizer: the tokenizer of the codec.
+        seed: seed of the damage.
+        dtype: number type of the tokenizer.
 
     Raises:
         ValueError: images without captions.
@@ -213,7 +212,7 @@ class ScorerTask(Task):
         return restored_NCHW, damaged[0]
 
     def settle(self, model: nn.Module) -> None:
-        """Measure what batch norms keep anew."""
+        """Recompute the batch-norm statistics."""
         generator = torch.Generator().manual_seed(0)
 
         def batches() -> Iterator[Tensor]:
@@ -224,12 +223,12 @@ class ScorerTask(Task):
 
     @staticmethod
     def network(model: nn.Module) -> PairScorer:
-        """The averaged model, with its type."""
+        """The averaged model as a `PairScorer`."""
         assert isinstance(model, PairScorer)
         return model
 
     def sample(self, model: nn.Module) -> Tensor:
-        """The images that it likes best for held-out captions, after the right ones, in rows."""
+        """For held-out captions, the right image and those with the highest scores, a row each."""
         network, held = self.network(model), self.held_out
         score_NN = read(network, held.firsts[:8]) @ features(network, held.pixels_NCHW).T
         best_NK = score_NN.topk(min(4, len(held.firsts)), -1).indices
@@ -246,7 +245,7 @@ class ScorerTask(Task):
 
 
 def twins(pixels_NCHW: Tensor) -> Tensor:
-    """A number for each image, which equal images share (N)."""
+    """A number for each image (N); equal images have the same."""
     return torch.unique(pixels_NCHW.flatten(1), dim=0, return_inverse=True)[1]
 
 

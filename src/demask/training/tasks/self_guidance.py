@@ -1,8 +1,8 @@
 """Train self-guidance's feature selection beside a frozen model (arXiv 2410.13136, section 3.3).
 
-The model looks at partly masked images in which some of the visible tokens are wrong; the second
-pass, which sees no token, learns to say what these should have been. So it keeps what an image
-shows and smooths its details away.
+The model reads partly masked images in which some visible tokens are wrong; the second pass, which
+reads no tokens, is trained to predict the right ones. So it keeps the content of an image and
+smooths its details.
 
 Shape legend: B batch, L tokens, T text tokens, V vocabulary.
 """
@@ -67,15 +67,15 @@ class SelfGuidanceTrainConfig(TrainConfig):
 
 @dataclass(frozen=True)
 class SelfGuidanceRecipe:
-    """What to learn, and how.
+    """The configuration of the module and its training.
 
     Attributes:
-        substitution: where wrong tokens come from, a row of `SUBSTITUTIONS`.
-        replaced: the fraction of the visible tokens that is replaced by wrong ones.
-        reconstruction: the weight of the decoders' part of the loss.
-        label_smoothing: of the cross-entropy.
-        factors: vectors that an anchor is mixed from.
-        class_dropout: how often the class is "any"; never where the model has not learned that.
+        substitution: the source of wrong tokens, a row of `SUBSTITUTIONS`.
+        replaced: fraction of the visible tokens that are replaced by wrong ones.
+        reconstruction: loss weight of the decoders.
+        label_smoothing: label smoothing of the cross-entropy.
+        factors: number of vectors that an anchor is mixed from.
+        class_dropout: probability of the null class; ignored for a model without one.
         captions: how captions are used, beside a model of prompts.
         optim: the optimiser.
     """
@@ -113,12 +113,12 @@ def finetuning_losses(
     """Cross-entropy of the second pass at replaced tokens, and the decoders' weighted error.
 
     Args:
-        logits_BLV: of the second pass, over all that the base was trained to tell apart.
+        logits_BLV: logits of the second pass, over the whole vocabulary of the base.
         error: see `FeatureSelection.forward`.
         target_BL: the true tokens.
         replaced_BL: where the first pass saw another; if that is nowhere, the loss is 0.
-        label_smoothing: of the cross-entropy.
-        weight: of the error.
+        label_smoothing: label smoothing of the cross-entropy.
+        weight: weight of the error.
     """
     ce = token_cross_entropy(logits_BLV, target_BL, replaced_BL.float(), label_smoothing)
     return ce, weight * error
@@ -141,7 +141,7 @@ class SelfGuidanceTask(BesideTask):
 
     @property
     def base(self) -> Base:
-        """The frozen model, by what it offers."""
+        """The frozen model, with its protocol."""
         return self.corruption.base
 
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
@@ -151,7 +151,7 @@ class SelfGuidanceTask(BesideTask):
         return {"target_BL": ids_BL, "class_ids": class_ids_B, "grid_2": grid}
 
     def condition(self, batch: Batch) -> Condition:
-        """What the images of a batch show."""
+        """The condition of a batch."""
         return Condition({"class_ids": batch["class_ids"]})
 
     def loss(
@@ -171,7 +171,7 @@ class SelfGuidanceTask(BesideTask):
         return ce + reconstruction, {"loss": ce, "reconstruction": reconstruction}
 
     def measured(self, count: int) -> tuple[Tensor, Condition]:
-        """Ids and condition of so many held-out images, from all over the data."""
+        """Ids and condition of ``count`` held-out images, spread over the data."""
         count = min(count, len(self.held_out))
         index_B = torch.linspace(0, len(self.held_out) - 1, count).long()
         ids_BL, class_ids_B = self.held_out.read(index_B, torch.zeros_like(index_B))
@@ -185,14 +185,14 @@ class SelfGuidanceTask(BesideTask):
         return held_out_scores(self.corruption, model, ids_BL, condition, self.held_out.grid)
 
     def sample(self, model: nn.Module) -> Tensor:
-        """See `one_step_images`; of held-out ones."""
+        """The `one_step_images` of held-out images."""
         assert isinstance(model, FeatureSelection)
         ids_BL, condition = self.measured(SHOWN)
         grid = self.held_out.grid
         return one_step_images(self.base, model, ids_BL, condition, grid, self.tokenizer)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
-        """Write the module alone in half precision, with what it was made for."""
+        """Write the module in half precision, with the fingerprint of its model."""
         more = {"base": self.fingerprint, "substitution": self.recipe.substitution}
         save_model(path, model, "feature_selection", torch.float16, training=facts, **more)
 
@@ -201,12 +201,12 @@ class PromptSelfGuidanceTask(SelfGuidanceTask, CaptionedTask):
     """Trains a `FeatureSelection` beside a model of prompts.
 
     Args:
-        recipe: how to learn.
+        recipe: the configuration.
         base: the model; it is frozen.
         text: its text encoder; it is frozen.
-        tokens: the images' tokens and captions.
-        held_out: tokens and captions to measure on.
-        tokenizer: generates the samples.
+        tokens: tokens and captions of the training images.
+        held_out: tokens and captions of the held-out images.
+        tokenizer: decodes the samples.
 
     Raises:
         ValueError: images without captions.
@@ -232,12 +232,12 @@ class PromptSelfGuidanceTask(SelfGuidanceTask, CaptionedTask):
 
     @torch.no_grad()
     def condition(self, batch: Batch) -> Condition:
-        """What the images of a batch show."""
+        """The condition of a batch."""
         states, pooled = self.text.to(batch["text_BT"].device)(batch["text_BT"])
         return Condition({"states": states, "pooled": pooled, "micro": batch["micro_B5"]})
 
     def measured(self, count: int) -> tuple[Tensor, Condition]:
-        """Ids and condition of so many held-out images, of those of the main size."""
+        """Ids and condition of ``count`` held-out images of the main size."""
         found = torch.from_numpy(self.held_out.groups[0].indices)
         index_B = found[torch.linspace(0, len(found) - 1, min(count, len(found))).long()]
         ids_BL = self.held_out.read(index_B, torch.zeros_like(index_B))[0]

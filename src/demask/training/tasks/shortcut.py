@@ -1,7 +1,7 @@
 """Train a shortcut beside a frozen model, on the model's own trajectories (arXiv 2602.23996).
 
-No image is needed. Some images are generated and all that the model said is kept; the shortcut
-learns to say it from what was said a step before.
+No image data is needed. The features of the model are recorded while it generates images; the
+shortcut is trained to predict them from those of the step before.
 
 Shape legend: B batch, P passes of guidance, R steps in a row, L ids, S sequence of the base's
 features, N tokens of the image, D width, V codebook.
@@ -71,17 +71,17 @@ class ShortcutTrainConfig(TrainConfig):
 
 @dataclass(frozen=True)
 class ShortcutRecipe:
-    """What to learn, and how.
+    """The configuration of the shortcut and its training.
 
     Attributes:
         width: of the shortcut; 0 = half of the model's.
-        heads: its attention heads.
+        heads: attention heads.
         mlp_width: hidden channels of its MLP; 0 = twice its width.
-        pictures: trajectories to learn from; they stay in memory.
-        rollout: steps in a row, each from what the shortcut itself said of the one before.
+        pictures: trajectories to train on; they stay in memory.
+        rollout: consecutive steps, each from the shortcut's own output of the one before.
         features: the weight of the error in the features.
         logits: the weight of the divergence of the guided distributions.
-        settings: how the images are generated, where that is not as the model's own.
+        settings: settings that differ from the defaults of the model.
         optim: the optimiser.
     """
 
@@ -113,9 +113,9 @@ class ShortcutTask(Task):
     """Trains a `Shortcut` beside a model.
 
     Args:
-        recipe: what to learn.
-        generator: the model, with the settings that it generates under; it is frozen.
-        condition_inputs: what its images show, in turn; None: what is usual.
+        recipe: the configuration.
+        generator: the model, with its settings; it is frozen.
+        condition_inputs: conditions, used in turn; None = the defaults of the model.
 
     Raises:
         ValueError: a model that no shortcut works with, or too few steps.
@@ -149,7 +149,7 @@ class ShortcutTask(Task):
 
     @property
     def base(self) -> Extended:
-        """The frozen model, by what it offers."""
+        """The frozen model, with its protocol."""
         return cast(Extended, self.frozen)
 
     def tell(self, done: int) -> None:
@@ -158,7 +158,7 @@ class ShortcutTask(Task):
             log.info("generating trajectories: %d of %d", done, self.recipe.pictures)
 
     def identity(self) -> str:
-        """The recipe, the model, and what it generates."""
+        """The recipe, the model and its settings."""
         return describe(
             task="shortcut",
             recipe=self.recipe,
@@ -168,7 +168,7 @@ class ShortcutTask(Task):
         )
 
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
-        """Some steps in a row of each image, from a random one on."""
+        """Consecutive steps of each image, from a random one on."""
         starts = self.pool.ids_NTL.shape[1] - self.recipe.rollout
         start_B = torch.randint(starts, indices.shape, generator=generator)
         return self.rows(self.pool, indices, start_B)
@@ -199,7 +199,7 @@ class ShortcutTask(Task):
         """Relative squared error of the features, and divergence of the guided distributions.
 
         Args:
-            network: the shortcut; None: a cache, which says that nothing changes.
+            network: the shortcut; None = a cache that repeats the features of the step before.
             batch: see `rows`.
         """
         ids_BRL, features_BRPSD = batch["ids_BRL"], batch["features_BRPSD"]
@@ -236,7 +236,7 @@ class ShortcutTask(Task):
         return torch.stack(errors).mean(), torch.stack(divergences).mean()
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Both errors on other images, from every step on, beside those of a cache."""
+        """Both errors on held-out images from every step on, and those of a cache."""
         device = next(model.parameters()).device
         count, steps = self.held_out.ids_NTL.shape[:2]
         sums = torch.zeros(4, dtype=torch.float64)
@@ -265,7 +265,7 @@ class ShortcutTask(Task):
 
 
 def guide(logits_XLV: Tensor, passes: int, scale_B11: Tensor) -> Tensor:
-    """The guided logits (B, L, V) of passes that stand one after the other."""
+    """The guided logits (B, L, V) of consecutive passes."""
     parts = logits_XLV.float().chunk(passes)
     return parts[-1] + scale_B11 * (parts[0] - parts[-1])
 

@@ -28,14 +28,14 @@ class TextRecipe:
     """The text encoder.
 
     Attributes:
-        pretrained: a folder with a CLIP text encoder and its vocabulary; by default a small one
-            begins with random weights and learns its vocabulary from the captions.
+        pretrained: a folder with a CLIP text encoder and its vocabulary; empty = random weights,
+            and a vocabulary from the captions.
         frozen: keep a pretrained one as it is.
-        vocabulary: entries of a vocabulary that is learned, without the marks of start and end.
-        length: text tokens.
-        width: of the states and the pooled text.
+        vocabulary: size of a learned vocabulary, without the start and end tokens.
+        length: number of text tokens.
+        width: width of the states and of the pooled text.
         mlp_width: hidden channels of its MLPs.
-        layers: how many.
+        layers: number of layers.
         heads: attention heads.
     """
 
@@ -74,13 +74,13 @@ class TextRecipe:
 
 @dataclass(frozen=True)
 class MeissonicRecipe:
-    """What to train on what; the sizes are those of `MeissonicConfig`.
+    """The configuration of the training; the sizes are those of `MeissonicConfig`.
 
     Attributes:
         text: the text encoder.
         captions: how captions are used.
-        label_smoothing: of the cross-entropy.
-        masking: what is masked.
+        label_smoothing: label smoothing of the cross-entropy.
+        masking: how tokens are masked.
         optim: the optimiser.
     """
 
@@ -122,10 +122,10 @@ class TextTask(CaptionedTask):
     """Trains a `Meissonic` with its text encoder.
 
     Args:
-        recipe: what to train.
-        tokens: the images' tokens and captions.
-        held_out: tokens and captions to measure on.
-        tokenizer: generates the samples.
+        recipe: the configuration.
+        tokens: tokens and captions of the training images.
+        held_out: tokens and captions of the held-out images.
+        tokenizer: decodes the samples.
 
     Raises:
         ValueError: images without captions.

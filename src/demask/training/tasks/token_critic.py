@@ -57,18 +57,18 @@ class TokenCriticTrainConfig(TrainConfig):
 
 @dataclass(frozen=True)
 class TokenCriticRecipe:
-    """What to train, and how.
+    """The configuration of the critic and its training.
 
     Attributes:
-        width: of the critic.
-        depth: its blocks.
-        heads: its attention heads.
-        mlp_width: hidden channels of its MLPs.
-        dropout: on its residual branches.
-        from_base: start from the model's embeddings and first blocks, as far as the sizes fit.
-        ratio: how much is masked, a row of `MASK_RATIOS`.
-        temperature: at which the model fills in; that of the decoding to come.
-        class_dropout: how often the class is "any"; never where the model has not learned that.
+        width: width of the critic.
+        depth: number of blocks.
+        heads: attention heads.
+        mlp_width: hidden channels of the MLPs.
+        dropout: dropout on the residual branches.
+        from_base: initialise with the model's embeddings and first blocks, where the sizes fit.
+        ratio: the distribution of the mask ratio, a row of `MASK_RATIOS`.
+        temperature: temperature at which the model fills masked tokens, as in decoding.
+        class_dropout: probability of the null class; ignored for a model without one.
         optim: the optimiser.
     """
 
@@ -90,7 +90,7 @@ class TokenCriticRecipe:
 
     @property
     def masking(self) -> Masking:
-        """What is masked; visible tokens stay right, since the critic is to trust them."""
+        """How tokens are masked; visible tokens are never corrupted."""
         return Masking(self.ratio, corruption=0.0)
 
 
@@ -122,7 +122,7 @@ class TokenCriticTask(BesideTask):
 
     @property
     def base(self) -> Transformer:
-        """The frozen model, by what it offers."""
+        """The frozen model, with its protocol."""
         return cast(Transformer, self.frozen)
 
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
@@ -131,14 +131,14 @@ class TokenCriticTask(BesideTask):
         return {"class_ids": class_ids_B, **self.draw_mask(ids_BL, generator)}
 
     def draw_mask(self, ids_BL: Tensor, generator: torch.Generator) -> Batch:
-        """A partly masked image, and where it is."""
+        """A partly masked image, and its mask."""
         codes, mask_id = self.base.codebook_size, self.base.mask_id
         masked = mask_tokens(ids_BL, self.recipe.masking, codes, mask_id, generator)
         return {"input_BL": masked.input_BL, "masked_BL": masked.masked_BL}
 
     @torch.no_grad()
     def filled(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """The ids with the model's guesses in the masked places, drawn independently."""
+        """The ids, with masked tokens drawn independently from the model's predictions."""
         input_BL, masked_BL = batch["input_BL"], batch["masked_BL"]
         self.frozen.to(input_BL.device)
         step = Step(0, 1, self.tokens.grid, masked_BL.double().mean(-1))
@@ -153,7 +153,7 @@ class TokenCriticTask(BesideTask):
     def loss(
         self, phase: str, batch: Batch, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Binary cross-entropy of real against filled in, over all tokens."""
+        """Binary cross-entropy of real and filled-in tokens, over all tokens."""
         filled_BL = self.filled(batch, generator)
         real_BL = self.modules[self.main](filled_BL, batch["class_ids"]).float()
         truth_BL = ~batch["masked_BL"]
@@ -164,8 +164,8 @@ class TokenCriticTask(BesideTask):
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Binary cross-entropy and accuracy on held-out images.
 
-        ``ranking`` is how often, within an image, a real token scores above a filled-in one:
-        that alone counts in decoding.
+        ``ranking`` is the fraction of pairs within an image in which the real token is above the
+        filled-in one; decoding depends on it alone.
         """
         assert isinstance(model, TokenCritic)
         device = next(model.parameters()).device
@@ -190,7 +190,7 @@ class TokenCriticTask(BesideTask):
         return {**scores, "ranking": above / max(pairs, 1)}
 
     def sample(self, model: nn.Module) -> Tensor:
-        """Eight images of each of the first classes, a row each, generated with the critic."""
+        """Eight images of each of the first classes, a row each, decoded with the critic."""
         assert isinstance(model, TokenCritic)
         device = next(model.parameters()).device
         classes = torch.arange(min(10, model.config.num_classes)).repeat_interleave(8)
@@ -200,7 +200,7 @@ class TokenCriticTask(BesideTask):
         return sample_grid(self.base, condition, self.tokens.grid, self.tokenizer, order)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
-        """Write the critic alone in half precision, with what it was made for."""
+        """Write the critic in half precision, with the fingerprint of its model."""
         save_model(
             path, model, "token_critic", torch.float16, base=self.fingerprint, training=facts
         )

@@ -18,7 +18,7 @@ from demask.evaluation.scenes_metrics import SCENE_METRICS
 from demask.evaluation.scenes_scores import open_captions
 from demask.scenes import class_scene, draw, parse_caption, sample
 from demask.scenes.vocabulary import SHAPES
-from demask.sweeps.scene_ruler import SceneRuler, scene_prompts
+from demask.sweeps.scene_evaluator import SceneEvaluator, scene_prompts
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "sweeps" / "scenes_temperature.toml"
 FIRST = 2_700_000_000
@@ -43,7 +43,7 @@ def test_captions_are_measured_as_shares_and_distances() -> None:
     closed = [ParsedCondition(one.captions[0]) for one in drawn]
     # the same star under an open caption: right, and not diverse
     star = next(o for o in (sample(FIRST + i) for i in range(500)) if o.captions[0] == "a star")
-    evaluator = SceneRuler(open_ones)
+    evaluator = SceneEvaluator(open_ones)
     seen = [evaluator.extract(pixels([one.scene for one in drawn]), closed)]
     seen += [evaluator.extract(pixels([star.scene] * 20), [ParsedCondition("a star")] * 20)] * 2
     values = {value.metric: value for value in evaluator.measure(seen)}
@@ -58,7 +58,7 @@ def test_captions_are_measured_as_shares_and_distances() -> None:
 def test_classes_are_measured() -> None:
     scenes = [class_scene(FIRST + i) for i in range(64)]
     parsed_conditions = [ParsedCondition(SHAPES[label], label) for _, label in scenes]
-    evaluator = SceneRuler()
+    evaluator = SceneEvaluator()
     seen = [evaluator.extract(pixels([scene for scene, _ in scenes]), parsed_conditions)]
     values = {value.metric: value for value in evaluator.measure(seen)}
     assert values["scenes"].value == 1

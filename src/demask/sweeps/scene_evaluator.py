@@ -1,4 +1,4 @@
-"""Measures the rows of a sweep with the exact scorer of scenes.
+"""The evaluator of a sweep that uses the exact scorer of scenes.
 
 Shape legend: B batch, H W rows and columns of pixels, C colours.
 """
@@ -32,8 +32,8 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class SceneRuler:
-    """Counts what is right, and measures diversity; see `demask.sweeps.runner.Evaluator`.
+class SceneEvaluator:
+    """Measures faithfulness and diversity; see `demask.sweeps.runner.Evaluator`.
 
     Attributes:
         open_captions: captions whose images show diversity; all others show faithfulness. Empty for
@@ -47,7 +47,7 @@ class SceneRuler:
     def extract(
         self, pixels_BHWC: Tensor, parsed_conditions: Sequence[ParsedCondition]
     ) -> list[tuple[str, Judged]]:
-        """The caption of each image, and what the scorer found."""
+        """The caption of each image, and the findings of the scorer."""
         texts = [parsed.prompt for parsed in parsed_conditions]
         judged = judge(pixels_BHWC.cpu().numpy(), [wanted_of(text) for text in texts])
         return list(zip(texts, judged, strict=True))
@@ -68,7 +68,7 @@ class SceneRuler:
 
 
 def value_of(metric: str, score: Score, scorer: str) -> Value:
-    """A score as a sweep writes it."""
+    """A score as a `Value`."""
     low = score.value if score.low is None else score.low
     high = score.value if score.high is None else score.high
     return Value(metric, scorer, score.value, low, high)
