@@ -73,7 +73,9 @@ def test_a_model_that_knows_no_any_class_says_so() -> None:
 @pytest.mark.parametrize("change", [{"negative_prompt": "blurry"}, {"micro_conditions": "score=6"}])
 def test_words_are_not_for_a_model_of_classes(classes: Classes, change: dict) -> None:
     classes.check(PLAIN)
-    with pytest.raises(ValueError, match=f"tiny generates classes; '{next(iter(change))}' is for"):
+    with pytest.raises(
+        ValueError, match=f"tiny is class-conditional; '{next(iter(change))}' is for"
+    ):
         classes.check(Settings(**change))
 
 

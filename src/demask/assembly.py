@@ -46,18 +46,18 @@ def load(
     low_memory: bool = False,
     preset: str | None = None,
 ) -> Generator:
-    """A generator from a shipped model's name, a folder, a file or a hub id.
+    """Load a generator: a shipped model by its name, a folder, a file or a hub id.
 
     Args:
-        model: a row of `SHIPPED_MODELS`; a folder as training writes it
+        model: a row of `SHIPPED_MODELS`; a folder written by training
             (``transformer.safetensors``, ``tokenizer.safetensors``, and ``text_encoder`` for a
             model of prompts); a folder or hub id in Meissonic's layout (``model_index.json``); or a
             transformer checkpoint.
-        tokenizer: a tokenizer checkpoint, where the model comes without one.
-        device: ``cpu``, ``cuda``, ...; by default a GPU where there is one.
+        tokenizer: a tokenizer checkpoint, for a model without one.
+        device: ``cpu``, ``cuda``, ...; by default a GPU if there is one.
         dtype: of the weights; by default float32. `torch.int8` multiplies inside the blocks in 8
             bits, several times as fast on a CPU; see docs/methods/low_precision.md.
-        loras: folders of LoRA adapters, each with ``:weight`` behind it if that is not 1.
+        loras: folders of LoRA adapters, followed by ``:weight`` if that is not 1.
         aux: networks beside the model (a self-guidance module, a Token-Critic, a weaker
             transformer), before those in its folder.
         variant: of a public layout's files, such as ``fp16``.
@@ -66,7 +66,7 @@ def load(
             they were measured in unless ``dtype`` says another.
 
     Raises:
-        ValueError: nothing of that name, or a checkpoint that is broken or incomplete.
+        ValueError: no such model, or a checkpoint that is broken or incomplete.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if preset is not None and dtype is None:
@@ -140,9 +140,9 @@ def load_arguments(
 
 
 def to_int8(model: str, transformer: nn.Module, aux: Sequence[str]) -> None:
-    """Let the blocks of a transformer multiply in 8 bits.
+    """Quantize the blocks of a transformer to 8 bits.
 
-    What was trained beside it looks for the full network's fingerprint, which is taken before.
+    Auxiliary networks refer to the fingerprint of the full network, which is computed before.
     """
     if find_auxiliary(model_folder(model), aux):
         name_origin(transformer, base_fingerprint(transformer))
@@ -150,20 +150,20 @@ def to_int8(model: str, transformer: nn.Module, aux: Sequence[str]) -> None:
 
 
 def refuse_low_precision(transformer: nn.Module, model: str) -> None:
-    """Raise a ValueError for a model whose weights a LoRA cannot change any more."""
+    """Raise a ValueError for a quantized model, whose weights a LoRA cannot change."""
     if quantized_layers(transformer):
         raise ValueError(
-            f"{model} is of low precision: a LoRA goes into the full model (then --dtype int8)"
+            f"{model} is quantized: apply a LoRA to the full model (then --dtype int8)"
         )
 
 
 def auxiliary_networks(
     model: str, transformer: nn.Module, paths: Sequence[str], *, packed: bool
 ) -> AuxiliaryNetworks:
-    """The networks in a model's folder, and those named one by one.
+    """The auxiliary networks in a model's folder, and those of ``paths``.
 
     Raises:
-        ValueError: one that was named cannot be read, or is no auxiliary network.
+        ValueError: one of ``paths`` cannot be read, or is not an auxiliary network.
     """
     weights = next(transformer.parameters())
     fingerprint = cache(lambda: base_fingerprint(transformer))
@@ -179,7 +179,7 @@ def auxiliary_networks(
 
 
 def settings_of(model: str, parts: Parts) -> tuple[Settings, PresetFile]:
-    """How to sample a model unless something else is asked for, and its named settings.
+    """The default settings of a model, and its presets.
 
     Raises:
         ValueError: its ``presets.toml`` cannot be read.
@@ -200,7 +200,7 @@ def load_parts(
     """The networks of a model, without guidance or LoRAs; see `load`.
 
     Raises:
-        ValueError: nothing of that name, or a part is missing or broken.
+        ValueError: no such model, or a part is missing or broken.
     """
     place = model_path(model)
     if not place.exists() and not is_hub_id(model):
@@ -213,21 +213,21 @@ def load_parts(
 
 
 def usual_settings(parts: Parts) -> Settings:
-    """How to sample a model of which nothing more is known."""
+    """The default settings of a model without presets."""
     if parts.schedule is None:
         return Settings()
     return PUBLIC_SETTINGS.updated(schedule=parts.schedule)
 
 
 def conditioner(model: str, parts: Parts) -> Conditioner:
-    """How the model is told what to generate."""
+    """The conditioner of a model of prompts or of classes."""
     if parts.text is not None:
         return Prompts(parts.text)
     return Classes(model, parts.transformer, parts.class_names)  # type: ignore[arg-type]
 
 
 def check_pair(transformer: nn.Module, tokenizer: nn.Module) -> None:
-    """Raise a ValueError unless one module is a transformer for the other's codes."""
+    """Raise a ValueError unless the transformer was made for the codes of the tokenizer."""
     if not supports(transformer, SupportsPredict):
         raise CheckpointError(f"{type(transformer).__name__} is not a transformer")
     if not supports(tokenizer, Tokenizer):

@@ -1,4 +1,4 @@
-"""What a person asks for -> what a transformer reads: classes or words.
+"""Conditions: prompts or classes -> the tensors that a transformer reads.
 
 Shape legend: B batch.
 """
@@ -19,16 +19,16 @@ from demask.transformer.protocols import SupportsUnconditional, supports
 from demask.types import Condition, Transformer
 
 ConditionInput = str | int | None
-"""What an image should show: a prompt, a class name or number; None for anything."""
+"""What an image shows: a prompt, a class name or a class number; None for no condition."""
 
 
 @dataclass(frozen=True)
 class ParsedCondition:
-    """A condition input that a model understands.
+    """A condition input after validation.
 
     Attributes:
-        prompt: in words; the class name for a class, nothing for anything.
-        label: the class number; -1 where there is none.
+        prompt: the prompt, or the class name; "" for no condition.
+        label: the class number; -1 for none.
     """
 
     prompt: str = ""
@@ -36,29 +36,29 @@ class ParsedCondition:
 
 
 class Conditioner(ABC):
-    """How a model is told what to generate.
+    """Parses condition inputs and makes the condition of a batch.
 
     Attributes:
-        class_names: of a class-conditional model; () for one that reads prompts.
+        class_names: of a class-conditional model; () for a model of prompts.
     """
 
     class_names: tuple[str, ...] = ()
 
     @abstractmethod
     def default_conditions(self) -> list[ConditionInput]:
-        """What is generated where nothing is asked for."""
+        """The conditions of a request that names none."""
 
     @abstractmethod
     def parse(self, condition_input: ConditionInput) -> ParsedCondition:
-        """Understand a condition input.
+        """Validate a condition input.
 
         Raises:
-            ValueError: the model knows nothing of the kind.
+            ValueError: the model has no such class, or takes no classes.
         """
 
     @abstractmethod
     def check(self, settings: Settings) -> None:
-        """Raise a ValueError for settings that this kind of model does not have."""
+        """Raise a ValueError for settings that this kind of model cannot use."""
 
     @abstractmethod
     def condition(
@@ -67,21 +67,21 @@ class Conditioner(ABC):
         size: tuple[int, int],
         settings: Settings,
     ) -> Condition:
-        """What the transformer reads; ``size`` is height and width in pixels."""
+        """The condition of a batch; ``size`` is height and width in pixels."""
 
     @abstractmethod
     def reference(self, size: tuple[int, int], settings: Settings) -> Condition:
-        """What classifier-free guidance moves away from, a batch of 1."""
+        """The reference of classifier-free guidance, a batch of 1."""
 
 
 @dataclass(frozen=True)
 class Classes(Conditioner):
-    """Class names and numbers.
+    """Conditions of a class-conditional model: class names and numbers.
 
     Attributes:
         name: of the model, for messages.
         transformer: reads ``class_ids`` (B).
-        class_names: in the order of their numbers.
+        class_names: in the order of the class numbers.
     """
 
     name: str
@@ -89,11 +89,11 @@ class Classes(Conditioner):
     class_names: tuple[str, ...]
 
     def default_conditions(self) -> list[ConditionInput]:
-        """All classes in turn."""
+        """All classes."""
         return list(range(len(self.class_names)))
 
     def parse(self, condition_input: ConditionInput) -> ParsedCondition:
-        """A class by name or number, or any class."""
+        """A class by its name or number; None and "" are no class."""
         if condition_input is None or condition_input == "":
             return ParsedCondition()
         if isinstance(condition_input, str) and not condition_input.lstrip("-").isdigit():
@@ -108,11 +108,11 @@ class Classes(Conditioner):
         return ParsedCondition(self.class_names[number], number)
 
     def check(self, settings: Settings) -> None:
-        """No words, so no negative ones."""
+        """Refuse the settings of models of prompts."""
         for name in ("negative_prompt", "micro_conditions"):
             if getattr(settings, name):
                 raise ValueError(
-                    f"{self.name} generates classes; '{name}' is for models of prompts"
+                    f"{self.name} is class-conditional; '{name}' is for models of prompts"
                 )
 
     def condition(
@@ -121,22 +121,22 @@ class Classes(Conditioner):
         size: tuple[int, int],
         settings: Settings,
     ) -> Condition:
-        """``class_ids`` (B); any class is the unconditional one."""
+        """``class_ids`` (B); no class becomes the unconditional one."""
         class_ids_B = torch.tensor([s.label for s in parsed_conditions], device=self._device)
         if (class_ids_B < 0).any():
-            anything_1 = self.reference(size, settings)["class_ids"]
-            class_ids_B = torch.where(class_ids_B < 0, anything_1, class_ids_B)
+            unconditional_1 = self.reference(size, settings)["class_ids"]
+            class_ids_B = torch.where(class_ids_B < 0, unconditional_1, class_ids_B)
         return Condition({"class_ids": class_ids_B})
 
     def reference(self, size: tuple[int, int], settings: Settings) -> Condition:
-        """The condition of any class.
+        """The unconditional class.
 
         Raises:
             ValueError: the model was trained without class dropout.
         """
         if not supports(self.transformer, SupportsUnconditional):
             raise ValueError(
-                f"{self.name} was trained without class dropout: name a class, keep guidance at 1"
+                f"{self.name} was trained without class dropout: name a class; guidance_scale is 1"
             )
         return self.transformer.unconditional()
 
@@ -148,7 +148,9 @@ class Classes(Conditioner):
 
 @dataclass(frozen=True)
 class Prompts(Conditioner):
-    """Words, read once for all steps, with micro-conditions (arXiv 2410.08261, section 2.3).
+    """Conditions of a model of prompts: text, encoded once for all steps, and micro-conditions.
+
+    See Meissonic (arXiv 2410.08261, section 2.3).
 
     Attributes:
         text: the text encoder.
@@ -161,11 +163,11 @@ class Prompts(Conditioner):
         return [""]
 
     def parse(self, condition_input: ConditionInput) -> ParsedCondition:
-        """Any text; a number is its digits."""
+        """Any text; a number becomes its digits."""
         return ParsedCondition("" if condition_input is None else str(condition_input))
 
     def check(self, settings: Settings) -> None:
-        """The names of micro-conditions."""
+        """Check the micro-conditions."""
         encode_micro_conditions(1, 1, settings.micro_conditions)
 
     def condition(

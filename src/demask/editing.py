@@ -33,10 +33,10 @@ from demask.settings import SettingsKwargs
 
 @dataclass(frozen=True)
 class Original:
-    """A user's image on a frame of whole tokens, at least as large as a window.
+    """The image to edit, extended to whole tokens and at least to the size of a window.
 
     Attributes:
-        pixels_CYX: in [0, 1], mirrored outward to fill the frame.
+        pixels_CYX: in [0, 1], extended by mirroring.
         height: of the image itself.
         width: of the image itself.
     """
@@ -47,18 +47,18 @@ class Original:
 
     @staticmethod
     def read(generator: Pipeline, image: Image.Image, settings: SettingsKwargs) -> Original:
-        """Place an image on its frame."""
+        """Extend an image to its frame."""
         pixels_CYX = torch.from_numpy(to_pixels(to_rgb(image))).permute(2, 0, 1) / 255
         frame_CYX = fill_frame(generator, pixels_CYX, settings)
         return Original(frame_CYX, image.height, image.width)
 
     def crop(self, pixels_CYX: Tensor) -> Image.Image:
-        """A generated frame -> an image of the original size."""
+        """Crop a frame to the size of the image."""
         return to_image(pixels_CYX[:, : self.height, : self.width])
 
 
 def fill_frame(generator: Pipeline, pixels_CYX: Tensor, settings: SettingsKwargs) -> Tensor:
-    """Mirror an image outward to the next size that the model can generate.
+    """Extend an image by mirroring, to the next size that the model can generate.
 
     Raises:
         ValueError: an unknown setting, or a width or height that the model cannot generate.
@@ -84,15 +84,15 @@ def inpaint(
     feather: int | None = None,
     **settings: Unpack[SettingsKwargs],
 ) -> Iterator[GeneratedImage]:
-    """Regenerate where the mask is white; what is black stays, but for the soft edge.
+    """Regenerate the white part of a mask; other pixels stay, except at the soft edge.
 
     Args:
         generator: the model.
         image: any size.
-        mask: of the same size.
-        conditions: what the new part shows; None: anything.
-        num_images: how many versions.
-        seed: of the first, or one for each.
+        mask: of the same size; see `demask.data.masks.read_mask`.
+        conditions: what the new part shows; None: no condition.
+        num_images: the number of versions.
+        seed: of the first image, or one per image.
         feather: width of the soft edge in pixels; by default half a token.
         settings: any of `Settings`.
 
@@ -127,7 +127,7 @@ def outpaint(
     feather: int | None = None,
     **settings: Unpack[SettingsKwargs],
 ) -> Iterator[GeneratedImage]:
-    """Generate what lies around an image; the margins are in pixels.
+    """Generate around an image; the margins are in pixels.
 
     Raises:
         ValueError: no margin or a negative one, an unknown class or setting.
@@ -151,15 +151,15 @@ def variations(
     seed: int | Sequence[int] = 0,
     **settings: Unpack[SettingsKwargs],
 ) -> Iterator[GeneratedImage]:
-    """Generate variations: each masks a random part of the tokens, of its own seed.
+    """Generate variations: each masks a random part of the tokens, drawn from its seed.
 
     Args:
         generator: the model.
         image: any size.
         strength: the fraction of the tokens that is regenerated.
-        conditions: what it shows; None: anything.
-        num_images: how many variations.
-        seed: of the first, or one for each.
+        conditions: what they show; None: no condition.
+        num_images: the number of variations.
+        seed: of the first image, or one per image.
         settings: any of `Settings`.
 
     Raises:
@@ -175,7 +175,7 @@ def variations(
 def vary(
     generator: Pipeline, todo: Iterator[Job], original: Original, strength: float
 ) -> Iterator[GeneratedImage]:
-    """Generate variations of the original, each with its own tokens masked."""
+    """Decode the variations, each with other tokens masked."""
     for job in todo:
         ids_BHW = tokens(generator, original, len(job.seeds))
         generators = rng.image_generators(job.seeds)
@@ -193,7 +193,7 @@ def decode_and_blend(
     mask_YX: Tensor,
     feather: int,
 ) -> Iterator[GeneratedImage]:
-    """Generate the tokens under the mask and lay the masked pixels over the original."""
+    """Decode the tokens under the mask, and blend the new pixels with the original."""
     masked_HW = edit.token_mask(mask_YX[None], generator.tokenizer.downsampling)[0]
     for job in todo:
         ids_BHW = tokens(generator, original, len(job.seeds))
@@ -214,13 +214,13 @@ def jobs(
     seed: int | Sequence[int],
     settings: SettingsKwargs,
 ) -> Iterator[Job]:
-    """As for `Generator.generate`, but no condition means anything, and one image."""
+    """The batches of a request; without conditions, one image without a condition."""
     condition_inputs = [None] if conditions is None else conditions
     return generator.jobs(condition_inputs, num_images, seed, **settings)
 
 
 def tokens(generator: Pipeline, original: Original, count: int) -> Tensor:
-    """The original's ids, (B, H, W) with B = ``count``."""
+    """The ids of the original, (B, H, W) with B = ``count``."""
     pixels_BCYX = original.pixels_CYX[None].to(generator.device)
     with torch.inference_mode():
         return generator.tokenizer.encode(pixels_BCYX).repeat(count, 1, 1)
@@ -240,9 +240,9 @@ def finish(
 def fill_in(
     generator: Pipeline, job: Job, canvas: edit.Canvas, generators: rng.Generators
 ) -> Tensor:
-    """Fill the canvas in, window by window; (B, H, W).
+    """Decode the canvas window by window; (B, H, W).
 
-    A window takes its share of the steps, by how much of it is masked, and at least one.
+    A window makes the fraction of the steps that is the fraction of its masked tokens, at least 1.
     """
     ids_BHW = canvas.ids_BL.unflatten(1, canvas.grid).clone()
     known_BHW = canvas.known_BL.unflatten(1, canvas.grid).clone()
@@ -263,7 +263,7 @@ def fill_in(
 
 
 def windows(grid: tuple[int, int], window: tuple[int, int]) -> list[tuple[slice, slice]]:
-    """Windows that cover the grid, each half over the one before, row by row."""
+    """Windows that cover the grid row by row; each overlaps the previous one by half."""
     spans = []
     for length, size in zip(grid, window, strict=True):
         last = max(length - size, 0)

@@ -1,4 +1,4 @@
-"""Named settings of a model, measured: the file ``presets.toml`` beside its weights.
+"""Presets: named, measured settings in the file ``presets.toml`` of a model.
 
 default = "steps12"
 
@@ -30,12 +30,12 @@ KEYS = ("settings", "scores", "dtype")
 
 @dataclass(frozen=True)
 class Preset:
-    """Settings under a name.
+    """Named settings.
 
     Attributes:
-        settings: all of them; what a file leaves out is as in `Settings`.
-        scores: what was measured with them, each with its extractor and number of images.
-        dtype: the type of the weights that they were measured in; None = float32.
+        settings: all settings; those that a file leaves out have the defaults of `Settings`.
+        scores: measured values, each with its extractor and number of images.
+        dtype: the type of the weights that were measured; None = float32.
     """
 
     settings: Settings
@@ -45,14 +45,14 @@ class Preset:
 
 @dataclass(frozen=True)
 class PresetFile:
-    """The named settings of one model.
+    """The presets of one model.
 
     Attributes:
         by_name: in the order of the file.
-        default: the one to use where none is named; None = the model's own settings.
+        default: the preset that is used if none is named; None = none.
 
     Raises:
-        ValueError: the default is none of them.
+        ValueError: the default is not in the file.
     """
 
     by_name: Mapping[str, Preset]
@@ -63,10 +63,10 @@ class PresetFile:
             self[self.default]
 
     def __getitem__(self, name: str) -> Preset:
-        """The settings of a name.
+        """The preset of a name.
 
         Raises:
-            ValueError: there are none.
+            ValueError: there is no such preset.
         """
         if not self.by_name:
             raise UnknownNameError(f"unknown preset '{name}': this model has none")
@@ -75,7 +75,7 @@ class PresetFile:
         return self.by_name[name]
 
     def with_preset(self, name: str, preset: Preset, *, default: bool = False) -> PresetFile:
-        """The file with one more name, or another meaning of one.
+        """The file with a preset added or replaced.
 
         Raises:
             ValueError: see `check_name`.
@@ -85,18 +85,18 @@ class PresetFile:
 
 
 def check_name(name: str) -> None:
-    """Raise a ValueError for a preset's name that TOML would have to quote."""
+    """Raise a ValueError for a name that TOML would have to quote."""
     if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
-        raise ValueError(f"a preset's name is of letters, digits, - and _, not '{name}'")
+        raise ValueError(f"a preset's name consists of letters, digits, - and _, unlike '{name}'")
     if name == DEFAULT:
-        raise ValueError(f"'{DEFAULT}' says which preset is the default, and names none")
+        raise ValueError(f"'{DEFAULT}' is the key of the default preset, and cannot be a name")
 
 
 def read_presets(path: Path) -> PresetFile:
-    """Read a ``presets.toml``; none at all is a file without presets.
+    """Read a ``presets.toml``; a missing file has no presets.
 
     Raises:
-        ValueError: it is no TOML, or a setting is unknown or of another type.
+        ValueError: it is not TOML, or a setting is unknown or not valid.
     """
     if not path.is_file():
         return PresetFile({})
@@ -114,7 +114,7 @@ def read_presets(path: Path) -> PresetFile:
 
 
 def read_preset(name: str, table: Any) -> Preset:
-    """One table of the file.
+    """Read one table of the file.
 
     Raises:
         ValueError: an unknown key or setting, or a value of another type.
@@ -139,10 +139,10 @@ def read_preset(name: str, table: Any) -> Preset:
 
 
 def write_presets(path: Path, presets: PresetFile) -> None:
-    """Write a ``presets.toml``: only what differs from `Settings`, since a name should last.
+    """Write a ``presets.toml``, with the settings that differ from the defaults.
 
     Raises:
-        OSError: the disk is full or the place may not be written; the old file stays.
+        OSError: the file cannot be written; an existing one is not changed.
     """
     lines = [
         "# Settings that were measured: demask generate --preset NAME. Written by demask tune."
@@ -160,12 +160,12 @@ def write_presets(path: Path, presets: PresetFile) -> None:
 
 
 def changed(settings: Settings) -> dict[str, Any]:
-    """The settings that are not those of `Settings`, and always the number of steps."""
+    """The settings that differ from the defaults, and always the number of steps."""
     usual = asdict(Settings())
     own = {f.name: getattr(settings, f.name) for f in fields(settings)}
     return {n: v for n, v in own.items() if v is not None and (v != usual[n] or n == "steps")}
 
 
 def toml(value: Any) -> str:
-    """A string, number or tuple of strings as TOML, which writes them as JSON does."""
+    """A string, number or tuple of strings as TOML, which is the same as JSON."""
     return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)

@@ -18,7 +18,7 @@ class ShippedModel:
     Attributes:
         about: one line for ``demask models list``.
         license: of the weights.
-        score: the measured number, with the settings that it was measured at.
+        score: the measured quality.
 
     The default settings of a shipped model are in its ``presets.toml``.
     """
@@ -57,11 +57,11 @@ PUBLIC_SETTINGS = Settings(
 
 
 def model_path(model: str) -> Path:
-    """The folder or file of a model, which need not be there."""
+    """The folder or file of a model, which may be missing."""
     return WEIGHTS / model if model in SHIPPED_MODELS else Path(model)
 
 
 def model_folder(model: str) -> Path:
-    """Where a model's files lie, and its auxiliary networks and presets beside them."""
+    """The folder of a model's files, auxiliary networks and presets."""
     place = model_path(model)
     return place.parent if place.is_file() else place

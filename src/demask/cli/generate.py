@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +22,10 @@ from demask.cli.options import (
     one_or_each,
     with_model,
 )
+
+if TYPE_CHECKING:
+    from demask.generator import Generator
+    from demask.jobs import Job
 
 PROMPTS = OptionGroup(
     CONTENT,
@@ -109,6 +114,15 @@ def generate(
     request = {"num_images": count, "seed": seed, "batch_size": batch_size, **settings}
     jobs = generator.jobs(conditions, **request)
 
+    write_images(generator, jobs, count, out=out, kind=kind, trace=trace)
+    noun = "image" if count == 1 else "images"
+    click.echo(f"{count} {noun} in {out}")
+
+
+def write_images(
+    generator: Generator, jobs: Iterator[Job], count: int, *, out: Path, kind: str, trace: bool
+) -> None:
+    """Generate the jobs, and write the images as they come."""
     from demask.bulk.folder import write_folder
     from demask.bulk.generate import generate_jobs
     from demask.bulk.npz import write_npz
@@ -125,8 +139,6 @@ def generate(
             write_folder(out, images)
     if trace:
         tracing.write(out / "trace.gif")
-    noun = "image" if count == 1 else "images"
-    click.echo(f"{count} {noun} in {out}")
 
 
 def read_lines(path: Path) -> list[str]:

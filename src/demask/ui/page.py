@@ -10,6 +10,7 @@ import gradio as gr
 from fastapi import FastAPI
 from starlette.routing import Mount
 
+from demask.image import GeneratedImage
 from demask.server.engine import Engine
 from demask.server.provenance import Provenance
 from demask.ui.compare import ComparePart, compare_part, connect_compare
@@ -26,7 +27,7 @@ from demask.ui.events import QUIET, on_generate, on_preset
 from demask.ui.frames import Value, error_message, frames, stage
 from demask.ui.images import drop_part, gallery_part, stage_part
 from demask.ui.panel import Panel, fill_controls, panel, settings_of
-from demask.ui.png_metadata import Facts, from_address, read_facts
+from demask.ui.png_metadata import from_address, read_facts
 from demask.ui.seeds import parse_seeds
 from demask.ui.theme import CSS, theme
 
@@ -214,7 +215,7 @@ def connect_images(
         source.use(use, name, [tabs, change.canvas], **QUIET)
 
 
-def restored(context: PageContext, facts: Facts) -> list[Any]:
+def restored(context: PageContext, facts: GeneratedImage) -> list[Any]:
     """The updates that restore the model, prompt, seed and settings of an image."""
     return [
         gr.update(value=facts.model),
