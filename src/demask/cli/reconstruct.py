@@ -80,7 +80,7 @@ def load_tokenizer(model: str, tokenizer: str | None, device: str | None) -> Tok
         return load(model, device=device).tokenizer
     network = load_model(tokenizer, dtype=torch.float32, device=device or "cpu").eval()
     if not supports(network, Tokenizer):
-        raise ValueError(f"{tokenizer} holds a {type(network).__name__}, which is no tokenizer")
+        raise ValueError(f"{tokenizer} holds a {type(network).__name__}, which is not a tokenizer")
     return network
 
 

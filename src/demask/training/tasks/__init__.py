@@ -71,13 +71,14 @@ TRAININGS: Table[Training] = Table(
             folder="folder",
         ),
         "masked": Training(
-            "Train a masked transformer on the tokens of a trained tokenizer.",
+            "Train a masked transformer on tokens.\n\n"
+            "The images are tokenised once, by a trained tokenizer.",
             _masked,
             ("data", "init", "tokenizer"),
             folder="folder",
         ),
         "lora": Training(
-            "Train LoRA adapters of a model of prompts on a few images with captions.",
+            "Train LoRA adapters of a model of prompts.\n\nA few images with captions are enough.",
             _lora,
             ("model", "data"),
             held_out="all of --data",
@@ -85,29 +86,32 @@ TRAININGS: Table[Training] = Table(
             result="folder",
         ),
         "classifier": Training(
-            "Train a small classifier whose features and classes 'demask evaluate' measures with.",
+            "Train a classifier for 'demask evaluate'.\n\n"
+            "Its features and classes are what generated images are measured with.",
             _classifier,
         ),
         "scorer": Training(
-            "Train a small network that scores how well an image fits a prompt, for 'demask "
-            "compare'.",
+            "Train a scorer for 'demask compare'.\n\n"
+            "It is a small network that scores how well an image fits a prompt.",
             _scorer,
         ),
         "self_guidance": Training(
-            "Train the module for the guidance self_guidance beside a model.",
+            "Train the module of self-guidance.\n\nThe model beside which it is trained is frozen.",
             _self_guidance,
             ("model", "data"),
             folder="model",
         ),
         "token_critic": Training(
-            "Train a Token-Critic: a network that tells real tokens from those of a model.",
+            "Train a Token-Critic beside a model.\n\n"
+            "It is a second network that tells real tokens from those of the model.",
             _token_critic,
             ("model", "data"),
             folder="model",
         ),
         "shortcut": Training(
-            "Train a narrow block that replaces the transformer in some of the decoding steps.\n\n"
-            "It is trained on images that the model generates; no others are needed.",
+            "Train a shortcut beside a model.\n\n"
+            "It is a narrow block that replaces the transformer in some of the decoding steps. It "
+            "is trained on images that the model generates; no others are needed.",
             _shortcut,
             ("model", "prompts"),
             folder="model",
