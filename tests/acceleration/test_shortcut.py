@@ -138,9 +138,9 @@ def test_other_images_are_begun_anew(base: Any) -> None:
 
 def test_what_it_refuses() -> None:
     for wrong in ("shortcut:0", "shortcut:full=1.5", "shortcut:period=True"):
-        with pytest.raises(ValueError, match="a whole number from 1 on"):
+        with pytest.raises(ValueError, match="a whole number from 1 on|cannot read .*; write "):
             parse_accelerator(wrong)
-    with pytest.raises(ValueError, match="comes from beside the model"):
+    with pytest.raises(ValueError, match="comes from beside the model|unknown option .* 'network'"):
         parse_accelerator("shortcut:network=3")
     base = tiny_transformer()
     steps = ShortcutSteps().attach(shortcut(base))

@@ -14,7 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from demask.config import load_toml, parse
 from demask.training.engine.identity import describe
+from demask.training.tasks.masked import MaskedTraining
+from demask.training.tasks.tokenizer import TokenizerTraining
 
 
 def command(kind: str, recipes: Path, images: Path, out: Path) -> list[str]:
@@ -101,3 +104,20 @@ def test_a_field_with_its_default_does_not_change_what_a_run_is() -> None:
     assert describe(recipe=After(3)) != describe(recipe=After(3, added=1.0))
     assert describe(recipe=After(3)) != describe(recipe=After(4))
     assert describe(recipe=Before(3)) != describe(recipe=Before(3, (2,)))
+
+
+def test_identities_of_runs_that_exist_stay_valid(recipes: Path) -> None:
+    """Checkpoints hold these texts: a run whose identity changes cannot be resumed."""
+    tables = {name: load_toml(recipes / f"{name}.toml") for name in ("tokenizer", "masked")}
+    tokenizer = parse(TokenizerTraining, tables["tokenizer"]).tokenizer
+    assert describe(task="tokenizer", recipe=tokenizer, pictures=20) == (
+        '{"pictures": 20, "recipe": {"loss": {"adversary_start": 3, "edge": 0.1}, "model": '
+        '{"decoder_blocks": [1], "encoder_blocks": [1], "levels": [4, 4], "pixel_width": 16, '
+        '"widths": [16]}, "shift": 1, "size": 8}, "task": "tokenizer"}'
+    )
+    transformer = parse(MaskedTraining, tables["masked"]).transformer
+    assert describe(task="masked", recipe=transformer, tokens="0123") == (
+        '{"recipe": {"depth": 2, "dropout": 0.1, "heads": 2, "masking": {"complementary": true}, '
+        '"mlp_width": 16, "optim": {"optimizer": "muon"}, "width": 16}, "task": "masked", '
+        '"tokens": "0123"}'
+    )
