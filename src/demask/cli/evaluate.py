@@ -124,18 +124,12 @@ PAINT = OptionGroup(
 def evaluate(
     samples: Path | None,
     reference: str | None,
-    extractors: tuple[str, ...],
     metrics: tuple[str, ...],
-    resamples: int,
     out: Path | None,
-    cache: Path | None,
-    num_images: int,
     prompts: tuple[str, ...],
     classes: tuple[str, ...],
-    batch_size: int,
-    seed: int,
     choice: ModelChoice,
-    **settings: Any,
+    **options: Any,
 ) -> None:
     """Measure images, or a model's, against real ones.
 
@@ -158,22 +152,16 @@ def evaluate(
         open_reference(reference)
     given: dict[str, Any] = {"samples": samples}
     if samples is None:
-        generator = choice.load(settings.get("preset"))
-        given = {"samples": generator}
-        given["conditions"] = condition_inputs(prompts, classes, generator)
+        generator = choice.load(options.get("preset"))
+        conditions = condition_inputs(prompts, classes, generator)
+        given = {"samples": generator, "conditions": conditions}
     result = run(
         reference=reference,
-        num_images=num_images,
-        seed=seed,
-        batch_size=batch_size,
-        extractors=extractors,
         metrics=metrics,
-        resamples=resamples,
-        cache=cache,
         device=choice.device,
         progress=counting,
         **given,
-        **{name: value for name, value in settings.items() if value is not None},
+        **{name: value for name, value in options.items() if value is not None},
     )
     of = f"against {result.reference['count']} real ones" if result.reference else "of scenes"
     show(f"{result.samples['count']} images {of}", result.scores)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,21 +110,13 @@ SAVE = OptionGroup(
 def tune(
     reference: str | None,
     extractors: tuple[str, ...],
-    budget: int,
-    refine: int,
-    parts: tuple[str, ...],
-    metric: str,
-    count: int,
-    final_count: int,
-    finalists: int,
-    seed: int,
     batch_size: int,
     name: str,
     default: bool,
     file: Path | None,
     out: Path | None,
     choice: ModelChoice,
-    **settings: Any,
+    **options: Any,
 ) -> None:
     """Search mask schedule, temperatures and guidance for a number of steps.
 
@@ -139,25 +132,16 @@ def tune(
     check_name(name)
     folder = out or Path("runs/tune") / name
     target = file or presets_of(choice.model, folder)
-    tuning = Tuning(
-        budget=budget,
-        refine=refine,
-        count=count,
-        seed=seed,
-        metric=metric,
-        parts=parts,
-        finalists=finalists,
-        final_count=final_count,
-        final_seed=seed + 2_000_000,
-    )
-    measure = Measuring(count=count, batch_size=batch_size)
+    search = {f.name: options.pop(f.name) for f in fields(Tuning) if f.name in options}
+    tuning = Tuning(**search, final_seed=search["seed"] + 2_000_000)
+    measure = Measuring(count=tuning.count, batch_size=batch_size)
     runner, generator = open_runner(choice, measure, reference, extractors, folder)
     read_presets(target)  # an invalid file is found before the search
     with shown() as progress:
-        tuned = run(runner, generator.chosen(**settings), tuning, progress)
+        tuned = run(runner, generator.chosen(**options), tuning, progress)
     presets = read_presets(target)  # another program may have changed it meanwhile
     write_presets(target, presets.with_preset(name, tuned.to_preset(), default=default))
-    for line in report(tuned, metric):
+    for line in report(tuned, tuning.metric):
         click.echo(line)
     click.echo(f"preset '{name}' in {target}")
 
