@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from demask.cli.command import OptionGroup
+from demask.cli.command import OptionGroup, path_option
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -17,14 +17,7 @@ if TYPE_CHECKING:
 
 IMAGE = OptionGroup(
     "Image to edit",
-    [
-        click.option(
-            "--image",
-            type=click.Path(path_type=Path),
-            required=True,
-            help="The image to edit.",
-        )
-    ],
+    [path_option("--image", required=True, help="The image to edit.")],
 )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from demask.cli.command import Command, OptionGroup, Several
+from demask.cli.command import Command, OptionGroup, number, path_option, several
 from demask.cli.options import (
     CLASS,
     CONTENT,
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 PICTURES = OptionGroup(
     "Images",
     [
-        click.option(
+        path_option(
             "--samples",
-            type=click.Path(path_type=Path),
             help="Images to measure: an .npz file or a folder; or let --model generate them.",
         ),
         click.option(
@@ -45,35 +44,23 @@ PICTURES = OptionGroup(
 MEASURE = OptionGroup(
     "Measurement",
     [
-        click.option(
+        several(
             "--extractor",
             "extractors",
-            cls=Several,
             metavar="NAME...",
             help="Networks such as inception:weights=PATH; default: cifar10_conv cifar10_patches.",
         ),
-        click.option(
+        several(
             "--metric",
             "metrics",
-            cls=Several,
             metavar="NAME...",
             help="frechet, kid, ... or scenes; default: all that can be measured.",
         ),
-        click.option(
-            "--resamples",
-            type=int,
-            default=30,
-            show_default=True,
-            help="Random halves for the intervals; 0: none.",
-        ),
-        click.option(
-            "--out",
-            type=click.Path(path_type=Path, dir_okay=False),
-            help="Also write a report: .json or .csv.",
-        ),
-        click.option(
+        number("--resamples", default=30, help="Random halves for the intervals; 0: none."),
+        path_option("--out", dir_okay=False, help="Also write a report: .json or .csv."),
+        path_option(
             "--cache",
-            type=click.Path(path_type=Path, file_okay=False),
+            file_okay=False,
             help="Folder of the reference's features; default: ~/.cache/demask.",
         ),
     ],
@@ -82,36 +69,18 @@ MEASURE = OptionGroup(
 PAINT = OptionGroup(
     CONTENT,
     [
-        click.option(
+        number(
             "-n",
             "--num-images",
-            type=int,
             metavar="N",
             default=1000,
-            show_default=True,
             help="Number of images that the model generates.",
         ),
-        click.option(
-            "--prompt",
-            "prompts",
-            cls=Several,
-            metavar="TEXT...",
-            help="Prompts, one per image in turn.",
-        ),
+        several("--prompt", "prompts", metavar="TEXT...", help="Prompts, one per image in turn."),
         *CLASS,
-        click.option(
-            "--batch-size",
-            type=int,
-            default=64,
-            show_default=True,
-            help="Images generated together.",
-        ),
-        click.option(
-            "--seed",
-            type=int,
-            default=0,
-            show_default=True,
-            help="Random seed: image i uses seed + i; also for the intervals.",
+        number("--batch-size", default=64, help="Images generated together."),
+        number(
+            "--seed", default=0, help="Random seed: image i uses seed + i; also for the intervals."
         ),
     ],
 )

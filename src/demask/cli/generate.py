@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from demask.cli.command import Command, OptionGroup
+from demask.cli.command import Command, OptionGroup, number, path_option
 from demask.cli.geneval import generate_geneval
 from demask.cli.options import (
     CLASS,
@@ -30,10 +30,9 @@ if TYPE_CHECKING:
 PROMPTS = OptionGroup(
     CONTENT,
     [
-        click.option(
+        path_option(
             "--prompts",
             "file",
-            type=click.Path(path_type=Path),
             help="A text file with one prompt per line, in addition to those given here.",
         )
     ],
@@ -42,16 +41,9 @@ PROMPTS = OptionGroup(
 OUTPUT = OptionGroup(
     "Output",
     [
-        click.option(
-            "--batch-size",
-            type=int,
-            default=64,
-            show_default=True,
-            help="Images generated together.",
-        ),
-        click.option(
+        number("--batch-size", default=64, help="Images generated together."),
+        path_option(
             "--out",
-            type=click.Path(path_type=Path),
             default="out",
             show_default=True,
             help="The folder, or the .npz file, to write.",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from demask.cli.command import Command, OptionGroup
+from demask.cli.command import Command, OptionGroup, path_option
 from demask.cli.edited import IMAGE, open_image, write_versions
 from demask.cli.options import (
     COUNT,
@@ -28,11 +28,7 @@ if TYPE_CHECKING:
 AREA = OptionGroup(
     "Image to edit",
     [
-        click.option(
-            "--mask",
-            type=click.Path(path_type=Path),
-            help="An image of the same size; its white part is regenerated.",
-        ),
+        path_option("--mask", help="An image of the same size; its white part is regenerated."),
         click.option(
             "--box", metavar="LEFT,TOP,RIGHT,BOTTOM", help="Instead of a mask: a box, in pixels."
         ),

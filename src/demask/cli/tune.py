@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from demask.cli.command import Command, OptionGroup, Several
+from demask.cli.command import Command, OptionGroup, number, path_option, several
 from demask.cli.options import PRESET, SETTINGS, ModelChoice, add, with_model
 from demask.cli.sweep import MEASURE, open_runner
 
@@ -19,27 +19,20 @@ if TYPE_CHECKING:
 SEARCH = OptionGroup(
     "Search",
     [
-        click.option(
-            "--budget",
-            type=int,
-            default=24,
-            show_default=True,
-            help="Evaluations of parametric curves.",
-        ),
-        click.option(
+        number("--budget", default=24, help="Evaluations of parametric curves."),
+        number(
             "--refine",
-            type=int,
             default=0,
-            show_default=True,
             help="Further evaluations, in which each step has a value of its own.",
         ),
-        click.option(
+        several(
             "--search",
             "parts",
-            cls=Several,
             metavar="PART...",
-            help="schedule, choice_temperature, temperature, guidance_scale; default: all that "
-            "the settings have.",
+            help=(
+                "schedule, choice_temperature, temperature, guidance_scale; default: all that "
+                "the settings have."
+            ),
         ),
         click.option(
             "--metric",
@@ -48,42 +41,26 @@ SEARCH = OptionGroup(
             metavar="NAME",
             help="The metric to improve.",
         ),
-        click.option(
-            "--count", type=int, default=1000, show_default=True, help="Images per evaluation."
-        ),
-        click.option(
+        number("--count", default=1000, help="Images per evaluation."),
+        number(
             "--final-count",
-            type=int,
             default=2000,
-            show_default=True,
             help="Images of other seeds on which the finalists are measured again.",
         ),
-        click.option(
-            "--finalists", type=int, default=3, show_default=True, help="Number of finalists."
-        ),
-        click.option(
-            "--seed",
-            type=int,
-            default=0,
-            show_default=True,
-            help="Random seed: image i uses seed + i.",
-        ),
-        click.option(
-            "--batch-size",
-            type=int,
-            default=100,
-            show_default=True,
-            help="Images generated together.",
-        ),
+        number("--finalists", default=3, help="Number of finalists."),
+        number("--seed", default=0, help="Random seed: image i uses seed + i."),
+        number("--batch-size", default=100, help="Images generated together."),
     ],
 )
 
-PRESETS = click.option(
+PRESETS = path_option(
     "--presets",
     "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The file to save to; default: presets.toml in the model's folder, or in --out"
-    " for a model that ships with Demask.",
+    dir_okay=False,
+    help=(
+        "The file to save to; default: presets.toml in the model's folder, or in --out"
+        " for a model that ships with Demask."
+    ),
 )
 
 SAVE = OptionGroup(
@@ -94,9 +71,9 @@ SAVE = OptionGroup(
         ),
         click.option("--default", is_flag=True, help="Also make it the default of the model."),
         PRESETS,
-        click.option(
+        path_option(
             "--out",
-            type=click.Path(path_type=Path, file_okay=False),
+            file_okay=False,
             help="The folder of the search; default: runs/tune/, then the preset's name.",
         ),
     ],
