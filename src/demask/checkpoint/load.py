@@ -79,15 +79,13 @@ def load_model(
         raise CheckpointError(f"{path}: {error}") from None
 
 
-def read_metadata(
-    name_or_path: str | Path, *, subfolder: str = "", revision: str | None = None
-) -> Description:
+def read_metadata(name_or_path: str | Path) -> Description:
     """The description of a checkpoint: our metadata, or the public ``config.json``.
 
     Raises:
         CheckpointError: it cannot be read.
     """
-    return read_description(locate(name_or_path, subfolder, revision))
+    return read_description(locate(name_or_path))
 
 
 def locate(name_or_path: str | Path, subfolder: str = "", revision: str | None = None) -> Path:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from demask.cli.command import OptionGroup, path_option
+from demask.cli.options import ModelChoice, condition_inputs, one_or_each
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -36,9 +37,33 @@ def open_image(path: Path) -> Image.Image:
 
 
 def write_versions(
-    out: Path, before: Image.Image, images: Iterator[GeneratedImage], count: int
+    before: Image.Image,
+    edit: Callable[..., Iterator[GeneratedImage]],
+    prompts: tuple[str, ...],
+    classes: tuple[str, ...],
+    num_images: int | None,
+    seeds: tuple[int, ...],
+    out: Path,
+    choice: ModelChoice,
+    **settings: Any,
 ) -> None:
-    """Write each version, and a contact sheet that begins with the original."""
+    """Write each version of an image, and a contact sheet that begins with the original.
+
+    Args:
+        before: the original.
+        edit: takes the generator, the original, and the keywords that all edits share.
+        prompts: as are the others, an option of the commands.
+
+    Raises:
+        ValueError: an option is not valid, or no such model.
+    """
+    generator = choice.load(settings.get("preset"))
+    conditions = condition_inputs(prompts, classes, generator)
+    seed = one_or_each(seeds)
+    count = len(generator.seeds(seed, len(conditions or [None]), num_images))
+    request = {"conditions": conditions, "num_images": count, "seed": seed, **settings}
+    images = edit(generator, before, **request)
+
     from demask.bulk.contact_sheet import CaptionedImage
     from demask.bulk.folder import write_folder
     from demask.cli.progress import generating
