@@ -114,6 +114,7 @@ def test_the_help_page_has_headings_and_plain_defaults() -> None:
     titles = ["What to generate", "Output", "Model", "Sampling", "Guidance", "Speed", "Image"]
     assert headings == [f"{title}:" for title in [*titles, "Options"]]
     assert "[default: 0]" in result.output
+    assert result.output.count("[PROMPT]...") == 1, "in the usage line alone"
     for path, command in commands(demask):
         page = CliRunner().invoke(demask, [*path.split(), "--help"]).output
         assert "[default: (" not in page, command.name

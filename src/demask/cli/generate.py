@@ -34,7 +34,10 @@ PROMPTS = OptionGroup(
             "--prompts",
             "file",
             help="A text file with one prompt per line, in addition to those given here.",
-        )
+        ),
+        click.option(
+            "--unconditional", is_flag=True, help="Without a prompt, of a model of prompts."
+        ),
     ],
 )
 
@@ -67,6 +70,7 @@ OUTPUT = OptionGroup(
 def generate(
     prompts: tuple[str, ...],
     file: Path | None,
+    unconditional: bool,
     classes: tuple[str, ...],
     num_images: int | None,
     seeds: tuple[int, ...],
@@ -101,6 +105,7 @@ def generate(
     texts = [*prompts, *(read_lines(file) if file else ())]
     generator = choice.load(settings.get("preset"))
     conditions = condition_inputs(texts, classes, generator)
+    check_prompts(generator, texts, unconditional=unconditional)
     seed = one_or_each(seeds)
     count = len(generator.seeds(seed, len(generator.condition_inputs(conditions)), num_images))
     request = {"num_images": count, "seed": seed, "batch_size": batch_size, **settings}
@@ -109,6 +114,23 @@ def generate(
     write_images(generator, jobs, count, out=out, kind=kind, trace=trace)
     noun = "image" if count == 1 else "images"
     click.echo(f"{count} {noun} in {out}")
+
+
+def check_prompts(generator: Generator, texts: list[str], *, unconditional: bool) -> None:
+    """Refuse to generate without a prompt, which a model of prompts was hardly trained for.
+
+    Raises:
+        ValueError: no prompt or an empty one, and not ``unconditional``; or both.
+    """
+    if unconditional and (texts or generator.class_names):
+        raise ValueError("--unconditional is for a model of prompts, without any prompt")
+    if generator.class_names or unconditional:
+        return
+    if not texts or not all(text.strip() for text in texts):
+        raise ValueError(
+            f"{generator.name} generates images of prompts: give one, such as 'red apple', or "
+            "--unconditional"
+        )
 
 
 def write_images(
