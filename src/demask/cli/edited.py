@@ -49,10 +49,7 @@ def write_versions(
 ) -> None:
     """Write each version of an image, and a contact sheet that begins with the original.
 
-    Args:
-        before: the original.
-        edit: takes the generator, the original, and the keywords that all edits share.
-        prompts: as are the others, an option of the commands.
+    ``edit`` is a function of `demask.editing`; what follows it are options of the commands.
 
     Raises:
         ValueError: an option is not valid, or no such model.
