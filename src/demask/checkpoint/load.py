@@ -18,12 +18,10 @@ from demask.checkpoint.architectures import (
     by_class_name,
     config_from_json,
 )
+from demask.checkpoint.layout import PICKLED, SAFE, ZIP
 from demask.checkpoint.plausible import check_config, check_values, listed, without_prefix
 from demask.checkpoint.quantized import prepare
 from demask.checkpoint.read import (
-    PICKLED,
-    SAFE,
-    ZIP,
     CheckpointError,
     Description,
     Tensors,

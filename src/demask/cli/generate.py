@@ -108,12 +108,10 @@ def generate(
     check_prompts(generator, texts, unconditional=unconditional)
     seed = one_or_each(seeds)
     count = len(generator.seeds(seed, len(generator.condition_inputs(conditions)), num_images))
-    request = {"num_images": count, "seed": seed, "batch_size": batch_size, **settings}
-    jobs = generator.jobs(conditions, **request)
+    jobs = generator.jobs(conditions, count, seed, batch_size, **settings)
 
     write_images(generator, jobs, count, out=out, kind=kind, trace=trace)
-    noun = "image" if count == 1 else "images"
-    click.echo(f"{count} {noun} in {out}")
+    click.echo(f"{count} {'image' if count == 1 else 'images'} in {out}")
 
 
 def check_prompts(generator: Generator, texts: list[str], *, unconditional: bool) -> None:

@@ -24,22 +24,27 @@ DEFAULT_MODEL = "emoji"
 CONTENT, MODEL_TITLE, OUTPUT = "What to generate", "Model", "Output"
 """Headings of help pages."""
 
+SOURCE = [
+    click.option(
+        "--model",
+        metavar="NAME|PATH",
+        default=DEFAULT_MODEL,
+        show_default=True,
+        help="A shipped model, a folder written by training, a checkpoint or a hub id.",
+    ),
+    click.option(
+        "--tokenizer", metavar="PATH", help="Tokenizer checkpoint, if it is not in the model."
+    ),
+]
+DEVICE = click.option(
+    "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: a GPU if present."
+)
+
 MODEL = OptionGroup(
     MODEL_TITLE,
     [
-        click.option(
-            "--model",
-            metavar="NAME|PATH",
-            default=DEFAULT_MODEL,
-            show_default=True,
-            help="A shipped model, a folder written by training, a checkpoint or a hub id.",
-        ),
-        click.option(
-            "--tokenizer", metavar="PATH", help="Tokenizer checkpoint, if it is not in the model."
-        ),
-        click.option(
-            "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: a GPU if present."
-        ),
+        *SOURCE,
+        DEVICE,
         click.option(
             "--dtype",
             type=click.Choice(DTYPES),

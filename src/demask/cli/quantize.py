@@ -7,20 +7,11 @@ from pathlib import Path
 import click
 
 from demask.cli.command import Command, number
-from demask.cli.options import DEFAULT_MODEL, FOLDER, add, check_device
+from demask.cli.options import DEVICE, FOLDER, SOURCE, add, check_device
 
 HOW = [
-    click.option(
-        "--model",
-        metavar="NAME|PATH",
-        default=DEFAULT_MODEL,
-        show_default=True,
-        help="A shipped model, a folder written by training, a checkpoint or a hub id.",
-    ),
-    click.option(
-        "--tokenizer", metavar="PATH", help="Tokenizer checkpoint, if it is not in the model."
-    ),
-    click.option("--device", metavar="NAME", help="cpu, cuda, ...; default: a GPU if present."),
+    *SOURCE,
+    DEVICE,
     click.option(
         "--scheme",
         default="int8",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from demask.cli.command import Command, OptionGroup, number, path_option, several
-from demask.cli.options import DEFAULT_MODEL, add, check_device
+from demask.cli.options import DEFAULT_MODEL, DEVICE, add, check_device
 
 if TYPE_CHECKING:
     from demask.generator import Generator
@@ -26,9 +26,7 @@ SERVED = OptionGroup(
             default=(DEFAULT_MODEL,),
             help="Shipped models, folders, checkpoints or hub ids; the first is the default.",
         ),
-        click.option(
-            "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: a GPU if present."
-        ),
+        DEVICE,
         click.option(
             "--dtype",
             type=click.Choice(["float32", "bfloat16", "float16"]),
