@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from demask.cli.command import Command, OptionGroup
+from demask.cli.command import Command, OptionGroup, number, path_option
 from demask.cli.geneval import generate_geneval
 from demask.cli.options import (
     CLASS,
@@ -30,10 +30,9 @@ if TYPE_CHECKING:
 PROMPTS = OptionGroup(
     CONTENT,
     [
-        click.option(
+        path_option(
             "--prompts",
             "file",
-            type=click.Path(path_type=Path),
             help="A text file with one prompt per line, in addition to those given here.",
         ),
         click.option(
@@ -45,16 +44,9 @@ PROMPTS = OptionGroup(
 OUTPUT = OptionGroup(
     "Output",
     [
-        click.option(
-            "--batch-size",
-            type=int,
-            default=64,
-            show_default=True,
-            help="Images generated together.",
-        ),
-        click.option(
+        number("--batch-size", default=64, help="Images generated together."),
+        path_option(
             "--out",
-            type=click.Path(path_type=Path),
             default="out",
             show_default=True,
             help="The folder, or the .npz file, to write.",
@@ -116,12 +108,10 @@ def generate(
     check_prompts(generator, texts, unconditional=unconditional)
     seed = one_or_each(seeds)
     count = len(generator.seeds(seed, len(generator.condition_inputs(conditions)), num_images))
-    request = {"num_images": count, "seed": seed, "batch_size": batch_size, **settings}
-    jobs = generator.jobs(conditions, **request)
+    jobs = generator.jobs(conditions, count, seed, batch_size, **settings)
 
     write_images(generator, jobs, count, out=out, kind=kind, trace=trace)
-    noun = "image" if count == 1 else "images"
-    click.echo(f"{count} {noun} in {out}")
+    click.echo(f"{count} {'image' if count == 1 else 'images'} in {out}")
 
 
 def check_prompts(generator: Generator, texts: list[str], *, unconditional: bool) -> None:
