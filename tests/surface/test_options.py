@@ -26,7 +26,7 @@ BESIDE = "--model --recipe --data --held-out --out --set --strict"
 
 COMMANDS = {
     "": "--version",
-    "generate": "prompts --prompts --class -n --num-images --seed --batch-size"
+    "generate": "prompts --prompts --unconditional --class -n --num-images --seed --batch-size"
     f" --out --format --trace {MODEL} {SAMPLING}",
     "inpaint": "--image --mask --box --strength --feather --prompt --class -n --num-images --seed"
     f" --out {MODEL} {SAMPLING}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -81,15 +81,10 @@ OUT = OptionGroup(
 def compare(
     file: Path,
     variants: tuple[str, ...],
-    num_seeds: int,
-    seed: int,
-    batch_size: int,
-    scorers: tuple[str, ...],
-    control: bool,
-    resamples: int,
     gallery: int,
     out: Path,
     choice: ModelChoice,
+    **options: Any,
 ) -> None:
     """Compare settings of a model of prompts: win rates against the first of them.
 
@@ -105,18 +100,7 @@ def compare(
     if gallery < 0:
         raise ValueError(f"--gallery is at least 0, not {gallery}")
     check_device(choice.device)
-    comparison = open_comparison(
-        choice.load(),
-        rows,
-        prompts,
-        num_seeds=num_seeds,
-        seed=seed,
-        batch_size=batch_size,
-        scorers=scorers,
-        control=control,
-        resamples=resamples,
-        device=choice.device,
-    )
+    comparison = open_comparison(choice.load(), rows, prompts, device=choice.device, **options)
     run_comparison(comparison, out, counting).write(out / CSV)
     click.echo((out / TABLE).read_text(encoding="utf-8"), nl=False)
     click.echo(f"\n{out / TABLE}")
