@@ -66,7 +66,10 @@ class GeneratedImage:
     def read(cls, source: str | Path | BinaryIO) -> GeneratedImage:
         """Read what `save`, the command line or the server wrote.
 
-        Generate it again with ``demask.load(image.model).generate(**image.arguments)``.
+        Generate it again with
+        ``demask.load(image.model, **image.loaded).generate(**image.arguments)``. An edited image
+        (inpainted, outpainted or varied) does not hold its original: these arguments generate a
+        new image.
 
         Args:
             source: a path or an open file.

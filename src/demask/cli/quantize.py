@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from demask.cli.command import Command
-from demask.cli.options import DEFAULT_MODEL, FOLDER, add, check_device
+from demask.cli.options import DEFAULT_MODEL, FOLDER, add
+from demask.device import check_device
 
 HOW = [
     click.option(

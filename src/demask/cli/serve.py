@@ -219,8 +219,6 @@ def load_models(
     """
     import dataclasses
 
-    import torch
-
     from demask.assembly import load
 
     check_device(device)
@@ -229,6 +227,6 @@ def load_models(
         name = Path(model).name
         if name in generators:
             raise ValueError(f"two models are called '{name}'")
-        loaded = load(model, device=device, dtype=getattr(torch, dtype) if dtype else None)
+        loaded = load(model, device=device, dtype=dtype)
         generators[name] = dataclasses.replace(loaded, name=name)
     return generators
