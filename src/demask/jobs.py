@@ -35,9 +35,8 @@ def image_seeds(
         num_images = whole_number("num_images", num_images)
     if not isinstance(seed, Iterable) or isinstance(seed, str | bytes):
         rng.check_seed(seed)
-        seed = int(seed)
-        count = conditions if num_images is None else num_images
-        seeds: Sequence[int] = range(seed, seed + count)
+        first, count = int(seed), conditions if num_images is None else num_images
+        seeds: Sequence[int] = range(first, first + count)
     else:
         given = list(seed)
         for value in given:

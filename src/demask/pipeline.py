@@ -150,10 +150,9 @@ class Pipeline:
         """
         if conditions is None:
             return self.conditioner.default_conditions()
-        several = isinstance(conditions, Iterable) and not isinstance(
-            conditions, str | bytes | Mapping
-        )
-        condition_inputs = list(conditions) if several else [conditions]
+        given: Any = conditions
+        several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
+        condition_inputs: list[ConditionInput] = list(given) if several else [given]
         for condition_input in condition_inputs:
             check_condition_input(condition_input)
         if not condition_inputs:

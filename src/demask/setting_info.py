@@ -103,7 +103,7 @@ class SettingInfo:
 
     def contains(self, number: float) -> bool:
         """Whether a number is within the bounds."""
-        if isinstance(number, float) and not math.isfinite(number):
+        if self.kind is float and not math.isfinite(number):
             return False
         if self.or_zero and number == 0:
             return True

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from demask.cli.command import Command, OptionGroup, Several
-from demask.cli.options import DEFAULT_MODEL, add, check_device
+from demask.cli.options import DEFAULT_MODEL, add
+from demask.device import check_device
 
 if TYPE_CHECKING:
     from demask.generator import Generator

@@ -126,7 +126,7 @@ def prompts_of(prompts: str | Sequence[str]) -> list[str]:
     Raises:
         ValueError: no prompt, or something that is no text.
     """
-    several = [prompts] if isinstance(prompts, str) else prompts
+    several: Any = [prompts] if isinstance(prompts, str) else prompts
     if not isinstance(several, Sequence) or not all(isinstance(one, str) for one in several):
         raise ValueError(f"prompts must be a text or a list of texts, not {prompts!r}")
     if not several:
