@@ -116,6 +116,9 @@ def test_an_image_names_the_arguments_of_load(tmp_path: Path) -> None:
         ({"num_seeds": "a"}, "num_seeds must be a whole number, not 'a'"),
         ({"num_seeds": True}, "num_seeds must be a whole number, not True"),
         ({"seed": "a"}, "a seed must be a whole number"),
+        ({"scorers": 5}, "scorers must be a text or a list of texts, not 5"),
+        ({"device": "gpu"}, "there is no device 'gpu'"),
+        ({"variants": 5}, "compare takes a generator and a dict of settings by name"),
     ],
 )
 def test_a_comparison_that_cannot_be_made(changes: dict[str, Any], message: str) -> None:
@@ -132,3 +135,28 @@ def test_a_single_prompt_is_one_prompt() -> None:
 def test_a_number_beyond_all_floats_is_refused() -> None:
     assert "temperature must be a number" in refusal(Settings, temperature=10**400)
     assert Settings(steps=10**400).steps == 10**400
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"resamples": "a"}, "resamples must be a whole number, not 'a'"),
+        ({"resamples": 1}, "resamples must be 0, or at least 2, not 1"),
+        ({"extractors": 5}, "extractors must be a text or a list of texts, not 5"),
+        ({"metrics": ["kid", 5]}, "metrics must be a text or a list of texts"),
+        ({"device": "gpu"}, "there is no device 'gpu'"),
+        ({"samples": None}, "samples must be a generator or a path, not None"),
+        ({"reference": 5}, "reference must be a path, not 5"),
+    ],
+)
+def test_a_measurement_that_cannot_be_made(
+    generator: Generator, changes: dict[str, Any], message: str
+) -> None:
+    assert message in refusal(
+        demask.evaluate, **{"samples": generator, "reference": "nosuch.npz", **changes}
+    )
+
+
+@pytest.mark.parametrize("wrong", [5, None, ["a.png"]])
+def test_what_is_no_file_is_not_read(wrong: object) -> None:
+    assert "must be a path or an open file" in refusal(demask.GeneratedImage.read, wrong)

@@ -78,6 +78,8 @@ class GeneratedImage:
             ValueError: no PNG, or one without the metadata of Demask.
             OSError: no such file.
         """
+        if not isinstance(source, str | Path) and not hasattr(source, "read"):
+            raise ValueError(f"source must be a path or an open file, not {source!r}")
         data = Path(source).read_bytes() if isinstance(source, str | Path) else source.read()
         image, text = read_png(data)
         try:

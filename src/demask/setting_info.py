@@ -155,6 +155,19 @@ def whole_number(name: str, value: object, low: float | None = None) -> int:
     return number
 
 
+def texts(name: str, value: object) -> tuple[str, ...]:
+    """Check an argument that is a text or several of them.
+
+    Raises:
+        ValueError: one line: the argument and what was given.
+    """
+    several = (value,) if isinstance(value, str) else value
+    if not isinstance(several, Sequence) or not all(isinstance(one, str) for one in several):
+        given = shortened(repr(value))
+        raise ValueError(f"{name} must be a text or a list of texts, not {given}")
+    return tuple(several)
+
+
 def setting(kind: type, default: Any, help_text: str, **more: Any) -> Any:
     """A field of `Settings`, with all that is known of it."""
     info = SettingInfo(kind, help_text, optional=default is None, **more)

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
+from demask.device import check_device
 from demask.evaluation.scorers import load_scorer
 from demask.evaluation.win_rate import RESAMPLES, Paired
 from demask.generator import Generator
 from demask.measuring.records import Progress, Record, silent
-from demask.setting_info import whole_number
+from demask.setting_info import texts, whole_number
 from demask.settings import SettingsKwargs
 from demask.sweeps.compare import run
 from demask.sweeps.comparison import Comparison
@@ -99,9 +100,8 @@ def compare(
     """
     whole_number("num_seeds", num_seeds)
     whole_number("resamples", resamples)
-    for name, settings in variants.items():
-        if not isinstance(settings, Mapping):
-            raise ValueError(f"variant '{name}' must be a dict of settings, not {settings!r}")
+    check_device(device)
+    check_variants(generator, variants)
     comparison = open_comparison(
         generator,
         [Variant(name, settings) for name, settings in variants.items()],
@@ -109,7 +109,7 @@ def compare(
         num_seeds=num_seeds,
         seed=seed,
         batch_size=batch_size,
-        scorers=(scorers,) if isinstance(scorers, str) else scorers,
+        scorers=texts("scorers", scorers),
         control=control,
         resamples=resamples,
         device=device,
@@ -120,15 +120,22 @@ def compare(
         return run_comparison(comparison, Path(folder), progress)
 
 
+def check_variants(generator: object, variants: object) -> None:
+    """Raise a ValueError for what is no generator, or no dict of settings by name."""
+    if not isinstance(generator, Generator) or not isinstance(variants, Mapping):
+        raise ValueError("compare takes a generator and a dict of settings by name")
+    for name, settings in variants.items():
+        if not isinstance(settings, Mapping):
+            raise ValueError(f"variant '{name}' must be a dict of settings, not {settings!r}")
+
+
 def prompts_of(prompts: str | Sequence[str]) -> list[str]:
     """One prompt or several as a list.
 
     Raises:
         ValueError: no prompt, or something that is no text.
     """
-    several: Any = [prompts] if isinstance(prompts, str) else prompts
-    if not isinstance(several, Sequence) or not all(isinstance(one, str) for one in several):
-        raise ValueError(f"prompts must be a text or a list of texts, not {prompts!r}")
+    several = texts("prompts", prompts)
     if not several:
         raise ValueError("the list of prompts is empty")
     return list(several)

@@ -12,6 +12,7 @@ from typing import Any, Unpack
 import torch
 
 from demask.conditioning import ConditionInput
+from demask.device import check_device
 from demask.evaluation.extractors import load_extractor
 from demask.evaluation.features import extract_all
 from demask.evaluation.metrics import METRICS, RESAMPLES, Score, measure
@@ -26,6 +27,7 @@ from demask.measuring.samples import (
     with_meaning,
 )
 from demask.measuring.scenes import evaluate_scenes
+from demask.setting_info import texts, whole_number
 from demask.settings import SettingsKwargs
 from demask.sweeps.runner import command_line, commit
 
@@ -115,8 +117,11 @@ def evaluate(
         ValueError: an unknown name, files that cannot be read, too few images, or a request that
             the model refuses; names and files are checked before any image is generated.
     """
-    names = (metrics,) if isinstance(metrics, str) else tuple(metrics)
-    networks = (extractors,) if isinstance(extractors, str) else tuple(extractors)
+    names, networks = texts("metrics", metrics), texts("extractors", extractors)
+    if whole_number("resamples", resamples) < 0 or resamples == 1:
+        raise ValueError(f"resamples must be 0, or at least 2, not {resamples}")
+    check_device(device)
+    check_sources(samples, reference)
     options = {"metrics": names, "resamples": resamples, "seed": seed}
     inputs = [conditions] if isinstance(conditions, str | int) else conditions
     if SCENES in names:
@@ -146,6 +151,14 @@ def evaluate(
     ]
     described = tuple({"name": e.name, "fingerprint": e.fingerprint} for e in loaded)
     return Evaluation(tuple(scores), facts_of(given), facts, described, options)
+
+
+def check_sources(samples: object, reference: object) -> None:
+    """Raise a ValueError for images that are neither a generator nor a path."""
+    if not isinstance(samples, Generator | str | Path):
+        raise ValueError(f"samples must be a generator or a path, not {samples!r}")
+    if not isinstance(reference, str | Path | None):
+        raise ValueError(f"reference must be a path, not {reference!r}")
 
 
 def open_samples(
