@@ -116,6 +116,8 @@ NAMES = [
     ("num_inference_steps", "num_inference_steps: Demask calls it steps"),
     ("cfg", "cfg: Demask calls it guidance_scale"),
     ("n_steps", "n_steps: Demask calls it steps"),
+    ("noise", "noise: Demask calls it choice_temperature"),
+    ("micro", "micro: Demask calls it micro_conditions"),
     ("num_images_per_prompt", "num_images_per_prompt: Demask calls it num_images"),
 ]
 

@@ -20,11 +20,12 @@ from demask.checkpoint.lora import apply_loras, base_fingerprint
 from demask.checkpoint.pipeline import Parts, is_public, load_ours, load_public
 from demask.checkpoint.quantized import name_origin
 from demask.conditioning import Classes, Conditioner, Prompts
+from demask.device import check_device
 from demask.generator import Generator
 from demask.preset_file import FILE, PresetFile, read_presets
 from demask.presets import PUBLIC_SETTINGS, SHIPPED_MODELS, model_folder, model_path
 from demask.registry import unknown
-from demask.settings import Settings
+from demask.settings import DTYPES, Settings
 from demask.transformer.number_range import FLOAT16_MAX, largest_activation
 from demask.transformer.protocols import SupportsPredict, supports
 from demask.types import Step, Tokenizer, Transformer
@@ -35,10 +36,10 @@ FLOAT16_MARGIN = 16
 
 
 def load(
-    model: str,
+    model: str | Path,
     tokenizer: str | None = None,
     device: str | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     *,
     loras: Sequence[str] = (),
     aux: Sequence[str] = (),
@@ -55,8 +56,8 @@ def load(
             transformer checkpoint.
         tokenizer: a tokenizer checkpoint, for a model without one.
         device: ``cpu``, ``cuda``, ...; by default a GPU if there is one.
-        dtype: of the weights; by default float32. `torch.int8` multiplies inside the blocks in 8
-            bits, several times as fast on a CPU; see docs/methods/low_precision.md.
+        dtype: of the weights, or its name; by default float32. `torch.int8` multiplies inside the
+            blocks in 8 bits, several times as fast on a CPU; see docs/methods/low_precision.md.
         loras: folders of LoRA adapters, followed by ``:weight`` if that is not 1.
         aux: networks beside the model (a self-guidance module, a Token-Critic, a weaker
             transformer), before those in its folder.
@@ -66,11 +67,16 @@ def load(
             they were measured in unless ``dtype`` says another.
 
     Raises:
-        ValueError: no such model, or a checkpoint that is broken or incomplete.
+        ValueError: no such model, device or type, or a checkpoint that is broken or incomplete.
     """
+    if not isinstance(model, str | Path):
+        raise ValueError(f"model must be a name, a path or a hub id, not {model!r}")
+    model = str(model)
+    check_device(device)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if preset is not None and dtype is None:
-        dtype = getattr(torch, read_presets(model_folder(model) / FILE)[preset].dtype or "float32")
+        dtype = read_presets(model_folder(model) / FILE)[preset].dtype or "float32"
+    dtype = parse_dtype(dtype)
     floating = torch.float32 if dtype == torch.int8 else dtype
     parts = load_parts(model, tokenizer, device, floating, variant)
     check_pair(parts.transformer, parts.tokenizer)
@@ -96,6 +102,21 @@ def load(
         presets=presets,
         loaded=load_arguments(tokenizer, dtype, loras, aux, variant),
     )
+
+
+def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    """A type of weights, or its name as `GeneratedImage.loaded` holds it, as a type.
+
+    Raises:
+        ValueError: a type or name that is not in `DTYPES`.
+    """
+    if dtype is None:
+        return None
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise ValueError(unknown("dtype", name, DTYPES))
+    parsed: torch.dtype = getattr(torch, name)
+    return parsed
 
 
 def fits_float16(parts: Parts, conditioner: Conditioner) -> bool:

@@ -5,6 +5,7 @@ Shape legend: B batch.
 
 from __future__ import annotations
 
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,16 @@ from demask.types import Condition, Transformer
 
 ConditionInput = str | int | None
 """What an image shows: a prompt, a class name or a class number; None for no condition."""
+
+
+def check_condition_input(value: object) -> None:
+    """Raise a ValueError for what is no `ConditionInput`."""
+    if value is None or isinstance(value, str):
+        return
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise ValueError(
+            f"a condition must be a prompt, a class name, a class number or None, not {value!r}"
+        )
 
 
 @dataclass(frozen=True)

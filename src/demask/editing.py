@@ -26,8 +26,10 @@ from demask.data.transforms import to_image, to_pixels
 from demask.image import GeneratedImage
 from demask.jobs import Job
 from demask.pipeline import Pipeline
+from demask.registry import shortened
 from demask.sampling import edit
 from demask.sampling.decode import decode, last
+from demask.setting_info import whole_number
 from demask.settings import SettingsKwargs
 
 
@@ -55,6 +57,15 @@ class Original:
     def crop(self, pixels_CYX: Tensor) -> Image.Image:
         """Crop a frame to the size of the image."""
         return to_image(pixels_CYX[:, : self.height, : self.width])
+
+
+def check_image(name: str, value: object) -> None:
+    """Raise a ValueError for what is no PIL image, such as a path or an array."""
+    if not isinstance(value, Image.Image):
+        raise ValueError(
+            f"{name} must be a PIL image, not {shortened(repr(value))}; see PIL.Image.open and "
+            "PIL.Image.fromarray"
+        )
 
 
 def fill_frame(generator: Pipeline, pixels_CYX: Tensor, settings: SettingsKwargs) -> Tensor:
@@ -89,6 +100,10 @@ def inpaint(
     Raises:
         ValueError: a mask of another size or without white, an unknown class or setting.
     """
+    check_image("image", image)
+    check_image("mask", mask)
+    if feather is not None:
+        feather = whole_number("feather", feather, 0)
     if mask.size != image.size:
         raise ValueError(
             f"the mask is {mask.width}x{mask.height} pixels, the image "
@@ -122,7 +137,9 @@ def outpaint(
     Raises:
         ValueError: no margin or a negative one, an unknown class or setting.
     """
-    margins = (left, right, top, bottom)
+    check_image("image", image)
+    sides = {"left": left, "right": right, "top": top, "bottom": bottom}
+    margins = tuple(whole_number(side, pixels) for side, pixels in sides.items())
     if min(margins) < 0 or max(margins) == 0:
         raise ValueError(f"the margins are 0 pixels or more, and one is more, not {margins}")
     size = (image.width + left + right, image.height + top + bottom)
@@ -146,6 +163,7 @@ def variations(
     Raises:
         ValueError: a strength outside [0, 1], an unknown class or setting.
     """
+    check_image("image", image)
     edit.check_strength(strength)
     original = Original.read(generator, image, settings)
     return vary(

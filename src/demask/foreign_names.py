@@ -1,12 +1,14 @@
-"""Names that other programs use for settings, and what Demask calls them."""
+"""Names that other programs and older versions use for settings, and what Demask calls them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from demask.old_names import SETTINGS
 from demask.registry import unknown
 
 DEMASK_NAMES = {
+    **SETTINGS,
     "num_inference_steps": "steps",
     "num_sampling_steps": "steps",
     "sampling_steps": "steps",
@@ -21,7 +23,6 @@ DEMASK_NAMES = {
     "cfg_scale": "guidance_scale",
     "cfg_weight": "guidance_scale",
     "cfg_w": "guidance_scale",
-    "guidance": "guidance_scale",
     "scale": "guidance_scale",
     "cfg_schedule": "guidance_schedule",
     "scheduler": "schedule",
@@ -44,7 +45,6 @@ DEMASK_NAMES = {
     "topp": "top_p",
     "nucleus": "top_p",
     "uncond_prompt": "negative_prompt",
-    "negative": "negative_prompt",
     "neg_prompt": "negative_prompt",
     "micro_conditioning": "micro_conditions",
     "image_size": "width and height",

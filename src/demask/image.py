@@ -66,7 +66,10 @@ class GeneratedImage:
     def read(cls, source: str | Path | BinaryIO) -> GeneratedImage:
         """Read what `save`, the command line or the server wrote.
 
-        Generate it again with ``demask.load(image.model).generate(**image.arguments)``.
+        Generate it again with
+        ``demask.load(image.model, **image.loaded).generate(**image.arguments)``. An edited image
+        (inpainted, outpainted or varied) does not hold its original: these arguments generate a
+        new image.
 
         Args:
             source: a path or an open file.
@@ -75,6 +78,8 @@ class GeneratedImage:
             ValueError: no PNG, or one without the metadata of Demask.
             OSError: no such file.
         """
+        if not isinstance(source, str | Path) and not hasattr(source, "read"):
+            raise ValueError(f"source must be a path or an open file, not {source!r}")
         data = Path(source).read_bytes() if isinstance(source, str | Path) else source.read()
         image, text = read_png(data)
         try:

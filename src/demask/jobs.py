@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from demask import rng
 from demask.conditioning import ParsedCondition
+from demask.setting_info import whole_number
 from demask.settings import Settings
 from demask.types import Grid
 
@@ -27,20 +28,26 @@ def image_seeds(
     """The seed of every image; one seed becomes a range, which takes no memory.
 
     Raises:
-        ValueError: no image, a seed out of range, or a number of seeds that is not that of images.
+        ValueError: no image, a seed out of range, a number of seeds that is not that of images, or
+            values of another type.
     """
-    if isinstance(seed, int):
-        count = conditions if num_images is None else num_images
-        seeds: Sequence[int] = range(seed, seed + count)
+    if num_images is not None:
+        num_images = whole_number("num_images", num_images)
+    if not isinstance(seed, Iterable) or isinstance(seed, str | bytes):
+        rng.check_seed(seed)
+        first, count = int(seed), conditions if num_images is None else num_images
+        seeds: Sequence[int] = range(first, first + count)
     else:
-        count = len(seed) if num_images is None else num_images
-        seeds = list(seed)
+        given = list(seed)
+        for value in given:
+            rng.check_seed(value)
+        seeds = [int(value) for value in given]
+        count = len(seeds) if num_images is None else num_images
     if count < 1:
         raise ValueError(f"the number of images is at least 1, not {count}")
     if len(seeds) != count:
         raise ValueError(f"{len(seeds)} seeds for {count} images; one each, or one seed")
-    for value in (seeds[0], seeds[-1]) if isinstance(seeds, range) else seeds:
-        rng.check_seed(value)
+    rng.check_seed(seeds[-1])
     return seeds
 
 
@@ -54,9 +61,9 @@ def batches(
     """The images in batches; image i shows condition i, and after the last the first again.
 
     Raises:
-        ValueError: a batch size below 1, before the first batch.
+        ValueError: a batch size that is no whole number from 1, before the first batch.
     """
-    if batch_size < 1:
+    if whole_number("batch_size", batch_size) < 1:
         raise ValueError(f"the batch size is at least 1, not {batch_size}")
 
     def parts() -> Iterator[Job]:

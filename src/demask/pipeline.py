@@ -9,7 +9,7 @@ Shape legend: B batch, L tokens, C channels, H W rows and columns.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from demask import rng
 from demask.acceleration import Accelerator, accelerate
 from demask.auxiliary import AuxiliaryNetworks
-from demask.conditioning import Conditioner, ConditionInput
+from demask.conditioning import Conditioner, ConditionInput, check_condition_input
 from demask.guidance import GUIDANCES, parse_guidance
 from demask.guidance_provider import ModelProvider
 from demask.image import GeneratedImage
@@ -165,13 +165,15 @@ class Pipeline:
         """The conditions as a list; None becomes the default conditions of the model.
 
         Raises:
-            ValueError: an empty list of them.
+            ValueError: an empty list of them, or something that is no condition.
         """
         if conditions is None:
             return self.conditioner.default_conditions()
-        if isinstance(conditions, str | int):
-            return [conditions]
-        condition_inputs = list(conditions)
+        given: Any = conditions
+        several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
+        condition_inputs: list[ConditionInput] = list(given) if several else [given]
+        for condition_input in condition_inputs:
+            check_condition_input(condition_input)
         if not condition_inputs:
             raise ValueError("the list of conditions is empty; None means the model's default")
         return condition_inputs

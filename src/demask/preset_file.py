@@ -68,6 +68,8 @@ class PresetFile:
         Raises:
             ValueError: there is no such preset.
         """
+        if not isinstance(name, str):
+            raise UnknownNameError(f"preset must be a name, not {name!r}")
         if not self.by_name:
             raise UnknownNameError(f"unknown preset '{name}': this model has none")
         if name not in self.by_name:

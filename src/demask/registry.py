@@ -127,9 +127,15 @@ def choose(table: Table[T], families: Table[Callable[..., T]], text: str) -> T:
     return table[name]
 
 
-def usage(row: Callable[..., Any]) -> str:
-    """The options that a row needs, as messages write them: ``EXPONENT``, ``VALUES,...``."""
-    name, parameter = next(iter(inspect.signature(row).parameters.items()))
+def usage(row: Callable[..., Any], without: Iterable[str] = ()) -> str:
+    """The option that a row needs, as messages write it: ``EXPONENT``, ``VALUES,...``.
+
+    Args:
+        row: of a table of families.
+        without: options that do not come from the text.
+    """
+    parameters = inspect.signature(row).parameters
+    name, parameter = next((n, p) for n, p in parameters.items() if n not in without)
     return name.upper() + ",..." * is_tuple(parameter)
 
 

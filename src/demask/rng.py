@@ -9,6 +9,7 @@ Shape legend: B batch, R rows (tokens of any image), V codebook.
 from __future__ import annotations
 
 import hashlib
+import numbers
 from collections.abc import Sequence
 
 import torch
@@ -29,9 +30,11 @@ def image_generators(seeds: Sequence[int]) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-def check_seed(seed: int) -> None:
-    """Raise a ValueError for a seed outside [0, 2**63 - 1]."""
-    if not 0 <= seed <= MAX_SEED:
+def check_seed(seed: object) -> None:
+    """Raise a ValueError for a seed that is no whole number in [0, 2**63 - 1]."""
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
+        raise ValueError(f"a seed must be a whole number, not {seed!r}")
+    if not 0 <= int(seed) <= MAX_SEED:
         raise ValueError(f"seed {seed} is out of range; valid: 0 to {MAX_SEED}")
 
 

@@ -93,14 +93,17 @@ class SettingInfo:
         wanted = numbers.Integral if self.kind is int else numbers.Real
         if isinstance(value, bool) or not isinstance(value, wanted):
             raise ValueError(self.refusal(name, value))
-        number = self.kind(value)
+        try:
+            number = self.kind(value)
+        except OverflowError:  # a whole number beyond the largest float
+            raise ValueError(self.refusal(name, value)) from None
         if not self.contains(number):
             raise ValueError(self.refusal(name, value))
         return number
 
     def contains(self, number: float) -> bool:
         """Whether a number is within the bounds."""
-        if not math.isfinite(number):
+        if self.kind is float and not math.isfinite(number):
             return False
         if self.or_zero and number == 0:
             return True
@@ -140,6 +143,29 @@ class SettingInfo:
         except ValueError:
             raise ValueError(self.refusal(name, text)) from None
         return self.check(name, number)
+
+
+def whole_number(name: str, value: object, low: float | None = None) -> int:
+    """Check an argument that is no setting, such as a number of images.
+
+    Raises:
+        ValueError: one line: the argument, what was given and what is valid.
+    """
+    number: int = SettingInfo(int, "", low=low).check(name, value)
+    return number
+
+
+def texts(name: str, value: object) -> tuple[str, ...]:
+    """Check an argument that is a text or several of them.
+
+    Raises:
+        ValueError: one line: the argument and what was given.
+    """
+    several = (value,) if isinstance(value, str) else value
+    if not isinstance(several, Sequence) or not all(isinstance(one, str) for one in several):
+        given = shortened(repr(value))
+        raise ValueError(f"{name} must be a text or a list of texts, not {given}")
+    return tuple(several)
 
 
 def setting(kind: type, default: Any, help_text: str, **more: Any) -> Any:

@@ -44,7 +44,10 @@ def test_the_power_is_checked() -> None:
 def test_parse() -> None:
     assert parse_scale("ramp", 3.0) == Ramp(3.0)
     assert parse_scale("interval:start=0.2,stop=0.9", 3.0) == Interval(3.0, 0.2, 0.9)
-    with pytest.raises(ValueError, match=r"unknown guidance scale 'rampp'; did you mean 'ramp'"):
+    with pytest.raises(
+        ValueError,
+        match=r"scale 'rampp'; did you mean 'ramp'.*, listed:FACTORS,\.\.\.$",
+    ):
         parse_scale("rampp", 3.0)
     with pytest.raises(ValueError, match=r"unknown option .*'value'.*start, stop"):
         parse_scale("interval:value=2", 3.0)

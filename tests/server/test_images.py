@@ -6,6 +6,7 @@ import base64
 import io
 import urllib.request
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -158,6 +159,8 @@ def test_models_are_listed_by_name(server: Running) -> None:
         ({"size": "16x16", "width": 32}, "size is 16x16, but width is 32"),
         ({"prompt": "cow"}, "unknown class 'cow'"),
         ({"n": 11}, "n: Input should be less than or equal to 10"),
+        ({"seed": True}, "seed: it must be a whole number, not true"),
+        ({"n": False}, "n: it must be a whole number, not false"),
         ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
         ({"output_format": "jpeg"}, "output_format: Input should be 'png'"),
     ],
@@ -169,6 +172,20 @@ def test_a_mistake_is_one_line(server: Running, wrong: dict[str, object], said: 
     assert said in error["message"]
     assert "\n" not in error["message"]
     assert error["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"), [(b"{bad", "the body is no JSON"), (b"[]", "the body must be a JSON object")]
+)
+def test_a_body_that_is_no_object(server: Running, body: bytes, said: str) -> None:
+    answer = httpx.post(
+        f"{server.url}/v1/images/generations",
+        content=body,
+        headers={"content-type": "application/json"},
+    )
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == said
+    assert answer.json()["error"]["param"] is None
 
 
 def test_an_unknown_model_is_not_found(server: Running) -> None:

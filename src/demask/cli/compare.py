@@ -9,8 +9,9 @@ import click
 
 from demask.cli.command import Command, OptionGroup, number, path_option, several
 from demask.cli.generate import read_lines
-from demask.cli.options import CONTENT, ModelChoice, add, check_device, with_model
+from demask.cli.options import CONTENT, ModelChoice, add, with_model
 from demask.cli.progress import counting
+from demask.device import check_device
 
 if TYPE_CHECKING:
     from demask.sweeps.comparison import Comparison

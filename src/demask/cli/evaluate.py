@@ -17,11 +17,11 @@ from demask.cli.options import (
     SETTINGS,
     ModelChoice,
     add,
-    check_device,
     condition_inputs,
     with_model,
 )
 from demask.cli.progress import counting
+from demask.device import check_device
 
 if TYPE_CHECKING:
     from demask.evaluation.metrics import Score

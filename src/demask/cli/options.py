@@ -11,6 +11,7 @@ import click
 
 from demask.cli.command import OptionGroup, path_option, several
 from demask.cli.settings_options import settings_options
+from demask.device import check_device
 from demask.settings import DTYPES
 
 if TYPE_CHECKING:
@@ -163,8 +164,6 @@ class ModelChoice:
         Raises:
             ValueError: no such model, device or preset, or a broken checkpoint.
         """
-        import torch
-
         from demask.assembly import load
 
         check_device(self.device)
@@ -172,7 +171,7 @@ class ModelChoice:
             self.model,
             tokenizer=self.tokenizer,
             device=self.device,
-            dtype=getattr(torch, self.dtype) if self.dtype else None,
+            dtype=self.dtype,
             loras=self.loras,
             aux=self.aux,
             low_memory=self.low_memory,
@@ -200,23 +199,6 @@ def add(*groups: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
         return function
 
     return decorate
-
-
-def check_device(name: str | None) -> None:
-    """Raise a ValueError for a device that is not available."""
-    import torch
-
-    if name is None:
-        return
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        available = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        if torch.backends.mps.is_available():
-            available.append("mps")
-        raise ValueError(
-            f"there is no device '{name}' here; valid: {', '.join(available)}"
-        ) from None
 
 
 def condition_inputs(

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from demask.cli.command import Command, number
-from demask.cli.options import DEVICE, FOLDER, SOURCE, add, check_device
+from demask.cli.options import DEVICE, FOLDER, SOURCE, add
+from demask.device import check_device
 
 HOW = [
     *SOURCE,

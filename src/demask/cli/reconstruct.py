@@ -12,7 +12,8 @@ import click
 
 from demask.cli.command import Command
 from demask.cli.edited import open_image
-from demask.cli.options import DEFAULT_MODEL, DEVICE, FOLDER, add, check_device
+from demask.cli.options import DEFAULT_MODEL, DEVICE, FOLDER, add
+from demask.device import check_device
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from demask.cli.command import Command, OptionGroup, number, path_option, several
-from demask.cli.options import DEFAULT_MODEL, DEVICE, add, check_device
+from demask.cli.options import DEFAULT_MODEL, DEVICE, add
+from demask.device import check_device
 
 if TYPE_CHECKING:
     from demask.generator import Generator
@@ -190,8 +191,6 @@ def load_models(
     """
     import dataclasses
 
-    import torch
-
     from demask.assembly import load
 
     check_device(device)
@@ -200,6 +199,6 @@ def load_models(
         name = Path(model).name
         if name in generators:
             raise ValueError(f"two models are called '{name}'")
-        loaded = load(model, device=device, dtype=getattr(torch, dtype) if dtype else None)
+        loaded = load(model, device=device, dtype=dtype)
         generators[name] = dataclasses.replace(loaded, name=name)
     return generators

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from demask.registry import Table, build
+from demask.registry import Table, UnknownNameError, build, unknown, usage
 from demask.types import Step
 
 Scale = Callable[[Step], float]
@@ -125,5 +125,10 @@ def parse_scale(text: str, value: float) -> Scale:
     Raises:
         ValueError: an unknown name or option, or a factor that is not a number.
     """
-    family = text.partition(":")[0] in SCALE_FAMILIES
-    return build(SCALE_FAMILIES if family else SCALES, text, value=value)
+    name = text.partition(":")[0]
+    if name in SCALE_FAMILIES:
+        return build(SCALE_FAMILIES, text, value=value)
+    if name not in SCALES:
+        families = [f"{n}:{usage(row, ('value',))}" for n, row in SCALE_FAMILIES.items()]
+        raise UnknownNameError(unknown(SCALES.kind, name, [*SCALES, *families]))
+    return build(SCALES, text, value=value)

@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
+from demask.device import check_device
 from demask.evaluation.scorers import load_scorer
 from demask.evaluation.win_rate import RESAMPLES, Paired
 from demask.generator import Generator
 from demask.measuring.records import Progress, Record, silent
+from demask.setting_info import texts, whole_number
 from demask.settings import SettingsKwargs
 from demask.sweeps.compare import run
 from demask.sweeps.comparison import Comparison
@@ -61,7 +63,7 @@ class ComparisonResult(Record):
 def compare(
     generator: Generator,
     variants: Mapping[str, SettingsKwargs],
-    prompts: Sequence[str],
+    prompts: str | Sequence[str],
     num_seeds: int = 4,
     seed: int = 0,
     batch_size: int = 64,
@@ -81,7 +83,7 @@ def compare(
     Args:
         generator: a model of prompts.
         variants: settings by name, of which the first is the base.
-        prompts: what is generated.
+        prompts: what is generated; a single one may be a text.
         num_seeds: images of each prompt.
         seed: of the first image; the next ones count on.
         batch_size: images generated together.
@@ -93,16 +95,21 @@ def compare(
         progress: shows how far it is.
 
     Raises:
-        ValueError: nothing to compare, an unknown scorer or setting, or a model of classes.
+        ValueError: nothing to compare, an unknown scorer or setting, a model of classes, or a value
+            of another type.
     """
+    whole_number("num_seeds", num_seeds)
+    whole_number("resamples", resamples)
+    check_device(device)
+    check_variants(generator, variants)
     comparison = open_comparison(
         generator,
         [Variant(name, settings) for name, settings in variants.items()],
-        prompts,
+        prompts_of(prompts),
         num_seeds=num_seeds,
         seed=seed,
         batch_size=batch_size,
-        scorers=(scorers,) if isinstance(scorers, str) else scorers,
+        scorers=texts("scorers", scorers),
         control=control,
         resamples=resamples,
         device=device,
@@ -111,6 +118,27 @@ def compare(
         return run_comparison(comparison, out, progress)
     with tempfile.TemporaryDirectory() as folder:
         return run_comparison(comparison, Path(folder), progress)
+
+
+def check_variants(generator: object, variants: object) -> None:
+    """Raise a ValueError for what is no generator, or no dict of settings by name."""
+    if not isinstance(generator, Generator) or not isinstance(variants, Mapping):
+        raise ValueError("compare takes a generator and a dict of settings by name")
+    for name, settings in variants.items():
+        if not isinstance(settings, Mapping):
+            raise ValueError(f"variant '{name}' must be a dict of settings, not {settings!r}")
+
+
+def prompts_of(prompts: str | Sequence[str]) -> list[str]:
+    """One prompt or several as a list.
+
+    Raises:
+        ValueError: no prompt, or something that is no text.
+    """
+    several = texts("prompts", prompts)
+    if not several:
+        raise ValueError("the list of prompts is empty")
+    return list(several)
 
 
 def open_comparison(

@@ -13,6 +13,7 @@ from typing import Any, Unpack
 import torch
 
 from demask.conditioning import ConditionInput
+from demask.device import check_device
 from demask.evaluation.extractors import Extractor, load_extractor
 from demask.evaluation.features import Features, extract_all
 from demask.evaluation.metrics import METRICS, RESAMPLES, Score, measure
@@ -27,6 +28,7 @@ from demask.measuring.samples import (
     with_meaning,
 )
 from demask.measuring.scenes import evaluate_scenes
+from demask.setting_info import texts, whole_number
 from demask.settings import SettingsKwargs
 from demask.sweeps.runner import command_line, commit
 
@@ -116,8 +118,11 @@ def evaluate(
         ValueError: an unknown name, files that cannot be read, too few images, or a request that
             the model refuses; names and files are checked before any image is generated.
     """
-    names = (metrics,) if isinstance(metrics, str) else tuple(metrics)
-    networks = (extractors,) if isinstance(extractors, str) else tuple(extractors)
+    names, networks = texts("metrics", metrics), texts("extractors", extractors)
+    if whole_number("resamples", resamples) < 0 or resamples == 1:
+        raise ValueError(f"resamples must be 0, or at least 2, not {resamples}")
+    check_device(device)
+    check_sources(samples, reference)
     options = {"metrics": names, "resamples": resamples, "seed": seed}
     inputs = [conditions] if isinstance(conditions, str | int) else conditions
     if SCENES in names:
@@ -128,13 +133,11 @@ def evaluate(
         return Evaluation(tuple(found), facts_of(made), {}, (), options)
     for name in names:
         METRICS[name]
-    if reference is None:
-        raise ValueError("name the real images to compare with: reference")
-    open_reference(reference)
+    open_reference(named(reference))
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     loaded = [load_extractor(name, place) for name in networks or SHIPPED]
     given = open_samples(samples, inputs, num_images, seed, batch_size, settings)
-    pairs, facts = features_of_both(given, reference, loaded, cache, progress)
+    pairs, facts = features_of_both(given, named(reference), loaded, cache, progress)
     scores = chain.from_iterable(measure(*pair, names or None, seed, resamples) for pair in pairs)
     described = tuple({"name": e.name, "fingerprint": e.fingerprint} for e in loaded)
     return Evaluation(tuple(scores), facts_of(given), facts, described, options)
@@ -159,6 +162,25 @@ def features_of_both(
         reference, mine[0].size, samples.class_names, extractors, cache, progress
     )
     return list(zip(mine, real, strict=True)), facts
+
+
+def named(reference: str | Path | None) -> str | Path:
+    """The reference, which every metric but scenes needs.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if reference is None:
+        raise ValueError("name the real images to compare with: reference")
+    return reference
+
+
+def check_sources(samples: object, reference: object) -> None:
+    """Raise a ValueError for images that are neither a generator nor a path."""
+    if not isinstance(samples, Generator | str | Path):
+        raise ValueError(f"samples must be a generator or a path, not {samples!r}")
+    if not isinstance(reference, str | Path | None):
+        raise ValueError(f"reference must be a path, not {reference!r}")
 
 
 def open_samples(

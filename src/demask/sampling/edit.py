@@ -6,6 +6,7 @@ image or a pixel mask).
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass
 
 import torch
@@ -143,7 +144,9 @@ def image_to_image(
 
 
 def check_strength(strength: float) -> None:
-    """Raise a ValueError for a strength outside [0, 1]."""
+    """Raise a ValueError for a strength that is no number in [0, 1]."""
+    if isinstance(strength, bool) or not isinstance(strength, numbers.Real):
+        raise ValueError(f"strength must be a number from 0 to 1, not {strength!r}")
     if not 0 <= strength <= 1:
         raise ValueError(f"the strength is from 0 (change nothing) to 1 (all), not {strength}")
 

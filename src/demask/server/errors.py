@@ -71,9 +71,18 @@ def api_error(error: BaseException, retry_after: int = 1) -> ApiError:
     return ApiError(500, "the image could not be generated; the server's log says why", "internal")
 
 
+NOT_A_BODY = {
+    "json_invalid": "the body is no JSON",
+    "model_attributes_type": "the body must be a JSON object",
+}
+"""Errors of a whole body, by pydantic's names of them."""
+
+
 def complaint(errors: Sequence[Any], valid: Sequence[str] = ()) -> ApiError:
     """The first of pydantic's validation errors, in one line."""
     first = errors[0]
+    if first["type"] in NOT_A_BODY:
+        return ApiError(400, NOT_A_BODY[first["type"]])
     place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "form")]
     name = ".".join(place)
     if first["type"] == "extra_forbidden" and valid:

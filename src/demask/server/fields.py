@@ -6,7 +6,7 @@ import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_validator
 
 from demask.rng import MAX_SEED
 from demask.server.settings_fields import settings_fields
@@ -17,6 +17,16 @@ SETTINGS = (*(f.name for f in fields(Settings)), "preset")
 
 Word = Annotated[str, Field(max_length=200)]
 Text = Annotated[str, Field(max_length=4000)]
+
+
+def whole(value: object) -> object:
+    """Refuse true and false, which would count as 1 and 0; a form holds numbers as text."""
+    if isinstance(value, bool):
+        raise ValueError(f"it must be a whole number, not {str(value).lower()}")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(whole)]
 
 
 if TYPE_CHECKING:
@@ -30,12 +40,12 @@ class ImageFields(SettingsFields):
 
     prompt: Text = Field("", description="In words; a class name for a model of classes.")
     model: Word | None = Field(None, description="One of /v1/models; by default the first.")
-    n: int | None = Field(None, ge=1, le=10, description="Images, of seeds that count up.")
+    n: Whole | None = Field(None, ge=1, le=10, description="Images, of seeds that count up.")
     size: Word | None = Field(None, description="WIDTHxHEIGHT in pixels, or auto.")
-    seed: int | None = Field(None, ge=0, le=MAX_SEED - 10, description="By default a random one.")
+    seed: Whole | None = Field(None, ge=0, le=MAX_SEED - 10, description="By default a random one.")
     response_format: Literal["b64_json", "url"] | None = None
     stream: bool | None = Field(None, description="Server-sent events.")
-    partial_images: int | None = Field(
+    partial_images: Whole | None = Field(
         None, ge=0, le=64, description="With stream: unfinished images on the way."
     )
     output_format: Literal["png"] | None = Field(None, description="Images are PNG.")
@@ -76,5 +86,5 @@ class Generation(ImageFields):
 class Editing(ImageFields):
     """The fields of /v1/images/edits beside its files."""
 
-    feather: int | None = Field(None, ge=0, le=256, description="Soft edge, in pixels.")
+    feather: Whole | None = Field(None, ge=0, le=256, description="Soft edge, in pixels.")
     input_fidelity: Word | None = Field(None, description="Ignored.")

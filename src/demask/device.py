@@ -1,0 +1,20 @@
+"""Check the name of a device before any work is done."""
+
+from __future__ import annotations
+
+
+def check_device(name: str | None) -> None:
+    """Raise a ValueError for a device that is not available; None is the default device."""
+    import torch
+
+    if name is None:
+        return
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError):
+        available = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        if torch.backends.mps.is_available():
+            available.append("mps")
+        raise ValueError(
+            f"there is no device '{name}' here; valid: {', '.join(available)}"
+        ) from None
