@@ -6,9 +6,11 @@ Run it with `python .ci/tree.py`.
 from __future__ import annotations
 
 import ast
+import io
 import re
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -16,6 +18,8 @@ WEIGHTS = {".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".npz", ".npy"}
 VAGUE = {"utils", "util", "helpers", "helper", "misc", "common"}
 MEGABYTE = 10**6
 FILE_LIMIT, TOTAL_LIMIT = 16 * MEGABYTE, 40 * MEGABYTE
+LINES, FUNCTION_LINES = 300, 40
+"""The most lines of a source file, and of a function without docstrings, comments, blank lines."""
 
 TEXTS = {".py", ".md", ".toml", ".yml", ".yaml"}
 HISTORY = {".ci/tree.py", "src/demask/old_names.py"}
@@ -86,8 +90,40 @@ def complaints(paths: Iterable[Path]) -> Iterator[str]:
                 yield f"{path}: {size / MEGABYTE:.1f} MB of weights; the limit is 16 MB a file"
         if path.suffix in TEXTS and path.as_posix() not in HISTORY:
             yield from old_words(path)
+        if path.suffix == ".py" and path.parts[0] == "src":
+            yield from too_long(path)
     if total > TOTAL_LIMIT:
         yield f"{total / MEGABYTE:.1f} MB of weights in all; the limit is 40 MB"
+
+
+def too_long(path: Path) -> Iterator[str]:
+    """One line if a source file is too long, and one for each of its functions that is."""
+    text = path.read_text(encoding="utf-8")
+    if (lines := len(text.splitlines())) > LINES:
+        yield f"{path}: {lines} lines; the limit is {LINES}"
+    code = lines_of_code(text)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            own = len(code & {*range(node.lineno, node.end_lineno + 1)})
+            if own > FUNCTION_LINES:
+                limit = f"the limit is {FUNCTION_LINES}"
+                yield f"{path}:{node.lineno}: {node.name} has {own} lines of code; {limit}"
+
+
+def lines_of_code(text: str) -> set[int]:
+    """The numbers of the lines that hold more than a docstring, a comment or nothing."""
+    code: set[int] = set()
+    empty = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in empty:
+            code.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            assert node.end_lineno is not None
+            if isinstance(node.value.value, str):
+                code -= {*range(node.lineno, node.end_lineno + 1)}
+    return code
 
 
 def old_words(path: Path) -> Iterator[str]:

@@ -6,11 +6,13 @@ import copy
 import itertools
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import demask
 from demask.generator import Generator
 from demask.rng import MAX_SEED
 from tiny import tiny_generator, tiny_text_generator
@@ -325,3 +327,19 @@ def test_what_the_parts_read(text_generator: Generator) -> None:
     )
     assert torch.allclose(reference["pooled"], condition["pooled"][:1], atol=1e-12)
     assert (text_generator.size, text_generator.multiple) == ((16, 16), 8)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"guidance_scale": 1.0}, "no effect at guidance_scale 1"),
+        ({"guidance_scale": 2.0, "guidance_method": "spatial"}, "but with: classifier_free"),
+        ({"guidance_scale": 2.0}, ""),
+    ],
+)
+def test_a_negative_prompt_without_effect_is_named(
+    settings: dict[str, Any], words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    demask.load("emoji").chosen(negative_prompt="blurry", **settings)
+    assert words in caplog.text
+    assert bool(words) == bool(caplog.records)

@@ -90,8 +90,7 @@ def load(
         to_int8(model, parts.transformer, aux)
     if not low_memory:
         pack(parts.transformer)
-    settings, presets = settings_of(model, parts)
-    settings = settings if preset is None else presets[preset].settings
+    settings, presets = settings_of(model, parts, preset)
     return Generator(
         name=model,
         tokenizer=parts.tokenizer,  # type: ignore[arg-type]
@@ -199,15 +198,16 @@ def auxiliary_networks(
     return AuxiliaryNetworks(model, find_auxiliary(model_folder(model), paths), read)
 
 
-def settings_of(model: str, parts: Parts) -> tuple[Settings, PresetFile]:
-    """The default settings of a model, and its presets.
+def settings_of(model: str, parts: Parts, preset: str | None) -> tuple[Settings, PresetFile]:
+    """The settings of a model's preset, by default those of its default one, and its presets.
 
     Raises:
-        ValueError: its ``presets.toml`` cannot be read.
+        ValueError: its ``presets.toml`` cannot be read, or has no such preset.
     """
     presets = read_presets(model_folder(model) / FILE)
-    if presets.default is not None:
-        return presets[presets.default].settings, presets
+    name = presets.default if preset is None else preset
+    if name is not None:
+        return presets[name].settings, presets
     return usual_settings(parts), presets
 
 

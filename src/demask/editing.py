@@ -95,17 +95,7 @@ def inpaint(
     feather: int | None = None,
     **settings: Unpack[SettingsKwargs],
 ) -> Iterator[GeneratedImage]:
-    """Regenerate the white part of a mask; other pixels stay, except at the soft edge.
-
-    Args:
-        generator: the model.
-        image: any size.
-        mask: of the same size; see `demask.data.masks.read_mask`.
-        conditions: what the new part shows; None: no condition.
-        num_images: the number of versions.
-        seed: of the first image, or one per image.
-        feather: width of the soft edge in pixels; by default half a token.
-        settings: any of `Settings`.
+    """The images of `Generator.inpaint`, one batch after the other.
 
     Raises:
         ValueError: a mask of another size or without white, an unknown class or setting.
@@ -142,7 +132,7 @@ def outpaint(
     feather: int | None = None,
     **settings: Unpack[SettingsKwargs],
 ) -> Iterator[GeneratedImage]:
-    """Generate around an image; the margins are in pixels.
+    """The images of `Generator.outpaint`, one batch after the other.
 
     Raises:
         ValueError: no margin or a negative one, an unknown class or setting.
@@ -168,16 +158,7 @@ def variations(
     seed: int | Sequence[int] = 0,
     **settings: Unpack[SettingsKwargs],
 ) -> Iterator[GeneratedImage]:
-    """Generate variations: each masks a random part of the tokens, drawn from its seed.
-
-    Args:
-        generator: the model.
-        image: any size.
-        strength: the fraction of the tokens that is regenerated.
-        conditions: what they show; None: no condition.
-        num_images: the number of variations.
-        seed: of the first image, or one per image.
-        settings: any of `Settings`.
+    """The images of `Generator.variations`, one batch after the other.
 
     Raises:
         ValueError: a strength outside [0, 1], an unknown class or setting.

@@ -106,7 +106,7 @@ class Generator(Pipeline):
 
         Args:
             image: of any size; see `demask.editing` for images larger than the model's.
-            mask: of the same size.
+            mask: of the same size; see `demask.data.masks.read_mask`.
             conditions: what the new part shows; None: no prompt or class.
             num_images: the number of versions.
             seed: as in `generate`.

@@ -8,6 +8,7 @@ Shape legend: B batch, L tokens, C channels, H W rows and columns.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,8 @@ from demask.sampling.stepper import NonFiniteLogitsError
 from demask.settings import Settings, SettingsKwargs, check_names
 from demask.transformer.number_range import first_non_finite
 from demask.types import Condition, DecodeState, Grid, Predict, Tokenizer, Transformer
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, repr=False)
@@ -117,7 +120,23 @@ class Pipeline:
         preset = changes.pop("preset", None)
         check_names(changes)
         start = self.settings if preset is None else self.presets[preset].settings
-        return start.updated(**changes)
+        chosen = start.updated(**changes)
+        if changes.get("negative_prompt"):
+            self.warn_of_unused(chosen)
+        return chosen
+
+    def warn_of_unused(self, settings: Settings) -> None:
+        """Say so where a negative prompt that was asked for has no effect."""
+        name = settings.guidance_method.partition(":")[0]
+        if settings.guidance_scale == 1:
+            log.warning("the negative prompt has no effect at guidance_scale 1")
+        elif not GUIDANCES[name].uses_negative_prompt:
+            users = ", ".join(n for n, row in GUIDANCES.items() if row.uses_negative_prompt)
+            log.warning(
+                "the negative prompt has no effect with the guidance '%s', but with: %s",
+                name,
+                users,
+            )
 
     def jobs(
         self,

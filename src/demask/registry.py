@@ -244,10 +244,10 @@ def placeholder(parameter: inspect.Parameter) -> str:
     return {"int": "2", "bool": "True"}.get(annotation(parameter), "0.5")
 
 
-def shortened(text: str, most: int = 80) -> str:
-    """A text without line breaks, of at most so many characters."""
+def shortened(text: str) -> str:
+    """A text without line breaks, of at most 80 characters."""
     line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 3]}..."
+    return line if len(line) <= 80 else f"{line[:77]}..."
 
 
 def describe(tables: Iterable[Table[Any]], variant: object, without: Iterable[str] = ()) -> str:

@@ -141,11 +141,6 @@ class DecodeState:
     previous: DecodeState | None = None
 
     @property
-    def previous_logits_BLV(self) -> Tensor | None:
-        """The logits that the previous step sampled from, or None."""
-        return None if self.previous is None else self.previous.logits_BLV
-
-    @property
     def masked_BL(self) -> Tensor:
         """The masked positions."""
         return self.ids_BL == self.mask_id

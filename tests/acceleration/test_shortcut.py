@@ -63,13 +63,8 @@ def half(base: Any) -> Tensor:
 def passes(base: Any, period: int, full: int, scale: Scale, refresh: int = 1) -> list[int]:
     """How many images pass through the base and through the shortcut, in a loop of 8 steps."""
     network, meter, short = shortcut(base), CostMeter(), []
-    advance = network.advance
-
-    def counted(base: Any, features_BSD: Tensor, *rest: Any) -> Tensor:
-        short.append(len(features_BSD))
-        return advance(base, features_BSD, *rest)
-
-    base.predict, network.advance = meter.counted(base.predict), counted
+    network.register_forward_pre_hook(lambda _, inputs: short.append(len(inputs[0])))
+    base.predict = meter.counted(base.predict)
     predict = ShortcutSteps(period, full).attach(network).around(base).predict
     nothing = CONDITION.take(torch.tensor([1]))
     guided = Refreshed(ClassifierFree(predict, nothing, scale), refresh)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from demask.checkpoint import read, stream
+from demask.checkpoint import stream, zipped
 from demask.checkpoint.load import load_model, read_metadata
 from demask.checkpoint.read import CheckpointError, read_tensors
 from demask.checkpoint.save import save_tensors
@@ -68,7 +68,7 @@ def test_a_million_empty_tensors_are_refused(
 def test_a_zip_that_unpacks_to_many_times_its_size_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read, "FREE_ZIP_BYTES", 1 << 20)
+    monkeypatch.setattr(zipped, "FREE_ZIP_BYTES", 1 << 20)
     path = tmp_path / "bomb.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("config.json", json.dumps({}))

@@ -157,3 +157,20 @@ def test_a_preset_names_the_settings(run: Callable, refused: Callable, tmp_path:
     with Image.open(tmp_path / "out" / "000000.png") as image:
         settings = json.loads(image.text["settings"])
     assert (settings["steps"], settings["temperature"], settings["top_k"]) == (4, 0.5, 3)
+
+
+@pytest.mark.parametrize("arguments", [[], [""], ["red apple", "  "]])
+def test_a_model_of_prompts_asks_for_one(
+    arguments: list[str], run: Callable, tmp_path: Path
+) -> None:
+    result = run("generate", *arguments, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "emoji generates images of prompts: give one" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_prompt_on_purpose(run: Callable, tmp_path: Path) -> None:
+    command = ["generate", "--unconditional", "-n", "1", "--steps", "2", "--out", tmp_path]
+    assert run(*command).exit_code == 0
+    assert run(*command, "rocket").exit_code == 2
+    assert run(*command, "--model", "cifar10").exit_code == 2

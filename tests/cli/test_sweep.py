@@ -187,7 +187,7 @@ def test_a_search_saves_a_preset_that_generates(
     saved = tomllib.loads((tmp_path / "p.toml").read_text())
     assert saved["again"] == tables["steps3"]
     assert "other" in saved
-    assert "a preset's name is of letters" in refused(*words, "--save", "two words")
+    assert "a preset's name consists of letters" in refused(*words, "--save", "two words")
     assert "unknown part to search" in refused(
         *words, *few, *out, "--save", "a", "--search", "nose"
     )

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clip_layouts import to_open_clip
 from demask.evaluation.open_clip import (
     ClipSizes,
     build,
     key_map,
     read_checkpoint,
-    to_open_clip,
     to_transformers,
 )
 

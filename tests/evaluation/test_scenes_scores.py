@@ -12,10 +12,10 @@ from demask.evaluation.metrics import Score
 from demask.evaluation.scenes_diversity import Distance, diversity, total_variation
 from demask.evaluation.scenes_scores import (
     diversity_scores,
+    faithfulness,
     held_out_captions,
     judge,
     open_captions,
-    scenes_scores,
     wanted_of,
 )
 from demask.evaluation.scenes_truth import caption_truth, class_truth, position_shares
@@ -68,7 +68,7 @@ def test_groups_of_scores() -> None:
     assert kinds == {**{(k, False): 20 for k in KINDS}, **{(k, True): 20 for k in UNSEEN_KINDS}}
     assert captions[:30] == held_out_captions(30)
     images = np.zeros((200, 64, 64, 3), np.uint8)
-    scores = by_name(scenes_scores(images, drawn))
+    scores = by_name(faithfulness(judge(images, drawn)))
     assert len(scores) == 2 + len(KINDS) + len(UNSEEN_KINDS) + 1
     assert scores["right, seen"].value == 0
     assert scores["right, unseen, counting"].high == pytest.approx(wilson(0, 20)[1])
@@ -79,7 +79,7 @@ def test_one_wrong_image_counts_once() -> None:
     drawn = [sample(FIRST + i) for i in range(60)]
     images = np.stack([draw(one.scene) for one in drawn])
     images[7] = 0
-    scores = by_name(scenes_scores(images, [one.requirement for one in drawn]))
+    scores = by_name(faithfulness(judge(images, [one.requirement for one in drawn])))
     kind = drawn[7].requirement.kind
     assert scores["right, seen"].value == pytest.approx(59 / 60)
     assert [name for name, score in scores.items() if name.startswith("right") and score.value < 1]
@@ -87,7 +87,7 @@ def test_one_wrong_image_counts_once() -> None:
     with pytest.raises(ValueError, match="60 images, but 59 requirements"):
         judge(images, [one.requirement for one in drawn[1:]])
     with pytest.raises(ValueError, match="no images"):
-        scenes_scores(images[:0], [])
+        faithfulness(judge(images[:0], []))
 
 
 def test_the_law_is_its_closed_form(groups: Groups) -> None:

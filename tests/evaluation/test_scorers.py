@@ -8,10 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from clip_layouts import to_open_clip
 from demask.checkpoint.save import save_model
 from demask.evaluation import scorers
 from demask.evaluation.clip import DEVIATION, MEAN, padded
-from demask.evaluation.open_clip import ClipSizes, build, to_open_clip
+from demask.evaluation.open_clip import ClipSizes, build
 from demask.evaluation.pair_scorer import PairScorer, PairScorerConfig
 from demask.evaluation.scorers import SCORERS, WEIGHTS, load_scorer
 from demask.transformer.condition import train_text_tokenizer

@@ -67,8 +67,10 @@ def test_the_trace_says_what_each_step_did() -> None:
         assert state.step.mask_ratio_B.tolist() == [1 - k / 4] * 3
         assert torch.equal(state.step.rows_BL, before_BL)
         before_BL = state.masked_BL
-    assert states[0].previous_logits_BLV is None
-    assert states[2].previous_logits_BLV is states[1].logits_BLV
+    assert states[0].previous is not None
+    assert states[0].previous.logits_BLV is None
+    assert states[2].previous is not None
+    assert states[2].previous.logits_BLV is states[1].logits_BLV
     assert [step.index for step in model.steps] == [0, 1, 2, 3]
 
 

@@ -26,7 +26,7 @@ BESIDE = "--model --recipe --data --held-out --out --set --strict"
 
 COMMANDS = {
     "": "--version",
-    "generate": "prompts --prompts --class -n --num-images --seed --batch-size"
+    "generate": "prompts --prompts --unconditional --class -n --num-images --seed --batch-size"
     f" --out --format --trace {MODEL} {SAMPLING}",
     "inpaint": "--image --mask --box --strength --feather --prompt --class -n --num-images --seed"
     f" --out {MODEL} {SAMPLING}",
@@ -114,6 +114,7 @@ def test_the_help_page_has_headings_and_plain_defaults() -> None:
     titles = ["What to generate", "Output", "Model", "Sampling", "Guidance", "Speed", "Image"]
     assert headings == [f"{title}:" for title in [*titles, "Options"]]
     assert "[default: 0]" in result.output
+    assert result.output.count("[PROMPT]...") == 1, "in the usage line alone"
     for path, command in commands(demask):
         page = CliRunner().invoke(demask, [*path.split(), "--help"]).output
         assert "[default: (" not in page, command.name

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from demask.acceleration.accelerator import Accelerator, WrappedTransformer, hookable
 from demask.acceleration.cache import PassCache, join_parts, look_up, pooled, split_parts
 from demask.transformer.protocols import SupportsShortcut, supports
-from demask.transformer.shortcut import Extended, Shortcut
+from demask.transformer.shortcut import Extended, Shortcut, advance
 from demask.types import Condition, Prediction, Step, Transformer
 
 
@@ -129,7 +129,8 @@ class ShortcutTransformer(WrappedTransformer):
         """The shortcut's prediction from the previous step."""
         base = cast(Extended, self.base)
         changed_BN = pooled(changed_BL, step.grid, base.grid_multiple)
-        features_BSD = self.network.advance(
+        features_BSD = advance(
+            self.network,
             base,
             torch.cat([kept.features_BSD for kept in caches]),
             ids_BL,

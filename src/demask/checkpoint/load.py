@@ -18,12 +18,10 @@ from demask.checkpoint.architectures import (
     by_class_name,
     config_from_json,
 )
+from demask.checkpoint.layout import PICKLED, SAFE, ZIP
 from demask.checkpoint.plausible import check_config, check_values, listed, without_prefix
 from demask.checkpoint.quantized import prepare
 from demask.checkpoint.read import (
-    PICKLED,
-    SAFE,
-    ZIP,
     CheckpointError,
     Description,
     Tensors,
@@ -79,15 +77,13 @@ def load_model(
         raise CheckpointError(f"{path}: {error}") from None
 
 
-def read_metadata(
-    name_or_path: str | Path, *, subfolder: str = "", revision: str | None = None
-) -> Description:
+def read_metadata(name_or_path: str | Path) -> Description:
     """The description of a checkpoint: our metadata, or the public ``config.json``.
 
     Raises:
         CheckpointError: it cannot be read.
     """
-    return read_description(locate(name_or_path, subfolder, revision))
+    return read_description(locate(name_or_path))
 
 
 def locate(name_or_path: str | Path, subfolder: str = "", revision: str | None = None) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from demask.checkpoint.layout import HALF, parse_json
 from demask.checkpoint.load import (
     CheckpointError,
     is_hub_id,
@@ -16,7 +17,6 @@ from demask.checkpoint.load import (
     locate_pipeline,
     read_metadata,
 )
-from demask.checkpoint.read import HALF, parse_json
 from demask.checkpoint.text_encoder import load_text_encoder
 from demask.transformer.condition import TextEncoder
 from demask.transformer.protocols import SupportsPrompts, supports

@@ -6,23 +6,40 @@ No code in a file is executed, and a broken file raises a one-line error.
 from __future__ import annotations
 
 import io
-import json
 import os
-import re
 import zipfile
-import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from pathlib import Path
+from typing import IO
 
 import torch
-from torch import Tensor
 
+from demask.checkpoint.layout import (
+    INDEX,
+    PICKLED,
+    SAFE,
+    VALID,
+    ZIP,
+    CheckpointError,
+    Description,
+    Tensors,
+    choose_weights,
+    parse_json,
+    variants_of,
+    weights_of,
+)
 from demask.checkpoint.pickled import first_line, load_pickle, read_pickle
 from demask.checkpoint.rows import expand_rows
 from demask.checkpoint.save import METADATA_KEY
 from demask.checkpoint.stream import read_header, read_stream
+from demask.checkpoint.zipped import (
+    MAX_ZIP_BYTES,
+    checked_member,
+    members_of,
+    open_zip,
+    zipped_config,
+)
 
 __all__ = [
     "CheckpointError",
@@ -33,27 +50,6 @@ __all__ = [
     "read_description",
     "read_tensors",
 ]
-
-Tensors = dict[str, Tensor]
-Description = dict[str, Any]
-
-SAFE = ".safetensors"
-ZIP = ".zip"
-PICKLED = (".bin", ".ckpt", ".pt", ".pth")
-VALID = ", ".join((SAFE, *PICKLED, ZIP))
-INDEX = re.compile(r".*\.safetensors\.index(\.\w+)?\.json")
-HALF = "fp16"
-"""The variant of a public repository's weights that is stored in float16."""
-MAX_ZIP_BYTES = 32 << 30
-MAX_JSON_BYTES = 64 << 20
-MAX_ZIP_RATIO = 100
-"""Weights hardly compress: what unpacks to more times its size, and to more than FREE_ZIP_BYTES, is
-no checkpoint."""
-FREE_ZIP_BYTES = 64 << 20
-
-
-class CheckpointError(ValueError):
-    """A checkpoint cannot be used; the message is one line."""
 
 
 def read_tensors(
@@ -80,10 +76,10 @@ def read_tensors(
         CheckpointError: no such file or variant, an unknown layout, a broken file, or a pickle
             that holds more than tensors.
     """
-    path, variants = Path(path), _variants(dtype, variant)
+    path, variants = Path(path), variants_of(dtype, variant)
     if path.suffix == ZIP and path.is_file():
         return _read_zip(path, variants, dtype)
-    weights = _weights_of(path, variants)
+    weights = weights_of(path, variants)
     read = _read_shards if INDEX.fullmatch(weights.name) else _read_weights
     return expand_rows(read(weights, dtype), dtype), _description_of(weights)
 
@@ -96,11 +92,11 @@ def read_description(
     Raises:
         CheckpointError: no such file, or a broken one.
     """
-    path, variants = Path(path), _variants(dtype, variant)
+    path, variants = Path(path), variants_of(dtype, variant)
     if path.suffix == ZIP and path.is_file():
-        with _open_zip(path) as archive:
-            return _zipped_config(archive, _members(archive, path), path)
-    return _description_of(_weights_of(path, variants))
+        with open_zip(path) as archive:
+            return zipped_config(archive, members_of(archive, path), path)
+    return _description_of(weights_of(path, variants))
 
 
 def _description_of(weights: Path) -> Description:
@@ -109,68 +105,6 @@ def _description_of(weights: Path) -> Description:
     if own or not config.is_file():
         return own
     return parse_json(config.read_bytes(), config)
-
-
-def parse_json(text: str | bytes, source: Path | str) -> Description:
-    """Parse a JSON object.
-
-    Raises:
-        CheckpointError: it is not valid, or not an object.
-    """
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{source}: not valid JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{source}: should be a JSON object")
-    return value
-
-
-def _variants(dtype: torch.dtype | None, variant: str | None) -> tuple[str, ...]:
-    """The variants of a directory's weights to look for, best first; "" is the plain one."""
-    if variant is not None:
-        return (variant,)
-    return (HALF, "") if dtype == torch.float16 else ("", HALF)
-
-
-def _weights_of(path: Path, variants: tuple[str, ...]) -> Path:
-    """The weights file or index of a path: the path itself, or that of a directory."""
-    if path.is_dir():
-        names = sorted(entry.name for entry in path.iterdir() if entry.is_file())
-        return path / _the_weights(names, path, variants)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file or directory")
-    return path
-
-
-def _conventional(variant: str) -> Iterator[str]:
-    """The names of weights in public repositories, best first."""
-    dot = f".{variant}" if variant else ""
-    for stem in ("model", "diffusion_pytorch_model"):
-        yield f"{stem}{dot}.safetensors"
-        yield f"{stem}.safetensors.index{dot}.json"
-        yield f"{stem}{dot}.safetensors.index.json"
-    yield from (f"pytorch_model{dot}.bin", f"diffusion_pytorch_model{dot}.bin")
-
-
-def _the_weights(names: Collection[str], source: Path, variants: tuple[str, ...]) -> str:
-    """The weights among file names: a conventional name, else the only index or file.
-
-    Raises:
-        CheckpointError: there is none, several, or none of the requested variant.
-    """
-    for name in (name for variant in variants for name in _conventional(variant)):
-        if name in names:
-            return name
-    if len(variants) == 1 and variants[0]:
-        raise CheckpointError(f"{source}: no weights of the variant '{variants[0]}'")
-    indices = [name for name in names if INDEX.fullmatch(name)]
-    found = [name for name in names if name.endswith((SAFE, *PICKLED))]
-    if len(indices) == 1 or len(found) == 1:
-        return (indices if len(indices) == 1 else found)[0]
-    if found:
-        raise CheckpointError(f"{source}: several weights files, name one: {', '.join(found)}")
-    raise CheckpointError(f"{source}: no weights file; valid: {VALID}")
 
 
 def _read_shards(index: Path, dtype: torch.dtype | None) -> Tensors:
@@ -233,12 +167,12 @@ def _read_zip(
     path: Path, variants: tuple[str, ...], dtype: torch.dtype | None
 ) -> tuple[Tensors, Description]:
     """Read the directory inside a zip in memory; its names are never used as paths on disk."""
-    with _open_zip(path) as archive:
-        members = _members(archive, path)
+    with open_zip(path) as archive:
+        members = members_of(archive, path)
         names = [name for name in members if not INDEX.fullmatch(name)]
-        name = _the_weights(names, path, variants)
-        config = _zipped_config(archive, members, path)
-        info = _checked(archive, members[name], MAX_ZIP_BYTES)
+        name = choose_weights(names, path, variants)
+        config = zipped_config(archive, members, path)
+        info = checked_member(archive, members[name], MAX_ZIP_BYTES)
         if name.endswith(PICKLED):
             content = io.BytesIO(archive.read(info))
             return _read_pickled(content, f"{path}, {name}", dtype), config
@@ -249,53 +183,3 @@ def _read_zip(
         except (ValueError, RuntimeError) as error:
             reason = f"not readable safetensors ({first_line(error)})"
             raise CheckpointError(f"{path}, {name}: {reason}") from None
-
-
-@contextmanager
-def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: not a readable zip file ({first_line(error)})") from None
-
-
-def _members(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInfo]:
-    """The files of the one folder in the archive that holds weights, by bare name."""
-    folders: dict[PurePosixPath, dict[str, zipfile.ZipInfo]] = {}
-    for info in archive.infolist():
-        inside = PurePosixPath(info.filename)
-        if not info.is_dir() and inside.parts[0] != "__MACOSX":
-            folders.setdefault(inside.parent, {})[inside.name] = info
-    holding = {
-        folder: files
-        for folder, files in folders.items()
-        if any(name.endswith((SAFE, *PICKLED)) for name in files)
-    }
-    if len(holding) != 1:
-        found = ", ".join(sorted(map(str, holding))) or "none"
-        raise CheckpointError(f"{source}: should hold one folder with a weights file; has {found}")
-    return next(iter(holding.values()))
-
-
-def _zipped_config(
-    archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], source: Path
-) -> Description:
-    if "config.json" not in members:
-        return {}
-    info = _checked(archive, members["config.json"], MAX_JSON_BYTES)
-    return parse_json(archive.read(info), f"{source}, config.json")
-
-
-def _checked(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> zipfile.ZipInfo:
-    """The same member, unless it unpacks to more bytes than the limit, or than is plausible."""
-    ratio = info.file_size / max(info.compress_size, 1)
-    if info.file_size > FREE_ZIP_BYTES and ratio > MAX_ZIP_RATIO:
-        raise CheckpointError(
-            f"{archive.filename}, {info.filename}: unpacks to {ratio:.0f} times its size; refused"
-        )
-    if info.file_size > limit:
-        raise CheckpointError(
-            f"{archive.filename}, {info.filename}: unpacks to {info.file_size} bytes, above {limit}"
-        )
-    return info

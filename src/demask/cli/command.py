@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -27,6 +28,24 @@ class Several(click.Option):
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **{**keywords, "multiple": True})
+
+
+def number(*names: str, **more: Any) -> Decorator:
+    """An option with a default, whose type is that of the default and which the help shows."""
+    return click.option(*names, **{"type": type(more["default"]), "show_default": True, **more})
+
+
+def several(*names: str, **more: Any) -> Decorator:
+    """An option of several values; see `Several`."""
+    return click.option(*names, cls=Several, show_default="default" in more, **more)
+
+
+def path_option(
+    *names: str, dir_okay: bool = True, file_okay: bool = True, **more: Any
+) -> Decorator:
+    """An option that names a file or a folder."""
+    kind = click.Path(path_type=Path, dir_okay=dir_okay, file_okay=file_okay)
+    return click.option(*names, type=kind, **more)
 
 
 class OptionGroup(Sequence[Decorator]):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from demask.cli.command import Command, OptionGroup, Several
+from demask.cli.command import Command, OptionGroup, number, path_option, several
 from demask.cli.generate import read_lines
 from demask.cli.options import CONTENT, ModelChoice, add, with_model
 from demask.cli.progress import counting
@@ -21,51 +21,30 @@ CSV = "results.csv"
 WHAT = OptionGroup(
     CONTENT,
     [
-        click.option(
-            "--prompts",
-            "file",
-            type=click.Path(path_type=Path),
-            required=True,
-            help="A text file with one prompt per line.",
+        path_option(
+            "--prompts", "file", required=True, help="A text file with one prompt per line."
         ),
-        click.option(
+        several(
             "--variant",
             "variants",
-            cls=Several,
             metavar="'NAME: SETTING=VALUE ...'...",
             required=True,
             help="The base, then what to compare with it: 'more: steps=16', 'NAME: preset=NAME'.",
         ),
-        click.option(
-            "--num-seeds", type=int, default=4, show_default=True, help="Images of each prompt."
-        ),
-        click.option(
-            "--seed",
-            type=int,
-            default=0,
-            show_default=True,
-            help="Random seed: image i uses seed + i.",
-        ),
-        click.option(
-            "--batch-size",
-            type=int,
-            default=64,
-            show_default=True,
-            help="Images generated together.",
-        ),
+        number("--num-seeds", default=4, help="Images of each prompt."),
+        number("--seed", default=0, help="Random seed: image i uses seed + i."),
+        number("--batch-size", default=64, help="Images generated together."),
     ],
 )
 
 JUDGE = OptionGroup(
     "Scores",
     [
-        click.option(
+        several(
             "--scorer",
             "scorers",
-            cls=Several,
             metavar="NAME...",
             default=("emoji_pairs",),
-            show_default=True,
             help="Scorers; also hps_v2:..., pick_score:..., clip_score:... from local files.",
         ),
         click.option(
@@ -73,13 +52,7 @@ JUDGE = OptionGroup(
             is_flag=True,
             help="Also score the base's images with other prompts, which must lose.",
         ),
-        click.option(
-            "--resamples",
-            type=int,
-            default=2000,
-            show_default=True,
-            help="Resamples of the prompts, for the intervals.",
-        ),
+        number("--resamples", default=2000, help="Resamples of the prompts, for the intervals."),
     ],
 )
 
@@ -93,9 +66,9 @@ OUT = OptionGroup(
             metavar="N",
             help="Also write an image: the first N prompts under every variant.",
         ),
-        click.option(
+        path_option(
             "--out",
-            type=click.Path(path_type=Path, file_okay=False),
+            file_okay=False,
             required=True,
             help="The folder of the results; the same command again measures what is missing.",
         ),
@@ -109,15 +82,10 @@ OUT = OptionGroup(
 def compare(
     file: Path,
     variants: tuple[str, ...],
-    num_seeds: int,
-    seed: int,
-    batch_size: int,
-    scorers: tuple[str, ...],
-    control: bool,
-    resamples: int,
     gallery: int,
     out: Path,
     choice: ModelChoice,
+    **options: Any,
 ) -> None:
     """Compare settings of a model of prompts: win rates against the first of them.
 
@@ -133,18 +101,7 @@ def compare(
     if gallery < 0:
         raise ValueError(f"--gallery is at least 0, not {gallery}")
     check_device(choice.device)
-    comparison = open_comparison(
-        choice.load(),
-        rows,
-        prompts,
-        num_seeds=num_seeds,
-        seed=seed,
-        batch_size=batch_size,
-        scorers=scorers,
-        control=control,
-        resamples=resamples,
-        device=choice.device,
-    )
+    comparison = open_comparison(choice.load(), rows, prompts, device=choice.device, **options)
     run_comparison(comparison, out, counting).write(out / CSV)
     click.echo((out / TABLE).read_text(encoding="utf-8"), nl=False)
     click.echo(f"\n{out / TABLE}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from demask.cli.command import OptionGroup
+from demask.cli.command import OptionGroup, path_option
+from demask.cli.options import ModelChoice, condition_inputs, one_or_each
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -17,14 +18,7 @@ if TYPE_CHECKING:
 
 IMAGE = OptionGroup(
     "Image to edit",
-    [
-        click.option(
-            "--image",
-            type=click.Path(path_type=Path),
-            required=True,
-            help="The image to edit.",
-        )
-    ],
+    [path_option("--image", required=True, help="The image to edit.")],
 )
 
 
@@ -43,9 +37,30 @@ def open_image(path: Path) -> Image.Image:
 
 
 def write_versions(
-    out: Path, before: Image.Image, images: Iterator[GeneratedImage], count: int
+    before: Image.Image,
+    edit: Callable[..., Iterator[GeneratedImage]],
+    prompts: tuple[str, ...],
+    classes: tuple[str, ...],
+    num_images: int | None,
+    seeds: tuple[int, ...],
+    out: Path,
+    choice: ModelChoice,
+    **settings: Any,
 ) -> None:
-    """Write each version, and a contact sheet that begins with the original."""
+    """Write each version of an image, and a contact sheet that begins with the original.
+
+    ``edit`` is a function of `demask.editing`; what follows it are options of the commands.
+
+    Raises:
+        ValueError: an option is not valid, or no such model.
+    """
+    generator = choice.load(settings.get("preset"))
+    conditions = condition_inputs(prompts, classes, generator)
+    seed = one_or_each(seeds)
+    count = len(generator.seeds(seed, len(conditions or [None]), num_images))
+    request = {"conditions": conditions, "num_images": count, "seed": seed, **settings}
+    images = edit(generator, before, **request)
+
     from demask.bulk.contact_sheet import CaptionedImage
     from demask.bulk.folder import write_folder
     from demask.cli.progress import generating

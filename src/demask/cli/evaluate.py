@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from demask.cli.command import Command, OptionGroup, Several
+from demask.cli.command import Command, OptionGroup, number, path_option, several
 from demask.cli.options import (
     CLASS,
     CONTENT,
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 PICTURES = OptionGroup(
     "Images",
     [
-        click.option(
+        path_option(
             "--samples",
-            type=click.Path(path_type=Path),
             help="Images to measure: an .npz file or a folder; or let --model generate them.",
         ),
         click.option(
@@ -45,35 +44,23 @@ PICTURES = OptionGroup(
 MEASURE = OptionGroup(
     "Measurement",
     [
-        click.option(
+        several(
             "--extractor",
             "extractors",
-            cls=Several,
             metavar="NAME...",
             help="Networks such as inception:weights=PATH; default: cifar10_conv cifar10_patches.",
         ),
-        click.option(
+        several(
             "--metric",
             "metrics",
-            cls=Several,
             metavar="NAME...",
             help="frechet, kid, ... or scenes; default: all that can be measured.",
         ),
-        click.option(
-            "--resamples",
-            type=int,
-            default=30,
-            show_default=True,
-            help="Random halves for the intervals; 0: none.",
-        ),
-        click.option(
-            "--out",
-            type=click.Path(path_type=Path, dir_okay=False),
-            help="Also write a report: .json or .csv.",
-        ),
-        click.option(
+        number("--resamples", default=30, help="Random halves for the intervals; 0: none."),
+        path_option("--out", dir_okay=False, help="Also write a report: .json or .csv."),
+        path_option(
             "--cache",
-            type=click.Path(path_type=Path, file_okay=False),
+            file_okay=False,
             help="Folder of the reference's features; default: ~/.cache/demask.",
         ),
     ],
@@ -82,36 +69,18 @@ MEASURE = OptionGroup(
 PAINT = OptionGroup(
     CONTENT,
     [
-        click.option(
+        number(
             "-n",
             "--num-images",
-            type=int,
             metavar="N",
             default=1000,
-            show_default=True,
             help="Number of images that the model generates.",
         ),
-        click.option(
-            "--prompt",
-            "prompts",
-            cls=Several,
-            metavar="TEXT...",
-            help="Prompts, one per image in turn.",
-        ),
+        several("--prompt", "prompts", metavar="TEXT...", help="Prompts, one per image in turn."),
         *CLASS,
-        click.option(
-            "--batch-size",
-            type=int,
-            default=64,
-            show_default=True,
-            help="Images generated together.",
-        ),
-        click.option(
-            "--seed",
-            type=int,
-            default=0,
-            show_default=True,
-            help="Random seed: image i uses seed + i; also for the intervals.",
+        number("--batch-size", default=64, help="Images generated together."),
+        number(
+            "--seed", default=0, help="Random seed: image i uses seed + i; also for the intervals."
         ),
     ],
 )
@@ -124,18 +93,12 @@ PAINT = OptionGroup(
 def evaluate(
     samples: Path | None,
     reference: str | None,
-    extractors: tuple[str, ...],
     metrics: tuple[str, ...],
-    resamples: int,
     out: Path | None,
-    cache: Path | None,
-    num_images: int,
     prompts: tuple[str, ...],
     classes: tuple[str, ...],
-    batch_size: int,
-    seed: int,
     choice: ModelChoice,
-    **settings: Any,
+    **options: Any,
 ) -> None:
     """Measure images, or a model's, against real ones.
 
@@ -158,22 +121,16 @@ def evaluate(
         open_reference(reference)
     given: dict[str, Any] = {"samples": samples}
     if samples is None:
-        generator = choice.load(settings.get("preset"))
-        given = {"samples": generator}
-        given["conditions"] = condition_inputs(prompts, classes, generator)
+        generator = choice.load(options.get("preset"))
+        conditions = condition_inputs(prompts, classes, generator)
+        given = {"samples": generator, "conditions": conditions}
     result = run(
         reference=reference,
-        num_images=num_images,
-        seed=seed,
-        batch_size=batch_size,
-        extractors=extractors,
         metrics=metrics,
-        resamples=resamples,
-        cache=cache,
         device=choice.device,
         progress=counting,
         **given,
-        **{name: value for name, value in settings.items() if value is not None},
+        **{name: value for name, value in options.items() if value is not None},
     )
     of = f"against {result.reference['count']} real ones" if result.reference else "of scenes"
     show(f"{result.samples['count']} images {of}", result.scores)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from demask.cli.command import Command, Group, OptionGroup, Several
+from demask.cli.command import Command, Group, OptionGroup, number, path_option, several
 from demask.cli.options import (
     CLASS,
     CONTENT,
@@ -29,34 +29,20 @@ SEVERAL = {"correction": "corrections", "accelerate": "accelerators"}
 
 FILE = OptionGroup(
     "Output",
-    [
-        click.option(
-            "--out",
-            type=click.Path(path_type=Path, dir_okay=False),
-            required=True,
-            help="The PNG to write.",
-        )
-    ],
+    [path_option("--out", dir_okay=False, required=True, help="The PNG to write.")],
 )
 
 VARIANTS = OptionGroup(
     CONTENT,
     [
-        click.option(
+        several(
             "--variant",
             "variants",
-            cls=Several,
             metavar="'NAME: SETTING=VALUE ...'...",
             required=True,
             help="One per row, such as 'strong: guidance_scale=4 steps=8', 'NAME: preset=NAME'.",
         ),
-        click.option(
-            "--prompt",
-            "prompts",
-            cls=Several,
-            metavar="TEXT...",
-            help="Prompts, one per column in turn.",
-        ),
+        several("--prompt", "prompts", metavar="TEXT...", help="Prompts, one per column in turn."),
         *CLASS,
     ],
 )
@@ -67,38 +53,18 @@ HIDE = OptionGroup(
         click.option(
             "--data", metavar="PATH", required=True, help="Images: a folder, parquet, ..."
         ),
-        click.option(
-            "-n", "--num-images", type=int, default=8, show_default=True, help="Number of images."
-        ),
-        click.option(
-            "--first", type=int, default=0, show_default=True, help="Index of the first image."
-        ),
-        click.option(
-            "--mask-ratio",
-            type=float,
-            default=0.9,
-            show_default=True,
-            help="Fraction of the tokens to mask.",
-        ),
-        click.option(
-            "--guidance-scale",
-            type=float,
-            default=2.0,
-            show_default=True,
-            help="Scale of guidance.",
-        ),
-        click.option(
+        number("-n", "--num-images", default=8, help="Number of images."),
+        number("--first", default=0, help="Index of the first image."),
+        number("--mask-ratio", default=0.9, help="Fraction of the tokens to mask."),
+        number("--guidance-scale", default=2.0, help="Scale of guidance."),
+        several(
             "--method",
             "methods",
-            cls=Several,
             metavar="NAME...",
             default=("spatial", "self_guidance"),
-            show_default=True,
             help="Guidances to compare.",
         ),
-        click.option(
-            "--seed", type=int, default=0, show_default=True, help="Random seed of the masks."
-        ),
+        number("--seed", default=0, help="Random seed of the masks."),
     ],
 )
 
@@ -112,12 +78,8 @@ PREVIEW = OptionGroup(
         click.option(
             "--data", metavar="PATH", required=True, help="A folder, ..., or scenes:SEED,COUNT."
         ),
-        click.option(
-            "-n", "--num-images", type=int, default=40, show_default=True, help="Number of images."
-        ),
-        click.option(
-            "--first", type=int, default=0, show_default=True, help="Index of the first image."
-        ),
+        number("-n", "--num-images", default=40, help="Number of images."),
+        number("--first", default=0, help="Index of the first image."),
     ],
 )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from demask.cli.command import Command, OptionGroup
+from demask.cli.command import Command, OptionGroup, number, path_option
 from demask.cli.geneval import generate_geneval
 from demask.cli.options import (
     CLASS,
@@ -30,28 +30,23 @@ if TYPE_CHECKING:
 PROMPTS = OptionGroup(
     CONTENT,
     [
-        click.option(
+        path_option(
             "--prompts",
             "file",
-            type=click.Path(path_type=Path),
             help="A text file with one prompt per line, in addition to those given here.",
-        )
+        ),
+        click.option(
+            "--unconditional", is_flag=True, help="Without a prompt, of a model of prompts."
+        ),
     ],
 )
 
 OUTPUT = OptionGroup(
     "Output",
     [
-        click.option(
-            "--batch-size",
-            type=int,
-            default=64,
-            show_default=True,
-            help="Images generated together.",
-        ),
-        click.option(
+        number("--batch-size", default=64, help="Images generated together."),
+        path_option(
             "--out",
-            type=click.Path(path_type=Path),
             default="out",
             show_default=True,
             help="The folder, or the .npz file, to write.",
@@ -75,6 +70,7 @@ OUTPUT = OptionGroup(
 def generate(
     prompts: tuple[str, ...],
     file: Path | None,
+    unconditional: bool,
     classes: tuple[str, ...],
     num_images: int | None,
     seeds: tuple[int, ...],
@@ -109,14 +105,30 @@ def generate(
     texts = [*prompts, *(read_lines(file) if file else ())]
     generator = choice.load(settings.get("preset"))
     conditions = condition_inputs(texts, classes, generator)
+    check_prompts(generator, texts, unconditional=unconditional)
     seed = one_or_each(seeds)
     count = len(generator.seeds(seed, len(generator.condition_inputs(conditions)), num_images))
-    request = {"num_images": count, "seed": seed, "batch_size": batch_size, **settings}
-    jobs = generator.jobs(conditions, **request)
+    jobs = generator.jobs(conditions, count, seed, batch_size, **settings)
 
     write_images(generator, jobs, count, out=out, kind=kind, trace=trace)
-    noun = "image" if count == 1 else "images"
-    click.echo(f"{count} {noun} in {out}")
+    click.echo(f"{count} {'image' if count == 1 else 'images'} in {out}")
+
+
+def check_prompts(generator: Generator, texts: list[str], *, unconditional: bool) -> None:
+    """Refuse to generate without a prompt, which a model of prompts was hardly trained for.
+
+    Raises:
+        ValueError: no prompt or an empty one, and not ``unconditional``; or both.
+    """
+    if unconditional and (texts or generator.class_names):
+        raise ValueError("--unconditional is for a model of prompts, without any prompt")
+    if generator.class_names or unconditional:
+        return
+    if not texts or not all(text.strip() for text in texts):
+        raise ValueError(
+            f"{generator.name} generates images of prompts: give one, such as 'red apple', or "
+            "--unconditional"
+        )
 
 
 def write_images(

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from demask.cli.command import Command, OptionGroup
+from demask.cli.command import Command, OptionGroup, path_option
 from demask.cli.edited import IMAGE, open_image, write_versions
-from demask.cli.options import (
-    COUNT,
-    FOLDER,
-    NEW_PART,
-    PRESET,
-    SETTINGS,
-    ModelChoice,
-    add,
-    condition_inputs,
-    one_or_each,
-    with_model,
-)
+from demask.cli.options import COUNT, FOLDER, NEW_PART, PRESET, SETTINGS, add, with_model
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,11 +18,7 @@ if TYPE_CHECKING:
 AREA = OptionGroup(
     "Image to edit",
     [
-        click.option(
-            "--mask",
-            type=click.Path(path_type=Path),
-            help="An image of the same size; its white part is regenerated.",
-        ),
+        path_option("--mask", help="An image of the same size; its white part is regenerated."),
         click.option(
             "--box", metavar="LEFT,TOP,RIGHT,BOTTOM", help="Instead of a mask: a box, in pixels."
         ),
@@ -58,13 +44,7 @@ def inpaint(
     box: str | None,
     strength: float | None,
     feather: int | None,
-    prompts: tuple[str, ...],
-    classes: tuple[str, ...],
-    num_images: int | None,
-    seeds: tuple[int, ...],
-    out: Path,
-    choice: ModelChoice,
-    **settings: Any,
+    **request: Any,
 ) -> None:
     """Regenerate a part of an image: the white part of a mask, a box, or a random part."""
     if sum(area is not None for area in (mask, box, strength)) != 1:
@@ -73,19 +53,14 @@ def inpaint(
         raise ValueError("--feather belongs to --mask and --box; --strength has no edge")
     original = open_image(image)
     area = None if strength is not None else open_area(mask, box, original.size)
-    generator = choice.load(settings.get("preset"))
-    conditions = condition_inputs(prompts, classes, generator)
-    seed = one_or_each(seeds)
-    count = len(generator.seeds(seed, len(conditions or [None]), num_images))
 
     from demask import editing
 
-    request = {"conditions": conditions, "num_images": count, "seed": seed, **settings}
     if area is None:
-        edited = editing.variations(generator, original, strength=strength or 0.0, **request)
+        write_versions(original, partial(editing.variations, strength=strength or 0.0), **request)
     else:
-        edited = editing.inpaint(generator, original, area, feather=feather, **request)
-    write_versions(out, original, edited, count)
+        edit = partial(editing.inpaint, mask=area, feather=feather)
+        write_versions(original, edit, **request)
 
 
 def open_area(mask: Path | None, box: str | None, size: tuple[int, int]) -> Image.Image:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from demask.cli.command import OptionGroup, Several
+from demask.cli.command import OptionGroup, path_option, several
 from demask.cli.settings_options import settings_options
 from demask.device import check_device
 from demask.settings import DTYPES
@@ -26,38 +25,41 @@ DEFAULT_MODEL = "emoji"
 CONTENT, MODEL_TITLE, OUTPUT = "What to generate", "Model", "Output"
 """Headings of help pages."""
 
+SOURCE = [
+    click.option(
+        "--model",
+        metavar="NAME|PATH",
+        default=DEFAULT_MODEL,
+        show_default=True,
+        help="A shipped model, a folder written by training, a checkpoint or a hub id.",
+    ),
+    click.option(
+        "--tokenizer", metavar="PATH", help="Tokenizer checkpoint, if it is not in the model."
+    ),
+]
+DEVICE = click.option(
+    "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: a GPU if present."
+)
+
 MODEL = OptionGroup(
     MODEL_TITLE,
     [
-        click.option(
-            "--model",
-            metavar="NAME|PATH",
-            default=DEFAULT_MODEL,
-            show_default=True,
-            help="A shipped model, a folder written by training, a checkpoint or a hub id.",
-        ),
-        click.option(
-            "--tokenizer", metavar="PATH", help="Tokenizer checkpoint, if it is not in the model."
-        ),
-        click.option(
-            "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: a GPU if present."
-        ),
+        *SOURCE,
+        DEVICE,
         click.option(
             "--dtype",
             type=click.Choice(DTYPES),
             help="Type of the weights; int8 is fast on a CPU; default: float32.",
         ),
-        click.option(
+        several(
             "--lora",
             "loras",
-            cls=Several,
             metavar="PATH[:WEIGHT]...",
             help="Folders of LoRA adapters, written by 'demask train lora'.",
         ),
-        click.option(
+        several(
             "--aux",
             "aux",
-            cls=Several,
             metavar="PATH...",
             help="Auxiliary networks: a self-guidance module, a Token-Critic, a weaker model.",
         ),
@@ -68,10 +70,9 @@ MODEL = OptionGroup(
 CLASS = OptionGroup(
     CONTENT,
     [
-        click.option(
+        several(
             "--class",
             "classes",
-            cls=Several,
             metavar="NAME...",
             help="Class names or numbers, one per image in turn; default: all classes.",
         )
@@ -81,17 +82,15 @@ CLASS = OptionGroup(
 NEW_PART = OptionGroup(
     CONTENT,
     [
-        click.option(
+        several(
             "--prompt",
             "prompts",
-            cls=Several,
             metavar="TEXT...",
             help="Prompts of the new part, one per image in turn; default: none.",
         ),
-        click.option(
+        several(
             "--class",
             "classes",
-            cls=Several,
             metavar="NAME...",
             help="The same for a class-conditional model: class names or numbers.",
         ),
@@ -108,14 +107,12 @@ COUNT = OptionGroup(
             metavar="N",
             help="Number of images; default: one per prompt, class or seed.",
         ),
-        click.option(
+        several(
             "--seed",
             "seeds",
             type=int,
-            cls=Several,
             metavar="N...",
             default=(0,),
-            show_default=True,
             help="Random seed. One value: image i uses seed + i. Several: one per image.",
         ),
     ],
@@ -138,9 +135,9 @@ SETTINGS = [option for group in settings_options() for option in group]
 FOLDER = OptionGroup(
     OUTPUT,
     [
-        click.option(
+        path_option(
             "--out",
-            type=click.Path(path_type=Path, file_okay=False),
+            file_okay=False,
             default="out",
             show_default=True,
             help="The folder to write to.",

@@ -6,22 +6,13 @@ from pathlib import Path
 
 import click
 
-from demask.cli.command import Command
-from demask.cli.options import DEFAULT_MODEL, FOLDER, add
+from demask.cli.command import Command, number
+from demask.cli.options import DEVICE, FOLDER, SOURCE, add
 from demask.device import check_device
 
 HOW = [
-    click.option(
-        "--model",
-        metavar="NAME|PATH",
-        default=DEFAULT_MODEL,
-        show_default=True,
-        help="A shipped model, a folder written by training, a checkpoint or a hub id.",
-    ),
-    click.option(
-        "--tokenizer", metavar="PATH", help="Tokenizer checkpoint, if it is not in the model."
-    ),
-    click.option("--device", metavar="NAME", help="cpu, cuda, ...; default: a GPU if present."),
+    *SOURCE,
+    DEVICE,
     click.option(
         "--scheme",
         default="int8",
@@ -30,30 +21,19 @@ HOW = [
         help="int8 (fast on a CPU), int4 (small), w4a8 (small, int8 activations where it is safe).",
     ),
     click.option("--data", metavar="PATH", help="Images to calibrate on; int8 needs none."),
-    click.option(
-        "-n",
-        "--num-images",
-        type=int,
-        default=256,
-        show_default=True,
-        help="Number of calibration images.",
-    ),
+    number("-n", "--num-images", default=256, help="Number of calibration images."),
     click.option(
         "--share",
         type=float,
         help="w4a8: fraction of the layers with int8 activations; default: 0.33.",
     ),
-    click.option(
+    number(
         "--tune",
-        type=int,
         default=0,
-        show_default=True,
         metavar="STEPS",
         help="Steps of fine-tuning scales, biases and norms to the outputs of the full model.",
     ),
-    click.option(
-        "--seed", type=int, default=0, show_default=True, help="Random seed of the masks."
-    ),
+    number("--seed", default=0, help="Random seed of the masks."),
 ]
 
 

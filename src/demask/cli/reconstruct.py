@@ -12,7 +12,7 @@ import click
 
 from demask.cli.command import Command
 from demask.cli.edited import open_image
-from demask.cli.options import DEFAULT_MODEL, FOLDER, add
+from demask.cli.options import DEFAULT_MODEL, DEVICE, FOLDER, add
 from demask.device import check_device
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     help="The model that the tokenizer belongs to.",
 )
 @click.option("--tokenizer", metavar="PATH", help="Instead of a model: a tokenizer checkpoint.")
-@click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: a GPU if present.")
-@add(FOLDER)
+@add([DEVICE], FOLDER)
 def reconstruct(
     images: tuple[Path, ...], model: str, tokenizer: str | None, device: str | None, out: Path
 ) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from demask.cli.command import Command, OptionGroup, Several
-from demask.cli.options import DEFAULT_MODEL, add
+from demask.cli.command import Command, OptionGroup, number, path_option, several
+from demask.cli.options import DEFAULT_MODEL, DEVICE, add
 from demask.device import check_device
 
 if TYPE_CHECKING:
@@ -20,18 +20,14 @@ if TYPE_CHECKING:
 SERVED = OptionGroup(
     "Models",
     [
-        click.option(
+        several(
             "--model",
             "models",
-            cls=Several,
             metavar="NAME|PATH...",
             default=(DEFAULT_MODEL,),
-            show_default=True,
             help="Shipped models, folders, checkpoints or hub ids; the first is the default.",
         ),
-        click.option(
-            "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: a GPU if present."
-        ),
+        DEVICE,
         click.option(
             "--dtype",
             type=click.Choice(["float32", "bfloat16", "float16"]),
@@ -46,16 +42,9 @@ ADDRESS = OptionGroup(
         click.option(
             "--host", default="127.0.0.1", show_default=True, help="The address to listen on."
         ),
-        click.option(
-            "--port",
-            type=click.IntRange(0, 65535),
-            default=7860,
-            show_default=True,
-            help="0: any free port.",
-        ),
-        click.option(
+        number("--port", type=click.IntRange(0, 65535), default=7860, help="0: any free port."),
+        path_option(
             "--api-key-file",
-            type=click.Path(path_type=Path),
             help="A file with one API key per line; /v1 then requires one of them.",
         ),
         click.option("--no-page", is_flag=True, help="Serve only the API."),
@@ -68,39 +57,26 @@ ADDRESS = OptionGroup(
 LIMITS = OptionGroup(
     "Limits",
     [
-        click.option(
+        number(
             "--max-queue",
             type=click.IntRange(1),
             default=128,
-            show_default=True,
             help="Images that may wait; further requests get 429.",
         ),
-        click.option(
-            "--max-tokens",
-            type=click.IntRange(1),
-            default=1024,
-            show_default=True,
-            help="Tokens in one batch.",
-        ),
-        click.option(
+        number("--max-tokens", type=click.IntRange(1), default=1024, help="Tokens in one batch."),
+        number(
             "--max-pixels",
             type=click.IntRange(1),
             default=512 * 512,
-            show_default=True,
             help="Pixels of one image, unless the model's default size is larger.",
         ),
-        click.option(
-            "--max-bytes",
-            type=click.IntRange(1),
-            default=10 * 2**20,
-            show_default=True,
-            help="Bytes of one request.",
+        number(
+            "--max-bytes", type=click.IntRange(1), default=10 * 2**20, help="Bytes of one request."
         ),
-        click.option(
+        number(
             "--time-limit",
             type=click.FloatRange(0, min_open=True),
             default=120.0,
-            show_default=True,
             help="Seconds for one image, including the time in the queue.",
         ),
     ],
@@ -110,16 +86,11 @@ FACTS = OptionGroup(
     "Provenance",
     [
         click.option("--no-provenance", is_flag=True, help="Write no metadata into the images."),
-        click.option(
+        path_option(
             "--c2pa-certificate",
-            type=click.Path(path_type=Path),
             help="Certificates (PEM) that sign C2PA manifests; default: made at start.",
         ),
-        click.option(
-            "--c2pa-key",
-            type=click.Path(path_type=Path),
-            help="The private key of the certificates (PEM).",
-        ),
+        path_option("--c2pa-key", help="The private key of the certificates (PEM)."),
     ],
 )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from demask.cli.command import Command, OptionGroup, Several
+from demask.cli.command import Command, OptionGroup, path_option, several
 from demask.cli.options import ModelChoice, add, with_model
 
 if TYPE_CHECKING:
@@ -25,24 +25,19 @@ RETRIEVAL = "retrieval"
 RECIPE = OptionGroup(
     "Recipe",
     [
-        click.option(
+        path_option(
             "--recipe",
-            type=click.Path(path_type=Path),
             required=True,
             help="The recipe, such as recipes/sweeps/cifar10_methods.toml.",
         ),
-        click.option(
+        several(
             "--set",
             "overrides",
-            cls=Several,
             metavar="KEY=VALUE...",
             help="Change keys of the recipe, such as measure.count=100.",
         ),
-        click.option(
-            "--only",
-            cls=Several,
-            metavar="METHOD...",
-            help="Methods of the recipe to measure; default: all.",
+        several(
+            "--only", metavar="METHOD...", help="Methods of the recipe to measure; default: all."
         ),
     ],
 )
@@ -53,10 +48,9 @@ MEASURE = OptionGroup(
         click.option(
             "--reference", metavar="PATH", help="Real images: a folder, parquet or npz. Required."
         ),
-        click.option(
+        several(
             "--extractor",
             "extractors",
-            cls=Several,
             metavar="NAME...",
             help="Networks for features; default: those of the recipe or of 'evaluate'.",
         ),
@@ -66,9 +60,9 @@ MEASURE = OptionGroup(
 OUT = OptionGroup(
     "Output",
     [
-        click.option(
+        path_option(
             "--out",
-            type=click.Path(path_type=Path, file_okay=False),
+            file_okay=False,
             required=True,
             help="The folder of the results; the same command again measures what is missing.",
         ),

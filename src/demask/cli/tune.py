@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from demask.cli.command import Command, OptionGroup, Several
+from demask.cli.command import Command, OptionGroup, number, path_option, several
 from demask.cli.options import PRESET, SETTINGS, ModelChoice, add, with_model
 from demask.cli.sweep import MEASURE, open_runner
 
@@ -18,27 +19,20 @@ if TYPE_CHECKING:
 SEARCH = OptionGroup(
     "Search",
     [
-        click.option(
-            "--budget",
-            type=int,
-            default=24,
-            show_default=True,
-            help="Evaluations of parametric curves.",
-        ),
-        click.option(
+        number("--budget", default=24, help="Evaluations of parametric curves."),
+        number(
             "--refine",
-            type=int,
             default=0,
-            show_default=True,
             help="Further evaluations, in which each step has a value of its own.",
         ),
-        click.option(
+        several(
             "--search",
             "parts",
-            cls=Several,
             metavar="PART...",
-            help="schedule, choice_temperature, temperature, guidance_scale; default: all that "
-            "the settings have.",
+            help=(
+                "schedule, choice_temperature, temperature, guidance_scale; default: all that "
+                "the settings have."
+            ),
         ),
         click.option(
             "--metric",
@@ -47,42 +41,26 @@ SEARCH = OptionGroup(
             metavar="NAME",
             help="The metric to improve.",
         ),
-        click.option(
-            "--count", type=int, default=1000, show_default=True, help="Images per evaluation."
-        ),
-        click.option(
+        number("--count", default=1000, help="Images per evaluation."),
+        number(
             "--final-count",
-            type=int,
             default=2000,
-            show_default=True,
             help="Images of other seeds on which the finalists are measured again.",
         ),
-        click.option(
-            "--finalists", type=int, default=3, show_default=True, help="Number of finalists."
-        ),
-        click.option(
-            "--seed",
-            type=int,
-            default=0,
-            show_default=True,
-            help="Random seed: image i uses seed + i.",
-        ),
-        click.option(
-            "--batch-size",
-            type=int,
-            default=100,
-            show_default=True,
-            help="Images generated together.",
-        ),
+        number("--finalists", default=3, help="Number of finalists."),
+        number("--seed", default=0, help="Random seed: image i uses seed + i."),
+        number("--batch-size", default=100, help="Images generated together."),
     ],
 )
 
-PRESETS = click.option(
+PRESETS = path_option(
     "--presets",
     "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The file to save to; default: presets.toml in the model's folder, or in --out"
-    " for a model that ships with Demask.",
+    dir_okay=False,
+    help=(
+        "The file to save to; default: presets.toml in the model's folder, or in --out"
+        " for a model that ships with Demask."
+    ),
 )
 
 SAVE = OptionGroup(
@@ -93,9 +71,9 @@ SAVE = OptionGroup(
         ),
         click.option("--default", is_flag=True, help="Also make it the default of the model."),
         PRESETS,
-        click.option(
+        path_option(
             "--out",
-            type=click.Path(path_type=Path, file_okay=False),
+            file_okay=False,
             help="The folder of the search; default: runs/tune/, then the preset's name.",
         ),
     ],
@@ -109,21 +87,13 @@ SAVE = OptionGroup(
 def tune(
     reference: str | None,
     extractors: tuple[str, ...],
-    budget: int,
-    refine: int,
-    parts: tuple[str, ...],
-    metric: str,
-    count: int,
-    final_count: int,
-    finalists: int,
-    seed: int,
     batch_size: int,
     name: str,
     default: bool,
     file: Path | None,
     out: Path | None,
     choice: ModelChoice,
-    **settings: Any,
+    **options: Any,
 ) -> None:
     """Search mask schedule, temperatures and guidance for a number of steps.
 
@@ -139,25 +109,16 @@ def tune(
     check_name(name)
     folder = out or Path("runs/tune") / name
     target = file or presets_of(choice.model, folder)
-    tuning = Tuning(
-        budget=budget,
-        refine=refine,
-        count=count,
-        seed=seed,
-        metric=metric,
-        parts=parts,
-        finalists=finalists,
-        final_count=final_count,
-        final_seed=seed + 2_000_000,
-    )
-    measure = Measuring(count=count, batch_size=batch_size)
+    search = {f.name: options.pop(f.name) for f in fields(Tuning) if f.name in options}
+    tuning = Tuning(**search, final_seed=search["seed"] + 2_000_000)
+    measure = Measuring(count=tuning.count, batch_size=batch_size)
     runner, generator = open_runner(choice, measure, reference, extractors, folder)
     read_presets(target)  # an invalid file is found before the search
     with shown() as progress:
-        tuned = run(runner, generator.chosen(**settings), tuning, progress)
+        tuned = run(runner, generator.chosen(**options), tuning, progress)
     presets = read_presets(target)  # another program may have changed it meanwhile
     write_presets(target, presets.with_preset(name, tuned.to_preset(), default=default))
-    for line in report(tuned, metric):
+    for line in report(tuned, tuning.metric):
         click.echo(line)
     click.echo(f"preset '{name}' in {target}")
 

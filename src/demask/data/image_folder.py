@@ -9,7 +9,7 @@ from demask.data.caption_files import read_caption_files
 from demask.data.classes import Label, number_labels
 from demask.data.images import ImageSample, UnreadableImageError, read_image
 from demask.data.scores import known
-from demask.fingerprint import fingerprint
+from demask.fingerprint import file_sample, fingerprint
 
 SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -66,9 +66,8 @@ class ImageFolder:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the path, size and time of each file, the captions and the scores."""
-        stats = [(path.relative_to(self.root).as_posix(), path.stat()) for path in self.paths]
-        facts = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+        """A hash of the path and content of each file, the captions and the scores."""
+        facts = [(path.relative_to(self.root).as_posix(), file_sample(path)) for path in self.paths]
         captions = [self.captions] if any(self.captions) else []
         return fingerprint(*facts, *self.class_names, *captions, *known(self.scores))
 

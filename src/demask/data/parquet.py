@@ -198,8 +198,8 @@ def class_label_names(metadata: dict[bytes, bytes] | None) -> list[str] | None:
         return None
 
 
-def read_end(path: Path, size: int = 2**16) -> bytes:
-    """The last bytes of a file."""
+def read_end(path: Path) -> bytes:
+    """The last 64 KiB of a file."""
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - size))
+        file.seek(max(0, path.stat().st_size - 2**16))
         return file.read()

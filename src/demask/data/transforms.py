@@ -37,11 +37,6 @@ def sides(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
-def centre_square(image: Image.Image, size: int) -> Image.Image:
-    """The largest centred square, resized to ``size`` pixels a side."""
-    return cover(image, size, size)
-
-
 def cover(image: Image.Image, height: int, width: int) -> Image.Image:
     """The largest centre crop of that shape, resized to ``height`` and ``width`` in pixels.
 

@@ -21,7 +21,7 @@ from demask.data.classes import Label, number_labels
 from demask.data.image_folder import SUFFIXES
 from demask.data.images import ImageSample, UnreadableImageError, read_image
 from demask.data.scores import SCORE_COLUMN, read_score
-from demask.fingerprint import fingerprint
+from demask.fingerprint import file_sample, fingerprint
 
 
 @dataclass(frozen=True)
@@ -128,13 +128,13 @@ class WebShards:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the size and time of each tar, the keys, labels, captions and scores."""
-        stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.paths]
+        """A hash of blocks of each tar, the keys, labels, captions and scores."""
+        files = [(path.name, file_sample(path)) for path in self.paths]
         keys = [
             (s.tar.name, s.key, label) for s, label in zip(self.samples, self.labels, strict=True)
         ]
         columns = [] if self.caption_columns is None else [tuple(self.caption_columns)]
-        return fingerprint(*stats, *keys, *self.class_names, *columns)
+        return fingerprint(*files, *keys, *self.class_names, *columns)
 
     def __len__(self) -> int:
         return len(self.samples)

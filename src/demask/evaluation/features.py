@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -91,18 +91,10 @@ def extract_all(
     progress: Callable[[int], None] | None = None,
 ) -> list[Features]:
     """Extract the features of all images by several extractors in one pass; see `extract`."""
-    size: tuple[int, int] | None = None
     seen: list[tuple[list[Tensor], list[Tensor]]] = [([], []) for _ in extractors]
     labels: list[Tensor | None] = []
     done = 0
-    for pixels_BHWC, label_B in batches:
-        height, width = pixels_BHWC.shape[1:3]
-        size = size or (height, width)
-        if size != (height, width):
-            raise ValueError(
-                f"images of several sizes: {size[1]}x{size[0]} and {width}x{height} (image "
-                f"{done}); all must have one"
-            )
+    for pixels_BHWC, label_B in of_one_size(batches):
         image_BCHW = pixels_BHWC.permute(0, 3, 1, 2).float() / 255
         for extractor, (features, logits) in zip(extractors, seen, strict=True):
             features_BD, logits_BK = extractor(image_BCHW)
@@ -113,21 +105,42 @@ def extract_all(
         done += len(pixels_BHWC)
         if progress:
             progress(done)
-    if size is None:
-        raise ValueError("no images to measure")
+    height, width = pixels_BHWC.shape[1:3]
     known = [label_B for label_B in labels if label_B is not None]
     return [
         Features(
             torch.cat(features),
             extractor.name,
             extractor.fingerprint,
-            size,
+            (height, width),
             torch.cat(logits) if logits else None,
             torch.cat(known).long() if len(known) == len(labels) else None,
             extractor.class_names,
         )
         for extractor, (features, logits) in zip(extractors, seen, strict=True)
     ]
+
+
+def of_one_size(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The same batches.
+
+    Raises:
+        ValueError: no images, or images of several sizes.
+    """
+    done = 0
+    for batch in batches:
+        height, width = batch[0].shape[1:3]
+        if not done:
+            size = (height, width)
+        if size != (height, width):
+            raise ValueError(
+                f"images of several sizes: {size[1]}x{size[0]} and {width}x{height} (image "
+                f"{done}); all must have one"
+            )
+        yield batch
+        done += len(batch[0])
+    if not done:
+        raise ValueError("no images to measure")
 
 
 def reference_features(

@@ -112,22 +112,6 @@ def to_transformers(tensors: Mapping[str, Tensor]) -> Tensors:
     return found
 
 
-def to_open_clip(tensors: Mapping[str, Tensor]) -> Tensors:
-    """The way back: transformers' tensors under open_clip's names.
-
-    Raises:
-        ValueError: names are missing or unexpected.
-    """
-    layers = (layers_of(tensors, f"{tower}.encoder.layers") for tower in TOWERS.values())
-    names = key_map(*layers)
-    check_names(set(tensors) - set(MADE_ANEW), {name for ours in names.values() for name in ours})
-    found: Tensors = {}
-    for theirs, ours in names.items():
-        tensor = torch.cat([tensors[name] for name in ours]) if len(ours) > 1 else tensors[ours[0]]
-        found[theirs] = (tensor.T if theirs in TRANSPOSED else tensor).contiguous()
-    return found
-
-
 def check_names(given: set[str], expected: set[str]) -> None:
     """Raise a ValueError that names what is missing and what is unexpected."""
     parts = []

@@ -66,25 +66,16 @@ def agrees(parsed: ParsedScene, wanted: Wanted) -> bool:
     return is_of_class(parsed, wanted) if isinstance(wanted, str) else is_right(parsed, wanted)
 
 
-def scenes_scores(images_BHW3: np.ndarray, wanted: Sequence[Wanted]) -> list[Score]:
-    """Faithfulness and clean share of images.
-
-    Args:
-        images_BHW3: (B, 64, 64, 3) uint8.
-        wanted: for each image, such as `demask.scenes.parse_caption` returns.
+def faithfulness(judged: Sequence[Judged]) -> list[Score]:
+    """Faithfulness and clean share of judged images.
 
     Returns:
         The share of right images with its Wilson interval, of all seen and unseen captions and of
         each kind, or of all and each class; then the mean clean share.
 
     Raises:
-        ValueError: no images, or images of another shape or number.
+        ValueError: no images.
     """
-    return faithfulness(judge(images_BHW3, wanted))
-
-
-def faithfulness(judged: Sequence[Judged]) -> list[Score]:
-    """The scores of judged images; see `scenes_scores`."""
     if not judged:
         raise ValueError("no images of scenes to score")
     groups: dict[str, list[bool]] = {}

@@ -35,6 +35,7 @@ class ClassifierFree(Guidance):
     scale: Scale
     batched: bool = True
     can_share: ClassVar[bool] = True
+    uses_negative_prompt: ClassVar[bool] = True
 
     def __call__(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
         if self.scale(step) == 0:

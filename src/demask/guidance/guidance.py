@@ -81,12 +81,14 @@ class Guidance(ABC):
         can_share: images of several requests may share a batch under this guidance, since an
             error of at most e in both predictions changes the guided logits by at most
             (|s| + |1 - s|) e; no decision depends on the predictions.
+        uses_negative_prompt: the reference is the prediction for the negative prompt.
         passes: the fields that hold a pass through a network, to be counted or wrapped.
     """
 
     predict: Predict
     scale: Scale
     can_share: ClassVar[bool] = False
+    uses_negative_prompt: ClassVar[bool] = False
     passes: ClassVar[tuple[str, ...]] = ("predict",)
 
     def __call__(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:

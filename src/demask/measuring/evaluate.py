@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -13,8 +14,8 @@ import torch
 
 from demask.conditioning import ConditionInput
 from demask.device import check_device
-from demask.evaluation.extractors import load_extractor
-from demask.evaluation.features import extract_all
+from demask.evaluation.extractors import Extractor, load_extractor
+from demask.evaluation.features import Features, extract_all
 from demask.evaluation.metrics import METRICS, RESAMPLES, Score, measure
 from demask.generator import Generator
 from demask.measuring.records import Progress, Record, silent
@@ -138,17 +139,8 @@ def evaluate(
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     loaded = [load_extractor(name, place) for name in networks or SHIPPED]
     given = open_samples(samples, inputs, num_images, seed, batch_size, settings)
-    with progress("features of the samples", given.count) as done:
-        mine = extract_all(given.batches(), loaded, done)
-    mine = [with_meaning(f, n, given) for f, n in zip(mine, loaded, strict=True)]
-    real, facts = features_of_reference(
-        reference, mine[0].size, given.class_names, loaded, cache, progress
-    )
-    scores = [
-        score
-        for ours, theirs in zip(mine, real, strict=True)
-        for score in measure(ours, theirs, names or None, seed, resamples)
-    ]
+    pairs, facts = features_of_both(given, reference, loaded, cache, progress)
+    scores = chain.from_iterable(measure(*pair, names or None, seed, resamples) for pair in pairs)
     described = tuple({"name": e.name, "fingerprint": e.fingerprint} for e in loaded)
     return Evaluation(tuple(scores), facts_of(given), facts, described, options)
 
@@ -159,6 +151,27 @@ def check_sources(samples: object, reference: object) -> None:
         raise ValueError(f"samples must be a generator or a path, not {samples!r}")
     if not isinstance(reference, str | Path | None):
         raise ValueError(f"reference must be a path, not {reference!r}")
+
+
+def features_of_both(
+    samples: Samples,
+    reference: str | Path,
+    extractors: Sequence[Extractor],
+    cache: Path | None,
+    progress: Progress,
+) -> tuple[list[tuple[Features, Features]], dict[str, Any]]:
+    """The features of samples and reference by each extractor; and facts of the reference.
+
+    Raises:
+        ValueError: images of several sizes, or a reference of other classes or of another size.
+    """
+    with progress("features of the samples", samples.count) as done:
+        mine = extract_all(samples.batches(), extractors, done)
+    mine = [with_meaning(f, e, samples) for f, e in zip(mine, extractors, strict=True)]
+    real, facts = features_of_reference(
+        reference, mine[0].size, samples.class_names, extractors, cache, progress
+    )
+    return list(zip(mine, real, strict=True)), facts
 
 
 def open_samples(

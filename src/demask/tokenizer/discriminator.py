@@ -11,14 +11,11 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 
 class PatchDiscriminator(nn.Module):
-    """Scores overlapping patches (as in arXiv 1611.07004), spectrally normalised.
+    """Scores overlapping patches (as in arXiv 1611.07004), spectrally normalised."""
 
-    Args:
-        width: channels of the first layer; they double at each of the two halvings.
-    """
-
-    def __init__(self, width: int = 48) -> None:
+    def __init__(self) -> None:
         super().__init__()
+        width = 48  # of the first layer; doubled at each of the two halvings
         self.layers = nn.ModuleList(
             [
                 spectral_norm(nn.Conv2d(3, width, 4, stride=2, padding=1)),

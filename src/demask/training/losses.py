@@ -60,7 +60,7 @@ def token_cross_entropy(
 
 @torch.no_grad()
 def held_out_cross_entropy(
-    model: Transformer, ids_BL: Tensor, condition: Condition, batch_size: int = 100
+    model: Transformer, ids_BL: Tensor, condition: Condition
 ) -> dict[str, float]:
     """Cross-entropy in nats per masked token, without label smoothing or corruption.
 
@@ -70,7 +70,6 @@ def held_out_cross_entropy(
         model: on any device.
         ids_BL: the true ids.
         condition: the conditions of the images, a batch of B.
-        batch_size: images per batch.
 
     Returns:
         The mean over all masked tokens, and over those of images with few (under 30 %), about
@@ -83,7 +82,7 @@ def held_out_cross_entropy(
     order_BL = torch.rand(ids_BL.shape, generator=generator).argsort(-1)
     masked_BL = order_BL < (ratio_B * ids_BL.shape[1]).ceil()[:, None]
     losses = []
-    for part in torch.arange(len(ids_BL)).split(batch_size):
+    for part in torch.arange(len(ids_BL)).split(100):
         input_BL = torch.where(masked_BL[part], model.mask_id, ids_BL[part])
         step = Step(0, 1, model.grid, masked_BL[part].double().mean(-1))
         prediction = model.predict(input_BL.to(device), condition.take(part).to(device), step)

@@ -33,6 +33,10 @@ def two_passes(
     return {"plain": plain.logits_BLV, "smoothed": smoothed_BLV, "guided": guided_BLV}
 
 
+BATCH = 100
+"""Held-out images per pass."""
+
+
 @torch.no_grad()
 def held_out_scores(
     corruption: Corruption,
@@ -40,7 +44,6 @@ def held_out_scores(
     ids_BL: Tensor,
     condition: Condition,
     grid: Grid,
-    batch_size: int = 100,
 ) -> dict[str, float]:
     """Cross-entropy in nats per token, without label smoothing.
 
@@ -50,7 +53,6 @@ def held_out_scores(
         ids_BL: the true ids.
         condition: what the images show.
         grid: rows and columns of the ids.
-        batch_size: images at a time.
 
     Returns:
         ``replaced``: the second pass at wrong tokens, which is the training loss. At masked tokens:
@@ -58,7 +60,7 @@ def held_out_scores(
     """
     generator = torch.Generator().manual_seed(0)
     losses: dict[str, list[Tensor]] = {}
-    for part in torch.arange(len(ids_BL), device=ids_BL.device).split(batch_size):
+    for part in torch.arange(len(ids_BL), device=ids_BL.device).split(BATCH):
         true_BL, told = ids_BL[part], condition.take(part)
         seen_BL, replaced_BL = corruption(true_BL, told, grid, generator)
         masked_BL = seen_BL == corruption.base.mask_id

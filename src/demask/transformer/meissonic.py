@@ -182,15 +182,13 @@ class Meissonic(nn.Module):
         """
         check_even(grid, self.config.compress)
         blocks = self.config.blocks + self.config.single_blocks
-        given: Sequence[Tensor | None] = extra_values or [None] * blocks
-        extras = enumerate(given)
+        extras = enumerate(extra_values or [None] * blocks)
         tokens = (grid[0] // self.grid_multiple, grid[1] // self.grid_multiple)
         image_BND = self.embed_tokens(ids_BL, condition, grid)
         yield image_BND
         text_BTD, pooled_BD = self.context(condition)
         vector_BD = F.silu(self.time_text_embed(time_B, pooled_BD))
-        texts = text_BTD.shape[1]
-        rotary = rotary_axes(texts, tokens, self.config.axes, ids_BL)
+        rotary = rotary_axes(text_BTD.shape[1], tokens, self.config.axes, ids_BL)
         image_BND, text_BTD = hooks.select_input(image_BND), hooks.select_text(text_BTD)
         texts = text_BTD.shape[1]
         for block in self.transformer_blocks:

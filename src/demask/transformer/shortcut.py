@@ -151,19 +151,6 @@ class Shortcut(nn.Module):
         x_BNW = x_BNW + self.mlp(self.mlp_norm(x_BNW))
         return features_BND + size_BN1 * self.leave(self.norm(x_BNW))
 
-    def advance(
-        self,
-        base: Extended,
-        features_BSD: Tensor,
-        ids_BL: Tensor,
-        changed_BN: Tensor,
-        condition: Condition,
-        num_masked_B: Tensor,
-        grid: Grid,
-    ) -> Tensor:
-        """See `advance`."""
-        return advance(self, base, features_BSD, ids_BL, changed_BN, condition, num_masked_B, grid)
-
 
 def advance(
     network: Callable[..., Tensor],

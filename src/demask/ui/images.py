@@ -56,21 +56,20 @@ def stage_part(value: Value, name: str, *, places: int = 4, title: str = "") -> 
 
 def gallery_part() -> gr.HTML:
     """The images generated so far, which are kept in the browser."""
-    return gr.HTML(
-        "",
-        html_template=GALLERY,
-        js_on_load=script("gallery.js"),
-        elem_id="gallery",
-        apply_default_css=False,
-    )
+    return html_part("gallery", GALLERY)
 
 
 def drop_part() -> gr.HTML:
     """The area that restores the settings of a dropped image file."""
+    return html_part("drop", DROP)
+
+
+def html_part(name: str, template: str) -> gr.HTML:
+    """A component with a template, and with the script and the element id of its name."""
     return gr.HTML(
         "",
-        html_template=DROP,
-        js_on_load=script("drop.js"),
-        elem_id="drop",
+        html_template=template,
+        js_on_load=script(f"{name}.js"),
+        elem_id=name,
         apply_default_css=False,
     )

@@ -81,7 +81,7 @@ def test_the_step_again_looks_back_at_the_step_before() -> None:
     for k, state in enumerate(generate(Zigzag())):
         assert state.previous is not None
         assert state.previous.previous is None
-        assert (state.previous_logits_BLV is None) == (k == 0)
+        assert (state.previous.logits_BLV is None) == (k == 0)
         assert int(state.queried_BL.sum()) == 16 - 4 * k - (k < 3)
 
 

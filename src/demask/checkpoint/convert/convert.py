@@ -8,8 +8,9 @@ from pathlib import Path
 from demask.checkpoint.architectures import ARCHITECTURES
 from demask.checkpoint.convert import jax_maskgit, unlockmgm
 from demask.checkpoint.convert.converted import Converted
+from demask.checkpoint.layout import PICKLED, SAFE, ZIP, CheckpointError
 from demask.checkpoint.load import build, identify, locate, split
-from demask.checkpoint.read import PICKLED, SAFE, ZIP, CheckpointError, read_tensors
+from demask.checkpoint.read import read_tensors
 from demask.checkpoint.save import save_tensors
 from demask.registry import Table, unknown
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 
 from demask.checkpoint.architectures import ARCHITECTURES
-from demask.checkpoint.read import SAFE, Tensors
+from demask.checkpoint.layout import SAFE, Tensors
 
 
 @dataclass(frozen=True)

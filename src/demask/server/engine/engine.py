@@ -69,13 +69,13 @@ class Engine:
         self._thread.start()
         return self
 
-    def close(self, timeout: float | None = None) -> None:
+    def close(self) -> None:
         """Refuse new requests, finish the queued ones and wait for that."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         if self._thread is not None:
-            self._thread.join(timeout)
+            self._thread.join()
 
     def __enter__(self) -> Engine:
         return self.start()

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -33,6 +34,8 @@ from demask.training.engine.report import Report
 from demask.training.engine.task import Batch, Task
 
 log = logging.getLogger(__name__)
+FIXED = ("seed", "batch_size", "ema_decay")
+"""Fields of the configuration that a resumed run must not change."""
 
 
 class Trainer:
@@ -75,12 +78,17 @@ class Trainer:
         """The state for a checkpoint."""
         return {
             "identity": self.task.identity(),
+            "run": self.fixed(),
             "modules": {name: module.state_dict() for name, module in self.raw.items()},
             "optimizers": {n: [o.state_dict() for o in os] for n, os in self.optimizers.items()},
             "average": self.average.tensors,
             "pace": self.pace.state(),
             "overfitting": self.overfitting.state(),
         }
+
+    def fixed(self) -> dict[str, Any]:
+        """The choices of the run that a resumed run must share, to end as if it had not stopped."""
+        return {name: getattr(self.run, name) for name in FIXED}
 
     def resume(self) -> None:
         """Resume from the newest readable checkpoint, if there is one."""
@@ -91,6 +99,12 @@ class Trainer:
             raise ValueError(
                 f"{self.out} holds a run of another model or other data; choose another folder"
             )
+        for name, saved in state.get("run", {}).items():
+            if saved != getattr(self.run, name):
+                raise ValueError(
+                    f"{self.out} holds a run with {name} {saved}, not {getattr(self.run, name)}; "
+                    "go on with it or choose another folder"
+                )
         for name, tensors in state["modules"].items():
             self.raw[name].load_state_dict(tensors)
         for name, optimizers in self.optimizers.items():
@@ -104,7 +118,24 @@ class Trainer:
         log.info("resuming %s after step %d", self.out, self.step)
 
     def fit(self) -> Path:
-        """Train to the end, or until it overfits; return the path of the exported model."""
+        """Train to the end, or until it overfits; return the path of the exported model.
+
+        Raises:
+            ValueError: another process trains in this folder, or it holds another run.
+        """
+        if not self.accelerator.is_main_process:
+            return self.fit_alone()
+        self.out.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.out / f".{self.task.main}.lock", timeout=0):
+                return self.fit_alone()
+        except Timeout:
+            raise ValueError(
+                f"{self.out}: another process trains there; wait for it or choose another folder"
+            ) from None
+
+    def fit_alone(self) -> Path:
+        """`fit`, in a folder that no other process trains in."""
         self.resume()
         if self.overfitting.reason:
             log.warning("%s", self.overfitting.reason)

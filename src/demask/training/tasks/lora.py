@@ -142,16 +142,12 @@ class LoraRecipe:
 
 
 class LoraTask(CaptionedTask):
-    """Trains adapters of a model that reads prompts.
+    """Trains adapters of a model that reads prompts; see `CaptionedTask`.
 
     Args:
-        recipe: the configuration.
         base: the name of the model.
         transformer: its transformer; adapters are added to it.
         text: its text encoder; adapters are added to it.
-        tokens: tokens and captions of the training images.
-        held_out: tokens and captions of the held-out images.
-        tokenizer: decodes the samples.
 
     Raises:
         ValueError: images without captions, or a target that is no layer's.

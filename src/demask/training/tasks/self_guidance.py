@@ -198,18 +198,11 @@ class SelfGuidanceTask(BesideTask):
 
 
 class PromptSelfGuidanceTask(SelfGuidanceTask, CaptionedTask):
-    """Trains a `FeatureSelection` beside a model of prompts.
+    """Trains a `FeatureSelection` beside a model of prompts; see `CaptionedTask`.
 
     Args:
-        recipe: the configuration.
         base: the model; it is frozen.
         text: its text encoder; it is frozen.
-        tokens: tokens and captions of the training images.
-        held_out: tokens and captions of the held-out images.
-        tokenizer: decodes the samples.
-
-    Raises:
-        ValueError: images without captions.
     """
 
     def __init__(

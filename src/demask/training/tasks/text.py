@@ -119,17 +119,7 @@ class MeissonicRecipe:
 
 
 class TextTask(CaptionedTask):
-    """Trains a `Meissonic` with its text encoder.
-
-    Args:
-        recipe: the configuration.
-        tokens: tokens and captions of the training images.
-        held_out: tokens and captions of the held-out images.
-        tokenizer: decodes the samples.
-
-    Raises:
-        ValueError: images without captions.
-    """
+    """Trains a `Meissonic` with its text encoder; the arguments are those of `CaptionedTask`."""
 
     main = "transformer"
 

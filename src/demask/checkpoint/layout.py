@@ -1,0 +1,89 @@
+"""Which files of a checkpoint hold its weights, and how they describe themselves."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Tensors = dict[str, Tensor]
+Description = dict[str, Any]
+
+SAFE = ".safetensors"
+ZIP = ".zip"
+PICKLED = (".bin", ".ckpt", ".pt", ".pth")
+VALID = ", ".join((SAFE, *PICKLED, ZIP))
+INDEX = re.compile(r".*\.safetensors\.index(\.\w+)?\.json")
+HALF = "fp16"
+"""The variant of a public repository's weights that is stored in float16."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used; the message is one line."""
+
+
+def parse_json(text: str | bytes, source: Path | str) -> Description:
+    """Parse a JSON object.
+
+    Raises:
+        CheckpointError: it is not valid, or not an object.
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{source}: not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{source}: should be a JSON object")
+    return value
+
+
+def variants_of(dtype: torch.dtype | None, variant: str | None) -> tuple[str, ...]:
+    """The variants of a directory's weights to look for, best first; "" is the plain one."""
+    if variant is not None:
+        return (variant,)
+    return (HALF, "") if dtype == torch.float16 else ("", HALF)
+
+
+def weights_of(path: Path, variants: tuple[str, ...]) -> Path:
+    """The weights file or index of a path: the path itself, or that of a directory."""
+    if path.is_dir():
+        names = sorted(entry.name for entry in path.iterdir() if entry.is_file())
+        return path / choose_weights(names, path, variants)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file or directory")
+    return path
+
+
+def _conventional(variant: str) -> Iterator[str]:
+    """The names of weights in public repositories, best first."""
+    dot = f".{variant}" if variant else ""
+    for stem in ("model", "diffusion_pytorch_model"):
+        yield f"{stem}{dot}.safetensors"
+        yield f"{stem}.safetensors.index{dot}.json"
+        yield f"{stem}{dot}.safetensors.index.json"
+    yield from (f"pytorch_model{dot}.bin", f"diffusion_pytorch_model{dot}.bin")
+
+
+def choose_weights(names: Collection[str], source: Path, variants: tuple[str, ...]) -> str:
+    """The weights among file names: a conventional name, else the only index or file.
+
+    Raises:
+        CheckpointError: there is none, several, or none of the requested variant.
+    """
+    for name in (name for variant in variants for name in _conventional(variant)):
+        if name in names:
+            return name
+    if len(variants) == 1 and variants[0]:
+        raise CheckpointError(f"{source}: no weights of the variant '{variants[0]}'")
+    indices = [name for name in names if INDEX.fullmatch(name)]
+    found = [name for name in names if name.endswith((SAFE, *PICKLED))]
+    if len(indices) == 1 or len(found) == 1:
+        return (indices if len(indices) == 1 else found)[0]
+    if found:
+        raise CheckpointError(f"{source}: several weights files, name one: {', '.join(found)}")
+    raise CheckpointError(f"{source}: no weights file; valid: {VALID}")
