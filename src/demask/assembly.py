@@ -78,11 +78,7 @@ def load(
         dtype = read_presets(model_folder(model) / FILE)[preset].dtype or "float32"
     dtype = parse_dtype(dtype)
     floating = torch.float32 if dtype == torch.int8 else dtype
-    parts = load_parts(model, tokenizer, device, floating, variant)
-    check_pair(parts.transformer, parts.tokenizer)
-    if floating == torch.float16 and not fits_float16(parts, conditioner(model, parts)):
-        log.warning("%s: its activations exceed the range of float16; bfloat16 is used", model)
-        parts = load_parts(model, tokenizer, device, torch.bfloat16, variant)
+    parts = parts_in_range(model, tokenizer, device, floating, variant)
     if loras:
         refuse_low_precision(parts.transformer, model)
         apply_loras(parts.transformer, parts.text.model if parts.text else None, loras)
@@ -102,6 +98,22 @@ def load(
         presets=presets,
         loaded=load_arguments(tokenizer, dtype, loras, aux, variant),
     )
+
+
+def parts_in_range(
+    model: str, tokenizer: str | None, device: str, dtype: torch.dtype | None, variant: str | None
+) -> Parts:
+    """The networks of a model in a type of weights; in bfloat16 where float16 would overflow.
+
+    Raises:
+        ValueError: as `load_parts`, or a transformer and a tokenizer that do not fit.
+    """
+    parts = load_parts(model, tokenizer, device, dtype, variant)
+    check_pair(parts.transformer, parts.tokenizer)
+    if dtype != torch.float16 or fits_float16(parts, conditioner(model, parts)):
+        return parts
+    log.warning("%s: its activations exceed the range of float16; bfloat16 is used", model)
+    return load_parts(model, tokenizer, device, torch.bfloat16, variant)
 
 
 def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:

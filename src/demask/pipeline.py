@@ -198,7 +198,7 @@ class Pipeline:
         """The transformer's prediction with the accelerators and guidance of the settings."""
         transformer = accelerate(self.transformer, self.acceleration(settings))
         predict, scale = transformer.predict, settings.scale
-        GUIDANCES[settings.guidance_method.partition(":")[0]]
+        GUIDANCES[settings.guidance_method.partition(":")[0]]  # an unknown name, even at scale 1
         if settings.guidance_scale == 1:
             return predict
         provider = ModelProvider(

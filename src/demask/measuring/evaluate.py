@@ -133,14 +133,24 @@ def evaluate(
         return Evaluation(tuple(found), facts_of(made), {}, (), options)
     for name in names:
         METRICS[name]
-    open_reference(named(reference))
+    if reference is None:
+        raise ValueError("name the real images to compare with: reference")
+    open_reference(reference)
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     loaded = [load_extractor(name, place) for name in networks or SHIPPED]
     given = open_samples(samples, inputs, num_images, seed, batch_size, settings)
-    pairs, facts = features_of_both(given, named(reference), loaded, cache, progress)
+    pairs, facts = features_of_both(given, reference, loaded, cache, progress)
     scores = chain.from_iterable(measure(*pair, names or None, seed, resamples) for pair in pairs)
     described = tuple({"name": e.name, "fingerprint": e.fingerprint} for e in loaded)
     return Evaluation(tuple(scores), facts_of(given), facts, described, options)
+
+
+def check_sources(samples: object, reference: object) -> None:
+    """Raise a ValueError for images that are neither a generator nor a path."""
+    if not isinstance(samples, Generator | str | Path):
+        raise ValueError(f"samples must be a generator or a path, not {samples!r}")
+    if not isinstance(reference, str | Path | None):
+        raise ValueError(f"reference must be a path, not {reference!r}")
 
 
 def features_of_both(
@@ -162,25 +172,6 @@ def features_of_both(
         reference, mine[0].size, samples.class_names, extractors, cache, progress
     )
     return list(zip(mine, real, strict=True)), facts
-
-
-def named(reference: str | Path | None) -> str | Path:
-    """The reference, which every metric but scenes needs.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if reference is None:
-        raise ValueError("name the real images to compare with: reference")
-    return reference
-
-
-def check_sources(samples: object, reference: object) -> None:
-    """Raise a ValueError for images that are neither a generator nor a path."""
-    if not isinstance(samples, Generator | str | Path):
-        raise ValueError(f"samples must be a generator or a path, not {samples!r}")
-    if not isinstance(reference, str | Path | None):
-        raise ValueError(f"reference must be a path, not {reference!r}")
 
 
 def open_samples(
