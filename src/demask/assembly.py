@@ -71,9 +71,7 @@ def load(
     """
     if not isinstance(model, str | Path):
         raise ValueError(f"model must be a name, a path or a hub id, not {model!r}")
-    model = str(model)
-    check_device(device)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model, device = str(model), device_of(device)
     if preset is not None and dtype is None:
         dtype = read_presets(model_folder(model) / FILE)[preset].dtype or "float32"
     dtype = parse_dtype(dtype)
@@ -98,6 +96,16 @@ def load(
         presets=presets,
         loaded=load_arguments(tokenizer, dtype, loras, aux, variant),
     )
+
+
+def device_of(name: str | None) -> str:
+    """The device of a name; by default a GPU where there is one.
+
+    Raises:
+        ValueError: no such device.
+    """
+    check_device(name)
+    return name or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def parts_in_range(

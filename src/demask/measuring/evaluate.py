@@ -133,16 +133,25 @@ def evaluate(
         return Evaluation(tuple(found), facts_of(made), {}, (), options)
     for name in names:
         METRICS[name]
-    if reference is None:
-        raise ValueError("name the real images to compare with: reference")
-    open_reference(reference)
+    open_reference(named(reference))
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     loaded = [load_extractor(name, place) for name in networks or SHIPPED]
     given = open_samples(samples, inputs, num_images, seed, batch_size, settings)
-    pairs, facts = features_of_both(given, reference, loaded, cache, progress)
+    pairs, facts = features_of_both(given, named(reference), loaded, cache, progress)
     scores = chain.from_iterable(measure(*pair, names or None, seed, resamples) for pair in pairs)
     described = tuple({"name": e.name, "fingerprint": e.fingerprint} for e in loaded)
     return Evaluation(tuple(scores), facts_of(given), facts, described, options)
+
+
+def named(reference: str | Path | None) -> str | Path:
+    """The reference, which every metric but scenes needs.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if reference is None:
+        raise ValueError("name the real images to compare with: reference")
+    return reference
 
 
 def check_sources(samples: object, reference: object) -> None:
