@@ -69,11 +69,7 @@ def load(
     Raises:
         ValueError: no such model, device or type, or a checkpoint that is broken or incomplete.
     """
-    if not isinstance(model, str | Path):
-        raise ValueError(f"model must be a name, a path or a hub id, not {model!r}")
-    model = str(model)
-    check_device(device)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model, device = model_name(model), default_device(device)
     if preset is not None and dtype is None:
         dtype = read_presets(model_folder(model) / FILE)[preset].dtype or "float32"
     dtype = parse_dtype(dtype)
@@ -102,6 +98,27 @@ def load(
         presets=presets,
         loaded=load_arguments(tokenizer, dtype, loras, aux, variant),
     )
+
+
+def model_name(model: object) -> str:
+    """The name or path of a model as a text.
+
+    Raises:
+        ValueError: neither a text nor a path.
+    """
+    if not isinstance(model, str | Path):
+        raise ValueError(f"model must be a name, a path or a hub id, not {model!r}")
+    return str(model)
+
+
+def default_device(device: str | None) -> str:
+    """The device; a GPU, if there is one, where none is named.
+
+    Raises:
+        ValueError: a device that is not available.
+    """
+    check_device(device)
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:

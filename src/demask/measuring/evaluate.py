@@ -119,8 +119,7 @@ def evaluate(
             the model refuses; names and files are checked before any image is generated.
     """
     names, networks = texts("metrics", metrics), texts("extractors", extractors)
-    if whole_number("resamples", resamples) < 0 or resamples == 1:
-        raise ValueError(f"resamples must be 0, or at least 2, not {resamples}")
+    check_resamples(resamples)
     check_device(device)
     check_sources(samples, reference)
     options = {"metrics": names, "resamples": resamples, "seed": seed}
@@ -143,6 +142,12 @@ def evaluate(
     scores = chain.from_iterable(measure(*pair, names or None, seed, resamples) for pair in pairs)
     described = tuple({"name": e.name, "fingerprint": e.fingerprint} for e in loaded)
     return Evaluation(tuple(scores), facts_of(given), facts, described, options)
+
+
+def check_resamples(resamples: int) -> None:
+    """Raise a ValueError for a number of random halves that makes no interval."""
+    if whole_number("resamples", resamples) < 0 or resamples == 1:
+        raise ValueError(f"resamples must be 0, or at least 2, not {resamples}")
 
 
 def check_sources(samples: object, reference: object) -> None:
