@@ -72,8 +72,7 @@ def load(
     model, device = model_name(model), default_device(device)
     if preset is not None and dtype is None:
         dtype = read_presets(model_folder(model) / FILE)[preset].dtype or "float32"
-    dtype = parse_dtype(dtype)
-    floating = torch.float32 if dtype == torch.int8 else dtype
+    floating = torch.float32 if (dtype := parse_dtype(dtype)) == torch.int8 else dtype
     parts = load_parts(model, tokenizer, device, floating, variant)
     check_pair(parts.transformer, parts.tokenizer)
     if floating == torch.float16 and not fits_float16(parts, conditioner(model, parts)):
