@@ -305,3 +305,33 @@ def test_keys_are_read_from_a_file(tmp_path: Path) -> None:
     file.write_text("short\n")
     with pytest.raises(ValueError, match="at least 16 characters"):
         Keys.read(file)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://elsewhere"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "https://elsewhere.example"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_a_page_of_another_site_is_refused_without_keys(
+    server: Running, headers: dict[str, str], status: int
+) -> None:
+    found, answer, _ = post_json(server, BODY, **headers)
+    assert found == status
+    if status == 403:
+        assert answer["error"]["code"] == "foreign_origin"
+
+
+def test_the_own_page_may_post_without_fetch_headers(server: Running) -> None:
+    assert post_json(server, BODY, Origin=f"http://127.0.0.1:{server.port}")[0] == 200
+
+
+def test_a_key_proves_enough(strict: Running) -> None:
+    headers = {"Authorization": f"Bearer {KEY}", "Sec-Fetch-Site": "cross-site"}
+    assert post_json(strict, {**BODY, "steps": 2}, **headers)[0] == 200

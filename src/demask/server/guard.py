@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from demask.server.errors import ApiError
+
+SAFE = ("GET", "HEAD", "OPTIONS")
+"""Methods that change nothing and cost little."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +82,18 @@ class RequestGuard:
             await self.app(scope, receive, send)
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        error = self.refusal(scope["path"], headers)
+        error = self.refusal(scope["method"], scope["path"], headers)
         if error is not None:
             await error.response()(scope, receive, send)
             return
         body = Body(receive, self.most_bytes, self.seconds)
         await self.app(scope, body, send)
 
-    def refusal(self, path: str, headers: dict[bytes, str]) -> ApiError | None:
+    def refusal(self, method: str, path: str, headers: dict[bytes, str]) -> ApiError | None:
         """The error of a request as far as its headers show it, or None."""
+        if not self.keys and method not in SAFE and is_foreign(headers):
+            said = "a page of another site sent this; without API keys only the server's own may"
+            return ApiError(403, said, "foreign_origin")
         if (
             self.keys
             and path.startswith("/v1")
@@ -98,6 +105,19 @@ class RequestGuard:
         if length.isdigit() and int(length) > self.most_bytes:
             return too_large(self.most_bytes)
         return None
+
+
+def is_foreign(headers: Mapping[bytes, str]) -> bool:
+    """Whether a browser says that a page of another origin made the request.
+
+    Programs send neither header. A page can make a browser post a form to any address, even to
+    one that only this computer reaches, so without keys the origin is all that protects a server.
+    """
+    site = headers.get(b"sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = headers.get(b"origin")
+    return origin is not None and urlsplit(origin).netloc != headers.get(b"host")
 
 
 class Body:
