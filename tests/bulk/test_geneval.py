@@ -108,7 +108,7 @@ def test_the_command_refuses(
     classes = str(save_tiny(tmp_path_factory.mktemp("tiny")))
     check: list[tuple[str, list[object], str]] = [
         (model, [], "needs its prompts: --prompts evaluation_metadata.jsonl"),
-        (model, ["cat", "--prompts", file], "generates the prompts of its file alone"),
+        (model, ["cat", "--prompts", file], "takes its prompts from --prompts alone"),
         (model, ["--prompts", file, "-n", 0], "-n is at least 1"),
         (model, ["--prompts", file, "--trace"], "--trace needs a folder"),
         (model, ["--prompts", file, "--seed", 1, 2], "2 seeds for 12 images"),

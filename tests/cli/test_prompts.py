@@ -46,9 +46,9 @@ def test_prompts_on_the_command_line(run: Callable, text_model: str, tmp_path: P
 
 
 def test_prompts_of_any_script_are_kept(run: Callable, text_model: str, tmp_path: Path) -> None:
-    words = ["generate", "röter Apfel 🍎", "", "--model", text_model, "--steps", 1]
+    words = ["generate", "röter Apfel 🍎", "青い心", "--model", text_model, "--steps", 1]
     assert run(*words, "--out", tmp_path).exit_code == 0
-    assert [t["prompt"] for t in texts(tmp_path)] == ["röter Apfel 🍎", ""]
+    assert [t["prompt"] for t in texts(tmp_path)] == ["röter Apfel 🍎", "青い心"]
 
 
 def test_a_file_of_prompts(run: Callable, text_model: str, tmp_path: Path) -> None:
@@ -60,10 +60,11 @@ def test_a_file_of_prompts(run: Callable, text_model: str, tmp_path: Path) -> No
     assert [t["prompt"] for t in texts(tmp_path / "out")] == ["first", "red apple", "blue heart"]
 
 
-def test_without_a_prompt_it_is_the_empty_one(
+def test_without_a_prompt_on_purpose_it_is_the_empty_one(
     run: Callable, text_model: str, tmp_path: Path
 ) -> None:
-    assert run("generate", "--model", text_model, "--steps", 1, "--out", tmp_path).exit_code == 0
+    words = ["generate", "--unconditional", "--model", text_model, "--steps", 1]
+    assert run(*words, "--out", tmp_path).exit_code == 0
     assert [t["prompt"] for t in texts(tmp_path)] == [""]
 
 

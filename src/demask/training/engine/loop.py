@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
@@ -44,9 +45,11 @@ class Trainer:
     def __init__(self, task: Task, run: TrainConfig, out: Path) -> None:
         self.task, self.run, self.out = task, run, out
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        precision = resolve_precision(run.precision, device)
+        forget_other_precision(precision)
         self.accelerator = Accelerator(
             cpu=device.type == "cpu",
-            mixed_precision=resolve_precision(run.precision, device),
+            mixed_precision=precision,
             log_with=None if run.tracker == "none" else run.tracker,
             project_dir=str(out),
         )
@@ -251,6 +254,12 @@ class Trainer:
                 facts |= {"steps": self.overfitting.best_step, "stopped": self.overfitting.reason}
             self.task.export(self.averaged(), self.export_path, facts)
         self.accelerator.wait_for_everyone()
+
+
+def forget_other_precision(precision: str) -> None:
+    """Let a process train in another precision than before, which accelerate refuses by itself."""
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        AcceleratorState._reset_state()
 
 
 def main_process_first() -> AbstractContextManager[None]:
