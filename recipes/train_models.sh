@@ -25,7 +25,11 @@ train() { # name of the log, arguments of demask train; a training that has ende
 }
 
 scenes_lane() {
-    train scenes_tokenizer tokenizer --recipe recipes/scenes/tokenizer.toml --out runs/scenes &&
+    local start=() # a shorter training of the same tokenizer to begin with, where there is one
+    [ -e runs/scenes_first/tokenizer.safetensors ] &&
+        start=(--init runs/scenes_first/tokenizer.safetensors)
+    train scenes_tokenizer tokenizer --recipe recipes/scenes/tokenizer.toml "${start[@]}" \
+        --out runs/scenes &&
     train scenes_masked masked --recipe recipes/scenes/masked.toml --out runs/scenes &&
     train scenes_classes masked --recipe recipes/scenes/classes.toml \
         --tokenizer runs/scenes/tokenizer.safetensors --out runs/scenes_classes &&
