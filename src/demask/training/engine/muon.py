@@ -1,8 +1,8 @@
 """Muon (K. Jordan, 2024): momentum whose matrices are orthogonalised before each step.
 
 ``torch.optim.Muon`` does the same in bfloat16, one matrix at a time. Here matrices of one shape go
-through the iteration together, in bfloat16 where the device is fast at it (3 times as fast on a CPU
-with AMX), else in float32.
+through the iteration together, in bfloat16 where the device is fast at it, else in
+float32.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ PRECISIONS = ("auto", "no", "bf16", "fp16")
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 products are faster than float32 ones on a device.
 
-    On a CPU that is the case where it has instructions for them (AVX512-BF16 or AMX): 1.6 to 3
-    times as fast in our trainings. Without these instructions they are emulated and far slower.
+    On a CPU that is the case where it has instructions for them (AVX512-BF16 or AMX); without them
+    they are emulated. ``benchmarks/training_speed.py`` measures both.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
