@@ -1,4 +1,4 @@
-"""Check the name of a device before any work is done."""
+"""The device that a name means, checked before any work is done."""
 
 from __future__ import annotations
 
@@ -18,3 +18,10 @@ def check_device(name: str | None) -> None:
         raise ValueError(
             f"there is no device '{name}' here; valid: {', '.join(available)}"
         ) from None
+
+
+def default_device() -> str:
+    """A GPU where there is one, else the CPU."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

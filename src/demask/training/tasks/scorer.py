@@ -20,6 +20,7 @@ from demask.assembly import load_parts
 from demask.checkpoint.save import save_model
 from demask.data.captions import normalized
 from demask.data.images import ImageDataset
+from demask.device import default_device
 from demask.evaluation.pair_scorer import PairScorer, PairScorerConfig, spell
 from demask.evaluation.retrieval import found
 from demask.training.batch_norms import settle
@@ -28,6 +29,7 @@ from demask.training.data import DataConfig
 from demask.training.engine.config import TrainConfig
 from demask.training.engine.identity import describe
 from demask.training.engine.optim import Optim
+from demask.training.engine.precision import resolve_precision
 from demask.training.engine.task import Batch, Phase, Task
 from demask.training.engine.training import TrainInputs
 from demask.training.pair_images import Changes, ReconstructionAugment, changed, mirrors, through
@@ -287,5 +289,6 @@ class ScorerTraining:
         codec = self.scorer.codec
         tokenizer = cast(Any, load_parts(codec.model).tokenizer) if codec else None
         torch.manual_seed(self.run.seed)
-        dtype = torch.bfloat16 if self.run.precision == "bf16" else torch.float32
+        low = resolve_precision(self.run.precision, torch.device(default_device())) == "bf16"
+        dtype = torch.bfloat16 if low else torch.float32
         return ScorerTask(self.scorer, images, held_out, tokenizer, self.run.seed, dtype)
