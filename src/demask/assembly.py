@@ -20,7 +20,7 @@ from demask.checkpoint.lora import apply_loras, base_fingerprint
 from demask.checkpoint.pipeline import Parts, is_public, load_ours, load_public
 from demask.checkpoint.quantized import name_origin
 from demask.conditioning import Classes, Conditioner, Prompts
-from demask.device import check_device
+from demask.device import check_device, default_device
 from demask.generator import Generator
 from demask.preset_file import FILE, PresetFile, read_presets
 from demask.presets import PUBLIC_SETTINGS, SHIPPED_MODELS, model_folder, model_path
@@ -105,7 +105,7 @@ def device_of(name: str | None) -> str:
         ValueError: no such device.
     """
     check_device(name)
-    return name or ("cuda" if torch.cuda.is_available() else "cpu")
+    return name or default_device()
 
 
 def parts_in_range(

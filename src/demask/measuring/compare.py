@@ -8,9 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from demask.device import check_device
+from demask.device import check_device, default_device
 from demask.evaluation.scorers import load_scorer
 from demask.evaluation.win_rate import RESAMPLES, Paired
 from demask.generator import Generator
@@ -159,7 +157,7 @@ def open_comparison(
     Raises:
         ValueError: see `compare`.
     """
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    place = device or default_device()
     return Comparison(
         generator,
         variants,

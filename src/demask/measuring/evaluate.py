@@ -13,7 +13,7 @@ from typing import Any, Unpack
 import torch
 
 from demask.conditioning import ConditionInput
-from demask.device import check_device
+from demask.device import check_device, default_device
 from demask.evaluation.extractors import Extractor, load_extractor
 from demask.evaluation.features import Features, extract_all
 from demask.evaluation.metrics import METRICS, RESAMPLES, Score, measure
@@ -134,7 +134,7 @@ def evaluate(
     for name in names:
         METRICS[name]
     open_reference(named(reference))
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    place = device or default_device()
     loaded = [load_extractor(name, place) for name in networks or SHIPPED]
     given = open_samples(samples, inputs, num_images, seed, batch_size, settings)
     pairs, facts = features_of_both(given, named(reference), loaded, cache, progress)

@@ -15,6 +15,7 @@ from demask.data import open_images
 from demask.data.images import ImageDataset, Subset
 from demask.data.tokens import TokenCache, build_tokens
 from demask.data.views import ModelViews, Views
+from demask.device import default_device
 from demask.training.engine.loop import main_process_first
 from demask.types import Tokenizer
 
@@ -90,7 +91,7 @@ def token_caches(
 
     The tokenizer, a module, is left on the GPU where there is one.
     """
-    tokenizer = tokenizer.to("cuda" if torch.cuda.is_available() else "cpu")
+    tokenizer = tokenizer.to(default_device())
     with main_process_first():
         tokens = token_cache(tokenizer, images, views, out, "training")
         return tokens, token_cache(tokenizer, held_out, replace(views, count=1), out, "held-out")

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from demask import rng
+from demask.device import default_device
 from demask.training.engine import checkpoints
 from demask.training.engine.config import TrainConfig
 from demask.training.engine.early_stop import Overfitting
@@ -44,7 +45,7 @@ class Trainer:
 
     def __init__(self, task: Task, run: TrainConfig, out: Path) -> None:
         self.task, self.run, self.out = task, run, out
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = torch.device(default_device())
         precision = resolve_precision(run.precision, device)
         forget_other_precision(precision)
         self.accelerator = Accelerator(
