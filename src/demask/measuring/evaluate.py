@@ -133,11 +133,11 @@ def evaluate(
         return Evaluation(tuple(found), facts_of(made), {}, (), options)
     for name in names:
         METRICS[name]
-    open_reference(named(reference))
-    place = device or default_device()
-    loaded = [load_extractor(name, place) for name in networks or SHIPPED]
+    path = named(reference)
+    open_reference(path)
+    loaded = [load_extractor(name, device or default_device()) for name in networks or SHIPPED]
     given = open_samples(samples, inputs, num_images, seed, batch_size, settings)
-    pairs, facts = features_of_both(given, named(reference), loaded, cache, progress)
+    pairs, facts = features_of_both(given, path, loaded, cache, progress)
     scores = chain.from_iterable(measure(*pair, names or None, seed, resamples) for pair in pairs)
     described = tuple({"name": e.name, "fingerprint": e.fingerprint} for e in loaded)
     return Evaluation(tuple(scores), facts_of(given), facts, described, options)
