@@ -19,7 +19,6 @@ PROMPTS ?= "red apple" "smiling cat with heart eyes" "waving hand dark skin tone
 CLASSES ?= airplane automobile bird cat deer dog frog horse ship truck
 DEMO := out/demo
 DATA ?= data/cifar10
-EMOJI ?= data/noto-emoji/train.parquet
 DATASETS ?= data
 DRAWINGS ?= $(DATASETS)
 SWEEPS ?= tuning methods presets finetuning corrections schedules
@@ -123,8 +122,8 @@ measure-cifar10: $(DEV_STAMP) ## measure cifar10 again and write docs/numbers.md
 		--result results/cifar10.json
 	$(MAKE) numbers
 
-measure-emoji: $(DEV_STAMP) ## measure emoji again and write docs/numbers.md; EMOJI is train.parquet
-	$(BIN)/python benchmarks/emoji_numbers.py --data $(EMOJI) --result results/emoji.json
+measure-emoji: $(DEV_STAMP) ## measure emoji again and write docs/numbers.md; DRAWINGS as for train-emoji
+	$(BIN)/python benchmarks/emoji_numbers.py --data $(DRAWINGS) --result results/emoji.json
 	$(MAKE) numbers
 
 numbers: $(DEV_STAMP) ## write docs/numbers.md from the result files in results
