@@ -12,7 +12,7 @@ from PIL import Image
 
 from demask.bulk.background import MOST_WAITING
 from demask.bulk.contact_sheet import CaptionedImage
-from demask.bulk.folder import MOST_TILES, write_folder, write_png
+from demask.bulk.folder import MOST_TILES, SHEET, write_folder, write_png
 from demask.generator import GeneratedImage
 
 
@@ -81,3 +81,22 @@ def test_a_failed_write_leaves_the_old_file(
         write_png(path, Image.new("RGB", (2, 2)))
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_text() == "old"
+
+
+def test_after_an_interruption_the_sheet_shows_what_was_written(
+    results: Callable, tmp_path: Path
+) -> None:
+    write_folder(tmp_path, results(6))
+    before = (tmp_path / SHEET).read_bytes()
+    for path in tmp_path.glob("0*.png"):
+        path.unlink()
+
+    def interrupted() -> Iterator[GeneratedImage]:
+        yield from results(2)
+        assert not (tmp_path / SHEET).exists()  # it showed other images
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_folder(tmp_path, interrupted())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000.png", "000001.png", SHEET]
+    assert (tmp_path / SHEET).read_bytes() != before

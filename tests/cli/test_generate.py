@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from demask.bulk import generate
+from demask.image import GeneratedImage
 from demask.preset_file import Preset, PresetFile, write_presets
 from demask.settings import Settings
 from tiny import save_tiny
@@ -174,3 +178,21 @@ def test_without_a_prompt_on_purpose(run: Callable, tmp_path: Path) -> None:
     assert run(*command).exit_code == 0
     assert run(*command, "rocket").exit_code == 2
     assert run(*command, "--model", "cifar10").exit_code == 2
+
+
+@pytest.mark.parametrize(("name", "said"), [("out", "stopped, 2 of 5 images in"), ("a.npz", "no")])
+def test_an_interruption_says_what_is_there(
+    name: str, said: str, run: Callable, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generated = generate.generate_jobs
+
+    def interrupted(*arguments: Any) -> Iterator[GeneratedImage]:
+        yield from islice(generated(*arguments), 2)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(generate, "generate_jobs", interrupted)
+    result = run("generate", "--model", model, "-n", 5, "--steps", 1, "--out", tmp_path / name)
+    assert result.exit_code == 130
+    assert said in result.stderr
+    assert (tmp_path / "out").exists() == (name == "out")
+    assert not list(tmp_path.rglob("*.tmp"))

@@ -24,6 +24,9 @@ def write_folder(
 ) -> int:
     """Write each image as it comes, in the background, then the contact sheet of the first 64.
 
+    A contact sheet of an earlier run is removed first. After an interruption, the new one shows
+    the images that were written.
+
     Args:
         folder: made if need be; files of the same seeds are replaced. Of images of one seed, all
             but the first have their number among them in their names.
@@ -36,19 +39,29 @@ def write_folder(
     Raises:
         OSError: the disk is full or the folder may not be written; no file is half-written.
     """
+    (folder / SHEET).unlink(missing_ok=True)
     tiles, count, seen = list(first), 0, Counter[int]()
-    with background() as soon:
-        for image in images:
-            count += 1
-            seen[image.seed] += 1
-            again = f"-{seen[image.seed]}" if seen[image.seed] > 1 else ""
-            path = folder / f"{image.seed:06}{again}.png"
-            soon(partial(write_png, path, image.image, image.png_text()))
-            if len(tiles) < MOST_TILES:
-                tiles.append(CaptionedImage(image.image, image.prompt))
+    try:
+        with background() as soon:
+            for image in images:
+                count += 1
+                seen[image.seed] += 1
+                again = f"-{seen[image.seed]}" if seen[image.seed] > 1 else ""
+                path = folder / f"{image.seed:06}{again}.png"
+                soon(partial(write_png, path, image.image, image.png_text()))
+                if len(tiles) < MOST_TILES:
+                    tiles.append(CaptionedImage(image.image, image.prompt))
+    except KeyboardInterrupt:
+        write_sheet(folder, tiles, count)
+        raise
+    write_sheet(folder, tiles, count)
+    return count
+
+
+def write_sheet(folder: Path, tiles: Sequence[CaptionedImage], count: int) -> None:
+    """Write the contact sheet of ``count`` images, if there are any."""
     if count:
         write_png(folder / SHEET, contact_sheet(tiles))
-    return count
 
 
 def write_png(path: Path, image: Image.Image, text: PngInfo | None = None) -> None:

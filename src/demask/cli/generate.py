@@ -145,10 +145,15 @@ def write_images(
     with generating(count) as bar:
         watchers = [bar.watch, tracing] if trace else [bar.watch]
         images = bar.count(generate_jobs(generator, jobs, *watchers))
-        if kind == "npz":
-            write_npz(out, images, count)
-        else:
-            write_folder(out, images)
+        try:
+            if kind == "npz":
+                write_npz(out, images, count)
+            else:
+                write_folder(out, images)
+        except KeyboardInterrupt:
+            done = f"{bar.done} of {count} images in {out}" if kind != "npz" else f"no {out}"
+            click.echo(f"stopped, {done}", err=True)
+            raise
     if trace:
         tracing.write(out / "trace.gif")
 
