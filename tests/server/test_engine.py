@@ -259,6 +259,18 @@ def test_too_large_an_image_is_refused(generators: dict[str, Generator]) -> None
         engine.submit(Request("tiny", settings={"width": 32, "height": 32}))
 
 
+@pytest.mark.parametrize("size", [(1, 4096), (4096, 1), (80, 80)])
+def test_an_edit_of_many_windows_is_refused(
+    size: tuple[int, int], generators: dict[str, Generator]
+) -> None:
+    engine = Engine(generators)  # the models' own size is 16x16
+    edit = Edit(Image.new("RGB", size), Image.new("L", size, 255))
+    with pytest.raises(ValueError, match=r"windows of tiny, which are 16x16; .* at most 16$"):
+        engine.submit(Request("tiny", edit=edit))
+    with pytest.raises(ValueError, match="takes 25 windows of tiny"):
+        engine.submit(Request("tiny", settings={"width": 80, "height": 80}))
+
+
 def test_an_edit_that_nobody_waits_for_stops_between_steps() -> None:
     gate = Gate()
     passes: list[int] = []

@@ -50,7 +50,7 @@ COMMANDS = {
     "quantize": "--model --tokenizer --device --scheme --data -n --num-images --share --tune --seed"
     " --out",
     "serve": "--model --device --dtype --host --port --api-key-file --no-page --insecure"
-    " --max-queue --max-tokens --max-pixels --max-bytes --time-limit --no-provenance"
+    " --max-queue --max-tokens --max-pixels --max-windows --max-bytes --time-limit --no-provenance"
     " --c2pa-certificate --c2pa-key",
     "figure": "",
     "figure seeds": f"--variant --prompt --class -n --num-images --seed --out {MODEL}",

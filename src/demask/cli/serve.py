@@ -71,6 +71,12 @@ LIMITS = OptionGroup(
             help="Pixels of one image, unless the model's default size is larger.",
         ),
         number(
+            "--max-windows",
+            type=click.IntRange(1),
+            default=16,
+            help="Windows of the model's default size that cover one image.",
+        ),
+        number(
             "--max-bytes", type=click.IntRange(1), default=10 * 2**20, help="Bytes of one request."
         ),
         number(
@@ -109,6 +115,7 @@ def serve(
     max_queue: int,
     max_tokens: int,
     max_pixels: int,
+    max_windows: int,
     max_bytes: int,
     time_limit: float,
     no_provenance: bool,
@@ -127,7 +134,8 @@ def serve(
     provenance = open_provenance(no_provenance, c2pa_certificate, c2pa_key)
     generators = load_models(models, device, dtype)
     metrics = Metrics()
-    limits = Limits(queue=max_queue, tokens=max_tokens, pixels=max_pixels, seconds=time_limit)
+    sizes = {"tokens": max_tokens, "pixels": max_pixels, "windows": max_windows}
+    limits = Limits(queue=max_queue, seconds=time_limit, **sizes)
     config = ServerConfig(keys=keys, provenance=provenance, most_bytes=max_bytes, hosts=hosts)
     page = None if no_page or keys else find_page()
     app = create_app(Engine(generators, limits, metrics), metrics, config, page)

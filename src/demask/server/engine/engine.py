@@ -28,12 +28,15 @@ class Limits:
         queue: the number of images that may wait; further requests are refused.
         tokens: the number of tokens in one batch.
         pixels: the size of one image, generated or edited; a model's own size is always allowed.
+        windows: the number of windows of the model's own size that cover one image, whose cost
+            grows with it whatever the pixels are.
         seconds: the time from submission to the finished image; None for no limit.
     """
 
     queue: int = 128
     tokens: int = 1024
     pixels: int = 512 * 512
+    windows: int = 16
     seconds: float | None = 120.0
 
 
@@ -136,13 +139,26 @@ class Engine:
         chosen = dict(request.settings)
         (job,) = generator.jobs([request.condition_input], 1, request.seed, **chosen)
         height, width = generator.pixels_of(job.grid)
-        for size in [(width, height), *([edit.image.size] if edit else [])]:
-            if size[0] * size[1] > self.most_pixels(request.model):
-                raise ValueError(
-                    f"an image of {size[0]}x{size[1]} pixels; this server generates at most "
-                    f"{self.most_pixels(request.model)} pixels"
-                )
+        self.check_size(request.model, width, height)
+        if edit:
+            self.check_size(request.model, *edit.image.size)
         return job
+
+    def check_size(self, model: str, width: int, height: int) -> None:
+        """Raise a ValueError for an image that is larger than the limits allow."""
+        if width * height > self.most_pixels(model):
+            raise ValueError(
+                f"an image of {width}x{height} pixels; this server generates at most "
+                f"{self.most_pixels(model)} pixels"
+            )
+        own_height, own_width = self.generators[model].size
+        windows = math.ceil(width / own_width) * math.ceil(height / own_height)
+        if windows > self.limits.windows:
+            raise ValueError(
+                f"an image of {width}x{height} pixels takes {windows} windows of {model}, which "
+                f"are {own_width}x{own_height}; this server generates at most "
+                f"{self.limits.windows}"
+            )
 
     def most_pixels(self, model: str) -> int:
         """The largest image of a model that is generated or edited, in pixels."""
