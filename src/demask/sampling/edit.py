@@ -121,8 +121,8 @@ def outpaint(
         raise ValueError(
             f"{rows} x {columns} tokens at {top},{left} do not fit a grid of {grid[0]} x {grid[1]}"
         )
-    around = (left, grid[1] - left - columns, top, grid[0] - top - rows)
-    around = around if parts == 1 else (0, 0, *around)
+    sides = (left, grid[1] - left - columns, top, grid[0] - top - rows)
+    around = sides if parts == 1 else (0, 0, *sides)
     placed = F.pad(ids.long(), around, value=mask_id)
     known = F.pad(torch.ones_like(ids, dtype=torch.bool), around, value=False)
     return keep(placed, known, mask_id, parts)
