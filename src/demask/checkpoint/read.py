@@ -153,13 +153,9 @@ def _open_safe(path: Path) -> Iterator[tuple[io.BufferedReader, int]]:
 
 def _read_pickled(file: IO[bytes] | Path, source: Path | str, dtype: torch.dtype | None) -> Tensors:
     try:
-        tensors = read_pickle(file)
+        return read_pickle(file, dtype)
     except ValueError as error:
         raise CheckpointError(f"{source}: {error}") from None
-    if dtype is not None:
-        for name in [name for name, tensor in tensors.items() if tensor.is_floating_point()]:
-            tensors[name] = tensors[name].to(dtype)  # one by one, so that each original is freed
-    return tensors
 
 
 def _read_zip(
