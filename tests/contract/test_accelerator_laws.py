@@ -22,7 +22,9 @@ from demask.sampling.decode import decode, last
 from demask.sampling.edit import Canvas, blank
 from demask.sampling.sampler import Sampler
 from demask.sampling.select import Halton
+from demask.transformer.halton_maskgit import HaltonMaskGIT, HaltonMaskGITConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
+from demask.transformer.maskgit_v1 import MaskGITV1, MaskGITV1Config
 from demask.transformer.meissonic import Meissonic
 from demask.transformer.modern_maskgit import ModernMaskGIT
 from demask.transformer.shortcut import Shortcut, ShortcutConfig
@@ -61,6 +63,16 @@ def modern() -> tuple[Transformer, Grid]:
     return ModernMaskGIT(config), (5, 7)
 
 
+def halton() -> tuple[Transformer, Grid]:
+    # two registers, and heads that do not divide the width
+    config = HaltonMaskGITConfig(11, 5, (5, 3), 16, 6, 3, mlp_width=16, registers=2)
+    return HaltonMaskGIT(config), (5, 3)
+
+
+def maskgit_v1() -> tuple[Transformer, Grid]:
+    return MaskGITV1(MaskGITV1Config(11, 5, (5, 3), 16, 6, 2, mlp_width=16)), (5, 3)
+
+
 def meissonic(compress: bool) -> tuple[Transformer, Grid]:
     config = replace(tiny_meissonic().config, blocks=3, single_blocks=3, compress=compress)
     return Meissonic(config), (6, 10) if compress else (5, 3)
@@ -69,6 +81,8 @@ def meissonic(compress: bool) -> tuple[Transformer, Grid]:
 MODELS: dict[str, Callable[[], tuple[Transformer, Grid]]] = {
     "maskgit": maskgit,
     "modern_maskgit": modern,
+    "halton_maskgit": halton,
+    "maskgit_v1": maskgit_v1,
     "meissonic": lambda: meissonic(True),
     "meissonic, one id a token": lambda: meissonic(False),
 }

@@ -16,7 +16,9 @@ from demask.tokenizer.vq_model import VQModelConfig
 from demask.tokenizer.vqgan import VQGANConfig
 from demask.transformer.clip_text import ClipText, ClipTextConfig
 from demask.transformer.feature_selection import FeatureSelection, FeatureSelectionConfig
+from demask.transformer.halton_maskgit import HaltonMaskGITConfig
 from demask.transformer.maskgit import MaskGITConfig
+from demask.transformer.maskgit_v1 import MaskGITV1Config
 from demask.transformer.meissonic import MeissonicConfig
 from demask.transformer.modern_maskgit import ModernMaskGITConfig
 from demask.transformer.shortcut import Shortcut, ShortcutConfig
@@ -40,6 +42,8 @@ SIZES = {"num_classes": 2, "grid": (2, 2), "width": 16, "depth": 1, "heads": 2, 
 TINY = {
     "maskgit": MaskGITConfig(codebook_size=8, **SIZES),
     "modern_maskgit": ModernMaskGITConfig(codebook_size=8, **SIZES),
+    "halton_maskgit": HaltonMaskGITConfig(8, **SIZES),
+    "maskgit_v1": MaskGITV1Config(8, **SIZES),
     "vqgan": VQGANConfig(
         channels=32, multipliers=(1, 1), blocks=1, codebook_size=9, latent_width=2
     ),

@@ -127,8 +127,7 @@ def _read_weights(path: Path, dtype: torch.dtype | None) -> Tensors:
         with _open_safe(path) as (file, size):
             return read_stream(file, size, dtype)
     if path.suffix in PICKLED:
-        with path.open("rb") as file:
-            return _read_pickled(file, path, dtype)
+        return _read_pickled(path, path, dtype)
     raise CheckpointError(
         f"{path}: unknown kind of file; valid: {VALID} (original JAX files: demask convert)"
     )
@@ -152,15 +151,11 @@ def _open_safe(path: Path) -> Iterator[tuple[io.BufferedReader, int]]:
         ) from None
 
 
-def _read_pickled(file: IO[bytes], source: Path | str, dtype: torch.dtype | None) -> Tensors:
+def _read_pickled(file: IO[bytes] | Path, source: Path | str, dtype: torch.dtype | None) -> Tensors:
     try:
-        tensors = read_pickle(file)
+        return read_pickle(file, dtype)
     except ValueError as error:
         raise CheckpointError(f"{source}: {error}") from None
-    if dtype is not None:
-        for name in [name for name, tensor in tensors.items() if tensor.is_floating_point()]:
-            tensors[name] = tensors[name].to(dtype)  # one by one, so that each original is freed
-    return tensors
 
 
 def _read_zip(
