@@ -50,7 +50,7 @@ OF_LINUX = pytest.mark.skipif(
 @pytest.mark.parametrize("wanted", ["float32", "float16"])
 def test_peak_beside_the_state_of_an_optimizer(tmp_path: Path, wanted: str) -> None:
     """Halton-MaskGIT's files hold two averages of every weight, which are not read."""
-    sizes = {"width": 512, "depth": 6, "mlp_width": 1536}
+    sizes = {"width": 512, "depth": 6, "heads": 6, "mlp_width": 1536}
     model = HaltonMaskGIT(HaltonMaskGITConfig(codebook_size=8192, num_classes=10, **sizes))
     state = {"model_state_dict": public(model), "optimizer_state_dict": {"state": {}}}
     for index, tensor in enumerate(state["model_state_dict"].values()):
