@@ -42,9 +42,16 @@ def free_places(
             return [(x, y) for x, y in centre_PN2[free_P.argmax()].tolist()]
 
 
-def has_relation(x: np.ndarray, y: np.ndarray, relation: str) -> np.ndarray:
-    """Whether an object has a relation to another (P), from its offset (P each) in pixels."""
+def has_relation(x: np.ndarray, y: np.ndarray, relation: str, tolerance: float = 0.0) -> np.ndarray:
+    """Whether an object has a relation to another (P), from its offset (P each) in pixels.
+
+    Args:
+        x: how far the object is right of the other.
+        y: how far it is below the other.
+        relation: one of `RELATIONS`.
+        tolerance: by how many pixels the offset along the axis may be too small.
+    """
     along, across = (x, y) if relation in ("left of", "right of") else (y, x)
     if relation in ("left of", "above"):
         along = -along
-    return (along >= OFFSET) & (along > abs(across))
+    return (along >= OFFSET - tolerance) & (along > abs(across) - tolerance)
