@@ -199,8 +199,7 @@ def random_views(
         image_BCHW = torch.where(chosen_B111, image_BCHW.flip(-1), image_BCHW)
     if not shift:
         return image_BCHW
-    top_B, left_B = ((part_B * (2 * shift + 1)).long() for part_B in (down_B, right_B))
-    return moved(image_BCHW, shift, top_B, left_B).contiguous()
+    return moved(image_BCHW, shift, down_B, right_B).contiguous()
 
 
 def views_of(images: DecodedImages, views: Views, indices: Sequence[int], number: int) -> Tensor:

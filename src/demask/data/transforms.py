@@ -93,20 +93,24 @@ def random_view(
     return padded_CHW[:, top : top + height, left : left + width].contiguous()
 
 
-def moved(image_BCHW: Tensor, shift: int, top_B: Tensor, left_B: Tensor) -> Tensor:
-    """Shift each image of a batch by up to ``shift`` pixels; the border is mirrored.
+def moved(
+    image_BCHW: Tensor, shift: int, down_B: Tensor, right_B: Tensor, border: str = "reflect"
+) -> Tensor:
+    """Shift each image of a batch by up to ``shift`` pixels.
 
     Args:
         image_BCHW: the images.
         shift: maximum shift in pixels in each direction.
-        top_B: first row of the result in an image that is padded by ``shift``, 0 to 2 shift.
-        left_B: first column of the result, likewise.
+        down_B: uniform numbers in [0, 1) that determine the vertical shift.
+        right_B: those that determine the horizontal shift.
+        border: how the gaps are filled: ``reflect`` or ``replicate``, as in `F.pad`.
 
     Returns:
         (B, C, H, W), in the channels-last memory format.
     """
     batch, _, height, width = image_BCHW.shape
-    padded_BCHW = F.pad(image_BCHW, (shift,) * 4, mode="reflect")
+    padded_BCHW = F.pad(image_BCHW, (shift,) * 4, mode=border)
+    top_B, left_B = ((part_B * (2 * shift + 1)).long() for part_B in (down_B, right_B))
     rows_BH1 = (top_B[:, None] + torch.arange(height))[:, :, None]
     columns_B1W = (left_B[:, None] + torch.arange(width))[:, None, :]
     which_B11 = torch.arange(batch)[:, None, None]
