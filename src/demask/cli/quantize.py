@@ -18,7 +18,7 @@ HOW = [
         default="int8",
         show_default=True,
         metavar="NAME",
-        help="int8 (fast on a CPU), int4 (small), w4a8 (int4, in some layers with int8 activations).",
+        help="int8 (fast on a CPU), int4 (small), w4a8 (int4, some layers with int8 activations).",
     ),
     click.option("--data", metavar="PATH", help="Images to calibrate on; int8 needs none."),
     number("-n", "--num-images", default=256, help="Number of calibration images."),
