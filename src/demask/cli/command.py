@@ -1,4 +1,4 @@
-"""How every command reads its arguments and reports an error: one line, exit code 2."""
+"""The base classes of commands: arguments, help pages, and errors of one line with exit code 2."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from demask.foreign_names import translated
 INTERRUPTED = 130  # the exit code that a shell expects after Ctrl-C
 
 Decorator = Callable[[Any], Any]
-"""What `click.option` returns."""
+"""The type of the result of `click.option`."""
 
 
 class UserError(click.ClickException):
@@ -31,7 +31,7 @@ class Several(click.Option):
 
 
 def number(*names: str, **more: Any) -> Decorator:
-    """An option with a default, whose type is that of the default and which the help shows."""
+    """An option whose default gives its type and is shown in the help."""
     return click.option(*names, **{"type": type(more["default"]), "show_default": True, **more})
 
 
@@ -53,7 +53,7 @@ class OptionGroup(Sequence[Decorator]):
 
     Args:
         title: the heading.
-        options: what `click.option` returns.
+        options: results of `click.option`.
     """
 
     def __init__(self, title: str, options: Sequence[Decorator]) -> None:

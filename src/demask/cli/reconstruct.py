@@ -1,4 +1,4 @@
-"""`demask reconstruct`: image -> tokens -> image, to see what a tokenizer preserves.
+"""`demask reconstruct`: encode and decode images, to measure what a tokenizer preserves.
 
 Shape legend: C channels, H W rows and columns of pixels, B = 1.
 """
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 def reconstruct(
     images: tuple[Path, ...], model: str, tokenizer: str | None, device: str | None, out: Path
 ) -> None:
-    """Encode and decode images, and print the PSNR.
+    """Encode and decode images with a tokenizer, and print the PSNR.
 
-    Sides that are not a whole number of tokens are cropped, at both ends.
+    Sides that are not a whole number of tokens are cropped equally at both ends.
     """
     opened = [open_image(path) for path in images]
 
@@ -116,7 +116,7 @@ def round_trip(image: Image.Image, tokenizer: Tokenizer) -> Image.Image:
 
 
 def psnr(before: Image.Image, after: Image.Image) -> float:
-    """Peak signal-to-noise ratio of two images in dB; infinite where they are equal."""
+    """Peak signal-to-noise ratio of two images in dB; infinite if they are equal."""
     import numpy as np
 
     difference = np.asarray(before, np.float64) - np.asarray(after, np.float64)

@@ -61,7 +61,7 @@ LIMITS = OptionGroup(
             "--max-queue",
             type=click.IntRange(1),
             default=128,
-            help="Images that may wait; further requests get 429.",
+            help="Images that may wait in the queue; further requests get status 429.",
         ),
         number("--max-tokens", type=click.IntRange(1), default=1024, help="Tokens in one batch."),
         number(
@@ -94,7 +94,7 @@ FACTS = OptionGroup(
         click.option("--no-provenance", is_flag=True, help="Write no metadata into the images."),
         path_option(
             "--c2pa-certificate",
-            help="Certificates (PEM) that sign C2PA manifests; default: made at start.",
+            help="Certificates (PEM) that sign C2PA manifests; default: created at the start.",
         ),
         path_option("--c2pa-key", help="The private key of the certificates (PEM)."),
     ],
@@ -161,7 +161,7 @@ def open_keys(host: str, file: Path | None, insecure: bool, local: bool) -> Keys
 
 
 def find_page() -> Page | None:
-    """The page, or None where Gradio is not installed."""
+    """The page, or None if Gradio is not installed."""
     import importlib.util
 
     if importlib.util.find_spec("gradio") is None:
@@ -172,7 +172,7 @@ def find_page() -> Page | None:
 
 
 def open_provenance(off: bool, certificate: Path | None, key: Path | None) -> Provenance:
-    """What the server writes into images.
+    """The metadata that the server writes into images.
 
     Raises:
         ValueError: a certificate without its key, or one that cannot sign.
@@ -192,10 +192,10 @@ def open_provenance(off: bool, certificate: Path | None, key: Path | None) -> Pr
 def load_models(
     models: tuple[str, ...], device: str | None, dtype: str | None
 ) -> dict[str, Generator]:
-    """The generators by the names that requests use; for a path, its last part.
+    """Name in requests -> generator; the name of a path is its last part.
 
     Raises:
-        ValueError: two models of one name, or one that cannot be loaded.
+        ValueError: two models have one name, or one cannot be loaded.
     """
     import dataclasses
 

@@ -44,7 +44,7 @@ class TokenCache:
 
     Attributes:
         groups: one group for each bucket of the views, usually a single one.
-        group_numbers: index of each image's group (images).
+        group_numbers: the index of each image's group (images).
         labels: class numbers (images).
         class_names: names of the classes.
         fingerprint: identifies the images, the views and the tokenizer.
@@ -117,7 +117,7 @@ def load_tokens(folder: Path) -> TokenCache:
             )
         )
         if any(len(group.indices) != len(group.ids) for group in groups):
-            raise ValueError("its groups don't fit its ids")
+            raise ValueError("groups.npy is missing or does not fit the ids")
         captions = read_captions(folder / "captions.json", len(labels))
         micro = read_micro(folder / "micro.npy", len(labels))
     except (OSError, ValueError, EOFError, KeyError) as error:
@@ -162,7 +162,8 @@ def read_micro(path: Path, count: int) -> np.ndarray | None:
         return None
     micro_N5 = np.load(path)
     if micro_N5.shape != (count, len(MICRO_CONDITIONS)):
-        raise ValueError(f"{path.name} holds numbers of shape {micro_N5.shape}, not of {count}")
+        wanted = (count, len(MICRO_CONDITIONS))
+        raise ValueError(f"{path.name} has the shape {micro_N5.shape}, not {wanted}")
     return micro_N5
 
 
@@ -187,6 +188,10 @@ def build_tokens(
         folder: folder of all caches.
         progress: called with the number of images done so far.
         batch_size: images per batch.
+
+    Raises:
+        ValueError: a size of the views is not a multiple of the tokenizer's downsampling.
+        OSError: the disk is full or the folder is not writable; no partial cache is left.
     """
     assert isinstance(tokenizer, nn.Module)
     name = fingerprint(weights_fingerprint(tokenizer), views.facts(), samples.fingerprint)
@@ -241,10 +246,10 @@ def write_tokens(
 
 
 def layout_of(size: tuple[int, int], downsampling: int) -> TokenLayout:
-    """The layout of the tokens of an image.
+    """The layout of the tokens of an image of this height and width in pixels.
 
     Raises:
-        ValueError: its sides are not multiples of ``downsampling``.
+        ValueError: the sides are not multiples of ``downsampling``.
     """
     height, width = size
     if height % downsampling or width % downsampling:

@@ -16,7 +16,7 @@ from demask import rng
 RESAMPLES = 2000
 TAILS = (0.025, 0.975)
 TIE = 1e-4
-"""Scores that differ by less are equal: a network's last digits depend on the batch it sees."""
+"""Scores that differ by less count as equal, since rounding depends on the scorer's batch."""
 CHUNK = 256
 """Resamples that are in memory at a time."""
 
@@ -88,7 +88,7 @@ def paired_comparison(
 
 
 def interval(value_2P: Tensor, seed: int, resamples: int) -> tuple[list[float], list[float]]:
-    """The ends of the 95 % intervals of the means over prompts, of two numbers a prompt."""
+    """The ends of the 95 % intervals of the means of two numbers per prompt; NaN for one prompt."""
     count = value_2P.shape[1]
     if count < 2:
         return [math.nan] * 2, [math.nan] * 2

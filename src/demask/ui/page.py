@@ -191,11 +191,11 @@ def connect_images(
         try:
             facts = read_facts(from_address(data.file))
             if facts.model not in context.names:
-                raise ValueError(f"the image is of the model '{facts.model}', not served here")
+                raise ValueError(f"the image is of '{facts.model}', which is not served here")
         except ValueError as error:
             gr.Warning(error_message(error))
             return [gr.skip()] * len(outputs)
-        gr.Info(f"The settings of seed {facts.seed} are back. Press Paint.")
+        gr.Info(f"The settings of seed {facts.seed} are restored. Press Paint.")
         return restored(context, facts)
 
     def use(name: str, data: gr.EventData) -> list[Any]:
