@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from statistics import NormalDist
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 from demask.evaluation.class_scores import class_score
 from demask.evaluation.metrics import METRICS, choices, measure
 from demask.evaluation.scenes_metrics import SCENE_METRICS
+from demask.evaluation.statistics import wilson
 from seen import everything, seen
 
 
@@ -44,6 +46,23 @@ def test_the_interval_of_a_share_is_the_binomials() -> None:
     assert score.high is not None
     expected = 1.96 * math.sqrt(score.value * (1 - score.value) / count)
     assert score.high - score.value == pytest.approx(expected, rel=0.2)
+
+
+def test_the_interval_holds_95_percent_of_a_normal_distribution() -> None:
+    samples, reference = seen(60), seen(50, 5)
+    (score,) = measure(samples, reference, ["kid"], seed=3, resamples=20)
+    halves_M = METRICS["kid"].compute(samples, reference, choices(60, 3, 20))[1:]
+    half_width = NormalDist().inv_cdf(0.975) * float(halves_M.std())
+    ends = score.value - half_width, score.value + half_width
+    assert (score.low, score.high) == pytest.approx(ends, rel=1e-4)
+
+
+@pytest.mark.parametrize(("hits", "count"), [(7, 10), (1, 40), (250, 300)])
+def test_the_ends_of_wilsons_interval_are_just_not_rejected(hits: int, count: int) -> None:
+    """Wilson (1927): where the share lies 1.96 standard deviations of the end away from it."""
+    for end in wilson(hits, count):
+        deviations = abs(hits / count - end) / math.sqrt(end * (1 - end) / count)
+        assert deviations == pytest.approx(NormalDist().inv_cdf(0.975), rel=1e-4)
 
 
 def test_the_interval_of_the_kernel_distance_holds_the_truth() -> None:

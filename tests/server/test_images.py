@@ -124,6 +124,32 @@ def test_an_edit_of_a_transparent_image_of_16_bits_is_read_as_everywhere(server:
     assert np.array_equal(pixels(answer.data[0].b64_json), np.asarray(alone.image))
 
 
+def test_an_uploaded_photo_and_its_mask_are_turned_upright(server: Running) -> None:
+    from demask.editing import inpaint
+
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned by a quarter
+    image, white = Image.effect_noise((24, 16), 80).convert("RGB"), Image.new("L", (24, 16))
+    white.paste(255, (0, 0, 8, 16))
+    sent = []
+    for part in (image, white):
+        buffer = io.BytesIO()
+        part.save(buffer, "PNG", exif=turned)
+        sent.append(buffer.getvalue())
+    answer = server.client.images.edit(
+        model="tiny",
+        image=("image.png", sent[0]),
+        mask=("mask.png", sent[1]),
+        prompt="cat",
+        extra_body={"seed": 2, "steps": 4, "feather": 0},
+    )
+    upright = [part.transpose(Image.Transpose.ROTATE_270) for part in (image, white)]
+    (alone,) = inpaint(server.engine.generators["tiny"], *upright, "cat", 1, 2, 0, steps=4)
+    found = pixels(answer.data[0].b64_json)
+    assert found.shape == (24, 16, 3)
+    assert np.array_equal(found, np.asarray(alone.image))
+
+
 def test_an_edit_can_be_streamed_and_read_its_mask_from_the_image(server: Running) -> None:
     image = Image.new("RGBA", (16, 16), (200, 30, 30, 255))
     image.paste((0, 0, 0, 0), (4, 4, 12, 12))
