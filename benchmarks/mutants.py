@@ -174,7 +174,7 @@ def measure(mutants: Sequence[Mutant], seconds: float) -> dict[Mutant, str]:
     with tempfile.TemporaryDirectory(prefix="demask-mutants-") as folder:
         tree = Path(folder)
         copy_tree(ROOT, tree)
-        tests = sorted({test.partition("::")[0] for mutant in mutants for test in mutant.tests})
+        tests = sorted({test for mutant in mutants for test in mutant.tests})
         status, output = run_tests(tree, tests, seconds * len(tests))
         if status != PASSED:
             raise RuntimeError(f"the tests fail without any fault:\n{output[-2000:]}")
