@@ -11,14 +11,16 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib.util
+import multiprocessing
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,11 @@ from result_file import Row, Value, add_result_option, write_if_asked
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "benchmarks" / "mutants.toml"
 AREAS = ("sampling", "guidance", "training", "editing", "evaluation", "server")
+PRELOADED = ("accelerate", "numpy", "PIL.Image", "pytest", "torch")
+"""Libraries that take seconds to import: once, before the forks."""
+FORKS = multiprocessing.get_context("forkserver")
+OFFSET = 100
+"""Added to the exit status of pytest, to tell it from that of a crash."""
 FAILED, PASSED = 1, 0
 """How pytest ends where a test failed, and where all passed; anything else is no verdict."""
 
@@ -82,9 +89,12 @@ def complaint(mutant: Mutant, root: Path) -> str:
     """What is wrong with a row; empty if nothing is."""
     if mutant.area not in AREAS:
         return f"no area '{mutant.area}'; valid: {', '.join(AREAS)}"
-    for name in (mutant.file, *(test.partition("::")[0] for test in mutant.tests)):
-        if not (root / name).is_file():
-            return f"there is no {name}"
+    for name in (mutant.file, *mutant.tests):
+        path, _, test = name.partition("::")
+        if not (root / path).is_file():
+            return f"there is no {path}"
+        if test and f"def {test}(" not in (root / path).read_text(encoding="utf-8"):
+            return f"there is no {test} in {path}"
     source = (root / mutant.file).read_text(encoding="utf-8")
     if (count := source.count(mutant.original)) != 1:
         return f"its text stands {count} times in {mutant.file}, not once"
@@ -106,23 +116,38 @@ def copy_tree(root: Path, target: Path) -> None:
             shutil.copy2(root / name, target / name)
 
 
-def run_tests(tree: Path, tests: Iterable[str], seconds: float) -> tuple[int | None, str]:
+def run_tests(tree: Path, tests: Sequence[str], seconds: float) -> tuple[int | None, str]:
     """The exit status of pytest in a tree, None after a timeout, and what it printed."""
-    sources = os.pathsep.join(filter(None, (str(tree / "src"), os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    try:
-        run = subprocess.run(
-            command,
-            cwd=tree,
-            env={**os.environ, "PYTHONPATH": sources, "PYTHONDONTWRITEBYTECODE": ""},
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return None, ""
-    return run.returncode, run.stdout + run.stderr
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "output"
+        output.touch()
+        process = FORKS.Process(target=run_pytest, args=(tree, tests, output))
+        process.start()
+        process.join(seconds)
+        in_time = not process.is_alive()
+        if not in_time:
+            os.killpg(process.pid or 0, signal.SIGKILL)
+            process.join()
+        printed = output.read_text(encoding="utf-8", errors="replace")
+    return (process.exitcode or 0) - OFFSET if in_time else None, printed
+
+
+def run_pytest(tree: Path, tests: Sequence[str], output: Path) -> None:
+    """Run the tests in this process, a fork that has imported libraries but none of our code."""
+    os.setsid()  # a group of its own, which can be killed with what the tests start
+    with output.open("w", encoding="utf-8") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    import pytest
+
+    assert "demask" not in sys.modules
+    os.chdir(tree)
+    sources = str(tree / "src")
+    sys.path.insert(0, sources)
+    earlier = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([sources, earlier] if earlier else [sources])
+    sys.dont_write_bytecode = False
+    sys.exit(OFFSET + int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests])))
 
 
 def verdict(mutant: Mutant, tree: Path, seconds: float) -> str:
@@ -171,6 +196,7 @@ def measure(mutants: Sequence[Mutant], seconds: float) -> dict[Mutant, str]:
         RuntimeError: a test fails without any fault, or a mutant gave no verdict.
     """
     killers = {}
+    FORKS.set_forkserver_preload(list(PRELOADED))
     with tempfile.TemporaryDirectory(prefix="demask-mutants-") as folder:
         tree = Path(folder)
         copy_tree(ROOT, tree)

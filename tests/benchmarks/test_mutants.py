@@ -29,6 +29,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for words in (["init", "-q"], ["add", "."]):
         subprocess.run(["git", *words], cwd=tmp_path, check=True)
     monkeypatch.setattr(mutants, "ROOT", tmp_path)
+    monkeypatch.setattr(mutants, "PRELOADED", ("pytest",))
     return tmp_path
 
 
@@ -63,6 +64,7 @@ def test_a_verdict_needs_tests_that_pass_and_run(tree: Path) -> None:
         ({"area": "ui"}, "no area 'ui'; valid: sampling, guidance"),
         ({"file": "two.py"}, "there is no two.py"),
         ({"tests": ("tests/test_two.py::test_it",)}, "there is no tests/test_two.py"),
+        ({"tests": ("tests/test_one.py::test_more",)}, "there is no test_more in tests/test_one"),
         ({"tests": ()}, "no tests are named"),
         ({"original": "a * b"}, "its text stands 0 times in one.py, not once"),
         ({"original": "a"}, "its text stands 2 times in one.py, not once"),

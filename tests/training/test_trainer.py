@@ -131,6 +131,22 @@ def test_accumulated_parts_are_one_batch(tmp_path: Path) -> None:
     assert norms[1:] == pytest.approx(norms[:1] * 2)
 
 
+@pytest.mark.parametrize("clip", [0.01, 1e9])
+def test_gradients_are_clipped_before_the_step(tmp_path: Path, clip: float) -> None:
+    norms = []
+
+    def watch(optimizer: Any, _arguments: object, _options: object) -> None:
+        weights = [p for group in optimizer.param_groups for p in group["params"]]
+        norms.append(torch.stack([p.grad.norm() for p in weights if p.grad is not None]).norm())
+
+    trainer = Trainer(Regression(Optim(optimizer="adamw", clip=clip)), config(), tmp_path)
+    wrapped: Any = trainer.optimizers["fit"][0]
+    wrapped.optimizer.register_step_pre_hook(watch)
+    logged = float(trainer.update(next(trainer.batches()))["fit/gradient"])
+    assert logged > 0.1, "what is logged is the norm before"
+    assert float(norms[0]) == pytest.approx(min(clip, logged), rel=1e-3)
+
+
 def test_gradients_are_cleared_between_steps(tmp_path: Path) -> None:
     task = Regression()
     Trainer(task, config(), tmp_path).fit()
