@@ -9,7 +9,7 @@ from statistics import NormalDist
 import pytest
 import torch
 
-from demask.evaluation.class_scores import class_score
+from demask.evaluation.class_scores import class_accuracy, class_score
 from demask.evaluation.metrics import METRICS, choices, measure
 from demask.evaluation.scenes_metrics import SCENE_METRICS
 from demask.evaluation.statistics import wilson
@@ -82,6 +82,16 @@ def test_a_share_is_never_above_one() -> None:
         assert score.high <= 1
 
 
+@pytest.mark.parametrize(("right", "end"), [(58, "high"), (2, "low")])
+def test_the_interval_of_a_share_ends_at_zero_and_one(right: int, end: str) -> None:
+    samples = seen(60)
+    label_N = samples.logits_NK.argmax(-1)
+    label_N[right:] = samples.logits_NK.argmin(-1)[right:]
+    (score,) = measure(replace(samples, labels_N=label_N), samples, ["class_accuracy"])
+    assert score.value == pytest.approx(right / 60)
+    assert getattr(score, end) == (1 if end == "high" else 0), "1.96 deviations reach further"
+
+
 def test_halves() -> None:
     kept_MN = choices(11, seed=3, resamples=4)
     assert kept_MN.sum(1).tolist() == [11, 6, 6, 6, 6]
@@ -101,6 +111,14 @@ def test_the_class_score_is_torchmetrics() -> None:
     theirs.update(logits_NK)
     ours = float(class_score(logits_NK, everything(200)))
     assert ours == pytest.approx(float(theirs.compute()[0]), rel=1e-5)
+
+
+def test_the_class_accuracy_is_the_share_whose_likeliest_class_is_the_label() -> None:
+    logits_NK = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 2.0], [1.0, 2.0, 0.0], [0.0, 2.0, 1.0]])
+    label_N = torch.tensor([0, 0, 1, 2])
+    kept_MN = torch.tensor([[1, 1, 1, 1], [0, 1, 0, 1], [1, 0, 1, 0], [1, 1, 1, 0]]).bool()
+    found_M = class_accuracy(logits_NK, label_N, kept_MN)
+    assert found_M.tolist() == pytest.approx([1 / 2, 0, 1, 2 / 3])
 
 
 def test_words_and_images() -> None:
