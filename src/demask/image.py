@@ -59,7 +59,7 @@ class GeneratedImage:
         target = Path(path)
         if target.suffix.lower() != ".png":
             raise ValueError(f"a generated image is saved as .png, not as '{target.name}'")
-        write_atomically(target, lambda temporary: self._write(temporary))
+        write_atomically(target, self._write)
         return target
 
     @classmethod
@@ -127,8 +127,8 @@ class GeneratedImage:
         self._write(buffer)
         return buffer.getvalue()
 
-    def _write(self, target: Path | BinaryIO) -> None:
-        self.image.save(target, "PNG", pnginfo=self.png_text())
+    def _write(self, temporary: Path | BinaryIO) -> None:
+        self.image.save(temporary, "PNG", pnginfo=self.png_text())
 
 
 def read_png(data: bytes) -> tuple[Image.Image, dict[str, str]]:
