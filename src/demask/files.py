@@ -1,8 +1,8 @@
 """Atomic writes: a reader finds a file or a folder complete, or does not find it.
 
 Whatever Demask writes goes through this module, so that a full disk is an `OSError` that names the
-file, and nothing half-written is left. A process locks its temporary files while it writes them; what
-a killed process has left is unlocked, and is removed at the next write into the same folder.
+file, and nothing half-written is left. A process locks its temporary files while it writes them;
+what a killed process has left is unlocked, and is removed at the next write into the same folder.
 """
 
 from __future__ import annotations
@@ -146,8 +146,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file by `write_atomically`."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    """Write a UTF-8 text file by `write_atomically`; of a path, what is no UTF-8 is escaped."""
+    content = text.encode(errors="backslashreplace")
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def copy_file(source: Path, path: Path) -> None:

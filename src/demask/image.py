@@ -108,7 +108,7 @@ class GeneratedImage:
         info = PngInfo()
         info.add_text("prompt", self.prompt)
         info.add_text("seed", str(self.seed))
-        info.add_text("model", self.model)
+        info.add_text("model", self.model.encode(errors="backslashreplace").decode())
         info.add_text("settings", json.dumps(asdict(self.settings)))
         if self.label >= 0:
             info.add_text("label", str(self.label))

@@ -63,7 +63,8 @@ settings = { steps = 1 }
 COMMANDS = {
     "generate": "generate --model MODEL --class cat --steps 1 --out OUT",
     "generate, one file": "generate --model MODEL --class cat --steps 1 -n 3 --out OUT/a.npz",
-    "geneval": "generate --model TEXT --prompts IN/geneval.jsonl --format geneval -n 1 --steps 1 --out OUT",
+    "geneval": "generate --model TEXT --prompts IN/geneval.jsonl --format geneval -n 1 "
+    "--steps 1 --out OUT",
     "inpaint": "inpaint --model MODEL --image IN/real/cat/0.png --box 0,0,8,8 --out OUT",
     "outpaint": "outpaint --model MODEL --image IN/real/cat/0.png --left 8 --out OUT",
     "reconstruct": "reconstruct --model MODEL IN/real/cat/0.png --out OUT",

@@ -66,8 +66,9 @@ def test_a_box_is_white_inside() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "one of --mask, --box and --strength"),
-        (["--box", "0,0,8,8", "--strength", "0.5"], "one of --mask, --box and --strength"),
+        ([], "nothing is to regenerate: give one of --mask, --box and --strength"),
+        (["--box", "0,0,8,8", "--strength", "0.5"], "--box and --strength exclude each other: "),
+        (["--mask", "a.png", "--box", "0,0,8,8"], "--mask and --box exclude each other: give one"),
         (["--box", "0,0,8"], "LEFT,TOP,RIGHT,BOTTOM"),
         (["--box", "0,0,25,8"], "24x16"),
         (["--box", "8,0,8,8"], "24x16"),
