@@ -20,7 +20,7 @@ from torch import Tensor
 
 from demask import rng
 from demask.conditioning import ConditionInput
-from demask.data.color import to_rgb
+from demask.data.color import to_rgb, with_alpha
 from demask.data.masks import read_mask
 from demask.data.transforms import to_image, to_pixels
 from demask.image import GeneratedImage
@@ -38,21 +38,35 @@ class Original:
     """The image to edit, extended to whole tokens and at least to the size of a window.
 
     Attributes:
-        pixels_CYX: in [0, 1], extended by mirroring.
+        pixels_CYX: in [0, 1], extended by mirroring; transparent parts are on white.
+        kept_CYX: the same with a fourth channel, alpha, if a part of the image is transparent: the
+            pixels that an edit keeps.
         height: of the image itself.
         width: of the image itself.
     """
 
     pixels_CYX: Tensor
+    kept_CYX: Tensor
     height: int
     width: int
 
     @staticmethod
     def read(generator: Pipeline, image: Image.Image, settings: SettingsKwargs) -> Original:
         """Extend an image to its frame."""
-        pixels_CYX = torch.from_numpy(to_pixels(to_rgb(image))).permute(2, 0, 1) / 255
-        frame_CYX = fill_frame(generator, pixels_CYX, settings)
-        return Original(frame_CYX, image.height, image.width)
+        frames = [
+            fill_frame(
+                generator, torch.from_numpy(to_pixels(layer)).permute(2, 0, 1) / 255, settings
+            )
+            for layer in (to_rgb(image), with_alpha(image))
+        ]
+        return Original(*frames, image.height, image.width)
+
+    def blend(self, generated_CYX: Tensor, mask_YX: Tensor, feather: int) -> Image.Image:
+        """Blend opaque new pixels with those of the image; see `demask.sampling.edit.blend`."""
+        alpha_1YX = torch.ones_like(generated_CYX[:1])
+        opaque_CYX = torch.cat([generated_CYX, alpha_1YX])[: len(self.kept_CYX)]
+        blended_BCYX = edit.blend(self.kept_CYX[None], opaque_CYX[None], mask_YX[None], feather)
+        return with_alpha(self.crop(blended_BCYX[0]))
 
     def crop(self, pixels_CYX: Tensor) -> Image.Image:
         """Crop a frame to the size of the image."""
@@ -143,8 +157,9 @@ def outpaint(
     if min(margins) < 0 or max(margins) == 0:
         raise ValueError(f"the margins are 0 pixels or more, and one is more, not {margins}")
     size = (image.width + left + right, image.height + top + bottom)
-    frame, mask = Image.new("RGB", size), Image.new("L", size, 255)
-    frame.paste(to_rgb(image), (left, top))
+    layer = with_alpha(image)
+    frame, mask = Image.new(layer.mode, size, "black"), Image.new("L", size, 255)
+    frame.paste(layer, (left, top))
     mask.paste(0, (left, top, left + image.width, top + image.height))
     return inpaint(generator, frame, mask, conditions, num_images, seed, feather, **settings)
 
@@ -200,10 +215,7 @@ def decode_and_blend(
         canvas = edit.keep(ids_BHW, known_BHW, generator.transformer.mask_id)
         generated_BHW = fill_in(generator, job, canvas, rng.image_generators(job.seeds))
         for image, generated_CYX in finish(generator, job, generated_BHW):
-            blended_BCYX = edit.blend(
-                original.pixels_CYX[None], generated_CYX[None], mask_YX[None], feather
-            )
-            yield replace(image, image=original.crop(blended_BCYX[0]))
+            yield replace(image, image=original.blend(generated_CYX, mask_YX, feather))
 
 
 def jobs(

@@ -16,7 +16,7 @@ Size = int | tuple[int, int]
 
 
 def to_pixels(image: Image.Image) -> np.ndarray:
-    """A copy of an image's pixels, (H, W) or (H, W, 3) uint8."""
+    """A copy of an image's pixels, (H, W), (H, W, 3) or (H, W, 4) uint8."""
     return np.array(image, dtype=np.uint8)
 
 
@@ -27,7 +27,7 @@ def to_tensor(image: Image.Image, size: Size) -> Tensor:
 
 
 def to_image(image_CHW: Tensor) -> Image.Image:
-    """(3, H, W) in [0, 1] -> an image; values are clipped to the range."""
+    """(3, H, W), or (4, H, W) with alpha, in [0, 1] -> an image; values are clipped."""
     pixels_CHW = image_CHW.detach().float().cpu().clamp(0, 1).mul(255).round().byte()
     return Image.fromarray(pixels_CHW.permute(1, 2, 0).contiguous().numpy())
 
