@@ -31,6 +31,7 @@ from demask.sampling import edit
 from demask.sampling.decode import decode, last
 from demask.setting_info import whole_number
 from demask.settings import SettingsKwargs
+from demask.training_range import warn_of_other_images
 
 
 @dataclass(frozen=True)
@@ -190,8 +191,10 @@ def vary(
     generator: Pipeline, todo: Iterator[Job], original: Original, strength: float
 ) -> Iterator[GeneratedImage]:
     """Decode the variations, each with other tokens masked."""
+    mask_YX = torch.ones(original.pixels_CYX.shape[1:], dtype=torch.bool)
+    ids_1HW = tokens(generator, original, mask_YX)
     for job in todo:
-        ids_BHW = tokens(generator, original, len(job.seeds))
+        ids_BHW = ids_1HW.repeat(len(job.seeds), 1, 1)
         generators = rng.image_generators(job.seeds)
         mask_id = generator.transformer.mask_id
         canvas = edit.image_to_image(ids_BHW, strength, generators, mask_id)
@@ -209,8 +212,9 @@ def decode_and_blend(
 ) -> Iterator[GeneratedImage]:
     """Decode the tokens under the mask, and blend the new pixels with the original."""
     masked_HW = edit.token_mask(mask_YX[None], generator.tokenizer.downsampling)[0]
+    ids_1HW = tokens(generator, original, ~mask_YX)
     for job in todo:
-        ids_BHW = tokens(generator, original, len(job.seeds))
+        ids_BHW = ids_1HW.repeat(len(job.seeds), 1, 1)
         known_BHW = (~masked_HW).expand_as(ids_BHW).to(ids_BHW.device)
         canvas = edit.keep(ids_BHW, known_BHW, generator.transformer.mask_id)
         generated_BHW = fill_in(generator, job, canvas, rng.image_generators(job.seeds))
@@ -230,11 +234,15 @@ def jobs(
     return generator.jobs(condition_inputs, num_images, seed, **settings)
 
 
-def tokens(generator: Pipeline, original: Original, count: int) -> Tensor:
-    """The ids of the original, (B, H, W) with B = ``count``."""
-    pixels_BCYX = original.pixels_CYX[None].to(generator.device)
+def tokens(generator: Pipeline, original: Original, kept_YX: Tensor) -> Tensor:
+    """The ids of the original, (1, H, W), with a warning if what is kept is unlike the training."""
+    pixels_1CYX = original.pixels_CYX[None].to(generator.device)
     with torch.inference_mode():
-        return generator.tokenizer.encode(pixels_BCYX).repeat(count, 1, 1)
+        ids_1HW = generator.tokenizer.encode(pixels_1CYX)
+    warn_of_other_images(
+        generator.name, generator.tokenizer, original.pixels_CYX, ids_1HW[0], kept_YX
+    )
+    return ids_1HW
 
 
 def finish(

@@ -33,6 +33,7 @@ from demask.sampling.edit import Canvas, blank
 from demask.sampling.sampler import Sampler, check_guidance
 from demask.sampling.stepper import NonFiniteLogitsError
 from demask.settings import Settings, SettingsKwargs, check_names
+from demask.training_range import warn_of_size
 from demask.transformer.number_range import first_non_finite
 from demask.types import Condition, DecodeState, Grid, Predict, Tokenizer, Transformer
 
@@ -152,6 +153,7 @@ class Pipeline:
         self.conditioner.check(chosen)
         grid = self.grid_of(chosen)
         self.check_steps(chosen.steps, grid)
+        warn_of_size(self.name, grid, self.transformer.grid, self.tokenizer.downsampling)
         parsed_conditions = [
             self.conditioner.parse(condition_input)
             for condition_input in self.condition_inputs(conditions)

@@ -5,6 +5,8 @@ Shape legend: B batch, C channels, H W rows and columns of pixels.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from PIL import Image
@@ -30,6 +32,12 @@ def to_image(image_CHW: Tensor) -> Image.Image:
     """(3, H, W), or (4, H, W) with alpha, in [0, 1] -> an image; values are clipped."""
     pixels_CHW = image_CHW.detach().float().cpu().clamp(0, 1).mul(255).round().byte()
     return Image.fromarray(pixels_CHW.permute(1, 2, 0).contiguous().numpy())
+
+
+def psnr(before: np.ndarray, after: np.ndarray, peak: float) -> float:
+    """Peak signal-to-noise ratio of pixels up to ``peak`` in dB; infinite where they are equal."""
+    error = float(np.mean((before.astype(np.float64) - after.astype(np.float64)) ** 2))
+    return 10 * math.log10(peak**2 / error) if error else math.inf
 
 
 def sides(size: Size) -> tuple[int, int]:
