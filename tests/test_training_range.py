@@ -48,8 +48,8 @@ def test_a_size_far_from_the_trained_one(
     assert generator.size == (16, 16)
     generator.generate(["red apple"] * 3, batch_size=1, steps=1, **size)
     width, height = size.get("width", 16), size.get("height", 16)
-    line = "tiny_text was trained on images of 16x16 pixels; at {}x{}, expect repeated or broken objects"
-    assert caplog.messages == [line.format(width, height)] * expected
+    line = f"16x16 pixels; at {width}x{height}, expect repeated or broken objects"
+    assert caplog.messages == [f"tiny_text was trained on images of {line}"] * expected
 
 
 def generator_of(error: float) -> Generator:
