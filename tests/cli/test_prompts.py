@@ -129,6 +129,11 @@ def test_a_prompt_that_is_cut_is_generated(
         (["x", "y", "--seed", "1", "2", "-n", "3"], "2 seeds for 3 images"),
         (["x", "--seed", "1", "-2"], "'-2'"),
         (["x", "--steps", "17"], "steps must be 1 to 16"),
+        (["caf\udce9"], r"the prompt is not UTF-8 text: 'caf\udce9'"),
+        (
+            ["x", "--negative-prompt", "\udcff", "--guidance-scale", "3"],
+            "negative_prompt is not UTF",
+        ),
         (["x", "--promts", "file.txt"], "'--prompts'"),
         (["--prompts", "missing.txt"], "missing.txt: No such file or directory"),
     ],

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
+from demask.data.color import to_rgb
+
 SMALLEST, LARGEST = 128, 320  # pixels of a tile's longer side
 GAP = 4
 CAPTION_SIZE = 13
@@ -55,7 +57,7 @@ def contact_sheet(tiles: Sequence[CaptionedImage], lines: int = 1) -> Image.Imag
             max(1, tile.image.height * height // largest[1]),
         )
         corner = left + (width - own[0]) // 2, top + (height - own[1]) // 2
-        sheet.paste(scaled(tile.image.convert("RGB"), own), corner)
+        sheet.paste(scaled(to_rgb(tile.image), own), corner)
         for line, text in enumerate(wrap(tile.caption, font, width, lines)):
             place = left + width / 2, top + height + 2 + line * (CAPTION_SIZE + 3)
             draw.text(place, text, INK, font, anchor="ma")

@@ -12,8 +12,8 @@ from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
-from numpy.lib import format as npy
 
+from demask.data.array_file import npy_header
 from demask.files import write_atomically
 from demask.image import GeneratedImage
 
@@ -34,28 +34,19 @@ def write_npz(path: Path, images: Iterable[GeneratedImage], count: int) -> None:
     write_atomically(path, lambda temporary: _write(temporary, images, count))
 
 
-def _write(path: Path, images: Iterable[GeneratedImage], count: int) -> None:
+def _write(temporary: Path, images: Iterable[GeneratedImage], count: int) -> None:
     labels = array("q")
     stream = islice(images, count)
-    with zipfile.ZipFile(path, "w", allowZip64=True) as archive:
+    with zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
         first = next(stream)
         width, height = first.image.size
         with archive.open("arr_0.npy", "w", force_zip64=True) as file:
-            _write_header(file, np.uint8, (count, height, width, 3))
+            file.write(npy_header(np.uint8, (count, height, width, 3)))
             for image in chain([first], stream):
                 assert image.image.size == (width, height)
                 labels.append(image.label)
                 file.write(image.image.convert("RGB").tobytes())
         assert len(labels) == count
         with archive.open("arr_1.npy", "w", force_zip64=True) as file:
-            _write_header(file, np.int64, (count,))
+            file.write(npy_header(np.int64, (count,)))
             file.write(np.asarray(labels, dtype=np.int64).tobytes())
-
-
-def _write_header(file: object, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
-    header = {
-        "descr": npy.dtype_to_descr(np.dtype(dtype)),
-        "fortran_order": False,
-        "shape": shape,
-    }
-    npy.write_array_header_1_0(file, header)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import click
 
 from demask.foreign_names import translated
 
-INTERRUPTED = 130  # the exit code that a shell expects after Ctrl-C
+INTERRUPTED, TERMINATED = 130, 143  # what a shell expects after Ctrl-C and after SIGTERM
 
 Decorator = Callable[[Any], Any]
 """The type of the result of `click.option`."""
+ThreadHook = Callable[[threading.ExceptHookArgs], object]
 
 
 class UserError(click.ClickException):
@@ -160,6 +162,12 @@ def spread(words: list[str], several: Collection[str]) -> list[str]:
         else:
             result.append(word)
     return result
+
+
+def report_thread(usual: ThreadHook, error: threading.ExceptHookArgs) -> None:
+    """Report the error of a thread; TensorBoard's also ends the training, which reports it."""
+    if not type(error.thread).__module__.startswith("tensorboard"):
+        usual(error)
 
 
 def describe(error: Exception) -> str:

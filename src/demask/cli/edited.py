@@ -23,7 +23,7 @@ IMAGE = OptionGroup(
 
 
 def open_image(path: Path) -> Image.Image:
-    """An upright RGB image.
+    """An image, upright and in sRGB, with its transparent parts.
 
     Raises:
         OSError: no such file.
@@ -31,9 +31,9 @@ def open_image(path: Path) -> Image.Image:
     """
     data = path.read_bytes()
 
-    from demask.data.images import read_image
+    from demask.data.images import read_layer
 
-    return read_image(data, str(path))
+    return read_layer(data, str(path))
 
 
 def write_versions(

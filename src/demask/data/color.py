@@ -17,11 +17,24 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: as `to_8_bits`.
     """
+    image = with_alpha(image)
+    if image.mode == "RGB":
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def with_alpha(image: Image.Image) -> Image.Image:
+    """Any image as 8-bit sRGB: of mode ``RGBA`` if a part is transparent, else ``RGB``.
+
+    Raises:
+        ValueError: floating-point pixels in no range that is known.
+    """
     image = to_8_bits(to_srgb(image))
     if not image.has_transparency_data:
         return image.convert("RGB")
     layer = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    opaque = layer.getchannel("A").getextrema() == (255, 255)
+    return layer.convert("RGB") if opaque else layer
 
 
 def to_8_bits(image: Image.Image) -> Image.Image:

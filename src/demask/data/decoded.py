@@ -26,11 +26,12 @@ from PIL import Image
 from torch import Tensor
 
 from demask import rng
+from demask.data.array_file import array_parts, write_array
 from demask.data.classes import number_names
 from demask.data.images import ImageDataset, ImageSample
 from demask.data.transforms import cover, moved, to_pixels
 from demask.data.views import Views
-from demask.files import folder_written_atomically
+from demask.files import folder_written_atomically, write_text
 from demask.fingerprint import fingerprint
 
 PREFIX = "decoded:"
@@ -123,20 +124,22 @@ def decode_images(images: ImageDataset, size: int, folder: Path, workers: int = 
     meta = {"size": size, "class_names": images.class_names, "fingerprint": images.fingerprint}
     with folder_written_atomically(folder) as work:
         shape = len(images), size, size, 3
-        pixels_NHWC = np.lib.format.open_memmap(work / "pixels.npy", "w+", np.uint8, shape)
         reader = Reader(images, size)
         context = multiprocessing.get_context("fork")
-        with ProcessPoolExecutor(workers, context, begin, (reader,)) as pool:
+        with (
+            array_parts(work / "pixels.npy", np.uint8, shape) as append,
+            ProcessPoolExecutor(workers, context, begin, (reader,)) as pool,
+        ):
             made = map(reader, parts) if workers == 1 else pool.map(read_part, parts)
             for part, found in zip(parts, made, strict=True):
                 for index, image in zip(part, found, strict=True):
-                    pixels_NHWC[index], labels[index] = image.pixels_HWC, image.label
+                    append(image.pixels_HWC[None])
+                    labels[index] = image.label
                     captions.append(image.captions)
                     scores.append(image.score)
-        pixels_NHWC.flush()
-        np.save(work / "labels.npy", labels)
-        (work / "captions.json").write_text(json.dumps(captions), encoding="utf-8")
-        (work / "meta.json").write_text(json.dumps(meta | {"scores": scores}), encoding="utf-8")
+        write_array(work / "labels.npy", labels)
+        write_text(work / "captions.json", json.dumps(captions))
+        write_text(work / "meta.json", json.dumps(meta | {"scores": scores}))
 
 
 class Reader:

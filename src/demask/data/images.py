@@ -10,7 +10,7 @@ from typing import Protocol
 
 from PIL import Image, ImageOps
 
-from demask.data.color import to_rgb
+from demask.data.color import to_rgb, with_alpha
 from demask.data.masks import read_mask
 from demask.fingerprint import fingerprint
 
@@ -92,6 +92,15 @@ def read_image(data: bytes | None, name: str) -> Image.Image:
             against decompression bombs.
     """
     return decoded(data, name, to_rgb)
+
+
+def read_layer(data: bytes | None, name: str) -> Image.Image:
+    """Encoded bytes -> an upright sRGB image that keeps its transparent parts; see `read_image`.
+
+    Raises:
+        UnreadableImageError: as `read_image`.
+    """
+    return decoded(data, name, with_alpha)
 
 
 def read_mask_bytes(data: bytes | None, name: str) -> Image.Image:

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from demask.data.array_file import array_parts, write_array
 from demask.data.decoded import DecodedImages, fits, views_of
 from demask.data.images import ImageDataset, ImageSample
 from demask.data.views import Views as Views
-from demask.files import folder_written_atomically
+from demask.files import folder_written_atomically, write_text
 from demask.fingerprint import fingerprint, weights_fingerprint
 from demask.types import MICRO_CONDITIONS, USUAL_SCORE, Tokenizer, TokenLayout
 
@@ -205,7 +206,7 @@ def build_tokens(
         "fingerprint": name,
     }
     with folder_written_atomically(place) as work:
-        (work / "meta.json").write_text(json.dumps(meta))
+        write_text(work / "meta.json", json.dumps(meta))
         write_tokens(work, layouts, tokenizer, samples, views, progress, batch_size)
     return load_tokens(place)
 
@@ -228,21 +229,21 @@ def write_tokens(
         indices = np.flatnonzero(numbers == number)
         shape = (len(indices), views.count, layout.tokens)
         width = np.uint16 if tokenizer.codebook_size <= 2**16 else np.uint32
-        ids_GWL = np.lib.format.open_memmap(path, "w+", width, shape)
-        for part in batches(len(indices), batch_size):
-            chosen = indices[part].tolist()
-            picked, ids_GWL[part] = tokenise(tokenizer, samples, views, chosen)
-            for index, sample in zip(chosen, picked, strict=True):
-                labels[index], captions[index] = sample.label, sample.captions
-                score = USUAL_SCORE if sample.score is None else sample.score
-                micro[index] = (*views.micro(sample.image), score)
-            done += len(chosen)
-            progress(done)
-        ids_GWL.flush()
-    np.save(folder / "groups.npy", numbers)
-    np.save(folder / "labels.npy", labels)
-    np.save(folder / "micro.npy", micro)
-    (folder / "captions.json").write_text(json.dumps(captions))
+        with array_parts(path, width, shape) as append:
+            for part in batches(len(indices), batch_size):
+                chosen = indices[part].tolist()
+                picked, ids_BWL = tokenise(tokenizer, samples, views, chosen)
+                append(ids_BWL)
+                for index, sample in zip(chosen, picked, strict=True):
+                    labels[index], captions[index] = sample.label, sample.captions
+                    score = USUAL_SCORE if sample.score is None else sample.score
+                    micro[index] = (*views.micro(sample.image), score)
+                done += len(chosen)
+                progress(done)
+    write_array(folder / "groups.npy", numbers)
+    write_array(folder / "labels.npy", labels)
+    write_array(folder / "micro.npy", micro)
+    write_text(folder / "captions.json", json.dumps(captions))
 
 
 def layout_of(size: tuple[int, int], downsampling: int) -> TokenLayout:

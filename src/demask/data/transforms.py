@@ -5,6 +5,8 @@ Shape legend: B batch, C channels, H W rows and columns of pixels.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from PIL import Image
@@ -16,7 +18,7 @@ Size = int | tuple[int, int]
 
 
 def to_pixels(image: Image.Image) -> np.ndarray:
-    """A copy of an image's pixels, (H, W) or (H, W, 3) uint8."""
+    """A copy of an image's pixels, (H, W), (H, W, 3) or (H, W, 4) uint8."""
     return np.array(image, dtype=np.uint8)
 
 
@@ -27,9 +29,15 @@ def to_tensor(image: Image.Image, size: Size) -> Tensor:
 
 
 def to_image(image_CHW: Tensor) -> Image.Image:
-    """(3, H, W) in [0, 1] -> an image; values are clipped to the range."""
+    """(3, H, W), or (4, H, W) with alpha, in [0, 1] -> an image; values are clipped."""
     pixels_CHW = image_CHW.detach().float().cpu().clamp(0, 1).mul(255).round().byte()
     return Image.fromarray(pixels_CHW.permute(1, 2, 0).contiguous().numpy())
+
+
+def psnr(before: np.ndarray, after: np.ndarray, peak: float) -> float:
+    """Peak signal-to-noise ratio of pixels up to ``peak`` in dB; infinite where they are equal."""
+    error = float(np.mean((before.astype(np.float64) - after.astype(np.float64)) ** 2))
+    return 10 * math.log10(peak**2 / error) if error else math.inf
 
 
 def sides(size: Size) -> tuple[int, int]:

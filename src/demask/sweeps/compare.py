@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from demask.evaluation.win_rate import paired_comparison
+from demask.evaluation.win_rate import few_prompts, paired_comparison
 from demask.files import write_text
 from demask.sweeps.compare_table import table
 from demask.sweeps.comparison import CONTROL, Comparison
@@ -24,6 +25,7 @@ from demask.sweeps.gallery import Variant
 from demask.sweeps.outcome import Outcome
 from demask.sweeps.runner import commit, decode_job
 
+log = logging.getLogger(__name__)
 RESULTS, TABLE, GALLERY = "results.json", "table.md", "gallery.png"
 
 OnScored = Callable[[str, int], None]
@@ -71,6 +73,8 @@ def run(
     Raises:
         ValueError: a file of scores in the folder is broken.
     """
+    if note := few_prompts(len(comparison.prompts)):
+        log.warning("%s", note)
     measured = [measure(comparison, variant, out, on_scored) for variant in comparison.variants]
     outcomes = judge(comparison, measured)
     write_results(comparison, measured, outcomes, out)

@@ -104,26 +104,21 @@ class Log:
 
     @classmethod
     def open(cls, path: Path) -> Log:
-        """Read a log; an incomplete last line is removed.
+        """Read a log.
 
         Raises:
-            ValueError: another line is invalid.
+            ValueError: a line is invalid.
         """
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            write_text(path, whole)
         try:
-            return cls(path, [Entry.read(line) for line in whole.splitlines()])
+            return cls(path, [Entry.read(line) for line in text.splitlines()])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} holds no log of a search; delete it") from error
 
     def add(self, entry: Entry) -> None:
         """Append an evaluation."""
         self.entries.append(entry)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(entry.line())
+        write_text(self.path, "".join(entry.line() for entry in self.entries))
 
     def of(self, stage: str) -> list[Entry]:
         """The evaluations of a stage."""

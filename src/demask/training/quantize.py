@@ -6,7 +6,6 @@ Shape legend: B batch, L tokens, C H W channels, rows and columns of pixels.
 from __future__ import annotations
 
 import copy
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from demask.conditioning import ConditionInput, Prompts
 from demask.data import open_images
 from demask.data.images import ImageSample
 from demask.data.transforms import to_tensor
+from demask.files import copy_file, copy_files, files_written_together
 from demask.generator import Generator
 from demask.preset_file import FILE, Preset, PresetFile, write_presets
 from demask.presets import model_folder
@@ -92,7 +92,7 @@ class Examples:
     recipe: Quantization
 
     def batches(self, turn: int = 0) -> Iterator[tuple[Tensor, Condition, Step, Tensor]]:
-        """Input ids, condition, step and masked positions of each batch; a turn changes the masks."""
+        """Input ids, condition, step and masked positions of each batch; a turn is other masks."""
         network, device = self.generator.transformer, self.generator.device
         random = torch.Generator().manual_seed(self.recipe.seed + turn)
         for part in torch.arange(len(self.ids_BL)).split(self.recipe.batch):
@@ -209,30 +209,30 @@ def save_generator(
     network = generator.transformer
     assert isinstance(network, nn.Module)
     names = {"class_names": list(generator.class_names)} if generator.class_names else {}
-    files = [out / "transformer.safetensors", out / "tokenizer.safetensors"]
-    out.mkdir(parents=True, exist_ok=True)
-    copy_or_save_tokenizer(generator, source if tokenizer is None else None, files[1])
-    if isinstance(generator.conditioner, Prompts):
-        if (source / "text_encoder" / "vocab.json").is_file():
-            shutil.copytree(source / "text_encoder", out / "text_encoder", dirs_exist_ok=True)
-        else:
-            save_text_encoder(out / "text_encoder", generator.conditioner.text)
-    for kind in AUXILIARY:
-        if (beside := source / f"{kind}.safetensors").is_file():
-            shutil.copyfile(beside, out / beside.name)
-    presets = generator.presets
-    if presets.default is None:
-        usual = {"usual": Preset(generator.settings), **presets.by_name}
-        presets = PresetFile(usual, "usual")
-    write_presets(out / FILE, presets)
-    save_quantized(files[0], network, architecture_of(network), scheme, **names)
-    return files
+    files = ("transformer.safetensors", "tokenizer.safetensors")
+    with files_written_together(out) as work:
+        copy_or_save_tokenizer(generator, source if tokenizer is None else None, work / files[1])
+        if isinstance(generator.conditioner, Prompts):
+            if (source / "text_encoder" / "vocab.json").is_file():
+                copy_files(source / "text_encoder", work / "text_encoder")
+            else:
+                save_text_encoder(work / "text_encoder", generator.conditioner.text)
+        for kind in AUXILIARY:
+            if (beside := source / f"{kind}.safetensors").is_file():
+                copy_file(beside, work / beside.name)
+        presets = generator.presets
+        if presets.default is None:
+            usual = {"usual": Preset(generator.settings), **presets.by_name}
+            presets = PresetFile(usual, "usual")
+        write_presets(work / FILE, presets)
+        save_quantized(work / files[0], network, architecture_of(network), scheme, **names)
+    return [out / name for name in files]
 
 
 def copy_or_save_tokenizer(generator: Generator, source: Path | None, file: Path) -> None:
     """Write a model's tokenizer: a copy of its file in ``source``, if there is one."""
     if source is not None and (source / file.name).is_file():
-        shutil.copyfile(source / file.name, file)
+        copy_file(source / file.name, file)
         return
     assert isinstance(generator.tokenizer, nn.Module)
     save_model(file, generator.tokenizer, architecture_of(generator.tokenizer))

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from demask.data.color import to_rgb
+from demask.data.color import with_alpha
 from demask.generator import Generator
 from demask.server.engine import Edit
 from demask.server.errors import ApiError
@@ -98,14 +98,14 @@ def read_canvas(generator: Generator, value: Mapping[str, Any] | None) -> Edit:
     if not value.get("image"):
         raise ValueError("open an image first, or take one that you painted")
     try:
-        image = to_rgb(open_upload(from_address(value["image"]), "image", MOST_PIXELS))
+        image = with_alpha(open_upload(from_address(value["image"]), "image", MOST_PIXELS))
     except ApiError as error:
         raise ValueError(error.message) from error
     cell = generator.tokenizer.downsampling
     mask = token_mask(image.size, cell, value.get("cells") or ())
     left, top, right, bottom = margins(generator, value.get("margins") or {})
     size = (image.width + left + right, image.height + top + bottom)
-    frame, whole = Image.new("RGB", size), Image.new("L", size, 255)
+    frame, whole = Image.new(image.mode, size, "black"), Image.new("L", size, 255)
     frame.paste(image, (left, top))
     whole.paste(mask, (left, top))
     if whole.getextrema() == (0, 0):

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from demask.data.color import to_rgb
 from demask.generator import GeneratedImage, Generator
 from demask.preset_file import changed
 from demask.server.engine import Event, Partial, Request, event_queue
@@ -124,7 +125,7 @@ def first(generator: Generator, request: Request) -> Tile:
     tile = Tile(request.seed, steps=chosen.steps, title=title, how=how)
     if request.edit is None:
         return tile
-    image = request.edit.image.convert("RGB")
+    image = to_rgb(request.edit.image)
     kept = request.edit.mask.convert("L").point([255] * 128 + [0] * 128)
     image.putalpha(kept)
     return replace(tile, src=address(image), size=f"{image.width}x{image.height}")
