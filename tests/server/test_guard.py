@@ -5,10 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import struct
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from typing import Any
 import openai
 import pytest
 
+from broken_png import bomb
 from demask.generator import Generator
 from demask.server import run
 from demask.server.app import LOCAL, ServerConfig
@@ -155,17 +154,6 @@ def test_numbers_that_are_none_are_refused(server: Running) -> None:
 
 def test_a_web_page_cannot_send_json_as_plain_text(server: Running) -> None:
     assert post_json(server, BODY, **{"Content-Type": "text/plain"})[0] == 400
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def bomb(width: int, height: int) -> bytes:
-    """A PNG that claims a size, with few pixels behind it."""
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    data = zlib.compress(bytes(1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize(
