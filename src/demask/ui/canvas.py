@@ -16,14 +16,12 @@ from demask.generator import Generator
 from demask.server.engine import Edit
 from demask.server.errors import ApiError
 from demask.server.uploads import open_upload
-from demask.ui.png_metadata import from_address
+from demask.ui.png_metadata import MOST_PIXELS, from_address
 from demask.ui.theme import script
 
 SIDES = ("left", "top", "right", "bottom")
 MAX_GROWTH = 2
 """An image grows on each side by at most this multiple of the model's default size."""
-
-MOST_PIXELS = 4096 * 4096
 
 TEMPLATE = """
 <div class="dm-canvas" data-empty>
