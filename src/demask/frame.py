@@ -39,13 +39,13 @@ class Original:
     @staticmethod
     def read(generator: Pipeline, image: Image.Image, settings: SettingsKwargs) -> Original:
         """Extend an image to its frame."""
-        frames = [
+        flat_CYX, kept_CYX = (
             fill_frame(
                 generator, torch.from_numpy(to_pixels(layer)).permute(2, 0, 1) / 255, settings
             )
             for layer in (to_rgb(image), with_alpha(image))
-        ]
-        return Original(*frames, image.height, image.width)
+        )
+        return Original(flat_CYX, kept_CYX, image.height, image.width)
 
     def blend(self, generated_CYX: Tensor, mask_YX: Tensor, feather: int) -> Image.Image:
         """Blend opaque new pixels with those of the image; see `demask.sampling.edit.blend`."""

@@ -156,8 +156,7 @@ def serve(
     provenance = open_provenance(no_provenance, c2pa_certificate, c2pa_key)
     generators = load_models(models, device, dtype)
     metrics = Metrics()
-    sizes = {"tokens": max_tokens, "pixels": max_pixels, "windows": max_windows}
-    limits = Limits(queue=max_queue, seconds=time_limit, **sizes)
+    limits = Limits(max_queue, max_tokens, max_pixels, max_windows, time_limit)
     config = ServerConfig(keys, provenance, max_bytes, hosts=hosts, public_url=url)
     page = None if no_page or keys else find_page()
     app = create_app(Engine(generators, limits, metrics), metrics, config, page)
