@@ -4,8 +4,8 @@
 
 Prints the fraction of images that the scorer judges right, with Wilson intervals, and its speed.
 With a tokenizer, also for images that were encoded and decoded once. The exit code is 1 if one of
-these is missed: at least 99.9 % of true scenes, 98 % after a blur of 0.6 pixels and noise of 4 levels or a
-tokenizer, and under 2 % if every image has the caption of another one.
+these aims is missed: at least 99.9 % of true scenes, 98 % after a blur of 0.6 pixels and noise of 4
+levels or a tokenizer, and under 2 % if every image has the caption of another one.
 """
 
 from __future__ import annotations

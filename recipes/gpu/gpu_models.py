@@ -5,8 +5,8 @@
 It needs no network. First it checks Python, torch, the device, the packages, the data and the disk,
 one line each, and ends with exit code 2 before any work if something is missing; packages are
 installed from the folder of wheels. Then it does the stages of the plan in their order, each for
-its share of the minutes, and writes every result when it is ready. The same command continues after an interruption:
-stages that are done are not repeated. The minutes are those of one call.
+its share of the minutes, and writes every result when it is ready. The same command continues after
+an interruption: stages that are done are not repeated. The minutes are those of one call.
 """
 
 from __future__ import annotations
