@@ -1,6 +1,6 @@
 """Train LoRA adapters (arXiv 2106.09685) of a text-to-image model on a few images.
 
-The model is frozen; adapters beside its layers are trained. See `demask.checkpoint.lora`.
+The model is frozen; adapters of its layers are trained. See `demask.checkpoint.lora`.
 """
 
 from __future__ import annotations
