@@ -197,7 +197,10 @@ class Pipeline:
     def guided(self, settings: Settings) -> Predict:
         """The transformer's prediction with the accelerators and guidance of the settings."""
         transformer = accelerate(self.transformer, self.acceleration(settings))
-        predict, scale = transformer.predict, settings.scale
+        start, scale = settings.sampler.start, settings.scale
+        if start.one_pass and settings.accelerators:
+            raise ValueError("one_step has no steps to speed up: leave out the accelerators")
+        predict = start.around(transformer)
         GUIDANCES[settings.guidance_method.partition(":")[0]]  # an unknown name, even at scale 1
         if settings.guidance_scale == 1:
             return predict
