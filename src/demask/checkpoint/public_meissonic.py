@@ -24,7 +24,7 @@ def meissonic_from_public(public: Mapping[str, Any]) -> MeissonicConfig:
     if extra := [name for name in EDITING if name in public]:
         raise CheckpointError(
             f"config.json: {extra[0]}={public[extra[0]]!r} is of EditMGT, which is not supported: "
-            "missing are the connector from Gemma 2's text states and the tokens of the image to edit"
+            "missing are the connector of Gemma 2's text states and the tokens of the edited image"
         )
     compress = public.get("downsample", False)
     if public.get("upsample", compress) != compress:
