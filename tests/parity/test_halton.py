@@ -5,8 +5,6 @@ Shape legend: B batch, L tokens, K codebook.
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -21,19 +19,10 @@ from demask.transformer.class_conditional import ClassConditional
 from demask.transformer.halton_maskgit import SIZES, HaltonMaskGIT, HaltonMaskGITConfig
 from demask.transformer.maskgit_v1 import MaskGITV1, MaskGITV1Config
 from demask.types import Condition, Step
+from golden_models import with_sizes
 
 Case = dict[str, Tensor]
 CASES = ("halton", "halton_uneven_heads", "maskgit_v1")
-
-
-def with_sizes(folder: Path, to: Path) -> Path:
-    """A copy of a case's weights with what their tensors do not say; returns the file."""
-    told = json.loads((folder / "case.json").read_text())
-    (file,) = folder.glob("*.pth")
-    shutil.copy(file, to)
-    facts = {"heads": told["heads"], "codebook_size": told["mask_id"]}
-    (to / "config.json").write_text(json.dumps(facts))
-    return to / file.name
 
 
 @pytest.fixture(scope="module", params=CASES)
