@@ -89,7 +89,7 @@ MODELS: dict[str, Callable[[], tuple[Transformer, Grid]]] = {
     "maskgit": maskgit,
     "modern_maskgit": modern,
     "halton_maskgit": halton,
-    "halton, golden": lambda: of_golden_case("halton_uneven_heads"),
+    "halton, golden": lambda: of_golden_case("halton"),
     "maskgit_v1, golden": lambda: of_golden_case("maskgit_v1"),
     "meissonic": lambda: meissonic(True),
     "meissonic, one id a token": lambda: meissonic(False),

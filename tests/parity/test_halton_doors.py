@@ -21,7 +21,7 @@ from demask.checkpoint.load import load_model
 from demask.checkpoint.save import save_model
 from demask.evaluation.small_conv import SmallConv, SmallConvConfig
 from demask.measuring.evaluate import evaluate
-from demask.types import Step
+from demask.types import Condition, Step
 from golden_models import TOKENIZERS, class_generator, monetico, with_sizes
 from serving import Running, serving
 
@@ -102,7 +102,8 @@ def test_save_and_load(name: str, generators: dict[str, demask.Generator], tmp_p
     kinds = {"HaltonMaskGIT": "halton_maskgit", "MaskGITV1": "maskgit_v1", "Meissonic": "meissonic"}
     path = tmp_path / "transformer.safetensors"
     save_model(path, transformer, kinds[type(transformer).__name__])  # type: ignore[arg-type]
-    condition = generators[name].condition([condition_of(generators[name], 0)])
+    words = generators[name].condition([condition_of(generators[name], 0)])
+    condition = Condition({key: tensor.clone() for key, tensor in words.tensors.items()})
     grid = transformer.grid
     ids_BL = torch.full((1, grid[0] * grid[1]), transformer.mask_id)
     step = Step(0, 4, grid, torch.ones(1))
