@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from demask.sampling.sampler import Sampler
     from demask.sampling.select import Order
     from demask.sampling.start import Start
-    from demask.types import Step
+    from demask.types import Step, TokenLayout
 
 DTYPES = ("float32", "bfloat16", "float16", "int8")
 """The types of a model's weights, by name."""
@@ -166,7 +166,8 @@ class Settings:
         """The arguments of `demask.decode`.
 
         Raises:
-            ValueError: an unknown name, or a list of another number of steps.
+            ValueError: an unknown name, a list of another number of steps, or accelerators of a
+                one-step generator.
         """
         from demask.sampling.correction import parse_correction
         from demask.sampling.filter import Filter
@@ -185,6 +186,9 @@ class Settings:
                 "choice_temperature that it decays"
             )
         temperature = Temperature(self.temperature, self.temperature_decay)
+        start = parse_start(self.start)
+        if start.one_pass and self.accelerators:
+            raise ValueError("one_step has no steps to speed up: leave out the accelerators")
         for decayed in (choice, temperature):
             if decayed is not None:
                 decayed.at(self.first)
@@ -195,7 +199,7 @@ class Settings:
             temperature=temperature,
             filter=Filter(self.top_k, self.top_p),
             corrections=tuple(parse_correction(name) for name in self.corrections),
-            start=parse_start(self.start),
+            start=start,
         )
 
     @property
@@ -222,14 +226,29 @@ class Settings:
 
         return tuple(parse_accelerator(name) for name in self.accelerators)
 
+    def check_layout(self, layout: TokenLayout) -> None:
+        """Raise a ValueError for a variant that does not serve the layout of a model's tokens."""
+        from demask.layouts import check_layout
+
+        guided = self.guidance_scale != 1
+        chosen = {
+            "order": ((self.order,), variants.orders),
+            "guidance_method": ((self.guidance_method,) * guided, variants.guidances),
+            "corrections": (self.corrections, variants.corrections),
+            "accelerators": (self.accelerators, variants.accelerators),
+        }
+        for setting_name, (texts, tables) in chosen.items():
+            for text in texts:
+                check_layout(layout, setting_name, text.partition(":")[0], tables()[0])
+
     @property
     def first(self) -> Step:
         """The first step, at which a list of one value per step checks its length."""
         import torch
 
-        from demask.types import Step
+        from demask.types import Step, TokenLayout
 
-        return Step(0, self.steps, (1, 1), torch.ones(1))
+        return Step(0, self.steps, TokenLayout((1,)), torch.ones(1))
 
 
 def check_names(names: Iterable[str]) -> None:

@@ -55,7 +55,7 @@ def test_logits(model: ClassConditional, case: Case, index: int) -> None:
     for kind, told_B in (("conditional", class_ids_B), ("unconditional", nothing_B)):
         theirs = case[f"{kind}_logits_{index}"]
         assert relative(model(ids_BL, told_B), theirs) < 1e-4
-        step = Step(0, 1, model.grid, (ids_BL == model.mask_id).double().mean(-1))
+        step = Step(0, 1, model.layout, (ids_BL == model.mask_id).double().mean(-1))
         ours = model.predict(ids_BL, Condition({"class_ids": told_B}), step).logits_BLV
         assert relative(ours, theirs[..., :-1]) < 1e-4  # without the mask's column
 

@@ -21,7 +21,7 @@ from demask.checkpoint.load import load_model
 from demask.checkpoint.save import save_model
 from demask.evaluation.small_conv import SmallConv, SmallConvConfig
 from demask.measuring.evaluate import evaluate
-from demask.types import Condition, Step
+from demask.types import Condition, Step, TokenLayout
 from golden_models import TOKENIZERS, class_generator, monetico, with_sizes
 from serving import Running, serving
 
@@ -104,9 +104,9 @@ def test_save_and_load(name: str, generators: dict[str, demask.Generator], tmp_p
     save_model(path, transformer, kinds[type(transformer).__name__])  # type: ignore[arg-type]
     words = generators[name].condition([condition_of(generators[name], 0)])
     condition = Condition({key: tensor.clone() for key, tensor in words.tensors.items()})
-    grid = transformer.grid
-    ids_BL = torch.full((1, grid[0] * grid[1]), transformer.mask_id)
-    step = Step(0, 4, grid, torch.ones(1))
+    layout = transformer.layout
+    ids_BL = torch.full((1, layout.tokens), transformer.mask_id)
+    step = Step(0, 4, layout, torch.ones(1))
     # with gradients, layers that are packed for inference use the plain product
     before, after = (
         network.predict(ids_BL, condition, step).logits_BLV  # type: ignore[operator]
@@ -169,5 +169,5 @@ def test_a_tokenizer_of_other_codes_is_refused(golden: Path, tmp_path: Path) -> 
 
 def test_the_published_grid_of_monetico(golden: Path, tmp_path: Path) -> None:
     generator = demask.load(monetico(golden, tmp_path / "model"), device="cpu")
-    assert generator.transformer.grid == (32, 32)
+    assert generator.transformer.layout == TokenLayout((32, 32))
     assert generator.transformer.grid_multiple == 1

@@ -83,7 +83,7 @@ def test_a_recorded_run(
         starts = {seed: int(-roll[seed] % tokens) for seed in range(batch)}
         monkeypatch.setattr(rng, "derive", lambda seed, *labels: starts[seed])
 
-    canvas = blank(batch, generator.transformer.grid, generator.transformer.mask_id)
+    canvas = blank(batch, generator.transformer.layout, generator.transformer.mask_id)
     replay = recorded.replay(
         generator.guided(settings),
         Condition({"class_ids": case["class_ids"]}),
@@ -101,7 +101,7 @@ def test_a_recorded_run(
             ours = state.unmasked_now_BL if run.startswith("halton") else state.masked_BL
             assert torch.equal(ours, mask_BL), f"after step {step}"
     with torch.inference_mode():
-        ids_BHW = states[-1][1].ids_BL.unflatten(1, generator.transformer.grid)
+        ids_BHW = states[-1][1].ids_BL.unflatten(1, generator.transformer.layout.dims)
         image_BCHW = generator.tokenizer.decode(ids_BHW)
     theirs_BCHW = (case[f"{run}.image"].clamp(-1, 1) + 1) / 2
     assert relative(image_BCHW, theirs_BCHW) < 1e-4

@@ -22,7 +22,7 @@ from demask.sampling.sampler import Sampler
 from demask.sampling.start import OneStep, parse_start
 from demask.settings import Settings
 from demask.transformer.maskgit_v1 import MaskGITV1, MaskGITV1Config
-from demask.types import Condition, Prediction, Step
+from demask.types import Condition, Prediction, Step, TokenLayout
 from tiny import (
     CLASS_NAMES,
     tiny_generator,
@@ -71,7 +71,7 @@ def sampled(watched: Watched, start: OneStep, canvas: Canvas, seeds: list[int]) 
 
 def test_the_model_reads_random_codes_masks_of_exact_number_and_noise() -> None:
     watched = Watched()
-    ids_BL = sampled(watched, OneStep(0.6, 0.3), blank(3, (20, 20), 60), [1, 2, 3])
+    ids_BL = sampled(watched, OneStep(0.6, 0.3), blank(3, TokenLayout((20, 20)), 60), [1, 2, 3])
     masked_BL = watched.ids_BL == 60
     assert masked_BL.sum(-1).tolist() == [240, 240, 240]
     assert not torch.equal(masked_BL[0], masked_BL[1])
@@ -87,7 +87,7 @@ def test_the_model_reads_random_codes_masks_of_exact_number_and_noise() -> None:
 
 def test_given_tokens_stay_and_are_seen() -> None:
     watched = Watched()
-    canvas = blank(1, (20, 20), 60)
+    canvas = blank(1, TokenLayout((20, 20)), 60)
     canvas.ids_BL[0, :100] = torch.arange(100) % 50
     canvas = replace(canvas, known_BL=canvas.ids_BL != 60)
     ids_BL = sampled(watched, OneStep(0.5), canvas, [7])
@@ -118,7 +118,7 @@ def test_without_noise_and_all_masked_it_is_the_ordinary_prediction(name: str) -
     condition = generator.condition(["dog" if generator.class_names else "red apple"])
     ids_BL = torch.full((1, 16), transformer.mask_id)
     # a network of mask ratios is told 0, as at the end of an ordinary decode
-    step = Step(0, 1, (4, 4), torch.zeros(1), generators=rng.image_generators([0]))
+    step = Step(0, 1, TokenLayout((4, 4)), torch.zeros(1), generators=rng.image_generators([0]))
     found = OneStep(1.0, 0.0).around(transformer)(ids_BL, condition, step)
     plain = transformer.predict(ids_BL, condition, step)
     assert torch.allclose(found.logits_BLV, plain.logits_BLV)
@@ -133,7 +133,7 @@ def test_noise_is_added_before_positions_and_compression() -> None:
     text = Prompts(tiny_text_encoder())
     words = text.condition([text.parse("red apple")], (8, 8), Settings())
     classes = Condition({"class_ids": torch.tensor([1])})
-    ids_BL, step = torch.arange(16)[None] % 15, Step(0, 1, (4, 4), torch.zeros(1))
+    ids_BL, step = torch.arange(16)[None] % 15, Step(0, 1, TokenLayout((4, 4)), torch.zeros(1))
     assert isinstance(v1, MaskGITV1)
     cases = ((meissonic, words, meissonic.embed.embeddings), (v1, classes, v1.embed))
     other_BL = (ids_BL + 3) % 15

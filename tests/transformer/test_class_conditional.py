@@ -14,9 +14,10 @@ from demask.acceleration import accelerate, parse_accelerator
 from demask.transformer.class_conditional import ClassConditional
 from demask.transformer.halton_maskgit import HaltonMaskGIT, HaltonMaskGITConfig
 from demask.transformer.maskgit_v1 import MaskGITV1, MaskGITV1Config
-from demask.types import Condition, Step
+from demask.types import Condition, Step, TokenLayout
 
 GRID = (3, 4)
+LAYOUT = TokenLayout(GRID)
 Make = Callable[[int], ClassConditional]
 
 
@@ -58,18 +59,18 @@ def test_a_local_pass_of_one_block_is_exact(make: Make) -> None:
     read_BL = torch.zeros(2, 12, dtype=torch.bool)
     read_BL[0, [1, 7]] = read_BL[1, [0, 4]] = True
     half_B = torch.full((2,), 0.5)
-    fast.predict(first_BL, CONDITION, Step(0, 4, GRID, half_B))
-    near_BLV = fast.predict(second_BL, CONDITION, Step(1, 4, GRID, half_B, read_BL)).logits_BLV
-    whole_BLV = model.predict(second_BL, CONDITION, Step(1, 4, GRID, half_B)).logits_BLV
+    fast.predict(first_BL, CONDITION, Step(0, 4, LAYOUT, half_B))
+    near_BLV = fast.predict(second_BL, CONDITION, Step(1, 4, LAYOUT, half_B, read_BL)).logits_BLV
+    whole_BLV = model.predict(second_BL, CONDITION, Step(1, 4, LAYOUT, half_B)).logits_BLV
     assert torch.allclose(near_BLV[read_BL], whole_BLV[read_BL])
-    old_BLV = model.predict(first_BL, CONDITION, Step(0, 4, GRID, half_B)).logits_BLV
+    old_BLV = model.predict(first_BL, CONDITION, Step(0, 4, LAYOUT, half_B)).logits_BLV
     assert not torch.allclose(near_BLV[read_BL], old_BLV[read_BL])
 
 
 def test_the_mask_is_in_the_vocabulary_but_not_in_a_prediction(make: Make) -> None:
     model = make(2)
     whole_BLV = model(ids(1), CONDITION["class_ids"])
-    step = Step(0, 1, GRID, torch.full((2,), 0.5))
+    step = Step(0, 1, LAYOUT, torch.full((2,), 0.5))
     assert whole_BLV.shape == (2, 12, 10)
     drawn_BLV = model.predict(ids(1), CONDITION, step).logits_BLV
     assert torch.equal(drawn_BLV, whole_BLV[..., :9])
@@ -77,7 +78,7 @@ def test_the_mask_is_in_the_vocabulary_but_not_in_a_prediction(make: Make) -> No
 
 def test_attention_is_that_of_the_image_alone(make: Make) -> None:
     model = make(2)
-    step = Step(0, 1, GRID, torch.full((2,), 0.5))
+    step = Step(0, 1, LAYOUT, torch.full((2,), 0.5))
     prediction, seen_BL = model.predict_with_attention(ids(1), CONDITION, step)
     assert seen_BL.shape == (2, 12)
     assert torch.allclose(seen_BL.mean(-1), torch.ones(2, dtype=torch.float64))
@@ -87,7 +88,7 @@ def test_attention_is_that_of_the_image_alone(make: Make) -> None:
 
 
 def test_another_number_of_tokens_is_an_error(make: Make) -> None:
-    with pytest.raises(ValueError, match=r"10 tokens; this model's .* take exactly 12 \(3x4\)"):
+    with pytest.raises(ValueError, match=r"10 tokens; this model's .* take exactly 12 \(4x3\)"):
         make(1)(ids(0)[:, :10], CONDITION["class_ids"])
 
 
@@ -112,6 +113,6 @@ def test_the_output_matrix_can_be_applied_apart(registers: int) -> None:
     for parameter in model.parameters():
         parameter.normal_(std=0.4)
     assert isinstance(model, HaltonMaskGIT)
-    step = Step(0, 1, GRID, torch.full((2,), 0.5))
+    step = Step(0, 1, LAYOUT, torch.full((2,), 0.5))
     apart_BLV = model.to_logits(model.pre_logits(ids(1), CONDITION, step))
     assert torch.allclose(apart_BLV, model.predict(ids(1), CONDITION, step).logits_BLV)

@@ -18,6 +18,7 @@ from demask.tokenizer.vqgan import VQGAN, VQGANConfig
 from demask.transformer.clip_text import ClipText, ClipTextConfig
 from demask.transformer.feature_selection import FeatureSelection, FeatureSelectionConfig
 from demask.transformer.halton_maskgit import HaltonMaskGIT, HaltonMaskGITConfig
+from demask.transformer.maskbit import MaskBit, MaskBitConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from demask.transformer.maskgit_v1 import MaskGITV1, MaskGITV1Config
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
@@ -233,6 +234,7 @@ ARCHITECTURES: Table[Architecture] = Table(
             from_public=meissonic_from_public,
         ),
         "halton_maskgit": transformer(HaltonMaskGIT, HaltonMaskGITConfig),
+        "maskbit": transformer(MaskBit, MaskBitConfig),
         "maskgit_v1": transformer(MaskGITV1, MaskGITV1Config),
         "clip_text": Architecture(
             "text_encoder",

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from demask.checkpoint import public_halton, public_vqgan
+from demask.checkpoint import public_halton, public_maskbit, public_vqgan
 from demask.checkpoint.plausible import bare
 from demask.checkpoint.read import Tensors
 from demask.registry import Table
@@ -38,6 +38,12 @@ KEY_LAYOUTS: Table[KeyLayout] = Table(
         ),
         "taming_vqgan": KeyLayout(
             "a VQGAN of taming-transformers", public_vqgan.is_taming, public_vqgan.taming
+        ),
+        "maskbit_tokenizer": KeyLayout(
+            "a tokenizer of MaskBit", public_maskbit.is_tokenizer, public_maskbit.tokenizer
+        ),
+        "maskbit": KeyLayout(
+            "a generator of MaskBit", public_maskbit.is_generator, public_maskbit.generator
         ),
         "halton": KeyLayout(
             "the transformer of Halton-MaskGIT", public_halton.is_halton, public_halton.halton

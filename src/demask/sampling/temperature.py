@@ -39,9 +39,30 @@ def endpoints(step: Step) -> float:
     return 1 - step.index / max(step.steps - 1, 1)
 
 
+def annealed(step: Step) -> float:
+    """0.5 + 0.8 (1 - r): the softmax temperature of MaskBit's and TiTok's programs, ends at 0.5."""
+    return 0.5 + 0.8 * (1 - step.progress)
+
+
+def annealed_linear(step: Step) -> float:
+    """`annealed` times `linear`: TiTok (arXiv 2406.07550) and MaskGen (arXiv 2501.07730).
+
+    Their programs divide the logits by the annealed temperature a, add Gumbel noise of the linearly
+    decaying temperature tau, and take the largest. Logits without the division need noise a tau.
+    """
+    return annealed(step) * linear(step)
+
+
 DECAYS: Table[Decay] = Table(
     "temperature decay",
-    {"constant": constant, "linear": linear, "cumulative": cumulative, "endpoints": endpoints},
+    {
+        "constant": constant,
+        "linear": linear,
+        "cumulative": cumulative,
+        "endpoints": endpoints,
+        "annealed": annealed,
+        "annealed_linear": annealed_linear,
+    },
 )
 
 

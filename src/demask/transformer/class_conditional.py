@@ -1,7 +1,7 @@
 """What class-conditional transformers of one fixed grid have in common.
 
-Shape legend: B batch, L image tokens, P prefix, S = P + L sequence, N any part of it, K codebook,
-D width, V vocabulary of the output.
+Shape legend: B batch, L image tokens, P prefix, S sequence (P, then the image's positions), N any
+part of it, K codebook, D width, V vocabulary of the output.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from demask.transformer.feature_selection import FeatureSelectionConfig
 from demask.transformer.hooks import NO_HOOKS, PassHooks
-from demask.types import Condition, Grid, Prediction, Step
+from demask.types import Condition, Grid, Prediction, Step, TokenLayout
 
 
 class ClassConditionalConfig(Protocol):
@@ -51,7 +51,11 @@ class ClassConditionalConfig(Protocol):
 class ClassConditional(nn.Module):
     """Partly masked ids + class -> logits, on the grid of its learned positions.
 
-    The mask id is K. The sequence is a prefix of P tokens, then the image's tokens row by row.
+    The mask id is K. The sequence is a prefix of P tokens, then the image's positions row by row.
+
+    Args:
+        config: the sizes.
+        parts: tokens at each position.
 
     Attributes:
         prefix: P.
@@ -61,12 +65,12 @@ class ClassConditional(nn.Module):
     prefix: int
     blocks: nn.ModuleList
 
-    def __init__(self, config: ClassConditionalConfig) -> None:
+    def __init__(self, config: ClassConditionalConfig, parts: int = 1) -> None:
         super().__init__()
         self.sizes = config
         self.codebook_size = self.mask_id = config.codebook_size
         self.null_class = config.num_classes
-        self.grid = config.grid
+        self.layout = TokenLayout(config.grid, parts)
         self.resizable, self.grid_multiple = False, 1
 
     @abstractmethod
@@ -97,11 +101,10 @@ class ClassConditional(nn.Module):
 
     def check_length(self, ids_BL: Tensor) -> None:
         """Raise a ValueError for a number of tokens other than that of the learned positions."""
-        rows, columns = self.grid
-        if ids_BL.shape[1] != rows * columns:
+        if ids_BL.shape[1] != self.layout.tokens:
             raise ValueError(
                 f"{ids_BL.shape[1]} tokens; this model's learned positions take exactly "
-                f"{rows * columns} ({rows}x{columns})"
+                f"{self.layout.tokens} ({self.layout.sides})"
             )
 
     def states(
@@ -131,7 +134,7 @@ class ClassConditional(nn.Module):
         last = len(self.blocks) - 1
         for index, block in enumerate(self.blocks):
             extra_BND = None if extra_values is None else extra_values[index]
-            hook = hooks(index, x_BND[:, self.prefix :], extra_BND, self.grid)
+            hook = hooks(index, x_BND[:, self.prefix :], extra_BND, self.layout.grid)
             x_BND = block(x_BND, around, extra_BND, hook)
             yield x_BND if index < last else self.final(x_BND, around)
 
@@ -143,9 +146,11 @@ class ClassConditional(nn.Module):
 
     def forward(self, ids_BL: Tensor, class_ids_B: Tensor) -> Tensor:
         """Logits (B, L, V) of the whole vocabulary, as trained; the id of the mask is in it."""
-        return self.apply_head(self.features(ids_BL, class_ids_B), self.grid, vocabulary=True)
+        return self.apply_head(self.features(ids_BL, class_ids_B), self.layout, vocabulary=True)
 
-    def apply_head(self, features_BSD: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
+    def apply_head(
+        self, features_BSD: Tensor, layout: TokenLayout, *, vocabulary: bool = False
+    ) -> Tensor:
         """The head at the image positions: (B, L, K), or (B, L, V) of the whole vocabulary."""
         columns = None if vocabulary else self.codebook_size
         return self.head(features_BSD[:, self.prefix :], None, columns)
@@ -160,8 +165,9 @@ class ClassConditional(nn.Module):
     def logits(self, features_BND: Tensor, ids_BL: Tensor, hooks: PassHooks) -> Tensor:
         """Logits of the codes at the image's tokens that the hooks select (B, N - P, K)."""
         position_BN = None
-        if features_BND.shape[1] != self.prefix + ids_BL.shape[1]:
-            index_S = torch.arange(-self.prefix, ids_BL.shape[1], device=ids_BL.device)
+        positions = self.layout.positions
+        if features_BND.shape[1] != self.prefix + positions:
+            index_S = torch.arange(-self.prefix, positions, device=ids_BL.device)
             index_BS1 = index_S[:, None].expand(len(ids_BL), -1, 1)
             position_BN = hooks.select_input(index_BS1, prefix=self.prefix)[:, self.prefix :, 0]
         return self.head(features_BND[:, self.prefix :], position_BN, self.codebook_size)
@@ -175,6 +181,7 @@ class ClassConditional(nn.Module):
         before_BSD, last_BSD = deque(states, maxlen=2)
         seen_BL = self.received(before_BSD, self.around(class_ids_B))[:, self.prefix :]
         prediction = Prediction(self.logits(last_BSD, ids_BL, hooks), last_BSD)
+        seen_BL = seen_BL.repeat_interleave(self.layout.parts, dim=1)
         return prediction, seen_BL / seen_BL.mean(-1, keepdim=True)
 
     def embed_tokens(self, ids_BL: Tensor, condition: Condition, grid: Grid) -> Tensor:
@@ -201,7 +208,7 @@ class ClassConditional(nn.Module):
     ) -> Iterator[Tensor]:
         """Self-guidance's smoothed pass (arXiv 2410.13136); see `feature_selection.Base`."""
         class_ids_B = condition["class_ids"]
-        shape = (len(class_ids_B), self.grid[0] * self.grid[1])
+        shape = (len(class_ids_B), self.layout.tokens)
         ids_BL = class_ids_B.new_full(shape, self.mask_id)
         told_B = torch.full_like(class_ids_B, self.null_class) if blank else class_ids_B
         return self.states(ids_BL, told_B, extra_values, hooks)

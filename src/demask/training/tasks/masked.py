@@ -90,7 +90,7 @@ class MaskedTask(Task):
         self.config = architecture.config(
             codebook_size=tokenizer.codebook_size,
             num_classes=len(tokens.class_names),
-            grid=tokens.grid,
+            grid=tokens.layout.grid,
             width=recipe.width,
             depth=recipe.depth,
             heads=recipe.heads,
@@ -143,7 +143,7 @@ class MaskedTask(Task):
         device = next(model.parameters()).device
         classes = torch.arange(min(10, self.config.num_classes)).repeat_interleave(8)
         condition = Condition({"class_ids": classes.to(device)})
-        return sample_grid(cast(Any, model), condition, self.tokens.grid, self.tokenizer)
+        return sample_grid(cast(Any, model), condition, self.tokens.layout, self.tokenizer)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the transformer in half precision, with its class names."""
