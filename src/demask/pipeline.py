@@ -156,7 +156,6 @@ class Pipeline:
         chosen.check_layout(layout)
         check_guidance(self.sampler(chosen), self.guided(chosen))
         self.conditioner.check(chosen)
-        self.check_steps(chosen.steps, layout)
         parsed_conditions = [
             self.conditioner.parse(condition_input)
             for condition_input in self.condition_inputs(conditions)
@@ -184,11 +183,6 @@ class Pipeline:
         return condition_inputs
 
     seeds = staticmethod(image_seeds)
-
-    def check_steps(self, steps: int, layout: TokenLayout) -> None:
-        """Raise a ValueError for more steps than tokens, or none."""
-        if not 1 <= steps <= layout.tokens:
-            raise ValueError(f"steps must be 1 to {layout.tokens} (the tokens), not {steps}")
 
     def reference(self, settings: Settings | None = None) -> Condition:
         """What guidance moves away from, a batch of 1: the negative prompt, or any class.

@@ -227,7 +227,7 @@ class Settings:
         return tuple(parse_accelerator(name) for name in self.accelerators)
 
     def check_layout(self, layout: TokenLayout) -> None:
-        """Raise a ValueError for a variant that does not serve the layout of a model's tokens."""
+        """Raise a ValueError for a variant that cannot serve a layout, or too many steps for it."""
         from demask.layouts import check_layout
 
         guided = self.guidance_scale != 1
@@ -240,6 +240,8 @@ class Settings:
         for setting_name, (texts, tables) in chosen.items():
             for text in texts:
                 check_layout(layout, setting_name, text.partition(":")[0], tables()[0])
+        if self.steps > layout.tokens:
+            raise ValueError(f"steps must be 1 to {layout.tokens} (the tokens), not {self.steps}")
 
     @property
     def first(self) -> Step:

@@ -95,9 +95,9 @@ MODELS: dict[str, Callable[[], tuple[Transformer, Grid]]] = {
     "maskgit": maskgit,
     "modern_maskgit": modern,
     "halton_maskgit": halton,
+    "maskbit": maskbit,
     "halton, golden": lambda: of_golden_case("halton"),
     "maskgit_v1, golden": lambda: of_golden_case("maskgit_v1"),
-    "maskbit": maskbit,
     "meissonic": lambda: meissonic(True),
     "meissonic, one id a token": lambda: meissonic(False),
 }

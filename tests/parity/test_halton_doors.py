@@ -21,7 +21,7 @@ from demask.checkpoint.load import load_model
 from demask.checkpoint.save import save_model
 from demask.evaluation.small_conv import SmallConv, SmallConvConfig
 from demask.measuring.evaluate import evaluate
-from demask.types import Condition, Step, TokenLayout
+from demask.types import Condition, Step
 from golden_models import TOKENIZERS, class_generator, monetico, with_sizes
 from serving import Running, serving
 
@@ -169,5 +169,5 @@ def test_a_tokenizer_of_other_codes_is_refused(golden: Path, tmp_path: Path) -> 
 
 def test_the_published_grid_of_monetico(golden: Path, tmp_path: Path) -> None:
     generator = demask.load(monetico(golden, tmp_path / "model"), device="cpu")
-    assert generator.transformer.layout == TokenLayout((32, 32))
+    assert generator.transformer.layout.grid == (32, 32)
     assert generator.transformer.grid_multiple == 1

@@ -102,9 +102,10 @@ class ClassConditional(nn.Module):
     def check_length(self, ids_BL: Tensor) -> None:
         """Raise a ValueError for a number of tokens other than that of the learned positions."""
         if ids_BL.shape[1] != self.layout.tokens:
+            sides = "x".join(map(str, self.layout.dims))
             raise ValueError(
                 f"{ids_BL.shape[1]} tokens; this model's learned positions take exactly "
-                f"{self.layout.tokens} ({self.layout.sides})"
+                f"{self.layout.tokens} ({sides})"
             )
 
     def states(
