@@ -88,7 +88,7 @@ def test_attention_is_that_of_the_image_alone(make: Make) -> None:
 
 
 def test_another_number_of_tokens_is_an_error(make: Make) -> None:
-    with pytest.raises(ValueError, match=r"10 tokens; this model's .* take exactly 12 \(4x3\)"):
+    with pytest.raises(ValueError, match=r"10 tokens; this model's .* take exactly 12 \(3x4\)"):
         make(1)(ids(0)[:, :10], CONDITION["class_ids"])
 
 
