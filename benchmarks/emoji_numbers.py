@@ -34,7 +34,7 @@ from torch import Tensor
 
 import demask
 from demask.bulk.contact_sheet import CaptionedImage, contact_sheet
-from demask.data.composition.composed import ComposedPictures, Pair, open_composed
+from demask.data.composition.composed import ComposedImages, Pair, open_composed
 from demask.data.composition.words import STYLE_NAMES, Wording
 from demask.data.transforms import to_tensor
 from demask.evaluation.statistics import wilson
@@ -167,7 +167,7 @@ def seeded(model: Sampled, concepts: Sequence[str], out: Numbers) -> None:
     out.share("two styles or more among eight", [number >= 2 for number in styles])
 
 
-def reconstructed(model: Sampled, held_out: ComposedPictures, out: Numbers) -> None:
+def reconstructed(model: Sampled, held_out: ComposedImages, out: Numbers) -> None:
     """What comes back from the tokenizer: PSNR, and whether names could be right at all."""
     catalog = model.measure.catalog
 

@@ -53,7 +53,7 @@ def test_it_compares(
     assert [rate.value for rate in rates[1:]] == [
         outcome["paired"]["rate"] for outcome in results["outcomes"][1:]
     ]
-    assert "no model of what people prefer" in (out / "table.md").read_text()
+    assert "not trained on human preferences" in (out / "table.md").read_text()
     with Image.open(out / "gallery.png") as image:
         assert image.size[1] > 2 * 16
 

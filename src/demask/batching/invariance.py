@@ -173,7 +173,7 @@ class CheckedStepper(Stepper):
         uniform_BL = rng.uniform(self.generators, candidate_BL.shape[1]).to(candidate_BL.device)
         temperature = self.sampler.temperature.at(selection.step)
         rows_RX, uniform_R = selection.logits_BLV[candidate_BL], uniform_BL[candidate_BL]
-        score = self.sampler.order.score
+        score = self.sampler.order.code_scores
         draws = Draws.of(rows_RX, self.to_logits, uniform_R, temperature, self.tolerance, score)
         self.recorded[:] = [(draws, selection)]
         return selection.scatter(draws.codes_R, 0)

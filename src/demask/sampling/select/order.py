@@ -123,7 +123,7 @@ class Order(ABC):
             return selection
         return replace(selection, candidate_BL=self(selection))
 
-    def score(self, logits_RV: Tensor) -> Tensor:
+    def code_scores(self, logits_RV: Tensor) -> Tensor:
         """What `select_by_score` reads of each code (R, V): by default its log probability.
 
         An error of at most e in every logit changes a score by at most 2 e.

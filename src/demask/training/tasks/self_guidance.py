@@ -1,8 +1,8 @@
-"""Train self-guidance's feature selection beside a frozen model (arXiv 2410.13136, section 3.3).
+"""Train self-guidance's feature selection for a frozen model (arXiv 2410.13136, section 3.3).
 
-The model reads partly masked images in which some visible tokens are wrong; the second pass, which
-reads no tokens, is trained to predict the right ones. So it keeps the content of an image and
-smooths its details.
+The model reads partly masked images in which some visible tokens are wrong. The second pass, which
+reads the model's features but no tokens, is trained to predict the right ones. So it keeps the
+content of an image and smooths its details.
 
 Shape legend: B batch, L tokens, T text tokens, V vocabulary.
 """
@@ -38,7 +38,7 @@ from demask.transformer.meissonic import Meissonic
 from demask.types import Condition, Tokenizer, TokenLayout
 
 HELD_OUT = 500
-"""Images that are measured on."""
+"""Held-out images of a validation."""
 SHOWN = 8
 """Images in a sample."""
 
@@ -89,7 +89,7 @@ class SelfGuidanceRecipe:
     captions: CaptionRecipe = field(default_factory=CaptionRecipe)
     optim: SelfGuidanceOptim = field(default_factory=SelfGuidanceOptim)
 
-    masking = Masking()  # what `CaptionedTask` masks is not looked at
+    masking = Masking()  # `CaptionedTask` needs one; its masked ids are not used
 
     def __post_init__(self) -> None:
         if self.substitution not in SUBSTITUTIONS:
@@ -116,7 +116,7 @@ def finetuning_losses(
         logits_BLV: logits of the second pass, over the whole vocabulary of the base.
         error: see `FeatureSelection.forward`.
         target_BL: the true tokens.
-        replaced_BL: where the first pass saw another; if that is nowhere, the loss is 0.
+        replaced_BL: where the first pass read another token; the loss is 0 if there is none.
         label_smoothing: label smoothing of the cross-entropy.
         weight: weight of the error.
     """
@@ -246,10 +246,10 @@ class SelfGuidanceTraining:
     """A recipe of ``demask train self-guidance``; every table has defaults.
 
     Attributes:
-        self_guidance: what to learn, and how.
+        self_guidance: the module and its training.
         views: how the images are tokenised.
         run: the length, batches and reports.
-        data: the images; the model names their classes where they do not.
+        data: the images; the model's class names are used if they have none.
     """
 
     self_guidance: SelfGuidanceRecipe = field(default_factory=SelfGuidanceRecipe)
