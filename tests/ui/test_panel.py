@@ -1,11 +1,9 @@
-import gradio as gr
 import pytest
 
 from demask.settings import Settings
 from demask.ui.panel import (
     CONTROLLED,
     fill_controls,
-    folded_controls,
     read_rest,
     settings_of,
     shown,
@@ -68,6 +66,3 @@ def test_a_one_step_generator_and_its_high_temperature_fit_the_controls():
     updates = fill_controls(tiny_generator(), settings)[1:]
     update = updates[CONTROLLED.index("temperature")]
     assert (update["value"], update["maximum"]) == (7.0, 7.0)
-    with gr.Blocks():
-        made = folded_controls(dict(zip(CONTROLLED, values, strict=False)), prompts=True)
-    assert made["temperature"].maximum == 7.0
