@@ -157,7 +157,6 @@ class Pipeline:
         chosen.check_layout(layout)
         check_guidance(self.sampler(chosen), self.guided(chosen))
         self.conditioner.check(chosen)
-        self.check_steps(chosen.steps, layout)
         warn_of_size(self.name, layout, self.transformer.layout, self.tokenizer.downsampling)
         parsed_conditions = [
             self.conditioner.parse(condition_input)
@@ -187,11 +186,6 @@ class Pipeline:
 
     seeds = staticmethod(image_seeds)
 
-    def check_steps(self, steps: int, layout: TokenLayout) -> None:
-        """Raise a ValueError for more steps than tokens, or none."""
-        if not 1 <= steps <= layout.tokens:
-            raise ValueError(f"steps must be 1 to {layout.tokens} (the tokens), not {steps}")
-
     def reference(self, settings: Settings | None = None) -> Condition:
         """What guidance moves away from, a batch of 1: the negative prompt, or any class.
 
@@ -204,7 +198,7 @@ class Pipeline:
     def guided(self, settings: Settings) -> Predict:
         """The transformer's prediction with the accelerators and guidance of the settings."""
         transformer = accelerate(self.transformer, self.acceleration(settings))
-        predict, scale = transformer.predict, settings.scale
+        predict, scale = settings.sampler.start.around(transformer), settings.scale
         GUIDANCES[settings.guidance_method.partition(":")[0]]  # an unknown name, even at scale 1
         if settings.guidance_scale == 1:
             return predict

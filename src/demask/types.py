@@ -149,6 +149,8 @@ class Step:
         pass_names: the passes of a guidance that form the batch, as equal parts in this order:
             ``conditional`` and the name of the reference. Accelerators cache each pass under its
             name; with (), the pass is not cached.
+        generators: one random generator per image, for a one-step generator, whose input is random;
+            None for all others.
     """
 
     index: int
@@ -157,6 +159,7 @@ class Step:
     mask_ratio_B: Tensor
     rows_BL: Tensor | None = None
     pass_names: tuple[str, ...] = ("conditional",)
+    generators: Sequence[torch.Generator] | None = None
 
     @property
     def progress(self) -> float:
