@@ -26,7 +26,7 @@ from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from demask.transformer.meissonic import Meissonic
 from demask.transformer.modern_maskgit import ModernMaskGIT
 from demask.transformer.shortcut import Shortcut, ShortcutConfig
-from demask.types import Condition, Grid, Predict, Step, Transformer
+from demask.types import Condition, Grid, Predict, Step, TokenLayout, Transformer
 from tiny import tiny_meissonic, tiny_transformer
 
 # a new accelerator gets a line in each
@@ -75,14 +75,14 @@ MODELS: dict[str, Callable[[], tuple[Transformer, Grid]]] = {
 
 
 @pytest.fixture(params=MODELS)
-def model(request: pytest.FixtureRequest) -> tuple[Transformer, Grid]:
-    """A random model in float64, and a grid, of odd sides where that can be."""
+def model(request: pytest.FixtureRequest) -> tuple[Transformer, TokenLayout]:
+    """A random model in float64, and a layout, of odd sides where that can be."""
     transformer, grid = MODELS[request.param]()
     assert isinstance(transformer, nn.Module)
     generator = torch.Generator().manual_seed(1)
     for parameter in transformer.double().eval().requires_grad_(False).parameters():
         parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
-    return transformer, grid
+    return transformer, TokenLayout(grid)
 
 
 def conditions(batch: int) -> Condition:
@@ -110,18 +110,20 @@ def named(text: str, transformer: Transformer) -> Accelerator:
     return accelerator.attach(network.double().eval().requires_grad_(False))
 
 
-def half_hidden(transformer: Transformer, grid: Grid) -> torch.Tensor:
+def half_hidden(transformer: Transformer, layout: TokenLayout) -> torch.Tensor:
     generator = torch.Generator().manual_seed(3)
-    ids_BL = torch.randint(11, (BATCH, grid[0] * grid[1]), generator=generator)
+    ids_BL = torch.randint(11, (BATCH, layout.tokens), generator=generator)
     return ids_BL.where(torch.rand(ids_BL.shape, generator=generator) < 0.5, transformer.mask_id)
 
 
-def uneven(transformer: Transformer, grid: Grid) -> Canvas:
+def uneven(transformer: Transformer, layout: TokenLayout) -> Canvas:
     """Images of which everything, a lot, a little, nothing and one token is masked."""
-    tokens = grid[0] * grid[1]
+    tokens = layout.tokens
     known_BL = torch.arange(tokens) >= torch.tensor([tokens, 9, 3, 0, 1])[:, None]
     ids_BL = (torch.arange(BATCH * tokens) % 11).view(BATCH, tokens)
-    return Canvas(ids_BL.where(known_BL, transformer.mask_id), known_BL, grid, transformer.mask_id)
+    return Canvas(
+        ids_BL.where(known_BL, transformer.mask_id), known_BL, layout, transformer.mask_id
+    )
 
 
 def generate(
@@ -146,8 +148,8 @@ def test_every_accelerator_has_its_lines() -> None:
 @torch.no_grad()
 def test_off_is_the_identity(name: str, model) -> None:
     """In two steps: one may remember the first in the second."""
-    transformer, grid = model
-    ids_BL = half_hidden(transformer, grid)
+    transformer, layout = model
+    ids_BL = half_hidden(transformer, layout)
     masked_BL = ids_BL == transformer.mask_id
     before_BL = torch.full_like(ids_BL, transformer.mask_id)
     read_BL = masked_BL & (torch.arange(ids_BL.shape[1]) % 2 == 0)
@@ -155,8 +157,8 @@ def test_off_is_the_identity(name: str, model) -> None:
 
     def second(names: list[str]) -> torch.Tensor:
         predict = accelerate(transformer, [named(name, transformer) for name in names]).predict
-        predict(before_BL, conditions(BATCH), Step(0, 4, grid, half_B))
-        return predict(ids_BL, conditions(BATCH), Step(1, 4, grid, half_B, read_BL)).logits_BLV
+        predict(before_BL, conditions(BATCH), Step(0, 4, layout, half_B))
+        return predict(ids_BL, conditions(BATCH), Step(1, 4, layout, half_B, read_BL)).logits_BLV
 
     plain, off, on = (second(names) for names in ([], [OFF[name]], [ON[name]]))
     assert torch.equal(off, plain)
@@ -178,9 +180,9 @@ def test_off_is_the_identity(name: str, model) -> None:
 def test_an_image_does_not_depend_on_its_batch(
     name: str, sampler: str, given: str, batched: bool, model
 ) -> None:
-    transformer, grid = model
-    canvas = blank(BATCH, grid, transformer.mask_id)
-    canvas = uneven(transformer, grid) if given == "uneven" else canvas
+    transformer, layout = model
+    canvas = blank(BATCH, layout, transformer.mask_id)
+    canvas = uneven(transformer, layout) if given == "uneven" else canvas
 
     def generated(index: list[int]) -> torch.Tensor:
         # made anew for every batch, as the generator does
@@ -196,9 +198,9 @@ def test_an_image_does_not_depend_on_its_batch(
 @pytest.mark.parametrize("name", ACCELERATORS)
 @torch.no_grad()
 def test_nothing_is_modified_in_place(name: str, model) -> None:
-    transformer, grid = model
-    ids_BL, condition = half_hidden(transformer, grid), conditions(BATCH)
-    step = Step(1, 4, grid, torch.full((BATCH,), 0.5))
+    transformer, layout = model
+    ids_BL, condition = half_hidden(transformer, layout), conditions(BATCH)
+    step = Step(1, 4, layout, torch.full((BATCH,), 0.5))
     before = copy.deepcopy((ids_BL, condition))
     state = copy.deepcopy(transformer.state_dict())  # type: ignore[attr-defined]
     fast = accelerate(transformer, [named(ON[name], transformer)])

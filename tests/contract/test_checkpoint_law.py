@@ -21,7 +21,7 @@ from demask.transformer.meissonic import MeissonicConfig
 from demask.transformer.modern_maskgit import ModernMaskGITConfig
 from demask.transformer.shortcut import Shortcut, ShortcutConfig
 from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
-from demask.types import Condition, Step
+from demask.types import Condition, Step, TokenLayout
 
 MEISSONIC = MeissonicConfig(
     codebook_size=8,
@@ -65,7 +65,7 @@ def answers(module: nn.Module) -> tuple[Tensor, ...]:
                 "micro": torch.tensor([[8, 8, 0, 0, 6]]),
             }
         )
-        step = Step(0, 4, (2, 2), torch.tensor([0.5]))
+        step = Step(0, 4, TokenLayout((2, 2)), torch.tensor([0.5]))
         return (module.predict(ids_BL, condition, step).logits_BLV,)
     if isinstance(module, TokenCritic):
         return (module(torch.tensor([[1, 5, 3, 0]]), torch.tensor([1])),)

@@ -7,11 +7,11 @@ import torch
 
 from demask.guidance import Constant, FlippedCosine, Interval, PowerCosine, Ramp
 from demask.guidance.scale import ListedScale, Scale, parse_scale
-from demask.types import Step
+from demask.types import Step, TokenLayout
 
 
 def values(scale: Scale, steps: int) -> list[float]:
-    return [scale(Step(k, steps, (2, 2), torch.ones(1))) for k in range(steps)]
+    return [scale(Step(k, steps, TokenLayout((2, 2)), torch.ones(1))) for k in range(steps)]
 
 
 @pytest.mark.parametrize(

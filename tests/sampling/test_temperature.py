@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from demask.sampling.temperature import Temperature
-from demask.types import Step
+from demask.types import Step, TokenLayout
 
 
 def values(temperature: Temperature, steps: int) -> list[float]:
-    return [temperature.at(Step(k, steps, (2, 2), torch.ones(1))) for k in range(steps)]
+    return [
+        temperature.at(Step(k, steps, TokenLayout((2, 2)), torch.ones(1))) for k in range(steps)
+    ]
 
 
 @pytest.mark.parametrize(

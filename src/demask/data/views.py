@@ -11,6 +11,7 @@ from torch import Tensor
 
 from demask import rng
 from demask.data.transforms import centre_box, random_view, to_tensor
+from demask.layouts import image_size
 from demask.types import Tokenizer, Transformer
 
 
@@ -93,5 +94,5 @@ class ModelViews(Views):
         """With the size of a model's images, if ``size`` is 0."""
         if self.size or self.buckets:
             return self
-        height, width = (side * tokenizer.downsampling for side in transformer.grid)
+        height, width = image_size(tokenizer, transformer.layout)
         return replace(self, size=width, buckets=() if height == width else ((height, width),))

@@ -100,7 +100,7 @@ class Examples:
             ratio_B = masked.masked_BL.double().mean(-1)
             # a model that is told the step, not the ratio, is told one that suits the batch
             index = int((1 - float(ratio_B.mean())) * self.generator.settings.steps)
-            step = Step(index, self.generator.settings.steps, network.grid, ratio_B)
+            step = Step(index, self.generator.settings.steps, network.layout, ratio_B)
             given = self.condition.take(part.to(device))
             yield masked.input_BL.to(device), given, step, masked.masked_BL.to(device)
 

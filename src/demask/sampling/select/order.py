@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from demask import rng
+from demask.layouts import ANY_LAYOUT, Layouts
 from demask.types import Condition, Step
 
 Stage = Literal["positions", "prediction", "draw"]
@@ -86,6 +87,7 @@ class Order(ABC):
             rounding then changes their logits. An order of the stage ``positions`` may declare it
             if it does not read logits; one of the stage ``draw``, if it implements
             `select_by_score` and does not remask. Neither may override `transform_logits`.
+        layouts: the token layouts that it serves; checked before any work, see `check_layout`.
 
     Raises:
         TypeError: a subclass declares ``can_share`` and is none of these.
@@ -96,6 +98,7 @@ class Order(ABC):
     aux_kind: ClassVar[str | None] = None
     unbiased: ClassVar[bool]
     can_share: ClassVar[bool] = False
+    layouts: ClassVar[Layouts] = ANY_LAYOUT
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
