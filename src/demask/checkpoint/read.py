@@ -127,8 +127,7 @@ def _read_weights(path: Path, dtype: torch.dtype | None) -> Tensors:
         with _open_safe(path) as (file, size):
             return read_stream(file, size, dtype)
     if path.suffix in PICKLED:
-        with path.open("rb") as file:
-            return _read_pickled(file, path, dtype)
+        return _read_pickled(path, path, dtype)
     raise CheckpointError(
         f"{path}: unknown kind of file; valid: {VALID} (original JAX files: demask convert)"
     )
@@ -152,7 +151,7 @@ def _open_safe(path: Path) -> Iterator[tuple[io.BufferedReader, int]]:
         ) from None
 
 
-def _read_pickled(file: IO[bytes], source: Path | str, dtype: torch.dtype | None) -> Tensors:
+def _read_pickled(file: IO[bytes] | Path, source: Path | str, dtype: torch.dtype | None) -> Tensors:
     try:
         tensors = read_pickle(file)
     except ValueError as error:
