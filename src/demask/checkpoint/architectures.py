@@ -13,15 +13,19 @@ from demask.checkpoint.public_meissonic import clip_text_from_public, meissonic_
 from demask.checkpoint.read import CheckpointError
 from demask.registry import Table, unknown
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
+from demask.tokenizer.titok import TiTok, TiTokConfig
 from demask.tokenizer.vq_model import VQModel, VQModelConfig
 from demask.tokenizer.vqgan import VQGAN, VQGANConfig
 from demask.transformer.clip_text import ClipText, ClipTextConfig
 from demask.transformer.feature_selection import FeatureSelection, FeatureSelectionConfig
+from demask.transformer.image_bert import ImageBert, ImageBertConfig
+from demask.transformer.maskgen import MaskGen, MaskGenConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
 from demask.transformer.shortcut import Shortcut, ShortcutConfig
 from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
+from demask.transformer.uvit import UViT, UViTConfig
 from demask.types import Tokenizer, Transformer
 
 C = TypeVar("C")
@@ -230,6 +234,10 @@ ARCHITECTURES: Table[Architecture] = Table(
             class_names=("Transformer2DModel",),
             from_public=meissonic_from_public,
         ),
+        "image_bert": transformer(ImageBert, ImageBertConfig),
+        "uvit": transformer(UViT, UViTConfig),
+        "maskgen": transformer(MaskGen, MaskGenConfig),
+        "titok": tokenizer(TiTok, TiTokConfig),
         "clip_text": Architecture(
             "text_encoder",
             ClipText,

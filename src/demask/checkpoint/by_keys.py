@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from demask.checkpoint import public_vqgan
+from demask.checkpoint import public_titok, public_vqgan
 from demask.checkpoint.plausible import bare
 from demask.checkpoint.read import Tensors
 from demask.registry import Table
@@ -39,6 +39,14 @@ KEY_LAYOUTS: Table[KeyLayout] = Table(
         "taming_vqgan": KeyLayout(
             "a VQGAN of taming-transformers", public_vqgan.is_taming, public_vqgan.taming
         ),
+        "titok": KeyLayout(
+            "a tokenizer of TiTok or TA-TiTok", public_titok.is_tokenizer, public_titok.tokenizer
+        ),
+        "image_bert": KeyLayout(
+            "TiTok's ImageBert", public_titok.is_image_bert, public_titok.image_bert
+        ),
+        "uvit": KeyLayout("TiTok's UViT", public_titok.is_uvit, public_titok.uvit),
+        "maskgen": KeyLayout("MaskGen-VQ", public_titok.is_maskgen, public_titok.maskgen),
     },
 )
 
