@@ -8,7 +8,7 @@ Shape legend: B batch, L tokens, R rows (masked tokens of all images), T steps, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 from unittest.mock import patch
@@ -85,16 +85,11 @@ def replayed(
     parts = {f.name: getattr(stepper, f.name) for f in fields(stepper)}
     stepper = ReplayStepper(**parts, sample_gumbel=recorded["sample_gumbel"])
     states = []
-    for index in range(sampler.steps):
-        noise = recorded.get("confidence_gumbel")
-
-        def gumbel(generators: Sequence[Any], *shape: int, k: int = index) -> Tensor:
-            assert noise is not None, "this run has no noise on the confidence"
-            return noise[k].double()
-
-        with patch.object(rng, "gumbel", gumbel):
+    noise = iter(recorded.get("confidence_gumbel", ()))  # none where the confidence has no noise
+    with patch.object(rng, "gumbel", lambda generators, *shape: next(noise).double()):
+        for index in range(sampler.steps):
             state = stepper.step(state, replace(state.step, index=index))
-        states.append(state)
+            states.append(state)
     return states
 
 

@@ -19,6 +19,7 @@ from demask.checkpoint.load import CheckpointError, is_hub_id, load_model
 from demask.checkpoint.lora import apply_loras, base_fingerprint
 from demask.checkpoint.pipeline import Parts, is_public, load_ours, load_public
 from demask.checkpoint.quantized import name_origin
+from demask.checkpoint.text_encoder import reading_of
 from demask.conditioning import Classes, Conditioner, Prompts
 from demask.device import check_device, default_device
 from demask.generator import Generator
@@ -264,7 +265,7 @@ def usual_settings(parts: Parts) -> Settings:
 def conditioner(model: str, parts: Parts) -> Conditioner:
     """The conditioner of a model of prompts or of classes."""
     if parts.text is not None:
-        return Prompts(parts.text)
+        return Prompts(parts.text, reading_of(parts.transformer).score)
     return Classes(model, parts.transformer, parts.class_names)  # type: ignore[arg-type]
 
 

@@ -17,7 +17,7 @@ from demask.registry import unknown
 from demask.settings import Settings
 from demask.transformer.condition import TextEncoder, encode_micro_conditions
 from demask.transformer.protocols import SupportsUnconditional, supports
-from demask.types import Condition, Transformer
+from demask.types import USUAL_SCORE, Condition, Transformer
 
 ConditionInput = str | int | None
 """What an image shows: a prompt, a class name or a class number; None for no condition."""
@@ -165,9 +165,11 @@ class Prompts(Conditioner):
 
     Attributes:
         text: the text encoder.
+        score: the preference score of a request that names none.
     """
 
     text: TextEncoder
+    score: float = USUAL_SCORE
 
     def default_conditions(self) -> list[ConditionInput]:
         """The empty prompt."""
@@ -189,7 +191,7 @@ class Prompts(Conditioner):
     ) -> Condition:
         """``states`` (B, T, D), ``pooled`` (B, P) and ``micro`` (B, 5)."""
         tensors = self.text.encode([parsed.prompt for parsed in parsed_conditions])
-        micro_15 = encode_micro_conditions(*size, settings.micro_conditions).to(
+        micro_15 = encode_micro_conditions(*size, settings.micro_conditions, self.score).to(
             tensors["pooled"].device
         )
         return Condition({**tensors, "micro": micro_15.expand(len(parsed_conditions), -1)})

@@ -35,7 +35,16 @@ from demask.sampling.sampler import Sampler, check_guidance
 from demask.sampling.stepper import NonFiniteLogitsError
 from demask.settings import Settings, SettingsKwargs, check_names
 from demask.transformer.number_range import first_non_finite
-from demask.types import Condition, DecodeState, Predict, Tokenizer, TokenLayout, Transformer
+from demask.transformer.protocols import supports
+from demask.types import (
+    Condition,
+    DecodeState,
+    Predict,
+    ReadsCondition,
+    Tokenizer,
+    TokenLayout,
+    Transformer,
+)
 
 log = logging.getLogger(__name__)
 
@@ -279,14 +288,30 @@ class Pipeline:
         return self.transformer.layout.split(self.tokenizer.encode(image_BCHW), codes)
 
     @torch.inference_mode()
-    def pixels(self, ids_BL: Tensor, layout: TokenLayout) -> Tensor:
-        """Tokens (B, L) -> bytes (B, H, W, 3) on the CPU."""
-        image_BCHW = self.tokenizer.decode(layout.join(ids_BL, self.transformer.codebook_size))
+    def pixels(
+        self, ids_BL: Tensor, layout: TokenLayout, condition: Condition | None = None
+    ) -> Tensor:
+        """Tokens (B, L) -> bytes (B, H, W, 3) on the CPU.
+
+        Args:
+            ids_BL: without masked ones.
+            layout: of the tokens.
+            condition: what the images show, for a tokenizer that reads it; None: the empty prompt.
+        """
+        tokenizer = self.tokenizer
+        if supports(tokenizer, ReadsCondition):
+            tokenizer = tokenizer.conditioned(condition or self.no_condition(len(ids_BL)))
+        image_BCHW = tokenizer.decode(layout.join(ids_BL, self.transformer.codebook_size))
         return (image_BCHW * 255).round().byte().permute(0, 2, 3, 1).cpu()
+
+    def no_condition(self, batch: int) -> Condition:
+        """The condition of images that nothing is said about."""
+        parsed = [self.conditioner.parse(None)] * batch
+        return self.conditioner.condition(parsed, self.size, self.settings)
 
     def finish(self, job: Job, state: DecodeState) -> Iterator[GeneratedImage]:
         """The images of a batch, from its last state."""
-        return self.framed(job, self.pixels(state.ids_BL, state.step.layout))
+        return self.framed(job, self.pixels(state.ids_BL, state.step.layout, state.condition))
 
     def framed(self, job: Job, pixels_BHWC: Tensor) -> Iterator[GeneratedImage]:
         """Bytes (B, H, W, 3) -> images with their metadata."""

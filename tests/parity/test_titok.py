@@ -17,7 +17,7 @@ from demask.guidance import ClassifierFree
 from demask.guidance.scale import parse_scale
 from demask.tokenizer.titok import TiTok
 from demask.types import Condition, Predict, Step, TokenLayout
-from replay import relative, replayed, run_settings, tokens_before
+from replay import numbers, relative, replayed, run_settings, tokens_before
 
 Case = dict[str, Tensor]
 TOKENIZERS = ["titok_two_stage", "titok_single_stage"]
@@ -41,7 +41,7 @@ def tokenizer(request: pytest.FixtureRequest, golden: Path) -> tuple[TiTok, Case
 @torch.inference_mode()
 def test_encoding(tokenizer: tuple[TiTok, Case]) -> None:
     model, case = tokenizer
-    assert relative(model.latents(case["images"]), case["pre_quantization"]) < 1e-4
+    assert relative(model.encoded(case["images"]), case["pre_quantization"]) < 1e-4
     ids_BL = model.encode(case["images"])
     assert torch.equal(ids_BL, case["tokens"])
     assert relative(model.quantize.values(ids_BL), case["quantized"]) < 1e-4
@@ -156,7 +156,6 @@ def test_counts_scales_and_temperatures_are_the_published_ones(golden: Path) -> 
 
 
 def check_numbers(run: Mapping[str, Any], settings: Mapping[str, Any], offset: float) -> None:
-    from replay import numbers
 
     masked, scales, choice, temperatures = numbers(settings, run["tokens"])
     assert masked == run["hidden_after_step"]

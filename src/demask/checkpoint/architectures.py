@@ -13,7 +13,7 @@ from demask.checkpoint.public_meissonic import clip_text_from_public, meissonic_
 from demask.checkpoint.read import CheckpointError
 from demask.registry import Table, unknown
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
-from demask.tokenizer.titok import TiTok, TiTokConfig
+from demask.tokenizer.titok import TATiTok, TATiTokConfig, TiTok, TiTokConfig
 from demask.tokenizer.vq_model import VQModel, VQModelConfig
 from demask.tokenizer.vqgan import VQGAN, VQGANConfig
 from demask.transformer.clip_text import ClipText, ClipTextConfig
@@ -238,6 +238,7 @@ ARCHITECTURES: Table[Architecture] = Table(
         "uvit": transformer(UViT, UViTConfig),
         "maskgen": transformer(MaskGen, MaskGenConfig),
         "titok": tokenizer(TiTok, TiTokConfig),
+        "ta_titok": tokenizer(TATiTok, TATiTokConfig),
         "clip_text": Architecture(
             "text_encoder",
             ClipText,
@@ -245,6 +246,7 @@ ARCHITECTURES: Table[Architecture] = Table(
             ("CLIPTextModelWithProjection",),
             clip_text_from_public,
             ("text_model.embeddings.position_ids",),
+            ("text_model.", "text_projection."),
         ),
         "conv_tokenizer": tokenizer(ConvTokenizer, ConvTokenizerConfig),
         "feature_selection": Architecture(

@@ -5,19 +5,21 @@ Sizes are read off the arrays; the configuration beside them has the rest, as ne
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+import torch
 
 from demask.checkpoint.key_map import KeyRule, translate
 from demask.checkpoint.read import CheckpointError, Tensors
 from demask.registry import unknown
-from demask.tokenizer.titok import TiTokConfig
+from demask.tokenizer.titok import TATiTokConfig, TiTokConfig
 from demask.transformer.image_bert import ImageBertConfig
 from demask.transformer.maskgen import MaskGenConfig
 from demask.transformer.uvit import UViTConfig
+from demask.types import USUAL_SCORE
 
 HEADS = {"small": 8, "base": 12, "large": 16}
 """Attention heads of a tokenizer's encoder or decoder, by the name of its size."""
@@ -35,27 +37,10 @@ LAYER = {
 }
 """The layers of a block of ImageBert: our names, and those of BERT."""
 
+PLACES, TYPES = (f"embeddings.{kind}_embeddings.weight" for kind in ("position", "token_type"))
+TEXT_PROJECTION = "decoder.text_guidance_proj.weight"
 REQUIRED = object()
-
-
-def is_tokenizer(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether tensors have the names of a tokenizer of TiTok or TA-TiTok."""
-    return {"latent_tokens", "encoder.latent_token_positional_embedding"} <= set(tensors)
-
-
-def is_image_bert(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether tensors have the names of ImageBert."""
-    return {"embeddings.word_embeddings.weight", "lm_head.weight"} <= set(tensors)
-
-
-def is_uvit(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether tensors have the names of UViT."""
-    return {"in_blocks.0.attn.qkv.weight", "out_blocks.0.skip_linear.weight"} <= set(tensors)
-
-
-def is_maskgen(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether tensors have the names of MaskGen."""
-    return {"text_embed_proj.weight", "cond_pooled_proj.weight", "pos_embed"} <= set(tensors)
+Shapes = Mapping[str, torch.Size]
 
 
 def fact(facts: Mapping[str, Any], place: str, default: Any = REQUIRED) -> Any:
@@ -95,10 +80,10 @@ def heads_of(facts: Mapping[str, Any], part: str) -> int:
     return HEADS[size]
 
 
-def count(tensors: Mapping[str, Tensor], pattern: str) -> int:
+def count(shapes: Shapes, pattern: str) -> int:
     """How many numbers, from 0, a pattern of names is there with."""
     number = 0
-    while pattern.format(number) in tensors:
+    while pattern.format(number) in shapes:
         number += 1
     return number
 
@@ -108,104 +93,133 @@ def without(tensors: Tensors, *names: str) -> Tensors:
     return {name: tensor for name, tensor in tensors.items() if name not in names}
 
 
-def tokenizer(tensors: Tensors, facts: Mapping[str, Any]) -> tuple[str, TiTokConfig, Tensors]:
-    """The configuration and tensors of a tokenizer.
+def shape_of(shapes: Shapes, name: str) -> torch.Size:
+    """The shape of a tensor.
+
+    Raises:
+        CheckpointError: it is missing.
+    """
+    if name not in shapes:
+        raise CheckpointError(f"tensors do not fit; missing: {name}")
+    return shapes[name]
+
+
+def tokenizer(facts: Mapping[str, Any], shapes: Shapes) -> TiTokConfig | None:
+    """The sizes of a TiTok; None for other tensors.
 
     Raises:
         CheckpointError: continuous latents, a first stage without a pixel decoder, or a
             configuration that lacks something.
     """
+    if TEXT_PROJECTION in shapes:
+        return None
+    sizes = tokenizer_sizes(facts, shapes)
+    return None if sizes is None else TiTokConfig(**sizes)
+
+
+def text_tokenizer(facts: Mapping[str, Any], shapes: Shapes) -> TATiTokConfig | None:
+    """The sizes of a TA-TiTok; None for other tensors.
+
+    Raises:
+        CheckpointError: as `tokenizer`.
+    """
+    sizes = tokenizer_sizes(facts, shapes) if TEXT_PROJECTION in shapes else None
+    if sizes is None:
+        return None
+    length = shape_of(shapes, "decoder.text_guidance_positional_embedding")[0]
+    return TATiTokConfig(**sizes, text_length=length, text_width=shapes[TEXT_PROJECTION][1])
+
+
+def tokenizer_sizes(facts: Mapping[str, Any], shapes: Shapes) -> dict[str, Any] | None:
+    """The arguments of the configuration of either tokenizer."""
+    if not {"latent_tokens", "encoder.latent_token_positional_embedding"} <= set(shapes):
+        return None
     check_discrete(facts)
-    if "decoder.ffn.2.weight" in tensors and "pixel_decoder.conv_in.weight" not in tensors:
+    if "decoder.ffn.2.weight" in shapes and "pixel_decoder.conv_in.weight" not in shapes:
         raise CheckpointError(
             "a TiTok after its first stage of training, which has no pixel decoder; "
             "load the finished tokenizer"
         )
-    shape = {name: tensor.shape for name, tensor in tensors.items()}
-    try:
-        enc, dec = shape["encoder.patch_embed.weight"], shape["decoder.mask_token"]
-        places = shape["decoder.positional_embedding"][0] - 1
-        patch = fact(facts, "model.vq_model.vit_dec_patch_size")
-        config = TiTokConfig(
-            *shape["quantize.embedding.weight"],
-            tokens=shape["latent_tokens"][0],
-            image_size=patch * round(places**0.5),
-            unit_codes=fact(facts, "model.vq_model.use_l2_norm"),
-            reinterpreted=fact(facts, "model.vq_model.is_legacy", True),
-            width=enc[0],
-            depth=count(tensors, "encoder.transformer.{}.ln_1.weight"),
-            heads=heads_of(facts, "enc"),
-            patch=enc[2],
-            decoder_width=dec[2],
-            decoder_depth=count(tensors, "decoder.transformer.{}.ln_1.weight"),
-            decoder_heads=heads_of(facts, "dec"),
-            decoder_patch=patch,
-            **pixel_sizes(tensors),
-            **text_sizes(tensors),
-        )
-    except KeyError as error:
-        raise CheckpointError(f"tensors do not fit; missing: {error.args[0]}") from None
-    return "titok", config, without(tensors, "quantize.embed_prob")
+    encoder = shape_of(shapes, "encoder.patch_embed.weight")
+    places = shape_of(shapes, "decoder.positional_embedding")[0] - 1
+    patch = fact(facts, "model.vq_model.vit_dec_patch_size")
+    codes, code_width = shape_of(shapes, "quantize.embedding.weight")
+    return {
+        "codebook_size": codes,
+        "code_width": code_width,
+        "tokens": shapes["latent_tokens"][0],
+        "image_size": patch * math.isqrt(places),
+        "unit_codes": fact(facts, "model.vq_model.use_l2_norm"),
+        "reinterpreted": fact(facts, "model.vq_model.is_legacy", True),
+        "width": encoder[0],
+        "depth": count(shapes, "encoder.transformer.{}.ln_1.weight"),
+        "heads": heads_of(facts, "enc"),
+        "patch": encoder[2],
+        "decoder_width": shape_of(shapes, "decoder.mask_token")[2],
+        "decoder_depth": count(shapes, "decoder.transformer.{}.ln_1.weight"),
+        "decoder_heads": heads_of(facts, "dec"),
+        "decoder_patch": patch,
+        **pixel_sizes(shapes),
+    }
 
 
-def pixel_sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def pixel_sizes(shapes: Shapes) -> dict[str, Any]:
     """The sizes of the pixel decoder of a two-stage tokenizer."""
-    if "pixel_quantize.embedding.weight" not in tensors:
+    if "pixel_quantize.embedding.weight" not in shapes:
         return {"proxy_codes": 0, "proxy_width": 0, "pixel_widths": (), "pixel_blocks": 0}
-    codes, width = tensors["pixel_quantize.embedding.weight"].shape
-    levels = count(tensors, "pixel_decoder.up.{}.block.0.conv1.weight")
+    codes, width = shapes["pixel_quantize.embedding.weight"]
     conv = "pixel_decoder.up.{}.block.0.conv1.weight"
     return {
         "proxy_codes": codes,
         "proxy_width": width,
-        "pixel_widths": tuple(len(tensors[conv.format(level)]) for level in range(levels)),
-        "pixel_blocks": count(tensors, "pixel_decoder.mid.{}.conv1.weight"),
+        "pixel_widths": tuple(shapes[conv.format(n)][0] for n in range(count(shapes, conv))),
+        "pixel_blocks": count(shapes, "pixel_decoder.mid.{}.conv1.weight"),
     }
 
 
-def text_sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """The sizes of the text that the decoder of a TA-TiTok reads."""
-    if "decoder.text_guidance_proj.weight" not in tensors:
-        return {}
-    length = len(tensors["decoder.text_guidance_positional_embedding"])
-    width = tensors["decoder.text_guidance_proj.weight"].shape[1]
-    return {"text_length": length, "text_width": width}
+def rename_tokenizer(tensors: Tensors, config: TiTokConfig) -> Tensors:
+    """The tensors of a tokenizer, without the statistics of its training."""
+    return without(tensors, "quantize.embed_prob")
 
 
-def image_bert(tensors: Tensors, facts: Mapping[str, Any]) -> tuple[str, ImageBertConfig, Tensors]:
-    """The configuration and tensors of ImageBert, whose one token type becomes part of the places.
+def image_bert(facts: Mapping[str, Any], shapes: Shapes) -> ImageBertConfig | None:
+    """The sizes of ImageBert; None for other tensors.
 
     Raises:
-        CheckpointError: tensors are missing or unexpected, or the configuration lacks the heads.
+        CheckpointError: a tensor is missing, or the configuration lacks the heads.
     """
+    if not {"embeddings.word_embeddings.weight", "lm_head.weight"} <= set(shapes):
+        return None
     check_discrete(facts)
-    codes, width = tensors["lm_head.weight"].shape
-    words = tensors["embeddings.word_embeddings.weight"]
-    source = without(tensors, "embeddings.position_ids")
-    places, types = (
-        "embeddings.position_embeddings.weight",
-        "embeddings.token_type_embeddings.weight",
-    )
-    if missing := [name for name in (places, types) if name not in source]:
-        raise CheckpointError(f"tensors do not fit; missing: {', '.join(missing)}")
-    source[places] = source[places] + source.pop(types)[0]
-    depth = count(tensors, "encoder.layer.{}.intermediate.dense.weight")
-    config = ImageBertConfig(
+    codes, width = shapes["lm_head.weight"]
+    return ImageBertConfig(
         codebook_size=codes,
-        num_classes=len(words) - codes - 2,
-        grid=(1, len(source[places]) - 1),
+        num_classes=shapes["embeddings.word_embeddings.weight"][0] - codes - 2,
+        grid=(1, shape_of(shapes, PLACES)[0] - 1),
         width=width,
-        depth=depth,
+        depth=count(shapes, "encoder.layer.{}.intermediate.dense.weight"),
         heads=fact(facts, "model.generator.num_attention_heads"),
-        mlp_width=len(tensors["encoder.layer.0.intermediate.dense.weight"]) if depth else 1,
+        mlp_width=shape_of(shapes, "encoder.layer.0.intermediate.dense.weight")[0],
     )
+
+
+def rename_image_bert(tensors: Tensors, config: ImageBertConfig) -> Tensors:
+    """The tensors of ImageBert; its one token type becomes part of the places.
+
+    Raises:
+        CheckpointError: tensors are missing or unexpected.
+    """
+    source = without(tensors, "embeddings.position_ids")
+    if TYPES not in source:
+        raise CheckpointError(f"tensors do not fit; missing: {TYPES}")
+    source[PLACES] = source[PLACES] + source.pop(TYPES)[0]
     names = {
         "embed.word_embeddings": "embeddings.word_embeddings",
         "embed.position_embeddings": "embeddings.position_embeddings",
         "embed.embeddings_ln": "embeddings.LayerNorm",
         "lm_head": "lm_head",
     }
-    for block in range(depth):
+    for block in range(config.depth):
         names |= {
             f"transformer_layers.{block}.{ours}": f"encoder.layer.{block}.{theirs}"
             for ours, theirs in LAYER.items()
@@ -215,57 +229,57 @@ def image_bert(tensors: Tensors, facts: Mapping[str, Any]) -> tuple[str, ImageBe
         for ours, theirs in names.items()
         for kind in (("weight",) if theirs.endswith("_embeddings") else ("weight", "bias"))
     ]
-    return "image_bert", config, translate(rows, source)
+    return translate(rows, source)
 
 
-def uvit(tensors: Tensors, facts: Mapping[str, Any]) -> tuple[str, UViTConfig, Tensors]:
-    """The configuration and tensors of UViT.
+def uvit(facts: Mapping[str, Any], shapes: Shapes) -> UViTConfig | None:
+    """The sizes of UViT; None for other tensors.
 
     Raises:
         CheckpointError: a tensor is missing, or the configuration lacks the heads.
     """
+    if not {"in_blocks.0.attn.qkv.weight", "out_blocks.0.skip_linear.weight"} <= set(shapes):
+        return None
     check_discrete(facts)
-    try:
-        codes, width = tensors["lm_head.weight"].shape
-        config = UViTConfig(
-            codebook_size=codes,
-            num_classes=len(tensors["embeddings.weight"]) - codes - 2,
-            tokens=tensors["pos_embed"].shape[1] - 1,
-            width=width,
-            depth=2 * count(tensors, "in_blocks.{}.norm1.weight"),
-            heads=fact(facts, "model.generator.num_attention_heads"),
-            mlp_width=len(tensors["mid_block.mlp.fc1.weight"]),
-        )
-    except KeyError as error:
-        raise CheckpointError(f"tensors do not fit; missing: {error.args[0]}") from None
-    return "uvit", config, tensors
+    codes, width = shape_of(shapes, "lm_head.weight")
+    return UViTConfig(
+        codebook_size=codes,
+        num_classes=shape_of(shapes, "embeddings.weight")[0] - codes - 2,
+        tokens=shape_of(shapes, "pos_embed")[1] - 1,
+        width=width,
+        depth=2 * count(shapes, "in_blocks.{}.norm1.weight"),
+        heads=fact(facts, "model.generator.num_attention_heads"),
+        mlp_width=shape_of(shapes, "mid_block.mlp.fc1.weight")[0],
+    )
 
 
-def maskgen(tensors: Tensors, facts: Mapping[str, Any]) -> tuple[str, MaskGenConfig, Tensors]:
-    """The configuration and tensors of MaskGen-VQ.
+def maskgen(facts: Mapping[str, Any], shapes: Shapes) -> MaskGenConfig | None:
+    """The sizes of MaskGen-VQ; None for other tensors.
 
     Raises:
         CheckpointError: a tensor is missing, or the configuration lacks something.
     """
+    if not {"text_embed_proj.weight", "cond_pooled_proj.weight", "pos_embed"} <= set(shapes):
+        return None
     check_discrete(facts)
-    tied = fact(facts, "model.maskgen.weight_tying", True)
-    micro = fact(facts, "model.maskgen.micro_condition")
-    try:
-        pooled = tensors["cond_pooled_proj.weight"].shape[1]
-        width, text_width = tensors["text_embed_proj.weight"].shape
-        micro_width = fact(facts, "model.maskgen.micro_condition_embed_dim") if micro else 0
-        config = MaskGenConfig(
-            codebook_size=fact(facts, "model.vq_model.codebook_size"),
-            vocabulary=len(tensors["embeddings.weight"]),
-            tokens=tensors["pos_embed"].shape[1],
-            width=width,
-            depth=count(tensors, "blocks.{}.norm1.linear.weight"),
-            heads=fact(facts, "model.maskgen.decoder_num_heads"),
-            text_width=text_width,
-            pooled_width=pooled - micro_width,
-            micro_width=micro_width,
-            tied=tied,
-        )
-    except KeyError as error:
-        raise CheckpointError(f"tensors do not fit; missing: {error.args[0]}") from None
-    return "maskgen", config, without(tensors, "lm_head.weight") if tied else tensors
+    told = fact(facts, "model.maskgen.micro_condition")
+    micro_width = fact(facts, "model.maskgen.micro_condition_embed_dim") if told else 0
+    width, text_width = shapes["text_embed_proj.weight"]
+    return MaskGenConfig(
+        codebook_size=fact(facts, "model.vq_model.codebook_size"),
+        vocabulary=shape_of(shapes, "embeddings.weight")[0],
+        tokens=shapes["pos_embed"][1],
+        width=width,
+        depth=count(shapes, "blocks.{}.norm1.linear.weight"),
+        heads=fact(facts, "model.maskgen.decoder_num_heads"),
+        text_width=text_width,
+        pooled_width=shapes["cond_pooled_proj.weight"][1] - micro_width,
+        micro_width=micro_width,
+        tied=fact(facts, "model.maskgen.weight_tying", True),
+        score=fact(facts, "model.maskgen.sample_aesthetic_score", USUAL_SCORE),
+    )
+
+
+def rename_maskgen(tensors: Tensors, config: MaskGenConfig) -> Tensors:
+    """The tensors of MaskGen, without an output matrix that is its embedding."""
+    return without(tensors, "lm_head.weight") if config.tied else tensors

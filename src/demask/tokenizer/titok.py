@@ -18,10 +18,7 @@ from demask.tokenizer.quantizer import VectorQuantizer
 from demask.tokenizer.titok_layers import Decoder, Encoder, ViTSizes
 from demask.tokenizer.vqgan import Decoder as PixelDecoder
 from demask.tokenizer.vqgan import VQGANConfig
-from demask.types import Condition
-
-TEXT = "decoder_text"
-"""The tensor of a condition that TA-TiTok's decoder reads: the normed last states of the text."""
+from demask.types import DECODER_TEXT, Condition
 
 
 @dataclass(frozen=True)
@@ -48,8 +45,6 @@ class TiTokConfig:
         proxy_width: channels of such a code.
         pixel_widths: channels of the pixel decoder's levels, finest first.
         pixel_blocks: its residual blocks a level.
-        text_length: text tokens that the decoder reads, T (TA-TiTok); 0: none.
-        text_width: E.
     """
 
     codebook_size: int = 4096
@@ -70,8 +65,6 @@ class TiTokConfig:
     proxy_width: int = 256
     pixel_widths: tuple[int, ...] = (128, 128, 256, 256, 512)
     pixel_blocks: int = 2
-    text_length: int = 0
-    text_width: int = 0
 
     def __post_init__(self) -> None:
         for width, heads in ((self.width, self.heads), (self.decoder_width, self.decoder_heads)):
@@ -99,17 +92,27 @@ class TiTokConfig:
         )
 
 
+@dataclass(frozen=True)
+class TATiTokConfig(TiTokConfig):
+    """Sizes of a `TATiTok`.
+
+    Attributes:
+        text_length: text tokens that the decoder reads, T.
+        text_width: E.
+    """
+
+    text_length: int = 77
+    text_width: int = 768
+
+
 class TiTok(nn.Module):
     """Pixels <-> a row of L ids; see `TiTokConfig`.
 
     Attributes:
         image_size: height and width of its images.
-        text_BTE: what the decoder reads beside the ids; see `conditioned`.
     """
 
-    text_BTE: Tensor | None = None
-
-    def __init__(self, config: TiTokConfig) -> None:
+    def __init__(self, config: TiTokConfig, text: tuple[int, int] = (0, 0)) -> None:
         super().__init__()
         self.config = config
         self.codebook_size, self.downsampling = config.codebook_size, config.image_size
@@ -124,7 +127,6 @@ class TiTok(nn.Module):
             encoder, side // encoder.patch, tokens, code_width, config.reinterpreted
         )
         self.quantize = VectorQuantizer(config.codebook_size, code_width, unit=config.unit_codes)
-        text = (config.text_length, config.text_width)
         proxy_codes = config.proxy_codes
         self.decoder = Decoder(
             decoder, side // decoder.patch, tokens, code_width, proxy_codes, text
@@ -133,8 +135,8 @@ class TiTok(nn.Module):
             self.pixel_quantize = VectorQuantizer(proxy_codes, config.proxy_width)
             self.pixel_decoder = PixelDecoder(config.pixel_config)
 
-    def latents(self, image_BCHW: Tensor) -> Tensor:
-        """Images in [0, 1] -> latents before the codebook (B, Z, L).
+    def encoded(self, image_BCHW: Tensor) -> Tensor:
+        """Images in [0, 1] -> vectors before the codebook (B, Z, L).
 
         Raises:
             ValueError: images of another size.
@@ -153,37 +155,54 @@ class TiTok(nn.Module):
         Raises:
             ValueError: images of another size.
         """
-        return self.quantize.ids(self.latents(image_BCHW)[:, :, None])[:, 0]
-
-    def conditioned(self, condition: Condition) -> TiTok:
-        """This tokenizer with the text of a batch; see `demask.types.ReadsCondition`."""
-        if not self.config.text_length:
-            return self
-        bound = copy.copy(self)  # the same weights
-        bound.text_BTE = condition[TEXT]
-        return bound
+        return self.quantize.ids(self.encoded(image_BCHW)[:, :, None])[:, 0]
 
     def decode(self, ids_BL: Tensor) -> Tensor:
         """Ids (B, L), or (B, 1, L) -> images (B, 3, H, W) in [0, 1].
 
         Raises:
-            ValueError: another number of ids, or no text for a decoder that reads one.
+            ValueError: another number of ids.
         """
         return self.unclipped(ids_BL).clamp(0, 1)
 
-    def unclipped(self, ids_BL: Tensor) -> Tensor:
-        """As `decode`, before the values are clipped."""
+    def unclipped(self, ids_BL: Tensor, text_BTE: Tensor | None = None) -> Tensor:
+        """As `decode`, before the values are clipped; ``text_BTE`` is for `TATiTok`."""
         ids_BL = ids_BL.flatten(1)
         if ids_BL.shape[1] != self.config.tokens:
             raise ValueError(f"{ids_BL.shape[1]} ids; this tokenizer has {self.config.tokens}")
-        if self.config.text_length and self.text_BTE is None:
-            raise ValueError(
-                "this tokenizer's decoder reads a text beside the ids: decode with a model of "
-                "prompts, or bind one (TiTok.conditioned)"
-            )
-        out_BCHW = self.decoder(self.quantize.values(ids_BL), self.text_BTE)
+        out_BCHW = self.decoder(self.quantize.values(ids_BL), text_BTE)
         if not self.config.proxy_codes:
             return out_BCHW
         codes_KD = self.pixel_quantize.embedding.weight
         expected_BHWD = out_BCHW.movedim(1, -1).softmax(-1) @ codes_KD
         return self.pixel_decoder(expected_BHWD.movedim(-1, 1))
+
+
+class TATiTok(TiTok):
+    """A `TiTok` whose decoder reads a text; see `demask.types.ReadsCondition`.
+
+    The encoder does not read it, so the ids of an image do not depend on a text.
+    """
+
+    def __init__(self, config: TATiTokConfig) -> None:
+        super().__init__(config, (config.text_length, config.text_width))
+        self.text_BTE: Tensor | None = None
+
+    def conditioned(self, condition: Condition) -> TATiTok:
+        """This tokenizer with the texts of a batch, its tensor ``decoder_text`` (B, T, E)."""
+        bound = copy.copy(self)  # the same weights
+        bound.text_BTE = condition[DECODER_TEXT]
+        return bound
+
+    def decode(self, ids_BL: Tensor) -> Tensor:
+        """As `TiTok.decode`.
+
+        Raises:
+            ValueError: another number of ids, or no texts.
+        """
+        if self.text_BTE is None:
+            raise ValueError(
+                "the decoder of this tokenizer reads a text beside the ids; a model of prompts "
+                "gives it one"
+            )
+        return self.unclipped(ids_BL, self.text_BTE).clamp(0, 1)

@@ -1,8 +1,8 @@
 """MaskGen-VQ: text to a row of image tokens (arXiv 2501.07730).
 
-Multi-modal blocks as in SD3 (arXiv 2403.03206), where text and image attend to each other. The state
-dict has the public checkpoints' keys. Ids: image codes 0..K-1, the mask K; further rows of the
-embedding are unused.
+Multi-modal blocks as in SD3 (arXiv 2403.03206), where text and image attend to each other. The
+state dict has the public checkpoints' keys. Ids: image codes 0..K-1, the mask K; further rows of
+the embedding are unused.
 
 Shape legend: B batch, L image tokens, N those that a block computes, T text tokens, K codebook, D
 width, E text width, P pooled width, M width of a micro-condition.
@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demask.transformer.condition import PromptReading
 from demask.transformer.hooks import NO_HOOK, NO_HOOKS, BlockHook, PassHooks
 from demask.transformer.joint_attention import BlockSizes
 from demask.transformer.joint_blocks import Modulated, MultiModalBlock, join, modulate
@@ -45,6 +46,7 @@ class MaskGenConfig:
         pooled_width: P.
         micro_width: M; 0 for a model that is not told the score.
         tied: the output matrix is the embedding; otherwise a linear layer of its own.
+        score: the preference score that it is told where a request names none.
     """
 
     codebook_size: int = 8192
@@ -57,6 +59,7 @@ class MaskGenConfig:
     pooled_width: int = 768
     micro_width: int = 256
     tied: bool = True
+    score: float = 6.5
 
     def __post_init__(self) -> None:
         if self.width % (2 * self.heads):
@@ -130,6 +133,10 @@ class MaskGen(nn.Module):
         for module in self.modules():
             if isinstance(module, Modulated) and module.ways > 2:
                 module.reset(1 / math.sqrt(2 * self.config.depth))
+
+    def prompt_reading(self) -> PromptReading:
+        """Prompts are padded with text token 0, unlike CLIP's own padding, and it is attended."""
+        return PromptReading(0, self.config.score)
 
     def context(self, condition: Condition) -> tuple[Tensor, Tensor]:
         """The text tokens (B, T, D) and the condition vector (B, D), the same in every step."""
