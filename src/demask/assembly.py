@@ -30,7 +30,7 @@ from demask.registry import unknown
 from demask.settings import DTYPES, Settings
 from demask.transformer.number_range import FLOAT16_MAX, largest_activation
 from demask.transformer.protocols import SupportsPredict, supports
-from demask.types import Step, Tokenizer, Transformer
+from demask.types import Step, Tokenizer, TokenLayout, Transformer
 
 log = logging.getLogger(__name__)
 FLOAT16_MARGIN = 16
@@ -281,4 +281,11 @@ def check_pair(transformer: nn.Module, tokenizer: nn.Module) -> None:
         raise CheckpointError(
             f"the transformer knows {known} codes, the tokenizer "
             f"{codes[1].codebook_size}: they do not belong together"
+        )
+    made: TokenLayout | None = getattr(tokenizer, "layout", None)  # of one whose ids are a row
+    shape = codes[0].layout.shape
+    if (made is not None or len(shape) == 1) and (made is None or made.shape != shape):
+        raise CheckpointError(
+            f"the transformer's tokens are {codes[0].layout}, the tokenizer's "
+            f"{made or 'a grid'}: they do not belong together"
         )

@@ -18,7 +18,7 @@ from demask.tokenizer.quantizer import VectorQuantizer
 from demask.tokenizer.titok_layers import Decoder, Encoder, ViTSizes
 from demask.tokenizer.vqgan import Decoder as PixelDecoder
 from demask.tokenizer.vqgan import VQGANConfig
-from demask.types import DECODER_TEXT, Condition
+from demask.types import DECODER_TEXT, Condition, TokenLayout
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,7 @@ class TiTok(nn.Module):
 
     Attributes:
         image_size: height and width of its images.
+        layout: of its ids, a row.
     """
 
     def __init__(self, config: TiTokConfig, text: tuple[int, int] = (0, 0)) -> None:
@@ -117,6 +118,7 @@ class TiTok(nn.Module):
         self.config = config
         self.codebook_size, self.downsampling = config.codebook_size, config.image_size
         self.image_size = (config.image_size, config.image_size)
+        self.layout = TokenLayout((config.tokens,))
         encoder = ViTSizes(config.width, config.depth, config.heads, config.patch)
         decoder = ViTSizes(
             config.decoder_width, config.decoder_depth, config.decoder_heads, config.decoder_patch
