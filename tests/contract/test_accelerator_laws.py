@@ -17,12 +17,16 @@ from torch import nn
 from demask import rng
 from demask.acceleration import ACCELERATORS, Accelerator, accelerate, parse_accelerator
 from demask.guidance import ClassifierFree, Interval
+from demask.layouts import layouts_of
 from demask.sampling.correction import Informed, Remask, Zigzag
 from demask.sampling.decode import decode, last
 from demask.sampling.edit import Canvas, blank
 from demask.sampling.sampler import Sampler
 from demask.sampling.select import Halton
+from demask.transformer.halton_maskgit import HaltonMaskGIT, HaltonMaskGITConfig
+from demask.transformer.maskbit import MaskBit, MaskBitConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
+from demask.transformer.maskgit_v1 import MaskGITV1, MaskGITV1Config
 from demask.transformer.meissonic import Meissonic
 from demask.transformer.modern_maskgit import ModernMaskGIT
 from demask.transformer.shortcut import Shortcut, ShortcutConfig
@@ -61,6 +65,20 @@ def modern() -> tuple[Transformer, Grid]:
     return ModernMaskGIT(config), (5, 7)
 
 
+def halton() -> tuple[Transformer, Grid]:
+    # two registers, and heads that do not divide the width
+    config = HaltonMaskGITConfig(11, 5, (5, 3), 16, 6, 3, mlp_width=16, registers=2)
+    return HaltonMaskGIT(config), (5, 3)
+
+
+def maskgit_v1() -> tuple[Transformer, Grid]:
+    return MaskGITV1(MaskGITV1Config(11, 5, (5, 3), 16, 6, 2, mlp_width=16)), (5, 3)
+
+
+def maskbit() -> tuple[Transformer, Grid]:
+    return MaskBit(MaskBitConfig(8, 2, 5, (5, 3), 16, 6, 2, mlp_width=16)), (5, 3)
+
+
 def meissonic(compress: bool) -> tuple[Transformer, Grid]:
     config = replace(tiny_meissonic().config, blocks=3, single_blocks=3, compress=compress)
     return Meissonic(config), (6, 10) if compress else (5, 3)
@@ -69,6 +87,9 @@ def meissonic(compress: bool) -> tuple[Transformer, Grid]:
 MODELS: dict[str, Callable[[], tuple[Transformer, Grid]]] = {
     "maskgit": maskgit,
     "modern_maskgit": modern,
+    "halton_maskgit": halton,
+    "maskgit_v1": maskgit_v1,
+    "maskbit": maskbit,
     "meissonic": lambda: meissonic(True),
     "meissonic, one id a token": lambda: meissonic(False),
 }
@@ -82,7 +103,11 @@ def model(request: pytest.FixtureRequest) -> tuple[Transformer, TokenLayout]:
     generator = torch.Generator().manual_seed(1)
     for parameter in transformer.double().eval().requires_grad_(False).parameters():
         parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
-    return transformer, TokenLayout(grid)
+    layout = replace(transformer.layout, shape=grid)
+    name = request.node.callspec.params.get("name")
+    if name is not None and not layouts_of(ACCELERATORS[name]).serve(layout):
+        pytest.skip(f"{name} does not serve {layout}")
+    return transformer, layout
 
 
 def conditions(batch: int) -> Condition:

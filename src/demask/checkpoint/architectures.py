@@ -18,9 +18,12 @@ from demask.tokenizer.vq_model import VQModel, VQModelConfig
 from demask.tokenizer.vqgan import VQGAN, VQGANConfig
 from demask.transformer.clip_text import ClipText, ClipTextConfig
 from demask.transformer.feature_selection import FeatureSelection, FeatureSelectionConfig
+from demask.transformer.halton_maskgit import HaltonMaskGIT, HaltonMaskGITConfig
 from demask.transformer.image_bert import ImageBert, ImageBertConfig
+from demask.transformer.maskbit import MaskBit, MaskBitConfig
 from demask.transformer.maskgen import MaskGen, MaskGenConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
+from demask.transformer.maskgit_v1 import MaskGITV1, MaskGITV1Config
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
 from demask.transformer.shortcut import Shortcut, ShortcutConfig
@@ -239,6 +242,9 @@ ARCHITECTURES: Table[Architecture] = Table(
         "maskgen": transformer(MaskGen, MaskGenConfig),
         "titok": tokenizer(TiTok, TiTokConfig),
         "ta_titok": tokenizer(TATiTok, TATiTokConfig),
+        "halton_maskgit": transformer(HaltonMaskGIT, HaltonMaskGITConfig),
+        "maskbit": transformer(MaskBit, MaskBitConfig),
+        "maskgit_v1": transformer(MaskGITV1, MaskGITV1Config),
         "clip_text": Architecture(
             "text_encoder",
             ClipText,

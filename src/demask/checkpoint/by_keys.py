@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from demask.checkpoint import public_titok, public_vqgan
+from demask.checkpoint import public_halton, public_maskbit, public_titok, public_vqgan
 from demask.checkpoint.plausible import bare
 from demask.checkpoint.read import Tensors
 from demask.registry import Table
@@ -63,6 +63,18 @@ KEY_LAYOUTS: Table[KeyLayout] = Table(
         ),
         "uvit": by_sizes("uvit", public_titok.uvit),
         "maskgen": by_sizes("maskgen", public_titok.maskgen, public_titok.rename_maskgen),
+        "maskbit_tokenizer": KeyLayout(
+            "a tokenizer of MaskBit", public_maskbit.is_tokenizer, public_maskbit.tokenizer
+        ),
+        "maskbit": KeyLayout(
+            "a generator of MaskBit", public_maskbit.is_generator, public_maskbit.generator
+        ),
+        "halton": KeyLayout(
+            "the transformer of Halton-MaskGIT", public_halton.is_halton, public_halton.halton
+        ),
+        "maskgit_v1": KeyLayout(
+            "the transformer of MaskGIT-pytorch 1.0", public_halton.is_v1, public_halton.v1
+        ),
     },
 )
 

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import init
-from torch.overrides import TorchFunctionMode
+from torch import nn
 
 from demask.checkpoint.architectures import ARCHITECTURES, Architecture
 from demask.checkpoint.identify import described
@@ -24,6 +22,7 @@ from demask.checkpoint.read import (
     read_description,
     read_tensors,
 )
+from demask.checkpoint.unfilled import Unfilled
 
 __all__ = ["CheckpointError", "load_model", "read_metadata"]
 
@@ -175,29 +174,6 @@ def _snapshot(
         raise CheckpointError(f"{hub_id}: not to be had from the hub ({reason})") from None
 
 
-class _Unfilled(TorchFunctionMode):
-    """A context in which new parameters take no memory.
-
-    Tensors made from values (`torch.tensor`, `torch.arange`) are materialised: no file stores them.
-    """
-
-    factories = (torch.empty, torch.zeros, torch.ones, torch.full, torch.randn, torch.rand)
-    # skip random initialisation: on meta tensors torch would import its compiler, 70 MB
-    draws = (init.normal_, init.uniform_, Tensor.normal_, Tensor.uniform_)
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        if func in self.draws:
-            tensor = kwargs["tensor"] if "tensor" in kwargs else args[0]
-            if tensor.is_meta:
-                return tensor
-        if func in self.factories and kwargs.get("device") is None:
-            kwargs["device"] = "meta"
-        return func(*args, **kwargs)
-
-
 def build(
     row: Architecture, config: Any, tensors: Tensors, description: Description | None = None
 ) -> nn.Module:
@@ -210,7 +186,7 @@ def build(
     """
     check_config(config, tensors)
     try:
-        with _Unfilled():
+        with Unfilled():
             module = row.module(config)
             prepare(module, description or {})
     except CheckpointError:

@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from demask.checkpoint.key_map import KeyRule, translate
 from demask.checkpoint.read import CheckpointError, Tensors
+from demask.checkpoint.unfilled import Unfilled
 from demask.tokenizer.vq_model import VQModel, VQModelConfig
 
 Names = tuple[tuple[str, str], ...]
@@ -134,7 +134,7 @@ def renamed(tensors: Tensors, config: VQModelConfig, theirs: Callable[[str], str
     Raises:
         CheckpointError: names the tensors that are missing or unexpected, as the file has them.
     """
-    with torch.device("meta"):
+    with Unfilled():
         own = VQModel(config).state_dict()
     return translate((KeyRule(name, theirs(name)) for name in own), tensors)
 

@@ -47,6 +47,16 @@ class Ramp:
 
 
 @dataclass(frozen=True)
+class Endpoints:
+    """1 + (s - 1) k / (T - 1): off at the first step, full at the last (arXiv 2310.14400)."""
+
+    value: float
+
+    def __call__(self, step: Step) -> float:
+        return 1 + (self.value - 1) * step.index / max(step.steps - 1, 1)
+
+
+@dataclass(frozen=True)
 class PowerCosine:
     """a + (s - a) (1 - cos(pi r^p)) / 2: rises late (MaskBit, arXiv 2409.16211, with p = 3).
 
@@ -161,6 +171,7 @@ SCALES: Table[Callable[..., Scale]] = Table(
     {
         "constant": Constant,
         "ramp": Ramp,
+        "endpoints": Endpoints,
         "power_cosine": PowerCosine,
         "flipped_cosine": FlippedCosine,
         "interval": Interval,

@@ -100,28 +100,32 @@ def keep(ids: Tensor, known: Tensor, mask_id: int, parts: int = 1) -> Canvas:
     return Canvas(ids_BL, known_BL, layout, mask_id)
 
 
-def outpaint(ids_BHW: Tensor, grid: Grid, corner: tuple[int, int], mask_id: int) -> Canvas:
+def outpaint(
+    ids: Tensor, grid: Grid, corner: tuple[int, int], mask_id: int, parts: int = 1
+) -> Canvas:
     """Outpainting: place an image's tokens in a larger grid and mask the rest.
 
     Args:
-        ids_BHW: the tokens of the image.
+        ids: the tokens of the image (B, H, W), or (B, H, W, parts).
         grid: rows and columns of the larger grid.
         corner: the row and column where the image's first token goes.
         mask_id: the id of a masked token.
+        parts: tokens at each position.
 
     Raises:
         ValueError: the image does not fit there.
     """
-    rows, columns = ids_BHW.shape[1:]
+    rows, columns = ids.shape[1:3]
     top, left = corner
     if top < 0 or left < 0 or top + rows > grid[0] or left + columns > grid[1]:
         raise ValueError(
             f"{rows} x {columns} tokens at {top},{left} do not fit a grid of {grid[0]} x {grid[1]}"
         )
-    around = (left, grid[1] - left - columns, top, grid[0] - top - rows)
-    placed_BHW = F.pad(ids_BHW.long(), around, value=mask_id)
-    known_BHW = F.pad(torch.ones_like(ids_BHW, dtype=torch.bool), around, value=False)
-    return keep(placed_BHW, known_BHW, mask_id)
+    sides = (left, grid[1] - left - columns, top, grid[0] - top - rows)
+    around = sides if parts == 1 else (0, 0, *sides)
+    placed = F.pad(ids.long(), around, value=mask_id)
+    known = F.pad(torch.ones_like(ids, dtype=torch.bool), around, value=False)
+    return keep(placed, known, mask_id, parts)
 
 
 def image_to_image(

@@ -1,4 +1,4 @@
-"""Quantisers with a learned codebook: latents <-> ids.
+"""Quantisers with a learned codebook, or by signs: latents <-> ids.
 
 Shape legend: B batch, D latent width, H W rows and columns, N vectors, K codebook.
 """
@@ -50,3 +50,27 @@ class VectorQuantizer(nn.Module):
         """Ids -> the codes (B, D, H, W) that they stand for."""
         codes_BDHW = self.embedding(ids_BHW).movedim(-1, 1)
         return F.normalize(codes_BDHW, dim=1) if self.unit else codes_BDHW
+
+
+class LookupFreeQuantizer(nn.Module):
+    """Each channel of a latent becomes its sign: bit c of the id is 1 where channel c is positive.
+
+    Lookup-free quantisation (LFQ, arXiv 2310.05737, section 3.1). There is no codebook.
+
+    Args:
+        bits: D.
+    """
+
+    shifts: Tensor
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        self.register_buffer("shifts", torch.arange(bits)[:, None, None], persistent=False)
+
+    def ids(self, latent_BDHW: Tensor) -> Tensor:
+        """Latents -> ids (B, H, W); channel 0 is the lowest bit."""
+        return ((latent_BDHW > 0).long() << self.shifts).sum(1)
+
+    def values(self, ids_BHW: Tensor) -> Tensor:
+        """Ids -> -1 and 1 (B, D, H, W), int64."""
+        return 2 * (ids_BHW[:, None] >> self.shifts & 1) - 1

@@ -246,11 +246,9 @@ class Meissonic(nn.Module):
         self, ids_BL: Tensor, condition: Condition, step: Step, hooks: PassHooks = NO_HOOKS
     ) -> Prediction:
         """A `Predict`; `forward` describes the condition."""
-        time_B = self.time(step, ids_BL)
-        features_BND = self.features(ids_BL, condition, time_B, step.layout.grid, hooks)
-        return Prediction(
-            self.logits(features_BND, hooks.output_grid(step.layout.grid)), features_BND
-        )
+        time_B, grid = self.time(step, ids_BL), step.layout.grid
+        features_BND = self.features(ids_BL, condition, time_B, grid, hooks)
+        return Prediction(self.logits(features_BND, hooks.output_grid(grid)), features_BND)
 
     def time(self, step: Step, like_BL: Tensor) -> Tensor:
         """The input of the time embedding (B), on the device of ``like_BL``."""
@@ -288,8 +286,7 @@ class Meissonic(nn.Module):
         condition is a text of zeros.
         """
         shape = (len(condition), step.layout.tokens)
-        device = self.embed.embeddings.weight.device
-        ids_BL = torch.full(shape, self.mask_id, device=device)
+        ids_BL = torch.full(shape, self.mask_id, device=self.embed.embeddings.weight.device)
         if blank:
             zeros = {n: torch.zeros_like(condition[n]) for n in ("states", "pooled")}
             condition = Condition({**condition.tensors, **zeros})
