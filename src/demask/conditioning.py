@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -58,6 +59,25 @@ class Conditioner(ABC):
     @abstractmethod
     def default_conditions(self) -> list[ConditionInput]:
         """The conditions of a request that names none."""
+
+    def condition_inputs(
+        self, conditions: ConditionInput | Sequence[ConditionInput]
+    ) -> list[ConditionInput]:
+        """The conditions as a list; None becomes the default ones.
+
+        Raises:
+            ValueError: an empty list of them, or something that is no condition.
+        """
+        if conditions is None:
+            return self.default_conditions()
+        given: Any = conditions
+        several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
+        condition_inputs: list[ConditionInput] = list(given) if several else [given]
+        for condition_input in condition_inputs:
+            check_condition_input(condition_input)
+        if not condition_inputs:
+            raise ValueError("the list of conditions is empty; None means the model's default")
+        return condition_inputs
 
     @abstractmethod
     def parse(self, condition_input: ConditionInput) -> ParsedCondition:

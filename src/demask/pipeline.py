@@ -9,7 +9,7 @@ Shape legend: B batch, L tokens, C channels, H W rows and columns.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from demask import rng
 from demask.acceleration import Accelerator, accelerate
 from demask.auxiliary import AuxiliaryNetworks
-from demask.conditioning import Conditioner, ConditionInput, check_condition_input
+from demask.conditioning import Conditioner, ConditionInput
 from demask.guidance import GUIDANCES, parse_guidance
 from demask.guidance_provider import ModelProvider
 from demask.image import GeneratedImage
@@ -168,29 +168,10 @@ class Pipeline:
         self.check_steps(chosen.steps, layout)
         parsed_conditions = [
             self.conditioner.parse(condition_input)
-            for condition_input in self.condition_inputs(conditions)
+            for condition_input in self.conditioner.condition_inputs(conditions)
         ]
         seeds = self.seeds(seed, len(parsed_conditions), num_images)
         return batches(parsed_conditions, seeds, batch_size, chosen, layout)
-
-    def condition_inputs(
-        self, conditions: ConditionInput | Sequence[ConditionInput]
-    ) -> list[ConditionInput]:
-        """The conditions as a list; None becomes the default conditions of the model.
-
-        Raises:
-            ValueError: an empty list of them, or something that is no condition.
-        """
-        if conditions is None:
-            return self.conditioner.default_conditions()
-        given: Any = conditions
-        several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
-        condition_inputs: list[ConditionInput] = list(given) if several else [given]
-        for condition_input in condition_inputs:
-            check_condition_input(condition_input)
-        if not condition_inputs:
-            raise ValueError("the list of conditions is empty; None means the model's default")
-        return condition_inputs
 
     seeds = staticmethod(image_seeds)
 
@@ -293,21 +274,15 @@ class Pipeline:
     ) -> Tensor:
         """Tokens (B, L) -> bytes (B, H, W, 3) on the CPU.
 
-        Args:
-            ids_BL: without masked ones.
-            layout: of the tokens.
-            condition: what the images show, for a tokenizer that reads it; None: the empty prompt.
+        A tokenizer may read the condition, too; None is the empty prompt.
         """
         tokenizer = self.tokenizer
         if supports(tokenizer, ReadsCondition):
-            tokenizer = tokenizer.conditioned(condition or self.no_condition(len(ids_BL)))
+            parsed = [self.conditioner.parse(None)] * len(ids_BL)
+            empty = partial(self.conditioner.condition, parsed, self.size, self.settings)
+            tokenizer = tokenizer.conditioned(condition or empty())
         image_BCHW = tokenizer.decode(layout.join(ids_BL, self.transformer.codebook_size))
         return (image_BCHW * 255).round().byte().permute(0, 2, 3, 1).cpu()
-
-    def no_condition(self, batch: int) -> Condition:
-        """The condition of images that nothing is said about."""
-        parsed = [self.conditioner.parse(None)] * batch
-        return self.conditioner.condition(parsed, self.size, self.settings)
 
     def finish(self, job: Job, state: DecodeState) -> Iterator[GeneratedImage]:
         """The images of a batch, from its last state."""

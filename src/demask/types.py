@@ -75,15 +75,6 @@ class TokenLayout:
         return self.shape[0], self.shape[1]
 
     @property
-    def plane(self) -> Grid:
-        """As `grid`, but a row of L is a grid of one row, where only the order of tokens counts.
-
-        Raises:
-            ValueError: the positions are neither a grid nor a row.
-        """
-        return (1, self.shape[0]) if len(self.shape) == 1 else self.grid
-
-    @property
     def sides(self) -> str:
         """The dimensions, as sizes in pixels are written: columns before rows, then the parts."""
         parts = () if self.parts == 1 else (self.parts,)

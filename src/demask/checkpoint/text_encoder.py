@@ -85,8 +85,9 @@ def load_text_encoder(
 
 def reading_of(transformer: nn.Module) -> PromptReading:
     """How a model of prompts reads them."""
-    own = supports(transformer, SupportsPromptReading)
-    return transformer.prompt_reading() if own else PromptReading()
+    if supports(transformer, SupportsPromptReading):
+        return transformer.prompt_reading()
+    return PromptReading()
 
 
 def fitted(text: TextEncoder, transformer: nn.Module, tokenizer: nn.Module) -> TextEncoder:
@@ -110,8 +111,9 @@ def fitted(text: TextEncoder, transformer: nn.Module, tokenizer: nn.Module) -> T
                     f"has {own}: they do not belong together"
                 )
     pad_id, words = reading_of(transformer).pad_id, text.tokenizer
-    if pad_id is not None:
-        words = TextTokenizer(words.encoding, words.length, words.encoding.id_to_token(pad_id))
+    pad = None if pad_id is None else words.encoding.id_to_token(pad_id)
+    if pad is not None:
+        words = TextTokenizer(words.encoding, words.length, pad)
     return TextEncoder(words, text.model, supports(tokenizer, ReadsCondition))
 
 
