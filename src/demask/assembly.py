@@ -19,6 +19,7 @@ from demask.checkpoint.load import CheckpointError, is_hub_id, load_model
 from demask.checkpoint.lora import apply_loras, base_fingerprint
 from demask.checkpoint.pipeline import Parts, is_public, load_ours, load_public
 from demask.checkpoint.quantized import name_origin
+from demask.checkpoint.text_encoder import reading_of
 from demask.conditioning import Classes, Conditioner, Prompts
 from demask.device import check_device, default_device
 from demask.generator import Generator
@@ -29,7 +30,7 @@ from demask.registry import unknown
 from demask.settings import DTYPES, Settings
 from demask.transformer.number_range import FLOAT16_MAX, largest_activation
 from demask.transformer.protocols import SupportsPredict, supports
-from demask.types import Step, Tokenizer, Transformer
+from demask.types import Step, Tokenizer, TokenLayout, Transformer
 
 log = logging.getLogger(__name__)
 FLOAT16_MARGIN = 16
@@ -264,7 +265,7 @@ def usual_settings(parts: Parts) -> Settings:
 def conditioner(model: str, parts: Parts) -> Conditioner:
     """The conditioner of a model of prompts or of classes."""
     if parts.text is not None:
-        return Prompts(parts.text)
+        return Prompts(parts.text, reading_of(parts.transformer).score)
     return Classes(model, parts.transformer, parts.class_names)  # type: ignore[arg-type]
 
 
@@ -280,4 +281,11 @@ def check_pair(transformer: nn.Module, tokenizer: nn.Module) -> None:
         raise CheckpointError(
             f"the transformer knows {known} codes, the tokenizer "
             f"{codes[1].codebook_size}: they do not belong together"
+        )
+    made: TokenLayout | None = getattr(tokenizer, "layout", None)  # of one whose ids are a row
+    shape = codes[0].layout.shape
+    if (made is not None or len(shape) == 1) and (made is None or made.shape != shape):
+        raise CheckpointError(
+            f"the transformer's tokens are {codes[0].layout}, the tokenizer's "
+            f"{made or 'a grid'}: they do not belong together"
         )

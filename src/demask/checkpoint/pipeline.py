@@ -17,7 +17,7 @@ from demask.checkpoint.load import (
     locate_pipeline,
     read_metadata,
 )
-from demask.checkpoint.text_encoder import load_text_encoder
+from demask.checkpoint.text_encoder import fitted, load_text_encoder
 from demask.transformer.condition import TextEncoder
 from demask.transformer.protocols import SupportsPrompts, supports
 
@@ -114,7 +114,7 @@ def load_ours(
                 f"{model} reads prompts and lacks a text encoder: no folder {folder}"
             )
         text = load_text_encoder(folder, dtype=dtype or torch.float32, device=device)
-        return Parts(transformer, network, text)
+        return Parts(transformer, network, fitted(text, transformer, network))
     return Parts(transformer, network, class_names=class_names(source, transformer))
 
 

@@ -69,7 +69,7 @@ class Stepper:
                 generators than images, or a sampler that does not fit the guidance.
         """
         check_guidance(sampler, predict)
-        state = canvas.state(sampler.steps)
+        state = replace(canvas.state(sampler.steps), condition=condition)
         if len(generators) != len(state.ids_BL):
             raise ValueError(f"{len(generators)} generators for {len(state.ids_BL)} images")
         num_masked_BT = num_masked_after(sampler.schedule, sampler.steps, canvas.masked_BL.sum(-1))
