@@ -9,12 +9,14 @@ from typing import Any, TypeVar, cast
 
 from torch import nn
 
+from demask.checkpoint.public_amused import amused_from_public
 from demask.checkpoint.public_meissonic import clip_text_from_public, meissonic_from_public
 from demask.checkpoint.read import CheckpointError
 from demask.registry import Table, unknown
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
 from demask.tokenizer.vq_model import VQModel, VQModelConfig
 from demask.tokenizer.vqgan import VQGAN, VQGANConfig
+from demask.transformer.amused import Amused, AmusedConfig
 from demask.transformer.clip_text import ClipText, ClipTextConfig
 from demask.transformer.feature_selection import FeatureSelection, FeatureSelectionConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
@@ -229,6 +231,9 @@ ARCHITECTURES: Table[Architecture] = Table(
             MeissonicConfig,
             class_names=("Transformer2DModel",),
             from_public=meissonic_from_public,
+        ),
+        "amused": transformer(
+            Amused, AmusedConfig, class_names=("UVit2DModel",), from_public=amused_from_public
         ),
         "clip_text": Architecture(
             "text_encoder",
