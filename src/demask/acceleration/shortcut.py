@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from demask.acceleration.accelerator import Accelerator, WrappedTransformer, hookable
 from demask.acceleration.cache import PassCache, join_parts, look_up, pooled, split_parts
-from demask.transformer.protocols import SupportsShortcut, supports
+from demask.transformer.protocols import SupportsShortcut, apply_head, supports
 from demask.transformer.shortcut import Extended, Shortcut, advance
 from demask.types import Condition, Prediction, Step, Transformer
 
@@ -139,7 +139,7 @@ class ShortcutTransformer(WrappedTransformer):
             step.mask_ratio_B.to(ids_BL.device),
             step.grid,
         )
-        return Prediction(base.apply_head(features_BSD, step.grid), features_BSD)
+        return Prediction(apply_head(base, features_BSD, condition, step.grid), features_BSD)
 
     def keep(
         self,

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask.transformer.amused_layers import EPS, OuterBlock, TransformerLayer
+from demask.transformer.feature_selection import FeatureSelectionConfig
 from demask.transformer.hooks import NO_HOOKS, PassHooks
 from demask.transformer.meissonic import MICRO, check_even
 from demask.transformer.meissonic_layers import MLP, Embed, Head, sinusoid
@@ -228,3 +229,51 @@ class Amused(nn.Module):
         """A `Predict`; `forward` describes the condition."""
         features_BMD, pre_logits_BLD = self.passed(ids_BL, condition, step.grid, hooks)
         return Prediction(self.to_logits(pre_logits_BLD), features_BMD)
+
+    def embed_tokens(self, ids_BL: Tensor, condition: Condition, grid: Grid) -> Tensor:
+        """The input of the first transformer layer (B, N, D)."""
+        return self.enter(ids_BL, self.context(condition), grid)
+
+    def apply_conditioned_head(
+        self, features_BND: Tensor, condition: Condition, grid: Grid, *, blank: bool = False
+    ) -> Tensor:
+        """Everything after the transformer layers: logits (B, L, V)."""
+        condition = without_text(condition) if blank else condition
+        return self.to_logits(self.leave(features_BND, self.context(condition), grid))
+
+    def feature_selection(self) -> FeatureSelectionConfig:
+        """The sizes of a self-guidance module; as in Meissonic, its second pass keeps the text."""
+        config = self.config
+        return FeatureSelectionConfig(
+            config.width,
+            config.depth,
+            num_classes=0,
+            pooled_width=config.pooled_width,
+            blank_condition=False,
+            norm=True,
+        )
+
+    def second_pass(
+        self,
+        extra_values: Sequence[Tensor],
+        condition: Condition,
+        step: Step,
+        blank: bool,
+        hooks: PassHooks = NO_HOOKS,
+    ) -> Iterator[Tensor]:
+        """Self-guidance's smoothed pass (arXiv 2410.13136); see `feature_selection.Base`.
+
+        The selected features are added to the values of self-attention. A blank condition is a
+        text of zeros.
+        """
+        shape = (len(condition), step.grid[0] * step.grid[1])
+        device = self.embed.embeddings.weight.device
+        ids_BL = torch.full(shape, self.mask_id, device=device)
+        condition = without_text(condition) if blank else condition
+        return self.states(ids_BL, self.context(condition), step.grid, extra_values, hooks)
+
+
+def without_text(condition: Condition) -> Condition:
+    """A condition with a text of zeros."""
+    zeros = {name: torch.zeros_like(condition[name]) for name in ("states", "pooled")}
+    return Condition({**condition.tensors, **zeros})
