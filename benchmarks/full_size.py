@@ -144,7 +144,7 @@ def generated(
     guided = parse_guidance(
         model.guidance, transformer.predict, Constant(model.scale), provider, way.refresh
     )
-    canvas = blank(batch, model.grid, transformer.mask_id)
+    canvas = blank(batch, model.layout, transformer.mask_id)
     sampler, generators = way.sampler(model.steps), rng.image_generators(range(batch))
     states = decode(passes.around(guided), model.condition(batch), canvas, generators, sampler)
     for state in islice(states, steps):
@@ -192,7 +192,7 @@ def work(name: str, dtype: str, chosen: argparse.Namespace) -> Iterator[Result]:
     """All rows of a model in a type."""
     model, quick = MODELS[name](dtype), chosen.quick
     tokenizer = Clock()
-    tokenizer.around(model.pixels)(torch.zeros(1, *model.grid, dtype=torch.int64))
+    tokenizer.around(model.pixels)(torch.zeros(1, *model.layout.shape, dtype=torch.int64))
     batches = [batch for batch in model.batches if batch in chosen.batches]
     for batch in batches[: 1 if quick else None]:
         for way in [way for way in WAYS if way.name.split()[-1] in chosen.ways]:

@@ -17,7 +17,7 @@ from demask.tokenizer.vqgan import VQGAN, VQGANConfig
 from demask.transformer.feature_selection import FeatureSelection
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
-from demask.types import Condition, Grid, Step
+from demask.types import Condition, Step, TokenLayout
 
 TEXT = 77
 
@@ -56,7 +56,7 @@ class Model:
     transformer: Any
     tokenizer: Any
     module: Any
-    grid: Grid
+    layout: TokenLayout
     steps: int
     guidance: str
     scale: float
@@ -115,7 +115,7 @@ def maskgit(dtype: str) -> Model:
         prepared(transformer, dtype),
         random(lambda: VQGAN(VQGANConfig()), dtype, 2),
         module,
-        config.grid,
+        TokenLayout(config.grid),
         18,
         "self_guidance",
         2.0,
@@ -159,7 +159,7 @@ def meissonic(dtype: str) -> Model:
         prepared(transformer, dtype),
         random(lambda: VQModel(VQModelConfig()), dtype, 2),
         None,
-        config.grid,
+        TokenLayout(config.grid),
         32,
         "classifier_free",
         9.0,

@@ -95,19 +95,19 @@ class Loaded:
         steps, local = self.model.steps, way == "local steps"
         sampler = Sampler(steps=steps, order=Halton(), schedule=arccos) if local else Sampler(steps)
         transformer = self.transformer
-        canvas = blank(batch, transformer.grid, transformer.mask_id, self.device)
+        canvas = blank(batch, transformer.layout, transformer.mask_id, self.device)
         generators = rng.image_generators(range(batch))
         for state in decode(predict, self.condition(batch), canvas, generators, sampler):
             ids_BL = state.ids_BL
-        image: Tensor = self.tokenizer.decode(ids_BL.unflatten(1, transformer.grid))
+        image: Tensor = self.tokenizer.decode(ids_BL.unflatten(1, transformer.layout.dims))
         return image
 
     @torch.inference_mode()
     def agreement(self, predict: Predict) -> float:
         """How often a way says the same code as the exact one of an empty canvas."""
-        grid, batch = self.transformer.grid, 1
-        ids_BL = blank(batch, grid, self.transformer.mask_id, self.device).ids_BL
-        step = Step(0, self.model.steps, grid, torch.ones(batch, dtype=torch.float64))
+        layout, batch = self.transformer.layout, 1
+        ids_BL = blank(batch, layout, self.transformer.mask_id, self.device).ids_BL
+        step = Step(0, self.model.steps, layout, torch.ones(batch, dtype=torch.float64))
         asked = ids_BL, self.condition(batch), step
         says = [p(*asked).logits_BLV.argmax(-1) for p in (self.transformer.predict, predict)]
         return float((says[0] == says[1]).float().mean())

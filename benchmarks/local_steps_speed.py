@@ -44,7 +44,7 @@ class Watched:
 
     def __post_init__(self) -> None:
         self.local = LocalSteps(MOST_STEPS, 1).around(self.model)
-        tokens = self.model.grid[0] * self.model.grid[1]
+        tokens = self.model.layout.tokens
         self.ids_BL = torch.zeros(self.batch, tokens, dtype=torch.int64)
         self.condition = Condition({"class_ids": torch.zeros(self.batch, dtype=torch.int64)})
 
@@ -61,7 +61,7 @@ class Watched:
         if share < 1:
             self.ids_BL = self.ids_BL.scatter(1, chosen_BN[:, : count // 2], self.step % 7 + 1)
         half_B = torch.full((self.batch,), 0.5)
-        step = Step(self.step, MOST_STEPS, self.model.grid, half_B, rows_BL)
+        step = Step(self.step, MOST_STEPS, self.model.layout, half_B, rows_BL)
         predict = self.model.predict if share == 1 else self.local.predict
         processor, start = time.process_time(), time.perf_counter()
         predict(self.ids_BL, self.condition, step)

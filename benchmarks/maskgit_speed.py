@@ -52,7 +52,7 @@ def main() -> None:
     model, tokenizer = MaskGIT(config).eval(), VQGAN(VQGANConfig()).eval()
     packed = 0 if chosen.no_pack else pack(model)
     condition = Condition({"class_ids": torch.zeros(chosen.batch, dtype=torch.int64)})
-    canvas = blank(chosen.batch, model.grid, model.mask_id)
+    canvas = blank(chosen.batch, model.layout, model.mask_id)
     product = MatrixProduct()
 
     trunk: list[float] = []
@@ -78,7 +78,7 @@ def main() -> None:
     step_seconds, products, ids_BL = generate(predict, chosen.steps)
     start = time.perf_counter()
     with torch.inference_mode():
-        tokenizer.decode(ids_BL.unflatten(1, model.grid))
+        tokenizer.decode(ids_BL.unflatten(1, model.layout.dims))
     pixels = time.perf_counter() - start
 
     flops = forward_flops(config, chosen.batch)

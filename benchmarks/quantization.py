@@ -57,9 +57,8 @@ def memory(what: str) -> int:
 def forward(network: Any, condition: Condition) -> Callable[[], object]:
     """One prediction of an empty canvas."""
     count = len(condition)
-    rows, columns = network.grid
-    ids_BL = torch.full((count, rows * columns), network.mask_id)
-    step = Step(0, 8, network.grid, torch.ones(count))
+    ids_BL = torch.full((count, network.layout.tokens), network.mask_id)
+    step = Step(0, 8, network.layout, torch.ones(count))
     return lambda: network.predict(ids_BL, condition, step)
 
 

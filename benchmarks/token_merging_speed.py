@@ -28,7 +28,7 @@ from demask.sampling.decode import decode
 from demask.sampling.edit import blank
 from demask.sampling.sampler import Sampler
 from demask.transformer.meissonic import Meissonic
-from demask.types import DecodeState
+from demask.types import DecodeState, TokenLayout
 
 
 @dataclass
@@ -52,7 +52,10 @@ def generated(model: Meissonic, ratio: float, size: int, steps: int) -> Iterator
     side = size // DOWNSAMPLING
     predict = TokenMerging(ratio).around(model).predict
     guided = ClassifierFree(predict, condition(model, 1, size), Constant(9.0))
-    canvas, generators = blank(1, (side, side), model.mask_id), rng.image_generators([0])
+    canvas, generators = (
+        blank(1, TokenLayout((side, side)), model.mask_id),
+        rng.image_generators([0]),
+    )
     return decode(guided, condition(model, 1, size), canvas, generators, Sampler(steps=steps))
 
 

@@ -173,7 +173,7 @@ class Windows:
         return getattr(self.inner, name)
 
     def predict(self, ids_BL: object, condition: object, step: object) -> object:
-        self.grids.add(step.grid)
+        self.grids.add(step.layout.grid)
         return self.inner.predict(ids_BL, condition, step)
 
 

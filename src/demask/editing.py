@@ -4,11 +4,15 @@ An image larger than the model's grid is decoded window by window; each window r
 earlier windows have decoded (as MaskGIT extrapolates, arXiv 2202.04200, section 4.3). Where a model
 takes several sizes, the settings ``width`` and ``height`` are the size of a window.
 
+Edits act on positions: where a position has several tokens, all of them are masked or kept. Tokens
+in their layout are (B, *dims), see `TokenLayout`.
+
 Shape legend: B batch, C channels, H W rows and columns of tokens, Y X of pixels.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,12 +29,16 @@ from demask.data.masks import read_mask
 from demask.data.transforms import to_image, to_pixels
 from demask.image import GeneratedImage
 from demask.jobs import Job
+from demask.layouts import GRIDS, Layouts, check_layout
 from demask.pipeline import Pipeline
 from demask.registry import shortened
 from demask.sampling import edit
 from demask.sampling.decode import decode, last
 from demask.setting_info import whole_number
 from demask.settings import SettingsKwargs
+
+EDITS = {"inpaint": GRIDS, "outpaint": GRIDS, "variations": Layouts((1, 2))}
+"""The edits, with the layouts of tokens that they serve."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +76,27 @@ def check_image(name: str, value: object) -> None:
         )
 
 
+def check_edit(generator: Pipeline, name: str) -> None:
+    """Raise a ValueError for an edit that does not serve the layout of the model's tokens."""
+    check_layout(generator.transformer.layout, "edit", name, EDITS)
+
+
 def fill_frame(generator: Pipeline, pixels_CYX: Tensor, settings: SettingsKwargs) -> Tensor:
     """Extend an image by mirroring, to the next size that the model can generate.
 
     Raises:
-        ValueError: an unknown setting, or a width or height that the model cannot generate.
+        ValueError: an unknown setting, a width or height that the model cannot generate, or an
+            image larger than a model whose tokens are no grid.
     """
     step = generator.multiple
-    size = generator.pixels_of(generator.grid_of(generator.chosen(**settings)))
+    layout = generator.layout_of(generator.chosen(**settings))
+    size = generator.pixels_of(layout)
+    height, width = pixels_CYX.shape[1:]
+    if len(layout.shape) != 2 and (height > size[0] or width > size[1]):
+        raise ValueError(
+            f"an image of {width}x{height} pixels: the tokens of this model are {layout}, which "
+            f"hold at most {size[1]}x{size[0]} pixels"
+        )
     for dimension, least in zip((-2, -1), size, strict=True):
         length = pixels_CYX.shape[dimension]
         wanted = max(least, math.ceil(length / step) * step)
@@ -100,6 +121,7 @@ def inpaint(
     Raises:
         ValueError: a mask of another size or without white, an unknown class or setting.
     """
+    check_edit(generator, "inpaint")
     check_image("image", image)
     check_image("mask", mask)
     if feather is not None:
@@ -137,6 +159,7 @@ def outpaint(
     Raises:
         ValueError: no margin or a negative one, an unknown class or setting.
     """
+    check_edit(generator, "outpaint")
     check_image("image", image)
     sides = {"left": left, "right": right, "top": top, "bottom": bottom}
     margins = tuple(whole_number(side, pixels) for side, pixels in sides.items())
@@ -163,6 +186,7 @@ def variations(
     Raises:
         ValueError: a strength outside [0, 1], an unknown class or setting.
     """
+    check_edit(generator, "variations")
     check_image("image", image)
     edit.check_strength(strength)
     original = Original.read(generator, image, settings)
@@ -176,12 +200,12 @@ def vary(
 ) -> Iterator[GeneratedImage]:
     """Decode the variations, each with other tokens masked."""
     for job in todo:
-        ids_BHW = tokens(generator, original, len(job.seeds))
+        ids = tokens(generator, original, len(job.seeds))
         generators = rng.image_generators(job.seeds)
-        mask_id = generator.transformer.mask_id
-        canvas = edit.image_to_image(ids_BHW, strength, generators, mask_id)
-        generated_BHW = fill_in(generator, job, canvas, generators)
-        for image, generated_CYX in finish(generator, job, generated_BHW):
+        mask_id, parts = generator.transformer.mask_id, job.layout.parts
+        canvas = edit.image_to_image(ids, strength, generators, mask_id, parts)
+        filled = fill_in(generator, job, canvas, generators)
+        for image, generated_CYX in finish(generator, job, filled):
             yield replace(image, image=original.crop(generated_CYX))
 
 
@@ -195,11 +219,11 @@ def decode_and_blend(
     """Decode the tokens under the mask, and blend the new pixels with the original."""
     masked_HW = edit.token_mask(mask_YX[None], generator.tokenizer.downsampling)[0]
     for job in todo:
-        ids_BHW = tokens(generator, original, len(job.seeds))
-        known_BHW = (~masked_HW).expand_as(ids_BHW).to(ids_BHW.device)
-        canvas = edit.keep(ids_BHW, known_BHW, generator.transformer.mask_id)
-        generated_BHW = fill_in(generator, job, canvas, rng.image_generators(job.seeds))
-        for image, generated_CYX in finish(generator, job, generated_BHW):
+        ids = tokens(generator, original, len(job.seeds))
+        known_BHW = (~masked_HW).expand(len(ids), -1, -1).to(ids.device)
+        canvas = edit.keep(ids, known_BHW, generator.transformer.mask_id, job.layout.parts)
+        filled = fill_in(generator, job, canvas, rng.image_generators(job.seeds))
+        for image, generated_CYX in finish(generator, job, filled):
             blended_BCYX = edit.blend(
                 original.pixels_CYX[None], generated_CYX[None], mask_YX[None], feather
             )
@@ -219,18 +243,16 @@ def jobs(
 
 
 def tokens(generator: Pipeline, original: Original, count: int) -> Tensor:
-    """The ids of the original, (B, H, W) with B = ``count``."""
-    pixels_BCYX = original.pixels_CYX[None].to(generator.device)
-    with torch.inference_mode():
-        return generator.tokenizer.encode(pixels_BCYX).repeat(count, 1, 1)
+    """The tokens of the original, (B, *dims) with B = ``count``."""
+    ids = generator.tokens(original.pixels_CYX[None].to(generator.device))
+    return ids.expand(count, *ids.shape[1:])
 
 
 def finish(
-    generator: Pipeline, job: Job, ids_BHW: Tensor
+    generator: Pipeline, job: Job, canvas: edit.Canvas
 ) -> Iterator[tuple[GeneratedImage, Tensor]]:
     """The images of a batch, with their pixels (C, Y, X) in [0, 1]."""
-    grid = (ids_BHW.shape[1], ids_BHW.shape[2])
-    pixels_BYXC = generator.pixels(ids_BHW.flatten(1), grid)
+    pixels_BYXC = generator.pixels(canvas.ids_BL, canvas.layout)
     images = generator.framed(job, pixels_BYXC)
     for image, pixels_YXC in zip(images, pixels_BYXC, strict=True):
         yield image, pixels_YXC.permute(2, 0, 1) / 255
@@ -238,34 +260,34 @@ def finish(
 
 def fill_in(
     generator: Pipeline, job: Job, canvas: edit.Canvas, generators: rng.Generators
-) -> Tensor:
-    """Decode the canvas window by window; (B, H, W).
+) -> edit.Canvas:
+    """Decode the canvas window by window.
 
     A window makes the fraction of the steps that is the fraction of its masked tokens, at least 1.
     """
-    ids_BHW = canvas.ids_BL.unflatten(1, canvas.grid).clone()
-    known_BHW = canvas.known_BL.unflatten(1, canvas.grid).clone()
+    ids = canvas.ids_BL.unflatten(1, canvas.layout.dims).clone()
+    known = canvas.known_BL.unflatten(1, canvas.layout.dims).clone()
     predict, condition = generator.guided(job.settings), generator.job_condition(job)
     sampler = generator.sampler(job.settings)
-    for rows, columns in windows(canvas.grid, job.grid):
-        window = ids_BHW[:, rows, columns]
-        part = edit.keep(window, known_BHW[:, rows, columns], canvas.mask_id)
+    for spans in windows(canvas.layout.shape, job.layout.shape):
+        inside = (slice(None), *spans)
+        part = edit.keep(ids[inside], known[inside], canvas.mask_id, canvas.layout.parts)
         num_masked = int(part.masked_BL.sum(-1).max())
         if not num_masked:
             continue
         steps = math.ceil(sampler.steps * num_masked / part.masked_BL.shape[1])
         share = replace(sampler, steps=max(steps, 1))
         state = last(decode(predict, condition, part, generators, share))
-        ids_BHW[:, rows, columns] = state.ids_BL.view_as(window)
-        known_BHW[:, rows, columns] = True
-    return ids_BHW
+        ids[inside] = state.ids_BL.view_as(ids[inside])
+        known[inside] = True
+    return replace(canvas, ids_BL=ids.flatten(1), known_BL=known.flatten(1))
 
 
-def windows(grid: tuple[int, int], window: tuple[int, int]) -> list[tuple[slice, slice]]:
-    """Windows that cover the grid row by row; each overlaps the previous one by half."""
+def windows(shape: tuple[int, ...], window: tuple[int, ...]) -> list[tuple[slice, ...]]:
+    """Windows that cover the positions, row by row; each overlaps the previous one by half."""
     spans = []
-    for length, size in zip(grid, window, strict=True):
+    for length, size in zip(shape, window, strict=True):
         last = max(length - size, 0)
         starts = sorted({*range(0, last, max(size // 2, 1)), last})
         spans.append([slice(start, start + size) for start in starts])
-    return [(rows, columns) for rows in spans[0] for columns in spans[1]]
+    return list(itertools.product(*spans))

@@ -43,7 +43,7 @@ VIEWS = Views(size=16, count=4, flip=True, shift=2)
 def test_the_cache_holds_the_views_of_each_image(tmp_path: Path) -> None:
     tokenizer, images = tiny_tokenizer(), Noise()
     cache = build_tokens(tokenizer, images, VIEWS, tmp_path, batch_size=3)
-    assert (len(cache), cache.views, cache.grid) == (7, 4, (4, 4))
+    assert (len(cache), cache.views, cache.layout.grid) == (7, 4, (4, 4))
     assert cache.class_names == ("a", "b")
     ids_BL, label_B = cache.read(torch.tensor([5, 2]), torch.tensor([0, 1]))
     assert label_B.tolist() == [1, 0]
@@ -127,9 +127,9 @@ def test_a_group_for_each_bucket(tmp_path: Path) -> None:
     tokenizer, images, done = tiny_tokenizer(), Shapes(), []
     cache = build_tokens(tokenizer, images, BUCKETS, tmp_path, done.append, batch_size=3)
     assert done == [3, 4, 7]
-    assert [group.grid for group in cache.groups] == [(4, 6), (2, 2), (5, 4)]
+    assert [group.layout.grid for group in cache.groups] == [(4, 6), (2, 2), (5, 4)]
     assert [group.indices.tolist() for group in cache.groups] == [[0, 1, 2, 3], [], [4, 5, 6]]
-    assert (len(cache), cache.views, cache.grid) == (7, 4, (4, 6))
+    assert (len(cache), cache.views, cache.layout.grid) == (7, 4, (4, 6))
     assert cache.group_of(5) is cache.groups[2]
     assert cache.captions == tuple((str(index),) for index in range(7))
     ids_BL, label_B = cache.read(torch.tensor([6, 4]), torch.tensor([0, 1]))
@@ -169,7 +169,7 @@ def test_a_cache_from_before_groups_and_captions_loads(tmp_path: Path) -> None:
     (folder / "groups.npy").unlink()
     (folder / "captions.json").unlink()
     old = load_tokens(folder)
-    assert (old.grid, old.captions) == (cache.grid, ((),) * 7)
+    assert (old.layout, old.captions) == (cache.layout, ((),) * 7)
     assert np.array_equal(old.ids, cache.ids)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from demask.guidance import AutoGuidance, Interval
-from demask.types import Condition, Prediction, Step
+from demask.types import Condition, Prediction, Step, TokenLayout
 
 IDS_BL = torch.tensor([[0, 1, 2]])
 CLASSES = Condition({"class_ids": torch.tensor([3])})
@@ -21,6 +21,6 @@ def test_it_moves_away_from_the_weaker_prediction() -> None:
 
     guide = AutoGuidance(lambda *_: Prediction(LOGITS), Interval(3, start=0.5), weaker)
     for index in range(4):
-        guided = guide(IDS_BL, CLASSES, Step(index, 4, (1, 3), torch.ones(1)))
+        guided = guide(IDS_BL, CLASSES, Step(index, 4, TokenLayout((1, 3)), torch.ones(1)))
     torch.testing.assert_close(guided.logits_BLV, LOGITS.roll(1) + 3 * (LOGITS - LOGITS.roll(1)))
     assert asked == [(IDS_BL, CLASSES)] * 2, "told the same, and only where it is on"

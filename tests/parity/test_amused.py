@@ -18,7 +18,7 @@ from demask.guidance import ClassifierFree, Constant
 from demask.sampling.schedule import num_masked_after, parse_schedule
 from demask.sampling.temperature import Temperature
 from demask.transformer.amused import Amused
-from demask.types import Condition, Step
+from demask.types import Condition, Step, TokenLayout
 
 Case = dict[str, Tensor]
 SCALE = 10.0
@@ -47,7 +47,7 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
 def step(ids_BHW: Tensor) -> Step:
     """The model reads no time: any step will do."""
     grid = (ids_BHW.shape[1], ids_BHW.shape[2])
-    return Step(0, 12, grid, torch.ones(len(ids_BHW)))
+    return Step(0, 12, TokenLayout(grid), torch.ones(len(ids_BHW)))
 
 
 def maps(logits_BLV: Tensor, like_BVHW: Tensor) -> Tensor:
@@ -127,5 +127,5 @@ def test_temperatures(facts: dict) -> None:
         given, steps = run["argument"], run["steps"]
         first, end = given if isinstance(given, list) else (given, 0.01)
         ours = Temperature(float(first), f"line:{end / first}")
-        found = [ours.at(Step(k, steps, (8, 8), torch.ones(1))) for k in range(steps)]
+        found = [ours.at(Step(k, steps, TokenLayout((8, 8)), torch.ones(1))) for k in range(steps)]
         assert found == pytest.approx(run["values"], abs=1e-6)

@@ -19,7 +19,10 @@ from demask.tokenizer.vqgan import VQGAN, VQGANConfig
 from demask.transformer.amused import Amused, AmusedConfig
 from demask.transformer.clip_text import ClipText, ClipTextConfig
 from demask.transformer.feature_selection import FeatureSelection, FeatureSelectionConfig
+from demask.transformer.halton_maskgit import HaltonMaskGIT, HaltonMaskGITConfig
+from demask.transformer.maskbit import MaskBit, MaskBitConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
+from demask.transformer.maskgit_v1 import MaskGITV1, MaskGITV1Config
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
 from demask.transformer.shortcut import Shortcut, ShortcutConfig
@@ -235,6 +238,9 @@ ARCHITECTURES: Table[Architecture] = Table(
         "amused": transformer(
             Amused, AmusedConfig, class_names=("UVit2DModel",), from_public=amused_from_public
         ),
+        "halton_maskgit": transformer(HaltonMaskGIT, HaltonMaskGITConfig),
+        "maskbit": transformer(MaskBit, MaskBitConfig),
+        "maskgit_v1": transformer(MaskGITV1, MaskGITV1Config),
         "clip_text": Architecture(
             "text_encoder",
             ClipText,

@@ -73,11 +73,13 @@ def facts(generator: Generator) -> list[tuple[str, str]]:
     assert isinstance(transformer, nn.Module)
     assert isinstance(tokenizer, nn.Module)
     height, width = generator.size
-    rows, columns = generator.transformer.grid
     settings = asdict(generator.settings)
     return [
         ("images", f"{width}x{height} pixels"),
-        ("tokens", f"{columns}x{rows} of {generator.tokenizer.codebook_size} codes"),
+        (
+            "tokens",
+            f"{generator.transformer.layout.sides} of {generator.transformer.codebook_size} codes",
+        ),
         ("transformer", f"{type(transformer).__name__}, {count_parameters(transformer)}"),
         ("tokenizer", f"{type(tokenizer).__name__}, {count_parameters(tokenizer)}"),
         reads(generator),

@@ -6,7 +6,6 @@ Shape legend: B batch, G images of a group, W views, L tokens.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from demask.data.images import ImageDataset, ImageSample
 from demask.data.views import Views as Views
 from demask.files import folder_written_atomically
 from demask.fingerprint import fingerprint, weights_fingerprint
-from demask.types import MICRO_CONDITIONS, USUAL_SCORE, Grid, Tokenizer
+from demask.types import MICRO_CONDITIONS, USUAL_SCORE, Tokenizer, TokenLayout
 
 
 @dataclass(frozen=True)
@@ -29,12 +28,12 @@ class TokenGroup:
     """The tokens of all images of one size.
 
     Attributes:
-        grid: rows and columns of the L tokens.
+        layout: of the L tokens.
         indices: indices of the images (G), ascending.
         ids: (G, W, L) unsigned integers, memory-mapped.
     """
 
-    grid: Grid
+    layout: TokenLayout
     indices: np.ndarray
     ids: np.ndarray
 
@@ -71,9 +70,9 @@ class TokenCache:
         return int(self.groups[0].ids.shape[1])
 
     @property
-    def grid(self) -> Grid:
+    def layout(self) -> TokenLayout:
         """Rows and columns of the L tokens of the first group."""
-        return self.groups[0].grid
+        return self.groups[0].layout
 
     @property
     def ids(self) -> np.ndarray:
@@ -108,11 +107,14 @@ def load_tokens(folder: Path) -> TokenCache:
     try:
         meta = json.loads((folder / "meta.json").read_text())
         labels = np.load(folder / "labels.npy")
-        grids = [(rows, columns) for rows, columns in meta.get("grids") or [meta["grid"]]]
+        shapes = meta.get("grids") or [meta["grid"]]
+        layouts = [TokenLayout(tuple(shape)) for shape in shapes]
         numbers = read_group_numbers(folder / "groups.npy", len(labels))
         groups = tuple(
-            TokenGroup(grid, np.flatnonzero(numbers == number), np.load(path, mmap_mode="r"))
-            for number, (grid, path) in enumerate(zip(grids, ids_paths(folder, grids), strict=True))
+            TokenGroup(layout, np.flatnonzero(numbers == number), np.load(path, mmap_mode="r"))
+            for number, (layout, path) in enumerate(
+                zip(layouts, ids_paths(folder, layouts), strict=True)
+            )
         )
         if any(len(group.indices) != len(group.ids) for group in groups):
             raise ValueError("its groups don't fit its ids")
@@ -129,11 +131,11 @@ def read_group_numbers(path: Path, count: int) -> np.ndarray:
     return np.load(path) if path.exists() else np.zeros(count, np.uint8)
 
 
-def ids_paths(folder: Path, grids: Sequence[Grid]) -> list[Path]:
+def ids_paths(folder: Path, layouts: Sequence[TokenLayout]) -> list[Path]:
     """The path of each group's ids."""
-    if len(grids) == 1:
+    if len(layouts) == 1:
         return [folder / "ids.npy"]
-    return [folder / f"ids-{number}.npy" for number in range(len(grids))]
+    return [folder / f"ids-{number}.npy" for number in range(len(layouts))]
 
 
 def read_captions(path: Path, count: int) -> tuple[tuple[str, ...], ...]:
@@ -191,17 +193,21 @@ def build_tokens(
     place = folder / name
     if place.exists():
         return load_tokens(place)
-    grids = [grid_of(size, tokenizer.downsampling) for size in views.sizes]
-    meta = {"grids": grids, "class_names": samples.class_names, "fingerprint": name}
+    layouts = [layout_of(size, tokenizer.downsampling) for size in views.sizes]
+    meta = {
+        "grids": [layout.shape for layout in layouts],
+        "class_names": samples.class_names,
+        "fingerprint": name,
+    }
     with folder_written_atomically(place) as work:
         (work / "meta.json").write_text(json.dumps(meta))
-        write_tokens(work, grids, tokenizer, samples, views, progress, batch_size)
+        write_tokens(work, layouts, tokenizer, samples, views, progress, batch_size)
     return load_tokens(place)
 
 
 def write_tokens(
     folder: Path,
-    grids: Sequence[Grid],
+    layouts: Sequence[TokenLayout],
     tokenizer: Tokenizer,
     samples: ImageDataset,
     views: Views,
@@ -213,9 +219,9 @@ def write_tokens(
     labels, done = np.zeros(len(samples), np.int32), 0
     captions: list[tuple[str, ...]] = [()] * len(samples)
     micro = np.zeros((len(samples), len(MICRO_CONDITIONS)), np.float32)
-    for number, (grid, path) in enumerate(zip(grids, ids_paths(folder, grids), strict=True)):
+    for number, (layout, path) in enumerate(zip(layouts, ids_paths(folder, layouts), strict=True)):
         indices = np.flatnonzero(numbers == number)
-        shape = (len(indices), views.count, math.prod(grid))
+        shape = (len(indices), views.count, layout.tokens)
         width = np.uint16 if tokenizer.codebook_size <= 2**16 else np.uint32
         ids_GWL = np.lib.format.open_memmap(path, "w+", width, shape)
         for part in batches(len(indices), batch_size):
@@ -234,8 +240,8 @@ def write_tokens(
     (folder / "captions.json").write_text(json.dumps(captions))
 
 
-def grid_of(size: tuple[int, int], downsampling: int) -> Grid:
-    """Rows and columns of the tokens of an image.
+def layout_of(size: tuple[int, int], downsampling: int) -> TokenLayout:
+    """The layout of the tokens of an image.
 
     Raises:
         ValueError: its sides are not multiples of ``downsampling``.
@@ -243,7 +249,7 @@ def grid_of(size: tuple[int, int], downsampling: int) -> Grid:
     height, width = size
     if height % downsampling or width % downsampling:
         raise ValueError(f"{height} x {width} pixels are no multiples of {downsampling}")
-    return height // downsampling, width // downsampling
+    return TokenLayout((height // downsampling, width // downsampling))
 
 
 def bucket_numbers(samples: ImageDataset, views: Views) -> np.ndarray:

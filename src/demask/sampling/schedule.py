@@ -16,6 +16,12 @@ import torch
 from torch import Tensor
 
 from demask.registry import Table, choose
+from demask.sampling.published_schedules import (
+    ConfidenceCounts,
+    CountSchedule,
+    HaltonCounts,
+    RevealedCounts,
+)
 
 Schedule = Callable[[float], float]
 
@@ -145,14 +151,21 @@ SCHEDULES: Table[Schedule] = Table(
         "logarithmic": logarithmic,
         "arccos": arccos,
         "sigmoid": sigmoid,
+        "halton": HaltonCounts(),
     },
 )
 
 
 SCHEDULE_FAMILIES: Table[Callable[..., Schedule]] = Table(
-    "mask schedule", {"power": Power, "ratios": Ratios}
+    "mask schedule",
+    {
+        "power": Power,
+        "ratios": Ratios,
+        "halton_confidence": ConfidenceCounts,
+        "maskgit_v1": RevealedCounts,
+    },
 )
-"""Schedules that need an option."""
+"""Schedules that have an option."""
 
 
 def parse_schedule(text: str) -> Schedule:
@@ -170,7 +183,7 @@ def num_masked_after(
     """The number of masked tokens after each step (MaskGIT, section 3.2).
 
     floor(N gamma((k + 1) / T)), at least 1 before the last step, and strictly falling. An
-    image with fewer masked tokens than steps finishes early.
+    image with fewer masked tokens than steps finishes early. A `CountSchedule` counts itself.
 
     Args:
         schedule: gamma.
@@ -190,6 +203,10 @@ def num_masked_after(
     if steps < 1:
         raise ValueError(f"the number of steps is 1 or more, not {steps}")
     start_B = num_masked_B.cpu()
+    if isinstance(schedule, CountSchedule):
+        if first:
+            raise ValueError("this mask schedule cannot start in the middle")
+        return schedule.num_masked(steps, start_B).to(num_masked_B.device)
     whole_B = torch.full_like(start_B, tokens) if first else start_B
     dtype = torch.float32 if isinstance(schedule, LinearFloat32) else torch.float64
     counts = [start_B] * (first + 1)

@@ -23,7 +23,6 @@ from demask.sampling.edit import Canvas, image_to_image
 
 GAP, TEXT = 4, 14
 PAPER, INK = (255, 255, 255), (60, 60, 60)
-GREY = 128
 
 FigureRow = tuple[str, list[Image.Image]]
 """What is written in front of some images, a line or two, and the images."""
@@ -96,14 +95,17 @@ def one_step(
         raise ValueError("no images to mask tokens of")
     pixels_BCHW = torch.stack([to_tensor(image, generator.size) for image in images])
     with torch.inference_mode():
-        ids_BHW = generator.tokenizer.encode(pixels_BCHW.to(generator.device))
+        ids = generator.tokens(pixels_BCHW.to(generator.device))
     generators = rng.image_generators(range(seed, seed + len(images)))
-    canvas = image_to_image(ids_BHW, mask_ratio, generators, generator.transformer.mask_id)
-    truth_BHWC = generator.pixels(ids_BHW.flatten(1), canvas.grid)
+    model = generator.transformer
+    canvas = image_to_image(ids, mask_ratio, generators, model.mask_id, model.layout.parts)
+    ids_BL = ids.flatten(1)
+    truth_BHWC = generator.pixels(ids_BL, canvas.layout)
+    greyed_BHWC = generator.greyed(truth_BHWC, canvas.masked_BL, canvas.layout)
     rows = [
         ("image", [Image.fromarray(p) for p in to_bytes(pixels_BCHW)]),
         ("its tokens", images_of(truth_BHWC)),
-        (f"{mask_ratio:.0%} masked", images_of(greyed(truth_BHWC, canvas, generator))),
+        (f"{mask_ratio:.0%} masked", images_of(greyed_BHWC)),
     ]
     names: dict[str, dict[str, Any]] = {"one step": {"guidance_scale": 1.0}}
     for method in methods:
@@ -112,7 +114,7 @@ def one_step(
         names[f"{name}: reference"] = {**guided, "guidance_scale": 0.0}
         names[f"{name}: scale {scale:g}"] = {**guided, "guidance_scale": scale}
     for name, settings in names.items():
-        rows.append(guess(generator, name, canvas, ids_BHW, condition_inputs, seed, settings))
+        rows.append(guess(generator, name, canvas, ids_BL, condition_inputs, seed, settings))
     return sheet(rows, [])
 
 
@@ -120,26 +122,18 @@ def guess(
     generator: Generator,
     name: str,
     canvas: Canvas,
-    ids_BHW: Tensor,
+    ids_BL: Tensor,
     condition_inputs: Sequence[ConditionInput],
     seed: int,
     settings: Mapping[str, Any],
 ) -> FigureRow:
     """A row: all masked tokens predicted in one step, and the fraction that is right."""
     plain = {"steps": 1, "temperature": 0.0, "top_k": 0, "top_p": 1.0, **settings}
-    (job,) = generator.jobs(list(condition_inputs), len(ids_BHW), seed, len(ids_BHW), **plain)
+    (job,) = generator.jobs(list(condition_inputs), len(ids_BL), seed, len(ids_BL), **plain)
     state = last(generator.decode(job, canvas))
-    right = (state.ids_BL == ids_BHW.flatten(1))[canvas.masked_BL].double().mean()
-    found = generator.pixels(state.ids_BL, canvas.grid)
+    right = (state.ids_BL == ids_BL)[canvas.masked_BL].double().mean()
+    found = generator.pixels(state.ids_BL, canvas.layout)
     return f"{name}\n{float(right):.1%} of codes right", images_of(found)
-
-
-def greyed(pixels_BHWC: Tensor, canvas: Canvas, generator: Generator) -> Tensor:
-    """Images with grey where tokens are masked."""
-    masked_BHW = canvas.masked_BL.unflatten(1, canvas.grid).cpu()
-    for dimension in (1, 2):
-        masked_BHW = masked_BHW.repeat_interleave(generator.tokenizer.downsampling, dimension)
-    return torch.where(masked_BHW[..., None], GREY, pixels_BHWC).byte()
 
 
 def to_bytes(image_BCHW: Tensor) -> Any:

@@ -17,7 +17,7 @@ import torch
 from demask.registry import unknown
 from demask.sampling.select import ORDERS
 from demask.settings import Settings
-from demask.types import Step
+from demask.types import Step, TokenLayout
 
 PARTS = ("schedule", "choice_temperature", "temperature", "guidance_scale")
 
@@ -194,7 +194,9 @@ class Steps:
 def values_of(settings: Settings) -> dict[str, list[float]]:
     """The values of every step: mask ratios, choice and softmax temperatures, guidance scales."""
     sampler, scale = settings.sampler, settings.scale
-    steps = [Step(k, settings.steps, (1, 1), torch.ones(1)) for k in range(settings.steps)]
+    steps = [
+        Step(k, settings.steps, TokenLayout((1,)), torch.ones(1)) for k in range(settings.steps)
+    ]
     choice_temperature = getattr(sampler.order, "choice_temperature", None)
     return {
         "schedule": [sampler.schedule(step.progress) for step in steps],

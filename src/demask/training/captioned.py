@@ -150,11 +150,11 @@ class CaptionedTask(Task):
         mask_id = self.config.vocabulary - 1
         masking = self.caption_config.masking
         masked = mask_tokens(ids_BL, masking, self.config.codebook_size, mask_id, generator)
-        grid = self.tokens.group_of(int(index_B[0])).grid
-        micro_B5 = self.known_micro(index_B, grid)
+        layout = self.tokens.group_of(int(index_B[0])).layout
+        micro_B5 = self.known_micro(index_B, layout.grid)
         if masking.complementary:
             text_BT, micro_B5 = text_BT.repeat(2, 1), micro_B5.repeat(2, 1)
-        facts = {"text_BT": text_BT, "micro_B5": micro_B5, "grid_2": torch.tensor(grid)}
+        facts = {"text_BT": text_BT, "micro_B5": micro_B5, "shape": torch.tensor(layout.shape)}
         return {**facts, **asdict(masked)}
 
     def known_micro(self, index_B: Tensor, grid: Grid) -> Tensor:
@@ -178,7 +178,7 @@ class CaptionedTask(Task):
     def logits(self, batch: Batch) -> Tensor:
         """The predictions of the model in training for partly masked ids (B, L, V)."""
         ratio_B = batch["masked_BL"].float().mean(-1)
-        rows, columns = batch["grid_2"].tolist()
+        rows, columns = batch["shape"].tolist()
         return self.modules[self.main](
             batch["input_BL"], batch["text_BT"], batch["micro_B5"], ratio_B, (rows, columns)
         )
@@ -199,7 +199,7 @@ class CaptionedTask(Task):
         """The condition of some texts."""
         device = self.parts(model).text.text_projection.weight.device
         text_BT = self.text_tokenizer.ids(texts)
-        micro_B5 = self.micro(self.tokens.grid).expand(len(texts), -1)
+        micro_B5 = self.micro(self.tokens.layout.grid).expand(len(texts), -1)
         return self.parts(model).condition(text_BT.to(device), micro_B5.to(device))
 
     def validation_index(self) -> Tensor:
@@ -220,7 +220,7 @@ class CaptionedTask(Task):
         spread = torch.linspace(0, len(self.captions) - 1, count).long().tolist()
         condition = self.encode(model, [self.captions[i][0] for i in spread])
         transformer = self.parts(model).transformer
-        return sample_grid(transformer, condition, self.tokens.grid, self.tokenizer)
+        return sample_grid(transformer, condition, self.tokens.layout, self.tokenizer)
 
 
 def epoch(captions: Sequence[tuple[str, ...]], recipe: CaptionRecipe) -> list[int]:

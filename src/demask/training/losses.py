@@ -84,7 +84,7 @@ def held_out_cross_entropy(
     losses = []
     for part in torch.arange(len(ids_BL)).split(100):
         input_BL = torch.where(masked_BL[part], model.mask_id, ids_BL[part])
-        step = Step(0, 1, model.grid, masked_BL[part].double().mean(-1))
+        step = Step(0, 1, model.layout, masked_BL[part].double().mean(-1))
         prediction = model.predict(input_BL.to(device), condition.take(part).to(device), step)
         log_p_BLV = prediction.logits_BLV.float().log_softmax(-1).cpu()
         losses.append(-log_p_BLV.gather(-1, ids_BL[part][..., None])[..., 0])

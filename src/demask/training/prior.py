@@ -67,8 +67,8 @@ def partly_masked(logits_BLV: Tensor, mask_id: int, generator: torch.Generator) 
 
 def join(first: Batch, second: Batch) -> Batch:
     """The rows of two batches of the same grid as one batch, with the keys that both have."""
-    both = {name: torch.cat([first[name], second[name]]) for name in second if name != "grid_2"}
-    return {**both, "grid_2": first["grid_2"]}
+    both = {name: torch.cat([first[name], second[name]]) for name in second if name != "shape"}
+    return {**both, "shape": first["shape"]}
 
 
 def drift(logits_BLV: Tensor, before_BLV: Tensor, masked_BL: Tensor) -> Tensor:

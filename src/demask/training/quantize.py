@@ -100,7 +100,7 @@ class Examples:
             ratio_B = masked.masked_BL.double().mean(-1)
             # a model that is told the step, not the ratio, is told one that suits the batch
             index = int((1 - float(ratio_B.mean())) * self.generator.settings.steps)
-            step = Step(index, self.generator.settings.steps, network.grid, ratio_B)
+            step = Step(index, self.generator.settings.steps, network.layout, ratio_B)
             given = self.condition.take(part.to(device))
             yield masked.input_BL.to(device), given, step, masked.masked_BL.to(device)
 
@@ -121,7 +121,7 @@ def read_examples(generator: Generator, data: str, recipe: Quantization) -> Exam
     for start in range(0, len(chosen), recipe.batch):
         some = [images[i] for i in chosen[start : start + recipe.batch]]
         image_BCHW = torch.stack([to_tensor(p.image, generator.size) for p in some])
-        ids.append(generator.tokenizer.encode(image_BCHW.to(generator.device)).flatten(1).cpu())
+        ids.append(generator.tokens(image_BCHW.to(generator.device)).flatten(1).cpu())
         parts.append(generator.condition([shown(generator, p) for p in some]))
     return Examples(torch.cat(ids), Condition.join(parts), generator, recipe)
 

@@ -26,7 +26,7 @@ from demask.transformer.hooks import NO_HOOKS, PassHooks
 from demask.transformer.meissonic import MICRO, check_even
 from demask.transformer.meissonic_layers import MLP, Embed, Head, sinusoid
 from demask.transformer.norm import RMSNorm
-from demask.types import Condition, Grid, Prediction, Step
+from demask.types import Condition, Grid, Prediction, Step, TokenLayout
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Amused(nn.Module):
         width, channels = config.width, config.channels
         self.config = config
         self.codebook_size, self.mask_id = config.codebook_size, config.vocabulary - 1
-        self.grid = config.grid
+        self.layout = TokenLayout(config.grid)
         self.resizable, self.grid_multiple = True, 2 if config.compress else 1
         self.encoder_proj = nn.Linear(config.text_width, width, bias=False)
         self.encoder_proj_layer_norm = RMSNorm(width, eps=EPS)
@@ -204,7 +204,7 @@ class Amused(nn.Module):
 
     def pre_logits(self, ids_BL: Tensor, condition: Condition, step: Step) -> Tensor:
         """As `predict` without the output matrix (B, L, D); `to_logits` applies it."""
-        return self.passed(ids_BL, condition, step.grid)[1]
+        return self.passed(ids_BL, condition, step.layout.grid)[1]
 
     def forward(
         self,
@@ -221,13 +221,13 @@ class Amused(nn.Module):
             time_B: not read; models of prompts are called with it.
             grid: rows and columns of the ids; by default those of the training.
         """
-        return self.to_logits(self.passed(ids_BL, condition, grid or self.grid)[1])
+        return self.to_logits(self.passed(ids_BL, condition, grid or self.config.grid)[1])
 
     def predict(
         self, ids_BL: Tensor, condition: Condition, step: Step, hooks: PassHooks = NO_HOOKS
     ) -> Prediction:
         """A `Predict`; `forward` describes the condition."""
-        features_BMD, pre_logits_BLD = self.passed(ids_BL, condition, step.grid, hooks)
+        features_BMD, pre_logits_BLD = self.passed(ids_BL, condition, step.layout.grid, hooks)
         return Prediction(self.to_logits(pre_logits_BLD), features_BMD)
 
     def embed_tokens(self, ids_BL: Tensor, condition: Condition, grid: Grid) -> Tensor:
@@ -235,11 +235,16 @@ class Amused(nn.Module):
         return self.enter(ids_BL, self.context(condition), grid)
 
     def apply_conditioned_head(
-        self, features_BND: Tensor, condition: Condition, grid: Grid, *, blank: bool = False
+        self,
+        features_BND: Tensor,
+        condition: Condition,
+        layout: TokenLayout,
+        *,
+        blank: bool = False,
     ) -> Tensor:
         """Everything after the transformer layers: logits (B, L, V)."""
         condition = without_text(condition) if blank else condition
-        return self.to_logits(self.leave(features_BND, self.context(condition), grid))
+        return self.to_logits(self.leave(features_BND, self.context(condition), layout.grid))
 
     def feature_selection(self) -> FeatureSelectionConfig:
         """The sizes of a self-guidance module; as in Meissonic, its second pass keeps the text."""
@@ -266,11 +271,11 @@ class Amused(nn.Module):
         The selected features are added to the values of self-attention. A blank condition is a
         text of zeros.
         """
-        shape = (len(condition), step.grid[0] * step.grid[1])
+        shape = (len(condition), step.layout.tokens)
         device = self.embed.embeddings.weight.device
         ids_BL = torch.full(shape, self.mask_id, device=device)
         condition = without_text(condition) if blank else condition
-        return self.states(ids_BL, self.context(condition), step.grid, extra_values, hooks)
+        return self.states(ids_BL, self.context(condition), step.layout.grid, extra_values, hooks)
 
 
 def without_text(condition: Condition) -> Condition:

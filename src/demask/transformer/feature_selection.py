@@ -177,7 +177,7 @@ class FeatureSelection(nn.Module):
         """
         *_, last_BSD = self.second_pass(base, features_BSD, condition, step)
         blank = self.config.blank_condition
-        return apply_head(base, last_BSD, condition, step.grid, blank=blank)
+        return apply_head(base, last_BSD, condition, step.layout, blank=blank)
 
     def forward(
         self, base: Base, ids_BL: Tensor, condition: Condition, step: Step
@@ -200,6 +200,6 @@ class FeatureSelection(nn.Module):
         ]
         blank = self.config.blank_condition
         logits_BLV = apply_head(
-            base, states[-1], condition, step.grid, vocabulary=True, blank=blank
+            base, states[-1], condition, step.layout, vocabulary=True, blank=blank
         )
         return logits_BLV, torch.stack(errors).sum()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from torch import Tensor
 
-from demask.types import Condition, Grid, Prediction, Step
+from demask.types import Condition, Grid, Prediction, Step, TokenLayout
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -77,7 +77,9 @@ class SupportsShortcut(Protocol):
 class SupportsHead(Protocol):
     """A model whose head reads the last hidden states alone."""
 
-    def apply_head(self, features_BSD: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
+    def apply_head(
+        self, features_BSD: Tensor, layout: TokenLayout, *, vocabulary: bool = False
+    ) -> Tensor:
         """The head: logits (B, L, V), or of the whole vocabulary, as trained."""
         ...
 
@@ -86,7 +88,12 @@ class SupportsConditionedHead(Protocol):
     """A model whose head reads the condition, too; its vocabulary is the codebook."""
 
     def apply_conditioned_head(
-        self, features_BND: Tensor, condition: Condition, grid: Grid, *, blank: bool = False
+        self,
+        features_BND: Tensor,
+        condition: Condition,
+        layout: TokenLayout,
+        *,
+        blank: bool = False,
     ) -> Tensor:
         """The head: logits (B, L, V); ``blank`` drops the condition."""
         ...
@@ -105,7 +112,7 @@ def apply_head(
     model: object,
     features_BSD: Tensor,
     condition: Condition,
-    grid: Grid,
+    layout: TokenLayout,
     *,
     vocabulary: bool = False,
     blank: bool = False,
@@ -116,11 +123,11 @@ def apply_head(
         model: has the methods of `SupportsHead` or `SupportsConditionedHead`.
         features_BSD: the last hidden states.
         condition: of the pass that made them.
-        grid: rows and columns of the ids.
+        layout: of the tokens.
         vocabulary: logits of the whole vocabulary, as trained.
         blank: whether the pass dropped the condition.
     """
     if supports(model, SupportsConditionedHead):
-        return model.apply_conditioned_head(features_BSD, condition, grid, blank=blank)
+        return model.apply_conditioned_head(features_BSD, condition, layout, blank=blank)
     assert supports(model, SupportsHead), f"{type(model).__name__} has no head of its own"
-    return model.apply_head(features_BSD, grid, vocabulary=vocabulary)
+    return model.apply_head(features_BSD, layout, vocabulary=vocabulary)

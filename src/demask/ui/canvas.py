@@ -84,7 +84,7 @@ def blank(generator: Generator, image: str = "", cells: tuple[int, ...] = ()) ->
 
 def lower_half(generator: Generator) -> tuple[int, ...]:
     """The tokens of the lower half, which the example image marks."""
-    rows, columns = generator.transformer.grid
+    rows, columns = (side // generator.tokenizer.downsampling for side in generator.size)
     return tuple(range(rows // 2 * columns, rows * columns))
 
 

@@ -65,8 +65,8 @@ class Tile:
 
 def stage(generator: Generator, tiles: Sequence[Tile] = (), message: str = "") -> Value:
     """The value of the stage: tiles, the model's grid and an error message."""
-    rows, columns = generator.transformer.grid
     height, width = generator.size
+    rows, columns = (side // generator.tokenizer.downsampling for side in (height, width))
     shape = {"rows": rows, "columns": columns, "width": width, "height": height}
     return {**shape, "tiles": [asdict(tile) for tile in tiles], "message": message}
 

@@ -115,8 +115,7 @@ def presets(generator: Generator) -> list[tuple[str, str]]:
 
 def most_steps(generator: Generator) -> int:
     """The largest number of steps on the slider."""
-    rows, columns = generator.transformer.grid
-    return min(rows * columns, MAX_STEPS)
+    return min(generator.transformer.layout.tokens, MAX_STEPS)
 
 
 def shown(settings: Settings) -> list[Any]:

@@ -54,7 +54,7 @@ class Task(ABC):
     phases: dict[str, Phase]
     examples: int
     groups: Sequence[Tensor] | None = None
-    on_cpu: frozenset[str] = frozenset({"grid_2"})
+    on_cpu: frozenset[str] = frozenset({"shape"})
     early_stop: EarlyStop | None = None
 
     @abstractmethod

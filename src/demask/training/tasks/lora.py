@@ -204,7 +204,7 @@ class LoraTask(CaptionedTask):
         """Random prompts on partly decoded grids, with the original predictions (B, L, V)."""
         text_BT = self.text_tokenizer.ids(random_prompts(self.known_words, count, generator))
         text_BT = text_BT.to(batch["text_BT"].device)
-        micro_B5, (rows, columns) = batch["micro_B5"][:count], batch["grid_2"].tolist()
+        micro_B5, (rows, columns) = batch["micro_B5"][:count], batch["shape"].tolist()
         mask_id = self.config.vocabulary - 1
         ids_BL = torch.full_like(batch["input_BL"][:count], mask_id)
 
@@ -216,7 +216,7 @@ class LoraTask(CaptionedTask):
             ids_BL = partly_masked(said(ids_BL), mask_id, generator)
             before_BLV = said(ids_BL)
         facts = {"text_BT": text_BT, "micro_B5": micro_B5, "input_BL": ids_BL}
-        return {**facts, "masked_BL": ids_BL == mask_id, "grid_2": batch["grid_2"]}, before_BLV
+        return {**facts, "masked_BL": ids_BL == mask_id, "shape": batch["shape"]}, before_BLV
 
     def validation_index(self) -> Tensor:
         """The held-out images, repeated where there are few."""

@@ -78,7 +78,7 @@ class MaskedTask(Task):
         config = ModernMaskGITConfig(
             codebook_size=tokenizer.codebook_size,
             num_classes=len(tokens.class_names),
-            grid=tokens.grid,
+            grid=tokens.layout.grid,
             width=recipe.width,
             depth=recipe.depth,
             heads=recipe.heads,
@@ -134,7 +134,7 @@ class MaskedTask(Task):
         device = next(model.parameters()).device
         classes = torch.arange(min(10, self.config.num_classes)).repeat_interleave(8)
         condition = Condition({"class_ids": classes.to(device)})
-        return sample_grid(model, condition, self.tokens.grid, self.tokenizer)
+        return sample_grid(model, condition, self.tokens.layout, self.tokenizer)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the transformer in half precision, with its class names."""

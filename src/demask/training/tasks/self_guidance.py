@@ -35,7 +35,7 @@ from demask.training.two_passes import held_out_scores, one_step_images
 from demask.transformer.condition import TextEncoder
 from demask.transformer.feature_selection import Base, FeatureSelection
 from demask.transformer.meissonic import Meissonic
-from demask.types import Condition, Tokenizer
+from demask.types import Condition, Tokenizer, TokenLayout
 
 HELD_OUT = 500
 """Images that are measured on."""
@@ -147,8 +147,8 @@ class SelfGuidanceTask(BesideTask):
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """Ids (B, L) of one view of each image, and class ids (B), some of them dropped."""
         ids_BL, class_ids_B = self.read(indices, generator)
-        grid = torch.tensor(self.tokens.grid)
-        return {"target_BL": ids_BL, "class_ids": class_ids_B, "grid_2": grid}
+        shape = torch.tensor(self.tokens.layout.shape)
+        return {"target_BL": ids_BL, "class_ids": class_ids_B, "shape": shape}
 
     def condition(self, batch: Batch) -> Condition:
         """The condition of a batch."""
@@ -159,10 +159,10 @@ class SelfGuidanceTask(BesideTask):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Both parts of the loss; see `finetuning_losses`."""
         self.frozen.to(batch["target_BL"].device)
-        rows, columns = batch["grid_2"].tolist()
+        layout = TokenLayout(tuple(batch["shape"].tolist()))
         condition, target_BL = self.condition(batch), batch["target_BL"]
-        seen_BL, replaced_BL = self.corruption(target_BL, condition, (rows, columns), generator)
-        where = step_of(seen_BL == self.base.mask_id, (rows, columns))
+        seen_BL, replaced_BL = self.corruption(target_BL, condition, layout, generator)
+        where = step_of(seen_BL == self.base.mask_id, layout)
         logits_BLV, error = self.modules[self.main](self.base, seen_BL, condition, where)
         smoothing, weight = self.recipe.label_smoothing, self.recipe.reconstruction
         ce, reconstruction = finetuning_losses(
@@ -182,14 +182,14 @@ class SelfGuidanceTask(BesideTask):
         """See `held_out_scores`."""
         assert isinstance(model, FeatureSelection)
         ids_BL, condition = self.measured(HELD_OUT)
-        return held_out_scores(self.corruption, model, ids_BL, condition, self.held_out.grid)
+        return held_out_scores(self.corruption, model, ids_BL, condition, self.held_out.layout)
 
     def sample(self, model: nn.Module) -> Tensor:
         """The `one_step_images` of held-out images."""
         assert isinstance(model, FeatureSelection)
         ids_BL, condition = self.measured(SHOWN)
-        grid = self.held_out.grid
-        return one_step_images(self.base, model, ids_BL, condition, grid, self.tokenizer)
+        layout = self.held_out.layout
+        return one_step_images(self.base, model, ids_BL, condition, layout, self.tokenizer)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the module in half precision, with the fingerprint of its model."""
@@ -235,7 +235,7 @@ class PromptSelfGuidanceTask(SelfGuidanceTask, CaptionedTask):
         index_B = found[torch.linspace(0, len(found) - 1, min(count, len(found))).long()]
         ids_BL = self.held_out.read(index_B, torch.zeros_like(index_B))[0]
         text_BT = self.text_tokenizer.ids([self.held_out.captions[i][0] for i in index_B.tolist()])
-        micro_B5 = self.micro(self.held_out.grid).expand(len(index_B), -1)
+        micro_B5 = self.micro(self.held_out.layout.grid).expand(len(index_B), -1)
         device = next(self.frozen.parameters()).device
         told = {"text_BT": text_BT.to(device), "micro_B5": micro_B5.to(device)}
         return ids_BL.to(device), self.condition(told)

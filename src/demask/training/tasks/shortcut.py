@@ -35,7 +35,7 @@ from demask.training.samples import sample_grid
 from demask.training.trajectories import Trajectories, sampled
 from demask.transformer.protocols import SupportsShortcut, apply_head, supports
 from demask.transformer.shortcut import Extended, Shortcut, ShortcutConfig, advance
-from demask.types import Condition, Transformer
+from demask.types import Condition, TokenLayout, Transformer
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ class ShortcutTask(Task):
             "ids_BRL": pool.ids_NTL[index_B[:, None], step_BR],
             "features_BRPSD": features_BPTSD.transpose(1, 2)[own_B[:, None], step_BR].float(),
             "scale_BR": pool.scale_T[step_BR],
-            "grid_2": torch.tensor(pool.grid),
+            "shape": torch.tensor(pool.layout.shape),
         }
         told = Condition.join([one.take(index_B) for one in pool.conditions])
         return batch | {f"condition.{name}": tensor for name, tensor in told.tensors.items()}
@@ -204,8 +204,8 @@ class ShortcutTask(Task):
         """
         ids_BRL, features_BRPSD = batch["ids_BRL"], batch["features_BRPSD"]
         self.frozen.to(ids_BRL.device)
-        rows, columns = batch["grid_2"].tolist()
-        grid, passes = (rows, columns), features_BRPSD.shape[2]
+        layout = TokenLayout(tuple(batch["shape"].tolist()))
+        grid, passes = layout.grid, features_BRPSD.shape[2]
         told = {n.partition(".")[2]: t for n, t in batch.items() if n.startswith("condition.")}
         errors, divergences = [], []
         now_XSD = features_BRPSD[:, 0].transpose(0, 1).flatten(0, 1)
@@ -227,7 +227,8 @@ class ShortcutTask(Task):
             errors.append(((now_XSD - true_XSD).pow(2).mean(-1) / true_XSD.pow(2).mean(-1)).mean())
             scale_B11 = batch["scale_BR"][:, r, None, None]
             heads = (
-                apply_head(self.base, x_XSD, Condition(told), grid) for x_XSD in (now_XSD, true_XSD)
+                apply_head(self.base, x_XSD, Condition(told), layout)
+                for x_XSD in (now_XSD, true_XSD)
             )
             said, truth = (
                 guide(logits_XLV, passes, scale_B11)[masked_BL].log_softmax(-1)
@@ -258,7 +259,7 @@ class ShortcutTask(Task):
         fast = ShortcutSteps().attach(model).around(cast(Transformer, self.frozen))
         told = self.held_out.conditions[0]
         condition = told.take(slice(min(SHOWN, len(told)))).to(device)
-        return sample_grid(fast, condition, self.held_out.grid, self.generator.tokenizer)
+        return sample_grid(fast, condition, self.held_out.layout, self.generator.tokenizer)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the shortcut alone in half precision, with what it was made for."""

@@ -114,7 +114,7 @@ class MeissonicRecipe:
             compress=self.compress,
             embed_width=self.embed_width,
             time="mask_ratio",
-            grid=tokens.grid,
+            grid=tokens.layout.grid,
         )
 
 

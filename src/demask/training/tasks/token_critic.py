@@ -107,7 +107,7 @@ class TokenCriticTask(BesideTask):
         config = TokenCriticConfig(
             codebook_size=self.base.codebook_size,
             num_classes=len(self.tokens.class_names),
-            grid=self.tokens.grid,
+            grid=self.tokens.layout.grid,
             width=recipe.width,
             depth=recipe.depth,
             heads=recipe.heads,
@@ -141,7 +141,7 @@ class TokenCriticTask(BesideTask):
         """The ids, with masked tokens drawn independently from the model's predictions."""
         input_BL, masked_BL = batch["input_BL"], batch["masked_BL"]
         self.frozen.to(input_BL.device)
-        step = Step(0, 1, self.tokens.grid, masked_BL.double().mean(-1))
+        step = Step(0, 1, self.tokens.layout, masked_BL.double().mean(-1))
         condition = Condition({"class_ids": batch["class_ids"]})
         logits_BLV = self.base.predict(input_BL, condition, step).logits_BLV
         logits_RV = logits_BLV[masked_BL].float() / self.recipe.temperature
@@ -197,7 +197,7 @@ class TokenCriticTask(BesideTask):
         condition = Condition({"class_ids": classes.to(device)})
         order = Critic().attach(model)
         self.frozen.to(device)
-        return sample_grid(self.base, condition, self.tokens.grid, self.tokenizer, order)
+        return sample_grid(self.base, condition, self.tokens.layout, self.tokenizer, order)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the critic in half precision, with the fingerprint of its model."""
