@@ -137,9 +137,18 @@ def _read_weights(path: Path, dtype: torch.dtype | None) -> Tensors:
     )
 
 
-def _read_metadata(path: Path) -> Description:
+def read_header_metadata(path: Path) -> dict[str, str]:
+    """The metadata in the header of a safetensors file.
+
+    Raises:
+        CheckpointError: it is broken.
+    """
     with _open_safe(path) as (file, size):
-        metadata = read_header(file, size)[1]
+        return read_header(file, size)[1]
+
+
+def _read_metadata(path: Path) -> Description:
+    metadata = read_header_metadata(path)
     return parse_json(metadata.get(METADATA_KEY, "{}"), f"{path}, metadata '{METADATA_KEY}'")
 
 
