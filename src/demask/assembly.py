@@ -25,7 +25,7 @@ from demask.device import check_device, default_device
 from demask.generator import Generator
 from demask.layouts import image_size
 from demask.preset_file import FILE, PresetFile, read_presets
-from demask.presets import PUBLIC_SETTINGS, SHIPPED_MODELS, model_folder, model_path
+from demask.presets import PUBLIC_SETTINGS, PUBLISHED, SHIPPED_MODELS, model_folder, model_path
 from demask.registry import unknown
 from demask.settings import DTYPES, Settings
 from demask.transformer.number_range import FLOAT16_MAX, largest_activation
@@ -60,7 +60,7 @@ def load(
         device: ``cpu``, ``cuda``, ...; by default a GPU if there is one.
         dtype: of the weights, or its name; by default float32. `torch.int8` multiplies inside the
             blocks in 8 bits, several times as fast on a CPU; see docs/methods/low_precision.md.
-        loras: folders of LoRA adapters, followed by ``:weight`` if that is not 1.
+        loras: folders or files of LoRA adapters, followed by ``:weight`` if that is not 1.
         aux: networks beside the model (a self-guidance module, a Token-Critic, a weaker
             transformer), before those in its folder.
         variant: of a public layout's files, such as ``fp16``.
@@ -75,7 +75,9 @@ def load(
         raise ValueError(f"model must be a name, a path or a hub id, not {model!r}")
     model, device = str(model), device_of(device)
     if preset is not None and dtype is None:
-        dtype = read_presets(model_folder(model) / FILE)[preset].dtype or "float32"
+        own = read_presets(model_folder(model) / FILE)
+        if own.by_name or not is_public(model, model_path(model)):
+            dtype = own[preset].dtype or "float32"
     dtype = parse_dtype(dtype)
     floating = torch.float32 if dtype == torch.int8 else dtype
     parts = parts_in_range(model, tokenizer, device, floating, variant)
@@ -223,10 +225,18 @@ def auxiliary_networks(
 def settings_of(model: str, parts: Parts, preset: str | None) -> tuple[Settings, PresetFile]:
     """The settings of a model's preset, by default those of its default one, and its presets.
 
+    A published model without a file of its own has those of its authors, by default with the mask
+    schedule that its scheduler names.
+
     Raises:
         ValueError: its ``presets.toml`` cannot be read, or has no such preset.
     """
     presets = read_presets(model_folder(model) / FILE)
+    if parts.published and not presets.by_name:
+        presets = read_presets(PUBLISHED / parts.published)
+        if preset is None and parts.schedule is not None:
+            usual = presets[presets.default or ""].settings
+            return usual.updated(schedule=parts.schedule), presets
     name = presets.default if preset is None else preset
     if name is not None:
         return presets[name].settings, presets

@@ -15,6 +15,7 @@ from demask.tokenizer.conv_tokenizer import ConvTokenizerConfig
 from demask.tokenizer.titok import TATiTok, TATiTokConfig, TiTokConfig
 from demask.tokenizer.vq_model import VQModelConfig
 from demask.tokenizer.vqgan import VQGANConfig
+from demask.transformer.amused import AmusedConfig
 from demask.transformer.clip_text import ClipText, ClipTextConfig
 from demask.transformer.feature_selection import FeatureSelection, FeatureSelectionConfig
 from demask.transformer.halton_maskgit import HaltonMaskGITConfig
@@ -75,6 +76,23 @@ TINY = {
     "titok": TiTokConfig(**ROW, **TWO_STAGES, pixel_blocks=1),
     "ta_titok": TATiTokConfig(**ROW, **ONE_STAGE, text_length=3, text_width=4),
     "meissonic": MEISSONIC,
+    "amused": AmusedConfig(
+        codebook_size=8,
+        vocabulary=10,
+        width=16,
+        depth=1,
+        heads=2,
+        mlp_width=16,
+        embed_width=6,
+        channels=8,
+        channel_heads=2,
+        res_blocks=1,
+        text_width=4,
+        pooled_width=4,
+        micro_width=8,
+        compress=True,
+        grid=(2, 2),
+    ),
     "clip_text": ClipTextConfig(9, 8, 4, width=8, mlp_width=8, layers=2, heads=2, pooled_width=4),
     "conv_tokenizer": ConvTokenizerConfig((3, 4), (16,), (1,), (1,), 16),
     "token_critic": TokenCriticConfig(codebook_size=8, **SIZES),

@@ -18,6 +18,7 @@ from demask.checkpoint.load import (
     read_metadata,
 )
 from demask.checkpoint.text_encoder import fitted, load_text_encoder
+from demask.transformer.amused import Amused
 from demask.transformer.condition import TextEncoder
 from demask.transformer.protocols import SupportsPrompts, supports
 
@@ -36,6 +37,7 @@ class Parts:
         text: text encoder of a text model, or None.
         class_names: of a class-conditional model.
         schedule: the mask schedule of a public layout, or None.
+        published: the file of the authors' settings, in `demask.presets.PUBLISHED`; or None.
     """
 
     transformer: nn.Module
@@ -43,6 +45,7 @@ class Parts:
     text: TextEncoder | None = None
     class_names: tuple[str, ...] = ()
     schedule: str | None = None
+    published: str | None = None
 
 
 def is_public(model: str, place: Path) -> bool:
@@ -84,7 +87,10 @@ def load_public(
             f"{settings}: mask_token_id {facts['mask_token_id']}, the transformer's is {mask_id}"
         )
     schedule = facts.get("masking_schedule", "cosine")
-    return Parts(transformer, tokenizer, text, schedule=schedule)
+    published = None
+    if isinstance(transformer, Amused):
+        published = f"amused_{512 if transformer.config.compress else 256}.toml"
+    return Parts(transformer, tokenizer, text, schedule=schedule, published=published)
 
 
 def load_ours(
