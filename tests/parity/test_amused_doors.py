@@ -161,7 +161,9 @@ def test_inpainting_on_any_grid(generator: demask.Generator) -> None:
 def test_image_to_image(generator: demask.Generator) -> None:
     """A strength of 1 keeps nothing of the source, one of 0 all of its tokens."""
     other = Image.fromarray(255 - array(noise_image()))
-    one, two = (generator.variations(i, 1.0, "blue", seed=3, **FAST)[0] for i in (noise_image(), other))
+    one, two = (
+        generator.variations(i, 1.0, "blue", seed=3, **FAST)[0] for i in (noise_image(), other)
+    )
     assert np.array_equal(array(one.image), array(two.image))
     ids_BHW = torch.randint(64, (1, 5, 7), generator=torch.Generator().manual_seed(0))
     mask_id = generator.transformer.mask_id
