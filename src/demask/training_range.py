@@ -19,7 +19,7 @@ FAR = 1.5
 """A side that is longer or shorter than in training by more than this factor is named."""
 LEAST_PSNR = 14.0
 """In dB. The tokenizer of ``emoji`` gives held-out drawings back at 14.1 to 26.4 and photographs of
-CIFAR-10 at 12.0 in the median; that of ``cifar10`` gives held-out photographs back at 20.0 to 29.9."""
+CIFAR-10 at 12.0 in the median; that of ``cifar10`` gives held-out photographs 20.0 to 29.9."""
 
 
 def warn_of_size(name: str, grid: Grid, trained: Grid, downsampling: int) -> None:
