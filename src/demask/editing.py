@@ -54,13 +54,13 @@ class Original:
     @staticmethod
     def read(generator: Pipeline, image: Image.Image, settings: SettingsKwargs) -> Original:
         """Extend an image to its frame."""
-        frames = [
-            fill_frame(
-                generator, torch.from_numpy(to_pixels(layer)).permute(2, 0, 1) / 255, settings
-            )
-            for layer in (to_rgb(image), with_alpha(image))
-        ]
-        return Original(*frames, image.height, image.width)
+
+        def frame(layer: Image.Image) -> Tensor:
+            layer_CYX = torch.from_numpy(to_pixels(layer)).permute(2, 0, 1) / 255
+            return fill_frame(generator, layer_CYX, settings)
+
+        kept = with_alpha(image)
+        return Original(frame(to_rgb(kept)), frame(kept), image.height, image.width)
 
     def blend(self, generated_CYX: Tensor, mask_YX: Tensor, feather: int) -> Image.Image:
         """Blend opaque new pixels with those of the image; see `demask.sampling.edit.blend`."""
