@@ -96,7 +96,8 @@ class GeneratedImage:
                 dict(json.loads(text.get("load", "{}"))),
             )
         except (ValueError, TypeError, RecursionError) as error:
-            reason = " ".join(str(error).split())
+            nested = isinstance(error, RecursionError)
+            reason = "too many brackets" if nested else " ".join(str(error).split())
             raise ValueError(f"the settings in this PNG cannot be read: {reason}") from error
 
     @property

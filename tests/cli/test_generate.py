@@ -172,7 +172,7 @@ def test_a_model_of_prompts_asks_for_one(
 ) -> None:
     result = run("generate", *arguments, "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert "emoji generates images of prompts: give one" in result.stderr
+    assert "emoji is a model of prompts: give one" in result.stderr
     assert not (tmp_path / "out").exists()
 
 

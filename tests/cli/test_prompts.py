@@ -112,7 +112,7 @@ def test_a_prompt_that_is_cut_is_generated(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--class", "cat"], "generates prompts and has no classes: leave --class out"),
+        (["--class", "cat"], "is a model of prompts and has no classes: leave --class out"),
         (["x", "--width", "33"], "33x16 pixels: both sides must be multiples of 8"),
         (["x", "--width", "0"], "width must be a whole number from 1 to 65535 or None, not 0"),
         (["x", "--height", "-8"], "height must be a whole number from 1 to 65535 or None, not -8"),

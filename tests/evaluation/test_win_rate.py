@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import pytest
 import torch
@@ -79,6 +80,16 @@ def test_prompts_are_drawn_with_all_their_seeds() -> None:
     many = paired_comparison(gap_P1.expand(24, 50), torch.zeros(24, 50))
     assert (many.rate_low, many.rate_high) == pytest.approx((one.rate_low, one.rate_high))
     assert one.rate_high - one.rate_low > 0.2
+
+
+def test_the_interval_of_many_prompts_is_that_of_a_normal_distribution() -> None:
+    gap_P1 = torch.randn(400, 1, generator=torch.Generator().manual_seed(0))
+    found = paired_comparison(gap_P1, torch.zeros(400, 1), resamples=4000)
+    half_width = NormalDist().inv_cdf(0.975) * float(gap_P1.std()) / math.sqrt(400)
+    ends = found.difference - half_width, found.difference + half_width
+    assert (found.difference_low, found.difference_high) == pytest.approx(
+        ends, abs=0.07 * half_width
+    )
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:

@@ -1,4 +1,4 @@
-"""One file of many images, in the form that published evaluators of generative models read.
+"""Many images in one ``.npz`` file, the format that ADM's evaluator reads (arXiv 2105.05233).
 
 Shape legend: N images, H W rows and columns of pixels.
 """
@@ -21,15 +21,15 @@ from demask.image import GeneratedImage
 def write_npz(path: Path, images: Iterable[GeneratedImage], count: int) -> None:
     """Write ``arr_0``, uint8 (N, H, W, 3), and ``arr_1``, the labels, int64 (N).
 
-    The images go to the disk one by one; the file gets its name when all are written.
+    The images are written one by one under a temporary name, which is then renamed.
 
     Args:
-        path: of the file, replaced if it exists.
+        path: the file, replaced if it exists.
         images: at least ``count``, all of one size.
         count: N.
 
     Raises:
-        OSError: the disk is full or the place may not be written; nothing is left there.
+        OSError: the disk is full or the folder is not writable; no partial file is left.
     """
     write_atomically(path, lambda temporary: _write(temporary, images, count))
 

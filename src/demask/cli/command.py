@@ -1,4 +1,4 @@
-"""How every command reads its arguments and reports an error: one line, exit code 2."""
+"""The base classes of commands: arguments, help pages, and errors of one line with exit code 2."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from demask.foreign_names import translated
 INTERRUPTED, TERMINATED = 130, 143  # what a shell expects after Ctrl-C and after SIGTERM
 
 Decorator = Callable[[Any], Any]
-"""What `click.option` returns."""
+"""The type of the result of `click.option`."""
 ThreadHook = Callable[[threading.ExceptHookArgs], object]
 
 
@@ -33,7 +33,7 @@ class Several(click.Option):
 
 
 def number(*names: str, **more: Any) -> Decorator:
-    """An option with a default, whose type is that of the default and which the help shows."""
+    """An option whose default gives its type and is shown in the help."""
     return click.option(*names, **{"type": type(more["default"]), "show_default": True, **more})
 
 
@@ -55,7 +55,7 @@ class OptionGroup(Sequence[Decorator]):
 
     Args:
         title: the heading.
-        options: what `click.option` returns.
+        options: results of `click.option`.
     """
 
     def __init__(self, title: str, options: Sequence[Decorator]) -> None:

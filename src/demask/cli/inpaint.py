@@ -67,7 +67,7 @@ def inpaint(
 
 
 def open_area(mask: Path | None, box: str | None, size: tuple[int, int]) -> Image.Image:
-    """What to regenerate, as an image in which it is white.
+    """The part to regenerate, as a mask in which it is white.
 
     Raises:
         ValueError: a mask that cannot be read or has another size, or a box outside the image.

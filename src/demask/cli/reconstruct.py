@@ -1,4 +1,4 @@
-"""`demask reconstruct`: image -> tokens -> image, to see what a tokenizer preserves.
+"""`demask reconstruct`: encode and decode images, to measure what a tokenizer preserves.
 
 Shape legend: C channels, H W rows and columns of pixels, B = 1.
 """
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 def reconstruct(
     images: tuple[Path, ...], model: str, tokenizer: str | None, device: str | None, out: Path
 ) -> None:
-    """Encode and decode images, and print the PSNR.
+    """Encode and decode images with a tokenizer, and print the PSNR.
 
-    Sides that are not a whole number of tokens are cropped, at both ends.
+    Sides that are not a whole number of tokens are cropped equally at both ends.
     """
     data = [path.read_bytes() for path in images]
 

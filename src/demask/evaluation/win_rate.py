@@ -106,7 +106,7 @@ def few_prompts(count: int) -> str:
 
 
 def interval(value_2P: Tensor, seed: int, resamples: int) -> tuple[list[float], list[float]]:
-    """The ends of the 95 % intervals of the means over prompts, of two numbers a prompt."""
+    """The ends of the 95 % intervals of the means of two numbers per prompt; NaN for one prompt."""
     count = value_2P.shape[1]
     if count < 2:
         return [math.nan] * 2, [math.nan] * 2

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 RESULTS, TABLE, GALLERY = "results.json", "table.md", "gallery.png"
 
 OnScored = Callable[[str, int], None]
-"""Is told how many images of a variant are done."""
+"""Called with the name of a variant and the number of its images that are scored."""
 
 
 @dataclass
@@ -38,10 +38,10 @@ class Scores:
 
     Attributes:
         name: the name of the variant.
-        settings: all of them.
+        settings: all settings.
         scores: scorer -> the score of each image.
-        control: the same with other prompts; empty unless asked for.
-        forwards: forward passes per image, summed over all images.
+        control: scorer -> the score of each image with another prompt; empty without a control.
+        forwards: forward passes, summed over all images.
         seconds: wall-clock time, without scoring.
         cpu_seconds: processor time of all cores.
     """
@@ -71,7 +71,7 @@ def run(
         on_scored: called with the name of the variant and the number of images scored.
 
     Raises:
-        ValueError: a file of scores there is broken.
+        ValueError: a file of scores in the folder is broken.
     """
     if note := few_prompts(len(comparison.prompts)):
         log.warning("%s", note)

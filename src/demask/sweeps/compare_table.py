@@ -13,7 +13,7 @@ COST = ("forwards", "ms")
 
 
 def table(comparison: Comparison, outcomes: Sequence[Outcome]) -> str:
-    """The whole page: the setup, a table for each scorer with its notice, the command."""
+    """The Markdown text: the setup, a table for each scorer with its notice, the command."""
     base = comparison.variants[0].name
     note = few_prompts(len(comparison.prompts))
     intro = (
@@ -54,5 +54,5 @@ def percent(rate: float, low: float, high: float) -> str:
 
 
 def between(value: str, low: str, high: str) -> str:
-    """A number and its interval, where there is one."""
+    """A number and its interval, or the number alone if the interval is NaN."""
     return value if "nan" in (low.strip("+%") + high) else f"{value} ({low} to {high})"

@@ -37,7 +37,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
 
 
 def load_latest(folder: Path) -> dict[str, Any] | None:
-    """The newest state that can be read, on the CPU; None where there is none.
+    """The newest state that can be read, on the CPU; None if there is none.
 
     An unreadable file is skipped with a warning. No code in a file is executed.
     """
