@@ -74,9 +74,7 @@ def load(
         raise ValueError(f"model must be a name, a path or a hub id, not {model!r}")
     model, device = str(model), device_of(device)
     if preset is not None and dtype is None:
-        own = read_presets(model_folder(model) / FILE)
-        if own.by_name or not is_public(model, model_path(model)):
-            dtype = own[preset].dtype or "float32"
+        dtype = dtype_of_preset(model, preset)
     dtype = parse_dtype(dtype)
     floating = torch.float32 if dtype == torch.int8 else dtype
     parts = parts_in_range(model, tokenizer, device, floating, variant)
@@ -99,6 +97,14 @@ def load(
         presets=presets,
         loaded=load_arguments(tokenizer, dtype, loras, aux, variant),
     )
+
+
+def dtype_of_preset(model: str, preset: str) -> str | None:
+    """The type that a preset was measured in; None in a public layout without a file of presets."""
+    own = read_presets(model_folder(model) / FILE)
+    if not own.by_name and is_public(model, model_path(model)):
+        return None
+    return own[preset].dtype or "float32"
 
 
 def device_of(name: str | None) -> str:
@@ -224,8 +230,7 @@ def auxiliary_networks(
 def settings_of(model: str, parts: Parts, preset: str | None) -> tuple[Settings, PresetFile]:
     """The settings of a model's preset, by default those of its default one, and its presets.
 
-    A published model without a file of its own has those of its authors, by default with the mask
-    schedule that its scheduler names.
+    A published model without a file has its authors' settings, with its scheduler's mask schedule.
 
     Raises:
         ValueError: its ``presets.toml`` cannot be read, or has no such preset.
