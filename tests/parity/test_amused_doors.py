@@ -53,7 +53,7 @@ def array(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
-def noise_image(width: int = 28, height: int = 20) -> Image.Image:
+def example(width: int = 28, height: int = 20) -> Image.Image:
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     return Image.fromarray(pixels)
 
@@ -149,21 +149,19 @@ def test_inpainting_on_any_grid(generator: demask.Generator) -> None:
     """7 x 5 tokens, which the released program cannot do; a stroke thinner than a token counts."""
     mask = Image.new("L", (28, 20))
     mask.paste(255, (13, 0, 14, 20))
-    (edited,) = generator.inpaint(noise_image(), mask, "blue", seed=5, feather=0, **FAST)
+    (edited,) = generator.inpaint(example(), mask, "blue", seed=5, feather=0, **FAST)
     assert edited.image.size == (28, 20)
-    before, after = array(noise_image()), array(edited.image)
+    before, after = array(example()), array(edited.image)
     assert np.array_equal(np.delete(before, 13, 1), np.delete(after, 13, 1))
     assert not np.array_equal(before[:, 13], after[:, 13])
-    (wide,) = generator.outpaint(noise_image(), right=4, seed=2, **FAST)
+    (wide,) = generator.outpaint(example(), right=4, seed=2, **FAST)
     assert wide.image.size == (32, 20)
 
 
 def test_image_to_image(generator: demask.Generator) -> None:
     """A strength of 1 keeps nothing of the source, one of 0 all of its tokens."""
-    other = Image.fromarray(255 - array(noise_image()))
-    one, two = (
-        generator.variations(i, 1.0, "blue", seed=3, **FAST)[0] for i in (noise_image(), other)
-    )
+    other = Image.fromarray(255 - array(example()))
+    one, two = (generator.variations(i, 1.0, "blue", seed=3, **FAST)[0] for i in (example(), other))
     assert np.array_equal(array(one.image), array(two.image))
     ids_BHW = torch.randint(64, (1, 5, 7), generator=torch.Generator().manual_seed(0))
     mask_id = generator.transformer.mask_id

@@ -102,9 +102,7 @@ def without_prefix(expected: Mapping[str, Any], tensors: dict[str, Tensor]) -> d
             and not set(tensors) & set(expected)
             and all(n.startswith(prefix) for n in tensors)
         ):
-            log.warning(
-                "the names of its %d tensors begin with '%s', taken off", len(tensors), prefix
-            )
+            log.warning("the keys of all tensors begin with '%s'; it is taken off", prefix)
             return without_prefix(
                 expected, {name.removeprefix(prefix): t for name, t in tensors.items()}
             )
