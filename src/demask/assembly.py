@@ -15,16 +15,24 @@ from torch import nn
 from demask.acceleration.packing import pack
 from demask.acceleration.quantization import SCHEMES, quantize, quantized_layers
 from demask.auxiliary import AuxiliaryNetworks, check_auxiliary, find_auxiliary
-from demask.checkpoint.load import CheckpointError, is_hub_id, load_model
+from demask.checkpoint.hub import in_hub
+from demask.checkpoint.load import CheckpointError, load_model
 from demask.checkpoint.lora import apply_loras, base_fingerprint
 from demask.checkpoint.pipeline import Parts, is_public, load_ours, load_public
+from demask.checkpoint.published import published_model
 from demask.checkpoint.quantized import name_origin
 from demask.conditioning import Classes, Conditioner, Prompts
-from demask.device import check_device, default_device
+from demask.device import checked_device
 from demask.generator import Generator
 from demask.layouts import image_size
 from demask.preset_file import FILE, PresetFile, read_presets
-from demask.presets import PUBLIC_SETTINGS, SHIPPED_MODELS, model_folder, model_path
+from demask.presets import (
+    PUBLIC_SETTINGS,
+    PUBLISHED_PRESETS,
+    SHIPPED_MODELS,
+    model_folder,
+    model_path,
+)
 from demask.registry import unknown
 from demask.settings import DTYPES, Settings
 from demask.transformer.number_range import FLOAT16_MAX, largest_activation
@@ -72,9 +80,10 @@ def load(
     """
     if not isinstance(model, str | Path):
         raise ValueError(f"model must be a name, a path or a hub id, not {model!r}")
-    model, device = str(model), device_of(device)
-    if preset is not None and dtype is None:
-        dtype = read_presets(model_folder(model) / FILE)[preset].dtype or "float32"
+    model, device = str(model), checked_device(device)
+    measured = read_presets(model_folder(model) / FILE)
+    if preset is not None and dtype is None and measured.by_name:
+        dtype = measured[preset].dtype or "float32"
     dtype = parse_dtype(dtype)
     floating = torch.float32 if dtype == torch.int8 else dtype
     parts = parts_in_range(model, tokenizer, device, floating, variant)
@@ -97,16 +106,6 @@ def load(
         presets=presets,
         loaded=load_arguments(tokenizer, dtype, loras, aux, variant),
     )
-
-
-def device_of(name: str | None) -> str:
-    """The device of a name; by default a GPU where there is one.
-
-    Raises:
-        ValueError: no such device.
-    """
-    check_device(name)
-    return name or default_device()
 
 
 def parts_in_range(
@@ -225,11 +224,24 @@ def settings_of(model: str, parts: Parts, preset: str | None) -> tuple[Settings,
     Raises:
         ValueError: its ``presets.toml`` cannot be read, or has no such preset.
     """
-    presets = read_presets(model_folder(model) / FILE)
+    presets = presets_of(model, parts)
     name = presets.default if preset is None else preset
     if name is not None:
         return presets[name].settings, presets
     return usual_settings(parts), presets
+
+
+def presets_of(model: str, parts: Parts) -> PresetFile:
+    """The presets in a model's folder, or those of the public model that it is.
+
+    Raises:
+        ValueError: they cannot be read.
+    """
+    own = read_presets(model_folder(model) / FILE)
+    known = published_model(parts.transformer, model)
+    if own.by_name or known is None or not known.presets:
+        return own
+    return read_presets(PUBLISHED_PRESETS / f"{known.presets}.toml")
 
 
 def load_parts(
@@ -245,7 +257,7 @@ def load_parts(
         ValueError: no such model, or a part is missing or broken.
     """
     place = model_path(model)
-    if not place.exists() and not is_hub_id(model):
+    if not place.exists() and not in_hub(model):
         raise ValueError(
             unknown("model", model, SHIPPED_MODELS) + "; or a path or a hub id owner/name"
         )

@@ -9,14 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from demask.checkpoint.hub import has_pipeline, is_hub_id, locate, locate_pipeline
 from demask.checkpoint.layout import HALF, parse_json
-from demask.checkpoint.load import (
-    CheckpointError,
-    is_hub_id,
-    load_model,
-    locate_pipeline,
-    read_metadata,
-)
+from demask.checkpoint.load import CheckpointError, load_model, read_metadata
+from demask.checkpoint.published import PublishedModel, published_model
 from demask.checkpoint.text_encoder import load_text_encoder
 from demask.transformer.condition import TextEncoder
 from demask.transformer.protocols import SupportsPrompts, supports
@@ -46,8 +42,14 @@ class Parts:
 
 
 def is_public(model: str, place: Path) -> bool:
-    """Whether a name may be a pipeline in the public layout, as any hub id may."""
-    return (place / INDEX).is_file() or (not place.exists() and is_hub_id(model))
+    """Whether a name is a pipeline in the public layout, on disk or in the hub.
+
+    Raises:
+        CheckpointError: the hub has no such repository, or cannot be reached.
+    """
+    if place.exists() or not is_hub_id(model):
+        return (place / INDEX).is_file()
+    return has_pipeline(model)
 
 
 def load_public(
@@ -90,32 +92,65 @@ def load_public(
 def load_ours(
     model: str, place: Path, tokenizer: str | None, dtype: torch.dtype | None, device: str
 ) -> Parts:
-    """Load a folder that training wrote, or a transformer checkpoint and a tokenizer.
+    """Load a folder that training wrote, or a transformer checkpoint and its parts.
+
+    Parts that are not named and not beside the transformer are those of `PUBLISHED_MODELS`, if the
+    transformer comes from the hub. The tokenizer may be a whole pipeline, whose text encoder is
+    then taken, too: one-step generators are published without either.
 
     Raises:
         CheckpointError: a part is missing or broken; the line says which.
     """
+    refuse_editing(place)
     beside = place.parent if place.is_file() else place
-    source, pixels = str(place / OUR_PARTS[0]), tokenizer or str(beside / OUR_PARTS[1])
+    source = str(place / OUR_PARTS[0])
     if not Path(source).is_file():
         source = model
-    if tokenizer is None and not Path(pixels).is_file():
+    transformer = load_model(source, dtype=dtype or torch.float32, device=device)
+    known = published_model(transformer, model)
+    pixels = tokenizer or part_of(model, beside / OUR_PARTS[1], known and known.tokenizer)
+    if pixels is None:
         raise CheckpointError(
             f"{model} has no tokenizer beside it: a folder needs transformer.safetensors and "
-            "tokenizer.safetensors, or name one (tokenizer=..., --tokenizer)"
+            f"tokenizer.safetensors, or name one (tokenizer=..., --tokenizer){hint(known)}"
         )
-    transformer = load_model(source, dtype=dtype or torch.float32, device=device)
+    whole = is_public(pixels, Path(pixels))
     # half precision saves little in convolutions and may overflow
-    network = load_model(pixels, dtype=torch.float32, device=device)
-    if supports(transformer, SupportsPrompts):
-        folder = beside / "text_encoder"
-        if not folder.is_dir():
+    network = load_model(
+        pixels, subfolder="vqvae" if whole else "", dtype=torch.float32, device=device
+    )
+    if not supports(transformer, SupportsPrompts):
+        return Parts(transformer, network, class_names=class_names(source, transformer))
+    folders = [beside / "text_encoder"]
+    if not folders[0].is_dir():
+        if not whole:
             raise CheckpointError(
-                f"{model} reads prompts and lacks a text encoder: no folder {folder}"
+                f"{model} reads prompts and lacks a text encoder: no folder {folders[0]}"
             )
-        text = load_text_encoder(folder, dtype=dtype or torch.float32, device=device)
-        return Parts(transformer, network, text)
-    return Parts(transformer, network, class_names=class_names(source, transformer))
+        folders = [locate(pixels, part) for part in ("text_encoder", "tokenizer")]
+    text = load_text_encoder(*folders, dtype=dtype or torch.float32, device=device)
+    return Parts(transformer, network, text)
+
+
+def part_of(model: str, beside: Path, public: str | None) -> str | None:
+    """A part of a model: the one beside it, or the public one of a model of the hub."""
+    if beside.exists():
+        return str(beside)
+    return public or None if not Path(model).exists() else None
+
+
+def hint(known: PublishedModel | None) -> str:
+    """Which public tokenizer is meant, for a message."""
+    return f"; that of {known.source} is {known.tokenizer}" if known and known.tokenizer else ""
+
+
+def refuse_editing(place: Path) -> None:
+    """Raise a CheckpointError for a folder of EditMGT (arXiv 2512.11715)."""
+    if (place / "editmgt").is_dir() and (place / "llm_encoder").is_dir():
+        raise CheckpointError(
+            f"{place} is EditMGT, which is not supported: missing are the connector of Gemma 2's "
+            "text states and the tokens of the edited image"
+        )
 
 
 def class_names(source: str, transformer: nn.Module) -> tuple[str, ...]:
