@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from demask.checkpoint.hub import has_pipeline, is_hub_id, locate, locate_pipeline
-from demask.checkpoint.layout import HALF, parse_json
+from demask.checkpoint.layout import HALF, PICKLED, SAFE, parse_json
 from demask.checkpoint.load import CheckpointError, load_model, read_metadata
 from demask.checkpoint.published import PublishedModel, published_model
 from demask.checkpoint.text_encoder import load_text_encoder
@@ -106,14 +106,13 @@ def load_ours(
     source = str(place / OUR_PARTS[0])
     if not Path(source).is_file():
         source = model
+    if place.is_dir() and not any(entry.suffix in (SAFE, *PICKLED) for entry in place.iterdir()):
+        raise CheckpointError(lacks_tokenizer(model, None))
     transformer = load_model(source, dtype=dtype or torch.float32, device=device)
     known = published_model(transformer, model)
     pixels = tokenizer or part_of(model, beside / OUR_PARTS[1], known and known.tokenizer)
     if pixels is None:
-        raise CheckpointError(
-            f"{model} has no tokenizer beside it: a folder needs transformer.safetensors and "
-            f"tokenizer.safetensors, or name one (tokenizer=..., --tokenizer){hint(known)}"
-        )
+        raise CheckpointError(lacks_tokenizer(model, known))
     whole = is_public(pixels, Path(pixels))
     # half precision saves little in convolutions and may overflow
     network = load_model(
@@ -139,9 +138,13 @@ def part_of(model: str, beside: Path, public: str | None) -> str | None:
     return public or None if not Path(model).exists() else None
 
 
-def hint(known: PublishedModel | None) -> str:
-    """Which public tokenizer is meant, for a message."""
-    return f"; that of {known.source} is {known.tokenizer}" if known and known.tokenizer else ""
+def lacks_tokenizer(model: str, known: PublishedModel | None) -> str:
+    """The line for a model without a tokenizer; of a public model, it names the public one."""
+    hint = f"; that of {known.source} is {known.tokenizer}" if known and known.tokenizer else ""
+    return (
+        f"{model} has no tokenizer beside it: a folder needs transformer.safetensors and "
+        f"tokenizer.safetensors, or name one (tokenizer=..., --tokenizer){hint}"
+    )
 
 
 def refuse_editing(place: Path) -> None:
