@@ -209,7 +209,7 @@ def finish(
     generator: Pipeline, job: Job, canvas: edit.Canvas
 ) -> Iterator[tuple[GeneratedImage, Tensor]]:
     """The images of a batch, with their pixels (C, Y, X) in [0, 1]."""
-    pixels_BYXC = generator.pixels(canvas.ids_BL, canvas.layout)
+    pixels_BYXC = generator.pixels(canvas.ids_BL, canvas.layout, generator.job_condition(job))
     images = generator.framed(job, pixels_BYXC)
     for image, pixels_YXC in zip(images, pixels_BYXC, strict=True):
         yield image, pixels_YXC.permute(2, 0, 1) / 255

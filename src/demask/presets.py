@@ -10,7 +10,7 @@ from demask.settings import Settings
 
 WEIGHTS = Path(__file__).parent / "weights"
 PUBLISHED_PRESETS = Path(__file__).parent / "published_presets"
-"""The authors' settings of public models, as presets; see `demask.checkpoint.published`."""
+"""The settings of published models, as their authors sample them."""
 
 
 @dataclass(frozen=True)

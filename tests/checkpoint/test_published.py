@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +13,46 @@ import torch
 from torch import nn
 
 import demask
-from demask.checkpoint.architectures import ARCHITECTURES
+from demask.checkpoint.architectures import ARCHITECTURES, transformer
 from demask.checkpoint.by_keys import KEY_LAYOUTS, KeyLayout
 from demask.checkpoint.load import load_model
-from demask.checkpoint.published import PUBLISHED_MODELS, PublishedModel
+from demask.checkpoint.published import PUBLISHED_MODELS, PublishedModel, published_model
 from demask.checkpoint.read import CheckpointError
 from demask.checkpoint.save import save_model
+from demask.checkpoint.unfilled import Unfilled
 from demask.preset_file import read_presets
 from demask.presets import PUBLISHED_PRESETS
+from demask.transformer.halton_maskgit import HaltonMaskGITConfig
+from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
 from tiny import tiny_tokenizer, tiny_transformer
 
 CONFIG = tiny_transformer().config
 
 
-def matches(tensors: Mapping[str, torch.Tensor]) -> bool:
+def matches(tensors: Any) -> bool:
     return "their.head.weight" in tensors
 
 
-def read(tensors: dict[str, torch.Tensor], facts: Mapping[str, Any]) -> tuple[str, Any, Any]:
-    return "modern_maskgit", CONFIG, {n.removeprefix("their."): t for n, t in tensors.items()}
+def read(tensors: dict[str, torch.Tensor], facts: Any) -> tuple[str, Any, Any]:
+    if facts.get("depth", 2) != 2:
+        raise CheckpointError("depth: only 2 is known")
+    return "theirs", CONFIG, {name.removeprefix("their."): t for name, t in tensors.items()}
 
 
 @pytest.fixture(autouse=True)
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     """A public layout of the tiny model, and its row in the table of public models."""
-    for table in (KEY_LAYOUTS, PUBLISHED_MODELS):
+    for table in (ARCHITECTURES, KEY_LAYOUTS, PUBLISHED_MODELS):
         monkeypatch.setattr(table, "_rows", dict(table._rows))
-    KEY_LAYOUTS.add("theirs", KeyLayout("a tiny model", matches, read))
-    facts = {"task": "classes", "pixels": 16, "parameters": 1}
-    config = {"width": CONFIG.width, "grid": (4, 4)}
+    ARCHITECTURES.add("theirs", transformer(ModernMaskGIT, ModernMaskGITConfig))
+    KEY_LAYOUTS.add("theirs", KeyLayout("the tiny model", matches, read))
     model = PublishedModel(
-        "owner/name/a/model.pth", "modern_maskgit", config=config, tokenizer="owner/tokens", **facts
+        "owner/name/a/model.pth",
+        "theirs",
+        {"width": CONFIG.width, "grid": (4, 4)},
+        pixels=16,
+        parameters=1,
+        tokenizer="owner/tokens",
     )
     PUBLISHED_MODELS.add("tiny", model)
 
@@ -70,6 +79,24 @@ def same(network: nn.Module) -> bool:
 def test_recognised_by_its_keys(wrap: Callable[[Any], Any], tmp_path: Path) -> None:
     torch.save(wrap(tensors()), tmp_path / "model.pth")
     assert same(load_model(tmp_path / "model.pth"))
+
+
+def test_another_network_is_refused_by_its_keys(tmp_path: Path) -> None:
+    torch.save({"head": torch.ones(2)}, tmp_path / "model.pth")
+    with pytest.raises(CheckpointError, match="nothing says what it holds"):
+        load_model(tmp_path / "model.pth")
+
+
+def test_the_yaml_beside_it(tmp_path: Path) -> None:
+    torch.save(tensors(), tmp_path / "model.bin")
+    (tmp_path / "model.yaml").write_text("depth: 3\n")
+    with pytest.raises(CheckpointError, match=r"model\.bin: depth: only 2 is known"):
+        load_model(tmp_path / "model.bin")
+    for text, reason in (("[1, 2]", "should be a YAML mapping"), ("a: [1", "not valid YAML")):
+        (tmp_path / "model.yaml").write_text(text)
+        with pytest.raises(CheckpointError, match=reason) as caught:
+            load_model(tmp_path / "model.bin")
+        assert "\n" not in str(caught.value)
 
 
 class Hub:
@@ -121,14 +148,30 @@ def test_the_authors_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         demask.load(tmp_path / "model.pth", preset="other")
 
 
-@pytest.mark.parametrize("name", PUBLISHED_MODELS)
-def test_every_row_names_what_is_there(name: str) -> None:
-    row = PUBLISHED_MODELS[name]
-    config = ARCHITECTURES[row.architecture].config
-    assert set(row.config) <= {entry.name for entry in fields(config)}
+ROWS = dict(PUBLISHED_MODELS)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_row_is_a_network_of_that_size(name: str) -> None:
+    row = ROWS[name]
+    architecture = ARCHITECTURES[row.architecture]
+    sizes = dict(row.config)
+    if row.architecture == "halton_maskgit":  # heads and MLP follow from the name of the size
+        config = HaltonMaskGITConfig.published(name.split()[1], sizes["grid"])
+    else:
+        config = architecture.config(**sizes)
+    with Unfilled():
+        network = architecture.module(config)
+    stored = sum(parameter.numel() for parameter in network.parameters())
+    if row.architecture == "image_bert":
+        stored += 2 * config.width  # the table of token types, which is added when it is read
+    assert stored == row.parameters
+    assert published_model(network, row.source) is row
+    assert row.tokenizer or row.reads == "prompts"
     assert not row.presets or (PUBLISHED_PRESETS / f"{row.presets}.toml").is_file()
 
 
 @pytest.mark.parametrize("path", sorted(PUBLISHED_PRESETS.glob("*.toml")), ids=lambda p: p.stem)
-def test_every_file_of_presets(path: Path) -> None:
+def test_every_file_of_presets_belongs_to_a_row(path: Path) -> None:
     assert "published" in read_presets(path).by_name
+    assert path.stem in {row.presets for row in ROWS.values()}

@@ -100,5 +100,5 @@ def test_a_preview_of_data(run: Callable, refused: Callable, tmp_path: Path) -> 
         assert sheet.width in (2 * 132 + 4, 4 * 132 + 4)
     out.unlink()
     assert "--first must be from 0 to 11" in refused(*words, "--first", 12)
-    assert "-n is at least 1" in refused(*words, "-n", 0)
+    assert "-n must be at least 1" in refused(*words, "-n", 0)
     assert not out.exists()

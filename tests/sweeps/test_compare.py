@@ -170,9 +170,9 @@ def test_refuses(comparison: Comparison) -> None:
     for changes, message in (
         ({"variants": [base]}, "nothing to compare"),
         ({"variants": [base, base]}, "two variants are called 'base'"),
-        ({"num_seeds": 0}, "number of seeds is at least 1"),
+        ({"num_seeds": 0}, "number of seeds must be at least 1"),
         ({"resamples": 1}, "resamples must be at least 2"),
-        ({"generator": tiny_generator()}, "tiny generates classes"),
+        ({"generator": tiny_generator()}, "tiny is a model of classes"),
         ({"control": True, "prompts": ("a", "a")}, "two different prompts"),
         ({"variants": [base, Variant("x", {"step": 2})]}, "unknown setting 'step'"),
         ({"variants": [base, Variant("x", {"steps": 99})]}, "steps must be 1 to 16"),

@@ -130,8 +130,8 @@ def test_what_was_found_can_be_saved(runner: SweepRunner, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"budget": 0}, "budget is at least 1"),
-        ({"refine": -1}, "refine is 0 or more"),
+        ({"budget": 0}, "budget must be at least 1"),
+        ({"refine": -1}, "refine must be at least 0"),
         ({"metric": "fid"}, "unknown metric 'fid'"),
     ],
 )

@@ -97,7 +97,7 @@ class Draws:
             uniform_R: random numbers in [0, 1).
             temperature: the softmax temperature.
             tolerance: the largest possible error of some rows of logits.
-            score: what the order reads of each code; see `Order.score`.
+            score: what the order reads of each code; see `Order.code_scores`.
         """
         parts = []
         for some_RX, u_R in zip(rows_RX.split(ROWS), uniform_R.split(ROWS), strict=True):
@@ -202,7 +202,7 @@ class CheckedStepper(Stepper):
         if order.stage == "positions":
             return sure_B
         unmasked_now_R = unmasked_now_BL[selection.candidate_BL]
-        # a score has at most twice the error of a logit; see `Order.score`
+        # a score has at most twice the error of a logit; see `Order.code_scores`
         off = 2 * float(draws.tolerance_R.max())
         most_R = torch.where(draws.sure_R, draws.score_R, draws.most_R) + off
         worst_R = torch.where(unmasked_now_R, draws.score_R - off, most_R)

@@ -39,7 +39,7 @@ def load_model(
     """Load a network, ready for inference.
 
     Args:
-        name_or_path: what `read_tensors` reads, or a hub id "owner/name".
+        name_or_path: what `read_tensors` reads, a hub id "owner/name", or a file of one.
         architecture: a row of `ARCHITECTURES` (default: as described in the checkpoint).
         subfolder: the folder of the network inside a directory or hub repository of several.
         revision: of a hub repository.

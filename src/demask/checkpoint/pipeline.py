@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from demask.checkpoint.hub import has_pipeline, is_hub_id, locate, locate_pipeline
-from demask.checkpoint.layout import HALF, PICKLED, SAFE, parse_json
+from demask.checkpoint.layout import HALF, parse_json
 from demask.checkpoint.load import CheckpointError, load_model, read_metadata
 from demask.checkpoint.published import PublishedModel, published_model
-from demask.checkpoint.text_encoder import load_text_encoder
+from demask.checkpoint.text_encoder import fitted, load_text_encoder
 from demask.transformer.condition import TextEncoder
 from demask.transformer.protocols import SupportsPrompts, supports
 
@@ -32,6 +32,7 @@ class Parts:
         text: text encoder of a text model, or None.
         class_names: of a class-conditional model.
         schedule: the mask schedule of a public layout, or None.
+        published: the public model that the transformer is, or None.
     """
 
     transformer: nn.Module
@@ -39,6 +40,7 @@ class Parts:
     text: TextEncoder | None = None
     class_names: tuple[str, ...] = ()
     schedule: str | None = None
+    published: PublishedModel | None = None
 
 
 def is_public(model: str, place: Path) -> bool:
@@ -86,11 +88,17 @@ def load_public(
             f"{settings}: mask_token_id {facts['mask_token_id']}, the transformer's is {mask_id}"
         )
     schedule = facts.get("masking_schedule", "cosine")
-    return Parts(transformer, tokenizer, text, schedule=schedule)
+    known = published_model(transformer, model)
+    return Parts(transformer, tokenizer, text, schedule=schedule, published=known)
 
 
 def load_ours(
-    model: str, place: Path, tokenizer: str | None, dtype: torch.dtype | None, device: str
+    model: str,
+    place: Path,
+    tokenizer: str | None,
+    dtype: torch.dtype | None,
+    device: str,
+    text_encoder: str | None = None,
 ) -> Parts:
     """Load a folder that training wrote, or a transformer checkpoint and its parts.
 
@@ -106,29 +114,30 @@ def load_ours(
     source = str(place / OUR_PARTS[0])
     if not Path(source).is_file():
         source = model
-    if place.is_dir() and not any(entry.suffix in (SAFE, *PICKLED) for entry in place.iterdir()):
-        raise CheckpointError(lacks_tokenizer(model, None))
     transformer = load_model(source, dtype=dtype or torch.float32, device=device)
     known = published_model(transformer, model)
     pixels = tokenizer or part_of(model, beside / OUR_PARTS[1], known and known.tokenizer)
     if pixels is None:
-        raise CheckpointError(lacks_tokenizer(model, known))
+        raise CheckpointError(
+            f"{model} has no tokenizer beside it: a folder needs transformer.safetensors and "
+            f"tokenizer.safetensors, or name one (tokenizer=..., --tokenizer){hint(known)}"
+        )
     whole = is_public(pixels, Path(pixels))
+    part = "vqvae" if whole else ""
     # half precision saves little in convolutions and may overflow
-    network = load_model(
-        pixels, subfolder="vqvae" if whole else "", dtype=torch.float32, device=device
-    )
+    network = load_model(pixels, subfolder=part, dtype=torch.float32, device=device)
     if not supports(transformer, SupportsPrompts):
-        return Parts(transformer, network, class_names=class_names(source, transformer))
-    folders = [beside / "text_encoder"]
-    if not folders[0].is_dir():
-        if not whole:
-            raise CheckpointError(
-                f"{model} reads prompts and lacks a text encoder: no folder {folders[0]}"
-            )
-        folders = [locate(pixels, part) for part in ("text_encoder", "tokenizer")]
+        names = class_names(source, transformer)
+        return Parts(transformer, network, class_names=names, published=known)
+    folder = text_encoder or part_of(model, beside / "text_encoder", known and known.text_encoder)
+    if folder is None and not whole:
+        raise CheckpointError(
+            f"{model} reads prompts and lacks a text encoder: no folder {beside / 'text_encoder'}"
+        )
+    folders = [locate(folder)] if folder else [locate(pixels, name) for name in PUBLIC_PARTS[2:]]
     text = load_text_encoder(*folders, dtype=dtype or torch.float32, device=device)
-    return Parts(transformer, network, text)
+    text = fitted(text, transformer, network)
+    return Parts(transformer, network, text, published=known)
 
 
 def part_of(model: str, beside: Path, public: str | None) -> str | None:
@@ -138,15 +147,6 @@ def part_of(model: str, beside: Path, public: str | None) -> str | None:
     return public or None if not Path(model).exists() else None
 
 
-def lacks_tokenizer(model: str, known: PublishedModel | None) -> str:
-    """The line for a model without a tokenizer; of a public model, it names the public one."""
-    hint = f"; that of {known.source} is {known.tokenizer}" if known and known.tokenizer else ""
-    return (
-        f"{model} has no tokenizer beside it: a folder needs transformer.safetensors and "
-        f"tokenizer.safetensors, or name one (tokenizer=..., --tokenizer){hint}"
-    )
-
-
 def refuse_editing(place: Path) -> None:
     """Raise a CheckpointError for a folder of EditMGT (arXiv 2512.11715)."""
     if (place / "editmgt").is_dir() and (place / "llm_encoder").is_dir():
@@ -154,6 +154,11 @@ def refuse_editing(place: Path) -> None:
             f"{place} is EditMGT, which is not supported: missing are the connector of Gemma 2's "
             "text states and the tokens of the edited image"
         )
+
+
+def hint(known: PublishedModel | None) -> str:
+    """Which public tokenizer is meant, for a message."""
+    return f"; that of {known.source} is {known.tokenizer}" if known and known.tokenizer else ""
 
 
 def class_names(source: str, transformer: nn.Module) -> tuple[str, ...]:

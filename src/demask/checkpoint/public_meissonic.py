@@ -11,6 +11,7 @@ from demask.transformer.meissonic import MeissonicConfig
 
 EDITING = ("connector_type", "text_encoder_architecture")
 """Entries of EditMGT's transformer (arXiv 2512.11715), which Meissonic's lacks."""
+CLIP_VOCABULARY = 49408
 LEGACY_END = 2
 """A wrong end-of-text id in old configurations; the last entry of the vocabulary is meant."""
 
@@ -53,7 +54,10 @@ def meissonic_from_public(public: Mapping[str, Any]) -> MeissonicConfig:
 
 
 def clip_text_from_public(public: Mapping[str, Any]) -> ClipTextConfig:
-    """The ``config.json`` of transformers' ``CLIPTextModelWithProjection``."""
+    """The ``config.json`` of transformers' ``CLIPTextModelWithProjection``, or ``CLIPModel``."""
+    if isinstance(inside := public.get("text_config"), Mapping):
+        whole = {"projection_dim": public.get("projection_dim", inside.get("projection_dim", 512))}
+        public = {"vocab_size": CLIP_VOCABULARY, **inside, **whole}
     if missing := [name for name in ("vocab_size", "hidden_size") if name not in public]:
         raise CheckpointError(f"config.json lacks '{missing[0]}'")
     end_id = public.get("eos_token_id", LEGACY_END)

@@ -134,7 +134,7 @@ def guess(
     (job,) = generator.jobs(list(condition_inputs), len(ids_BL), seed, len(ids_BL), **plain)
     state = last(generator.decode(job, canvas))
     right = (state.ids_BL == ids_BL)[canvas.masked_BL].double().mean()
-    found = generator.pixels(state.ids_BL, canvas.layout)
+    found = generator.pixels(state.ids_BL, canvas.layout, state.condition)
     return f"{name}\n{float(right):.1%} of codes right", images_of(found)
 
 

@@ -92,7 +92,7 @@ class Examples:
     recipe: Quantization
 
     def batches(self, turn: int = 0) -> Iterator[tuple[Tensor, Condition, Step, Tensor]]:
-        """Input ids, condition, step and masked positions of each batch; a turn is other masks."""
+        """Input ids, condition, step and masked positions of each batch, masked by ``turn``."""
         network, device = self.generator.transformer, self.generator.device
         random = torch.Generator().manual_seed(self.recipe.seed + turn)
         for part in torch.arange(len(self.ids_BL)).split(self.recipe.batch):

@@ -20,7 +20,7 @@ COUNTS = frozenset({"two", "three", "four", "five", "six", "seven", "eight", "ni
 
 @dataclass(frozen=True)
 class Wording:
-    """What a caption says besides the name.
+    """The parts of a caption besides the name.
 
     Attributes:
         adjectives: words before the name: "small", "tilted", "mirrored".

@@ -21,7 +21,7 @@ from demask.checkpoint.save import save_model
 from demask.data.tokens import TokenCache
 from demask.data.views import ModelViews
 from demask.registry import unknown
-from demask.training.beside import BesideTask
+from demask.training.auxiliary_task import AuxiliaryTask
 from demask.training.captioned import CaptionedTask, CaptionRecipe
 from demask.training.data import DataConfig, tokens_for_model
 from demask.training.engine.config import TrainConfig
@@ -45,7 +45,7 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class SelfGuidanceOptim(Optim):
-    """`Optim`, for some hundred steps beside a small model."""
+    """`Optim`, for some hundred steps with a small model."""
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
@@ -76,7 +76,7 @@ class SelfGuidanceRecipe:
         label_smoothing: label smoothing of the cross-entropy.
         factors: number of vectors that an anchor is mixed from.
         class_dropout: probability of the null class; ignored for a model without one.
-        captions: how captions are used, beside a model of prompts.
+        captions: how captions are used, for a model of prompts.
         optim: the optimiser.
     """
 
@@ -124,8 +124,8 @@ def finetuning_losses(
     return ce, weight * error
 
 
-class SelfGuidanceTask(BesideTask):
-    """Trains a `FeatureSelection` beside a model of classes; see `BesideTask`."""
+class SelfGuidanceTask(AuxiliaryTask):
+    """Trains a `FeatureSelection` of a model of classes; see `AuxiliaryTask`."""
 
     main = "self_guidance"
 
@@ -198,7 +198,7 @@ class SelfGuidanceTask(BesideTask):
 
 
 class PromptSelfGuidanceTask(SelfGuidanceTask, CaptionedTask):
-    """Trains a `FeatureSelection` beside a model of prompts; see `CaptionedTask`.
+    """Trains a `FeatureSelection` of a model of prompts; see `CaptionedTask`.
 
     Args:
         base: the model; it is frozen.

@@ -144,7 +144,7 @@ class TextTask(CaptionedTask):
         return describe(task="text_to_image", recipe=self.recipe, tokens=self.tokens.fingerprint)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
-        """Write the transformer in half precision, and the text encoder beside it."""
+        """Write the transformer in half precision, and the text encoder in a folder next to it."""
         parts = self.parts(model)
         text = TextEncoder(self.text_tokenizer, parts.text)
         save_text_encoder(path.parent / "text_encoder", text, torch.float16)

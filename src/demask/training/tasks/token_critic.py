@@ -21,7 +21,7 @@ from demask.assembly import load_parts
 from demask.checkpoint.save import save_model
 from demask.data.views import ModelViews
 from demask.sampling.select import Critic
-from demask.training.beside import BesideTask
+from demask.training.auxiliary_task import AuxiliaryTask
 from demask.training.data import DataConfig, tokens_for_model
 from demask.training.engine.config import TrainConfig
 from demask.training.engine.optim import Optim
@@ -95,8 +95,8 @@ class TokenCriticRecipe:
         return Masking(self.ratio, corruption=0.0)
 
 
-class TokenCriticTask(BesideTask):
-    """Trains a `TokenCritic` beside a model of classes; see `BesideTask`."""
+class TokenCriticTask(AuxiliaryTask):
+    """Trains a `TokenCritic` of a model of classes; see `AuxiliaryTask`."""
 
     main = "token_critic"
 

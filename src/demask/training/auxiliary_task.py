@@ -18,7 +18,7 @@ from demask.training.masking import drop_classes
 from demask.types import Tokenizer
 
 
-class BesideTask(Task):
+class AuxiliaryTask(Task):
     """Trains an auxiliary network of a frozen class-conditional model, on cached tokens.
 
     Args:
