@@ -41,7 +41,7 @@ def test_a_folder_generates_what_its_parts_generate(folder: Path) -> None:
 def test_parts_from_two_places(folder: Path, tmp_path: Path) -> None:
     alone = tmp_path / "elsewhere.safetensors"
     (folder / "tokenizer.safetensors").rename(alone)
-    with pytest.raises(ValueError, match="no weights file"):
+    with pytest.raises(ValueError, match="has no tokenizer beside it"):
         load(str(folder / "transformer.safetensors"))
     generator = load(str(folder / "transformer.safetensors"), tokenizer=str(alone))
     assert generator.size == (16, 16)

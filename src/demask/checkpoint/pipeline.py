@@ -103,11 +103,13 @@ def load_ours(
     """Load a folder that training wrote, or a transformer checkpoint and its parts.
 
     Parts that are not named and not beside the transformer are those of `PUBLISHED_MODELS`, if the
-    transformer comes from the hub.
+    transformer comes from the hub. The tokenizer may be a whole pipeline, whose text encoder is
+    then taken, too: one-step generators are published without either.
 
     Raises:
         CheckpointError: a part is missing or broken; the line says which.
     """
+    refuse_editing(place)
     beside = place.parent if place.is_file() else place
     source = str(place / OUR_PARTS[0])
     if not Path(source).is_file():
@@ -120,17 +122,20 @@ def load_ours(
             f"{model} has no tokenizer beside it: a folder needs transformer.safetensors and "
             f"tokenizer.safetensors, or name one (tokenizer=..., --tokenizer){hint(known)}"
         )
+    whole = is_public(pixels, Path(pixels))
+    part = "vqvae" if whole else ""
     # half precision saves little in convolutions and may overflow
-    network = load_model(pixels, dtype=torch.float32, device=device)
+    network = load_model(pixels, subfolder=part, dtype=torch.float32, device=device)
     if not supports(transformer, SupportsPrompts):
         names = class_names(source, transformer)
         return Parts(transformer, network, class_names=names, published=known)
     folder = text_encoder or part_of(model, beside / "text_encoder", known and known.text_encoder)
-    if folder is None:
+    if folder is None and not whole:
         raise CheckpointError(
             f"{model} reads prompts and lacks a text encoder: no folder {beside / 'text_encoder'}"
         )
-    text = load_text_encoder(locate(folder), dtype=dtype or torch.float32, device=device)
+    folders = [locate(folder)] if folder else [locate(pixels, name) for name in PUBLIC_PARTS[2:]]
+    text = load_text_encoder(*folders, dtype=dtype or torch.float32, device=device)
     text = fitted(text, transformer, network)
     return Parts(transformer, network, text, published=known)
 
@@ -140,6 +145,15 @@ def part_of(model: str, beside: Path, public: str | None) -> str | None:
     if beside.exists():
         return str(beside)
     return public or None if not Path(model).exists() else None
+
+
+def refuse_editing(place: Path) -> None:
+    """Raise a CheckpointError for a folder of EditMGT (arXiv 2512.11715)."""
+    if (place / "editmgt").is_dir() and (place / "llm_encoder").is_dir():
+        raise CheckpointError(
+            f"{place} is EditMGT, which is not supported: missing are the connector of Gemma 2's "
+            "text states and the tokens of the edited image"
+        )
 
 
 def hint(known: PublishedModel | None) -> str:
