@@ -39,7 +39,7 @@ from demask.acceleration.quantization import (
     quantize,
     quantized_layers,
 )
-from demask.checkpoint.load import _Unfilled
+from demask.checkpoint.unfilled import Unfilled
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
 from demask.transformer.quantized_linear import Precision, QuantizedLinear
@@ -143,7 +143,7 @@ def rounded(precision: Precision, layer: nn.Linear) -> QuantizedLinear:
 def meissonic(kind: str) -> None:
     """Build it, and print its numbers as JSON."""
     before = memory("VmRSS")
-    with _Unfilled():
+    with Unfilled():
         network = Meissonic(MeissonicConfig()).eval()
     if kind == "w4a8":
         layers = list(linear_layers(network))

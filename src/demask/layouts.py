@@ -27,7 +27,7 @@ class Layouts:
 
     def __str__(self) -> str:
         kinds = " or ".join(f"a {KINDS[number]}" for number in self.dimensions)
-        return kinds if self.parts else f"{kinds} with one token at each position"
+        return f"{kinds} of tokens" if self.parts else f"{kinds} with one token at each position"
 
 
 ANY_LAYOUT = Layouts()
@@ -53,8 +53,8 @@ def check_layout(layout: TokenLayout, what: str, name: str, table: Mapping[str, 
         return
     valid = ", ".join(key for key, row in table.items() if layouts_of(row).serve(layout))
     raise ValueError(
-        f"{what} '{name}' needs {needed} of tokens, but the tokens of this model are "
-        f"{layout}; valid: {valid or 'none'}"
+        f"{what} '{name}' needs {needed}, but the tokens of this model are {layout}; "
+        f"valid: {valid or 'none'}"
     )
 
 

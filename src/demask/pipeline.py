@@ -165,7 +165,6 @@ class Pipeline:
         chosen.check_layout(layout)
         check_guidance(self.sampler(chosen), self.guided(chosen))
         self.conditioner.check(chosen)
-        self.check_steps(chosen.steps, layout)
         parsed_conditions = [
             self.conditioner.parse(condition_input)
             for condition_input in self.conditioner.condition_inputs(conditions)
@@ -174,11 +173,6 @@ class Pipeline:
         return batches(parsed_conditions, seeds, batch_size, chosen, layout)
 
     seeds = staticmethod(image_seeds)
-
-    def check_steps(self, steps: int, layout: TokenLayout) -> None:
-        """Raise a ValueError for more steps than tokens, or none."""
-        if not 1 <= steps <= layout.tokens:
-            raise ValueError(f"steps must be 1 to {layout.tokens} (the tokens), not {steps}")
 
     def reference(self, settings: Settings | None = None) -> Condition:
         """What guidance moves away from, a batch of 1: the negative prompt, or any class.
@@ -192,7 +186,10 @@ class Pipeline:
     def guided(self, settings: Settings) -> Predict:
         """The transformer's prediction with the accelerators and guidance of the settings."""
         transformer = accelerate(self.transformer, self.acceleration(settings))
-        predict, scale = transformer.predict, settings.scale
+        start, scale = settings.sampler.start, settings.scale
+        if start.one_pass and settings.accelerators:
+            raise ValueError("one_step has no steps to speed up: leave out the accelerators")
+        predict = start.around(transformer)
         GUIDANCES[settings.guidance_method.partition(":")[0]]  # an unknown name, even at scale 1
         if settings.guidance_scale == 1:
             return predict

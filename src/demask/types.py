@@ -86,12 +86,7 @@ class TokenLayout:
         return f"a {KINDS[len(self.shape)]} of {sides}{parts or ' tokens'}"
 
     def split(self, ids: Tensor, codes: int) -> Tensor:
-        """Ids of the tokenizer (B, *shape) -> tokens (B, *dims), the lowest digit first.
-
-        Args:
-            ids: below ``codes ** parts``.
-            codes: K, the codes of one token.
-        """
+        """Ids of the tokenizer -> tokens (B, *dims) below ``codes``, the lowest digit first."""
         if self.parts == 1:
             return ids
         weights = [codes**part for part in range(self.parts)]
@@ -149,6 +144,8 @@ class Step:
         pass_names: the passes of a guidance that form the batch, as equal parts in this order:
             ``conditional`` and the name of the reference. Accelerators cache each pass under its
             name; with (), the pass is not cached.
+        generators: one random generator per image, for a one-step generator, whose input is random;
+            None for all others.
     """
 
     index: int
@@ -157,6 +154,7 @@ class Step:
     mask_ratio_B: Tensor
     rows_BL: Tensor | None = None
     pass_names: tuple[str, ...] = ("conditional",)
+    generators: Sequence[torch.Generator] | None = None
 
     @property
     def progress(self) -> float:

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from demask.checkpoint.public_halton import HALTON, HALTON_BLOCK, rules
+from demask.checkpoint.public_maskbit import generator_rules
 from demask.checkpoint.save import save_model
 from demask.transformer.halton_maskgit import HaltonMaskGIT, HaltonMaskGITConfig
+from demask.transformer.maskbit import MaskBit, MaskBitConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 
 STATUS = Path("/proc/self/status")
@@ -61,6 +63,23 @@ def test_peak_beside_the_state_of_an_optimizer(tmp_path: Path, wanted: str) -> N
     done = subprocess.run(command, capture_output=True, check=True, text=True)
     weights, peak = map(int, done.stdout.split())
     assert weights > 60 << 20
+    assert peak < 1.15 * weights + SLACK
+
+
+@OF_LINUX
+@pytest.mark.parametrize("wanted", ["float32", "float16"])
+def test_peak_of_maskbit(tmp_path: Path, wanted: str) -> None:
+    """Its file packs queries, keys and values, which are not copied apart."""
+    own = MaskBit(MaskBitConfig(width=512, depth=8, heads=8, mlp_width=2048)).state_dict()
+    packed: dict[str, list[torch.Tensor]] = {}
+    for rule in generator_rules(own):
+        packed.setdefault(rule.theirs, []).append(own[rule.ours])
+    torch.save({name: torch.cat(parts) for name, parts in packed.items()}, tmp_path / "model.bin")
+    (tmp_path / "model.yaml").write_text("model: {mlm_model: {heads: 8}}")
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "model.bin"), wanted]
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    weights, peak = map(int, done.stdout.split())
+    assert weights > 45 << 20
     assert peak < 1.15 * weights + SLACK
 
 

@@ -45,8 +45,9 @@ def can_share(settings: Settings) -> bool:
     """Whether images with these settings may share a batch.
 
     The order, the guidance and every correction declare it in their ``can_share``. Filters and
-    accelerators never share: both decide by comparing numbers that rounding changes. Guidance that
-    is not refreshed in every step keeps the difference of one batch, which cannot be split.
+    accelerators never share: both decide by comparing numbers that rounding changes; nor do
+    one-step generators. Guidance that is not refreshed in every step keeps the difference of one
+    batch, which cannot be split.
     """
     sampler = settings.sampler
     guidance = GUIDANCES[settings.guidance_method.partition(":")[0]]
@@ -55,6 +56,7 @@ def can_share(settings: Settings) -> bool:
         and (settings.guidance_scale == 1 or guidance.can_share)
         and settings.guidance_refresh == 1
         and sampler.filter == Filter()
+        and not sampler.start.one_pass
         and not settings.accelerators
     )
 

@@ -103,7 +103,9 @@ class Stepper:
         for correction in self.sampler.corrections:
             rows_BL = rows_BL | correction.required_positions(state)
         now = replace(state, step=replace(selection.step, rows_BL=rows_BL))
-        guided_BLV = logits_BLV = self.predict(state.ids_BL, self.condition, now.step).logits_BLV
+        generators = self.generators if self.sampler.start.one_pass else None
+        step = replace(now.step, generators=generators)
+        guided_BLV = logits_BLV = self.predict(state.ids_BL, self.condition, step).logits_BLV
         for correction in self.sampler.corrections:
             logits_BLV = correction.adjust(logits_BLV, now, self)
         selection = self.select("prediction", replace(selection, logits_BLV=logits_BLV))

@@ -104,7 +104,9 @@ def is_block_matrix(name: str, parameter: torch.Tensor) -> bool:
 
     Nor the matrices that make a block's modulation of the condition, which see one row an image.
     """
-    inside = re.search(r"(^|\.|_)(blocks|layers)\.\d+\.", name) and ".norm" not in name
+    inside = re.search(r"(^|\.|_)(blocks|layers)\.\d+\.", name) and not re.search(
+        r"\.(norm|modulate\.)", name
+    )
     return parameter.ndim == 2 and bool(inside) and name.endswith(".weight")
 
 
