@@ -257,6 +257,24 @@ def test_parts_of_other_models_are_refused(golden: Path, tmp_path: Path) -> None
         check_pair(short, load_model(two))
 
 
+def test_generated_and_edited_images_are_decoded_with_their_prompt(
+    generators: dict[str, demask.Generator],
+) -> None:
+    generator, told = generators["maskgen"], "the red apple"
+    (job,) = generator.jobs(told, seed=7, **SETTINGS)
+    state = last(generator.decode(job, generator.blank(job)))
+    (image,) = generator.generate(told, seed=7, **SETTINGS)
+    (varied,) = generator.variations(image.image, 0.0, told, seed=7, **SETTINGS)
+    pixels_BCHW = torch.from_numpy(array(image.image).copy()).permute(2, 0, 1)[None] / 255
+    for found, ids_BL in ((image, state.ids_BL), (varied, generator.tokens(pixels_BCHW))):
+        own, other = (
+            generator.pixels(ids_BL, state.step.layout, generator.condition([text]))[0].numpy()
+            for text in (told, "")
+        )
+        assert np.array_equal(array(found.image), own)
+        assert not np.array_equal(own, other)
+
+
 def test_reconstruct(generators: dict[str, demask.Generator], golden: Path, tmp_path: Path) -> None:
     """Images of any size; the decoder of TA-TiTok is told the prompt, or the empty one."""
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 50, 3), np.uint8)).save(
