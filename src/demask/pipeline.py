@@ -34,6 +34,7 @@ from demask.sampling.edit import Canvas, blank
 from demask.sampling.sampler import Sampler, check_guidance
 from demask.sampling.stepper import NonFiniteLogitsError
 from demask.settings import Settings, SettingsKwargs, check_names
+from demask.training_range import warn_of_size
 from demask.transformer.number_range import first_non_finite
 from demask.transformer.protocols import supports
 from demask.types import (
@@ -165,6 +166,7 @@ class Pipeline:
         chosen.check_layout(layout)
         check_guidance(self.sampler(chosen), self.guided(chosen))
         self.conditioner.check(chosen)
+        warn_of_size(self.name, layout, self.transformer.layout, self.tokenizer.downsampling)
         parsed_conditions = [
             self.conditioner.parse(condition_input)
             for condition_input in self.conditioner.condition_inputs(conditions)
