@@ -199,7 +199,7 @@ def tokens(generator: Pipeline, original: Original, kept_YX: Tensor) -> Tensor:
     with torch.inference_mode():
         codes_1 = generator.tokenizer.encode(original.pixels_CYX[None].to(generator.device))
     warn_of_other_images(
-        generator.name, generator.tokenizer, original.pixels_CYX, codes_1[0], kept_YX
+        generator.name, generator.tokenizer_for(1), original.pixels_CYX, codes_1[0], kept_YX
     )
     transformer = generator.transformer
     return transformer.layout.split(codes_1, transformer.codebook_size)
