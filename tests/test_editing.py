@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ import torch
 from PIL import Image
 
 from demask import editing
-from demask.editing import fill_frame, inpaint, outpaint, variations, windows
+from demask.editing import inpaint, outpaint, variations, windows
+from demask.frame import fill_frame
 from demask.generator import Generator
+from demask.image import GeneratedImage
 from demask.sampling.decode import decode
 from demask.sampling.edit import Canvas
 from demask.types import DecodeState
@@ -75,6 +78,41 @@ def test_an_edit_of_everything_is_a_new_image(generator: Generator, settings: di
     assert not changed(alone[0].image, found[0].image).any()
     assert not changed(alone[1].image, found[1].image).any()
     assert changed(alone[0].image, varied[0].image).any(), "its mask has used random numbers"
+
+
+def layer(width: int, height: int) -> Image.Image:
+    """An image whose left half is transparent and whose right quarter is half transparent."""
+    image = photo(width, height).convert("RGBA")
+    alpha = np.full((height, width), 255, np.uint8)
+    alpha[:, : width // 2], alpha[:, -width // 4 :] = 0, 100
+    image.putalpha(Image.fromarray(alpha))
+    return image
+
+
+def test_pixels_that_are_kept_keep_their_transparency(generator: Generator, tmp_path: Path) -> None:
+    image, mask = layer(32, 16), box_mask((32, 16), (4, 4, 8, 8))
+    (result,) = inpaint(generator, image, mask, "cat", steps=2, feather=2)
+    before, after = np.array(image), np.array(result.image)
+    generated = np.zeros((16, 32), bool)
+    generated[2:10, 2:10] = True
+    assert np.array_equal(before[~generated], after[~generated])
+    assert (after[4:8, 4:8, 3] == 255).all()
+    flat = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    (other,) = inpaint(generator, flat, mask, "cat", steps=2, feather=2)
+    assert np.array_equal(np.array(other.image)[4:8, 4:8], after[4:8, 4:8, :3])
+    read = GeneratedImage.read(result.save(tmp_path / "a.png"))
+    assert np.array_equal(np.array(read.image), after)
+    (wider,) = outpaint(generator, image, right=4, steps=2, feather=0)
+    assert np.array_equal(np.array(wider.image)[:, :32], before)
+    assert (np.array(wider.image)[:, 32:, 3] == 255).all()
+
+
+def test_a_hole_that_is_filled_leaves_an_opaque_image(generator: Generator) -> None:
+    image = photo(16, 16).convert("RGBA")
+    mask = box_mask((16, 16), (4, 4, 12, 12))
+    image.putalpha(mask.point([255] * 128 + [0] * 128))
+    (result,) = inpaint(generator, image, mask, "cat", steps=2)
+    assert result.image.mode == "RGB"
 
 
 def test_versions_differ_and_repeat(generator: Generator) -> None:
@@ -256,7 +294,7 @@ class Windows:
         return getattr(self.inner, name)
 
     def predict(self, ids_BL: object, condition: object, step: object) -> object:
-        self.grids.add(step.grid)
+        self.grids.add(step.layout.grid)
         return self.inner.predict(ids_BL, condition, step)
 
 

@@ -18,7 +18,7 @@ BATCHES = [[0], [1], [2], [3], [4], [4, 3, 2, 1, 0], [2, 0], [1, 3, 4]]
 
 
 def generate(predict: Predict, condition: Condition, canvas: Canvas, index: list[int], sampler):
-    part = Canvas(canvas.ids_BL[index], canvas.known_BL[index], canvas.grid, canvas.mask_id)
+    part = Canvas(canvas.ids_BL[index], canvas.known_BL[index], canvas.layout, canvas.mask_id)
     generators = rng.image_generators([SEEDS[i] for i in index])
     *_, last = decode(predict, condition.take(torch.tensor(index)), part, generators, sampler)
     return last.ids_BL

@@ -121,7 +121,7 @@ def test_our_own_network(tmp_path: Path, image_BCHW: torch.Tensor) -> None:
     save_model(path, network, "pair_scorer")
     scorer = load_scorer(f"emoji_pairs:weights={path}")
     assert scorer.name == "emoji_pairs:mine"
-    assert "no model of what people prefer" in scorer.notice
+    assert "not trained on human preferences" in scorer.notice
     found_B = scorer(image_BCHW, PROMPTS)
     assert found_B.dtype == torch.float64
     assert found_B.abs().max() <= 100.001

@@ -8,7 +8,7 @@ from statistics import NormalDist
 import pytest
 import torch
 
-from demask.evaluation.win_rate import paired_comparison
+from demask.evaluation.win_rate import few_prompts, paired_comparison
 
 
 def test_wins_ties_and_losses_are_counted() -> None:
@@ -42,6 +42,27 @@ def test_last_digits_are_a_tie() -> None:
     score_PS = torch.full((2, 2), 31.25)
     assert paired_comparison(score_PS + 4e-6, score_PS).ties == 4
     assert paired_comparison(score_PS + 0.001, score_PS).wins == 4
+
+
+def test_a_difference_that_is_small_beside_the_spread_is_a_tie() -> None:
+    base_PS = torch.tensor([[66.0, 70.0], [67.0, 69.0]])
+    mine_PS = base_PS + torch.tensor([[0.001, -0.001], [0.1, -0.1]])
+    found = paired_comparison(mine_PS, base_PS)
+    assert (found.wins, found.ties, found.losses) == (1, 2, 1)
+    assert found.margin == pytest.approx(0.01 * 2.5**0.5, rel=0.05)
+    higher = paired_comparison(base_PS + 0.001, base_PS)
+    assert (higher.ties, higher.rate) == (4, 0.5)
+    assert higher.difference == pytest.approx(0.001, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(1, "1 prompt gives no interval"), (3, "3 prompts are few"), (19, "19 "), (20, "")],
+)
+def test_few_prompts_are_named(count: int, said: str) -> None:
+    note = few_prompts(count)
+    assert note.startswith(said)
+    assert bool(note) == bool(said)
 
 
 def test_one_prompt_has_no_interval() -> None:

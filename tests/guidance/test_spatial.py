@@ -6,13 +6,13 @@ from torch import Tensor
 
 from demask.guidance import Constant, Interval, Spatial, parse_guidance
 from demask.guidance.blur import blur_tokens
-from demask.types import Condition, Grid, Prediction, Step
+from demask.types import Condition, Grid, Prediction, Step, TokenLayout
 from provider import Offered
 from tiny import tiny_tokenizer
 
 CODES = MASK = 4
 CLASSES = Condition({"class_ids": torch.tensor([3, 5])})
-STEP = Step(0, 4, (1, 3), torch.ones(2))
+STEP = Step(0, 4, TokenLayout((1, 3)), torch.ones(2))
 IDS_BL = torch.tensor([[0, 1, 2], [2, 2, MASK]])
 HIDDEN_BL = torch.full((2, 3), MASK)
 TOKENIZER = tiny_tokenizer()
@@ -62,7 +62,7 @@ def test_a_second_pass_is_made_only_where_something_is_blurred() -> None:
 
     guide = Spatial(counted, Interval(2, start=0.5), blurred, sigma=1.5)
     plain_BLV = predict(HIDDEN_BL, CLASSES, STEP).logits_BLV
-    late = Step(3, 4, (1, 3), torch.ones(2))
+    late = Step(3, 4, TokenLayout((1, 3)), torch.ones(2))
     assert torch.equal(guide(HIDDEN_BL, CLASSES, late).logits_BLV, plain_BLV)
     assert len(calls) == 1
     guide(IDS_BL, CLASSES, late)

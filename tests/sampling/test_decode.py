@@ -18,10 +18,10 @@ from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import linear
 from demask.sampling.select import ORDERS, Confidence, Entropy, Halton, Order, SelectionInput
 from demask.sampling.temperature import Temperature
-from demask.types import Condition, DecodeState, Prediction, Step
+from demask.types import Condition, DecodeState, Prediction, Step, TokenLayout
 from tiny import order_of
 
-GRID = (4, 4)
+LAYOUT = TokenLayout((4, 4))
 CODES = 8
 MASK = 10
 NOBODY = Condition({})
@@ -41,7 +41,7 @@ class Model:
 
 
 def generate(sampler: Sampler, seeds: tuple[int, ...] = (1, 2, 3), **parts) -> list[DecodeState]:
-    canvas = parts.get("canvas", blank(len(seeds), GRID, MASK))
+    canvas = parts.get("canvas", blank(len(seeds), LAYOUT, MASK))
     generators = rng.image_generators(seeds)
     return list(decode(parts.get("model", Model()), NOBODY, canvas, generators, sampler))
 
@@ -248,7 +248,7 @@ def test_steps_out_of_range(steps: int) -> None:
 
 def test_one_generator_an_image() -> None:
     with pytest.raises(ValueError, match="1 generators for 3 images"):
-        generate(Sampler(), (1,), canvas=blank(3, GRID, MASK))
+        generate(Sampler(), (1,), canvas=blank(3, LAYOUT, MASK))
 
 
 def test_decoded_ids_may_be_trained_on() -> None:

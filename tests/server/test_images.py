@@ -153,6 +153,21 @@ def test_an_uploaded_photo_and_its_mask_are_turned_upright(server: Running) -> N
     assert np.array_equal(found, np.asarray(alone.image))
 
 
+def test_an_edit_keeps_transparent_pixels(server: Running) -> None:
+    image = Image.new("RGBA", (16, 16), (200, 30, 30, 255))
+    image.paste((1, 2, 3, 90), (8, 0, 16, 16))
+    white = Image.new("L", (16, 16), 0)
+    white.paste(255, (0, 0, 4, 4))
+    answer = server.client.images.edit(
+        model="tiny",
+        image=("image.png", png(image)),
+        mask=("mask.png", png(white)),
+        prompt="cat",
+        extra_body={"seed": 2, "steps": 1, "feather": 0},
+    )
+    assert np.array_equal(pixels(answer.data[0].b64_json)[:, 4:], np.asarray(image)[:, 4:])
+
+
 def test_an_edit_can_be_streamed_and_read_its_mask_from_the_image(server: Running) -> None:
     image = Image.new("RGBA", (16, 16), (200, 30, 30, 255))
     image.paste((0, 0, 0, 0), (4, 4, 12, 12))

@@ -21,7 +21,7 @@ from demask.training.engine.optim import Optim
 from demask.training.engine.task import Batch, Phase, Task
 from demask.training.losses import held_out_cross_entropy
 from demask.training.masking import drop_classes
-from demask.types import Condition, Prediction, Step
+from demask.types import Condition, Prediction, Step, TokenLayout
 
 SGD_LIKE = Optim(optimizer="adamw", learning_rate=0.1, weight_decay=0.0, warmup=4, clip=0.0)
 
@@ -223,7 +223,7 @@ def test_classes_are_dropped_as_often_as_asked() -> None:
 class KnowsMasked(nn.Module):
     """Certain and right where a token is masked, certain and wrong where it is visible."""
 
-    mask_id, grid = 4, (2, 4)
+    mask_id, layout = 4, TokenLayout((2, 4))
 
     def __init__(self, ids_BL: Tensor) -> None:
         super().__init__()

@@ -7,12 +7,12 @@ import torch
 
 from demask.transformer.layers import Attention, received, rotary_2d, rotate
 from demask.transformer.modern_maskgit import Block, ModernMaskGITConfig
-from demask.types import Condition, Step
+from demask.types import Condition, Step, TokenLayout
 from tiny import tiny_transformer
 
 
 def step(grid: tuple[int, int]) -> Step:
-    return Step(0, 1, grid, torch.ones(1))
+    return Step(0, 1, TokenLayout(grid), torch.ones(1))
 
 
 @torch.no_grad()
@@ -130,7 +130,7 @@ def test_attention_is_told_beside_the_same_prediction() -> None:
     model = tiny_transformer()
     ids_BL = torch.randint(0, 16, (2, 16), generator=torch.Generator().manual_seed(0))
     condition = Condition({"class_ids": torch.tensor([0, 3])})
-    looked = Step(0, 4, (4, 4), torch.ones(2))
+    looked = Step(0, 4, TokenLayout((4, 4)), torch.ones(2))
     told, attention_BL = model.predict_with_attention(ids_BL, condition, looked)
     plain = model.predict(ids_BL, condition, looked)
     assert torch.equal(told.logits_BLV, plain.logits_BLV)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from demask.batching.invariance import can_share
+from demask.editing import check_edit
 from demask.generator import Generator, Job
 from demask.registry import unknown
 from demask.server.engine.observer import EngineObserver
@@ -136,9 +137,11 @@ class Engine:
                 f"the mask is {edit.mask.width}x{edit.mask.height} pixels, the image "
                 f"{edit.image.width}x{edit.image.height}: they must be of one size"
             )
+        if edit is not None:
+            check_edit(generator, "inpaint")
         chosen = dict(request.settings)
         (job,) = generator.jobs([request.condition_input], 1, request.seed, **chosen)
-        height, width = generator.pixels_of(job.grid)
+        height, width = generator.pixels_of(job.layout)
         self.check_size(request.model, width, height)
         if edit:
             self.check_size(request.model, *edit.image.size)
@@ -211,6 +214,6 @@ class Engine:
         """The queued requests that can share a batch with ``first``; the caller holds the lock."""
         if first.ticket.request.edit is not None or not can_share(first.job.settings):
             return []
-        most = max(self.limits.tokens // (first.job.grid[0] * first.job.grid[1]), 1)
+        most = max(self.limits.tokens // (first.job.layout.tokens), 1)
         alike = [one for one in self._queue if one.kind == first.kind]
         return [one for one in alike if one.ticket.request.edit is None][: most - 1]
