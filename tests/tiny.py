@@ -17,7 +17,7 @@ from demask.transformer.clip_text import ClipText, ClipTextConfig
 from demask.transformer.condition import TextEncoder, train_text_tokenizer
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
-from demask.types import Condition, Step
+from demask.types import Condition, Step, TokenLayout
 
 CLASS_NAMES = ("dog", "cat", "ship")
 
@@ -43,7 +43,7 @@ def tiny_transformer() -> ModernMaskGIT:
 class TinyTokens:
     """A cache of images for the tiny transformer that are all of class 1 and of code 2."""
 
-    class_names, grid, views, fingerprint = CLASS_NAMES, (4, 4), 1, "tiny"
+    class_names, layout, views, fingerprint = CLASS_NAMES, TokenLayout((4, 4)), 1, "tiny"
 
     def __len__(self) -> int:
         return 4000
