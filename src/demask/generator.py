@@ -107,6 +107,8 @@ class Generator(Pipeline):
     ) -> list[GeneratedImage]:
         """Regenerate the white part of a mask; other pixels stay, except at a soft edge.
 
+        The transparent part of an image stays transparent, where it is not regenerated.
+
         Args:
             image: of any size; see `demask.editing` for images larger than the model's.
             mask: of the same size; see `demask.data.masks.read_mask`.

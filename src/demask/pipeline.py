@@ -34,6 +34,7 @@ from demask.sampling.edit import Canvas, blank
 from demask.sampling.sampler import Sampler, check_guidance
 from demask.sampling.stepper import NonFiniteLogitsError
 from demask.settings import Settings, SettingsKwargs, check_names
+from demask.training_range import warn_of_size
 from demask.transformer.number_range import first_non_finite
 from demask.transformer.protocols import supports
 from demask.types import (
@@ -165,6 +166,7 @@ class Pipeline:
         chosen.check_layout(layout)
         check_guidance(self.sampler(chosen), self.guided(chosen))
         self.conditioner.check(chosen)
+        warn_of_size(self.name, layout, self.transformer.layout, self.tokenizer.downsampling)
         parsed_conditions = [
             self.conditioner.parse(condition_input)
             for condition_input in self.conditioner.condition_inputs(conditions)
@@ -263,7 +265,8 @@ class Pipeline:
     def tokens(self, image_BCHW: Tensor) -> Tensor:
         """Images in [0, 1] -> tokens in their layout (B, *dims)."""
         codes = self.transformer.codebook_size
-        return self.transformer.layout.split(self.tokenizer.encode(image_BCHW), codes)
+        ids = self.tokenizer.encode(image_BCHW.to(self.device))
+        return self.transformer.layout.split(ids, codes)
 
     @torch.inference_mode()
     def pixels(

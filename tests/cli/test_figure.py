@@ -79,7 +79,7 @@ def test_what_the_commands_refuse(
     assert "unknown setting 'stps'" in refused("figure", "seeds", *out, "--variant", "a:stps=3")
     hide = ("figure", "one-step", *out, "--data", data)
     assert "has no self_guidance network" in refused(*hide)
-    assert "--first is from 0 to 5" in refused(*hide, "--first", 6)
+    assert "--first must be from 0 to 5" in refused(*hide, "--first", 6)
     assert "at least 1, not 0" in refused(*hide, "-n", 0)
     assert "from 0 (change nothing) to 1" in refused(*hide, "--mask-ratio", 1.5)
 
@@ -122,7 +122,7 @@ def test_what_is_right_is_counted() -> None:
     known_BHW = torch.ones(2, 4, 4, dtype=torch.bool)
     known_BHW[:, 0] = False
     canvas = keep(ids_BHW, known_BHW, generator.transformer.mask_id)
-    name, _ = guess(generator, "one", canvas, ids_BHW, [0, 1], 0, {})
+    name, _ = guess(generator, "one", canvas, ids_BHW.flatten(1), [0, 1], 0, {})
     job = generator.jobs([0, 1], 2, 0, steps=1, temperature=0.0)
     *_, state = generator.decode(next(job), canvas)
     share = (state.ids_BL[:, :4] == 0).double().mean()

@@ -49,9 +49,9 @@ COMMANDS = {
     "convert": "source --kind --out",
     "quantize": "--model --tokenizer --device --scheme --data -n --num-images --share --tune --seed"
     " --out",
-    "serve": "--model --device --dtype --host --port --api-key-file --no-page --insecure"
-    " --max-queue --max-tokens --max-pixels --max-windows --max-bytes --time-limit --no-provenance"
-    " --c2pa-certificate --c2pa-key",
+    "serve": "--model --device --dtype --host --port --api-key-file --public-url"
+    " --trusted-proxy --no-page --insecure --max-queue --max-tokens --max-pixels --max-windows"
+    " --max-bytes --max-connections --time-limit --no-provenance --c2pa-certificate --c2pa-key",
     "figure": "",
     "figure seeds": f"--variant --prompt --class -n --num-images --seed --out {MODEL}",
     "figure data": "--data -n --num-images --first --out",

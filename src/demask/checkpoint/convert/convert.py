@@ -13,6 +13,7 @@ from demask.checkpoint.layout import PICKLED, SAFE, ZIP, CheckpointError
 from demask.checkpoint.load import build, locate
 from demask.checkpoint.read import read_tensors
 from demask.checkpoint.save import save_tensors
+from demask.files import files_written_together
 from demask.registry import Table, unknown
 
 
@@ -61,17 +62,10 @@ def convert(source: str | Path, out: Path, kind: str | None = None) -> list[Path
             except CheckpointError as error:
                 raise CheckpointError(f"{path}: {error}") from None
 
-    written: list[Path] = []
-    try:
+    with files_written_together(out) as work:
         for network in networks:
-            target = out / network.file_name
-            save_tensors(target, network.tensors, network.description)
-            written.append(target)
-    except BaseException:
-        for target in written:
-            target.unlink()
-        raise
-    return written
+            save_tensors(work / network.file_name, network.tensors, network.description)
+    return [out / network.file_name for network in networks]
 
 
 def recognise(path: Path) -> str:

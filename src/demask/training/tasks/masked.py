@@ -124,7 +124,7 @@ class MaskedTask(Task):
     def loss(
         self, phase: str, batch: Batch, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy on masked tokens, and a little on visible ones."""
+        """The weighted cross-entropy of masked and visible tokens; see `Masking`."""
         logits_BLV = self.modules["transformer"](batch["input_BL"], batch["class_ids"])
         loss = token_cross_entropy(
             logits_BLV, batch["target_BL"], batch["weight_BL"], self.recipe.label_smoothing
@@ -178,12 +178,12 @@ class MaskedTraining:
 
     def __post_init__(self) -> None:
         if (self.transformer is None) == (self.meissonic is None):
-            raise ValueError("one of the tables [transformer] and [meissonic] says what to train")
+            raise ValueError("exactly one of the tables [transformer] and [meissonic] is needed")
         if self.transformer is not None and len(self.views.buckets) > 1:
             raise ValueError("several buckets are for [meissonic]; a model of classes has one size")
 
     def task(self, inputs: TrainInputs) -> Task:
-        """See `TrainRecipe.task`. With ``init``, a model of prompts takes the text encoder, too."""
+        """See `TrainRecipe.task`. ``init`` also initializes the text encoder, if there is one."""
         path = inputs.tokenizer or inputs.out / "tokenizer.safetensors"
         if not path.exists():
             raise ValueError(
