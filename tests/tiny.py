@@ -13,6 +13,7 @@ from demask.conditioning import Classes, Prompts
 from demask.generator import Generator
 from demask.sampling.select import ORDERS, Order
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
+from demask.transformer.amused import Amused, AmusedConfig
 from demask.transformer.clip_text import ClipText, ClipTextConfig
 from demask.transformer.condition import TextEncoder, train_text_tokenizer
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
@@ -106,6 +107,31 @@ def tiny_meissonic() -> Meissonic:
         grid=(4, 4),
     )
     model = Meissonic(config).eval()
+    torch.nn.init.normal_(model.mlm_layer.conv2.weight, std=0.5)
+    return model
+
+
+def tiny_amused(compress: bool = False) -> Amused:
+    """4x4 tokens of 15 codes; its head is random, so that logits differ."""
+    torch.manual_seed(3)
+    config = AmusedConfig(
+        codebook_size=15,
+        vocabulary=17,
+        width=16,
+        depth=2,
+        heads=2,
+        mlp_width=16,
+        embed_width=12,
+        channels=8,
+        channel_heads=2,
+        res_blocks=1,
+        text_width=16,
+        pooled_width=16,
+        micro_width=8,
+        compress=compress,
+        grid=(4, 4),
+    )
+    model = Amused(config).eval()
     torch.nn.init.normal_(model.mlm_layer.conv2.weight, std=0.5)
     return model
 

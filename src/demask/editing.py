@@ -196,12 +196,13 @@ def jobs(
 
 def tokens(generator: Pipeline, original: Original, kept_YX: Tensor) -> Tensor:
     """The tokens of the original, (1, *dims), with a warning if what is kept is unlike training."""
-    ids, transformer = generator.tokens(original.pixels_CYX[None]), generator.transformer
-    everything = torch.ones_like(ids, dtype=torch.bool)
-    whole = edit.keep(ids, everything, transformer.mask_id, transformer.layout.parts)
-    given_CYX = generator.pixels(whole.ids_BL, whole.layout)[0].permute(2, 0, 1) / 255
-    warn_of_other_images(generator.name, original.pixels_CYX, given_CYX, kept_YX)
-    return ids
+    with torch.inference_mode():
+        codes_1 = generator.tokenizer.encode(original.pixels_CYX[None].to(generator.device))
+    warn_of_other_images(
+        generator.name, generator.tokenizer_for(1), original.pixels_CYX, codes_1[0], kept_YX
+    )
+    transformer = generator.transformer
+    return transformer.layout.split(codes_1, transformer.codebook_size)
 
 
 def finish(

@@ -188,10 +188,7 @@ class Pipeline:
     def guided(self, settings: Settings) -> Predict:
         """The transformer's prediction with the accelerators and guidance of the settings."""
         transformer = accelerate(self.transformer, self.acceleration(settings))
-        start, scale = settings.sampler.start, settings.scale
-        if start.one_pass and settings.accelerators:
-            raise ValueError("one_step has no steps to speed up: leave out the accelerators")
-        predict = start.around(transformer)
+        predict, scale = settings.sampler.start.around(transformer), settings.scale
         GUIDANCES[settings.guidance_method.partition(":")[0]]  # an unknown name, even at scale 1
         if settings.guidance_scale == 1:
             return predict
@@ -272,17 +269,19 @@ class Pipeline:
     def pixels(
         self, ids_BL: Tensor, layout: TokenLayout, condition: Condition | None = None
     ) -> Tensor:
-        """Tokens (B, L) -> bytes (B, H, W, 3) on the CPU.
-
-        A tokenizer may read the condition, too; None is the empty prompt.
-        """
-        tokenizer = self.tokenizer
-        if supports(tokenizer, ReadsCondition):
-            parsed = [self.conditioner.parse(None)] * len(ids_BL)
-            empty = partial(self.conditioner.condition, parsed, self.size, self.settings)
-            tokenizer = tokenizer.conditioned(condition or empty())
+        """Tokens (B, L) -> bytes (B, H, W, 3) on the CPU; see `tokenizer_for`."""
+        tokenizer = self.tokenizer_for(len(ids_BL), condition)
         image_BCHW = tokenizer.decode(layout.join(ids_BL, self.transformer.codebook_size))
         return (image_BCHW * 255).round().byte().permute(0, 2, 3, 1).cpu()
+
+    def tokenizer_for(self, batch: int, condition: Condition | None = None) -> Tokenizer:
+        """The tokenizer for a batch; one that reads the condition is given it, or no prompt."""
+        if not supports(self.tokenizer, ReadsCondition):
+            return self.tokenizer
+        if condition is None:
+            parsed = [self.conditioner.parse(None)] * batch
+            condition = self.conditioner.condition(parsed, self.size, self.settings)
+        return self.tokenizer.conditioned(condition)
 
     def finish(self, job: Job, state: DecodeState) -> Iterator[GeneratedImage]:
         """The images of a batch, from its last state."""

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 
+import torch
 from torch import Tensor
 
 from demask.data.transforms import psnr
-from demask.types import TokenLayout
+from demask.types import Tokenizer, TokenLayout
 
 log = logging.getLogger(__name__)
 
@@ -45,17 +46,22 @@ def warn_of_size(name: str, layout: TokenLayout, trained: TokenLayout, downsampl
         )
 
 
-def warn_of_other_images(name: str, pixels_CYX: Tensor, given_CYX: Tensor, kept_YX: Tensor) -> None:
+@torch.inference_mode()
+def warn_of_other_images(
+    name: str, tokenizer: Tokenizer, pixels_CYX: Tensor, ids_HW: Tensor, kept_YX: Tensor
+) -> None:
     """Warn where a tokenizer cannot give an image back: the model was trained on other ones.
 
     Args:
         name: of the model.
+        tokenizer: of the model.
         pixels_CYX: the image, in [0, 1].
-        given_CYX: what its tokens are decoded to.
+        ids_HW: its tokens.
         kept_YX: True at the pixels that count.
     """
     if not kept_YX.any():
         return
+    given_CYX = tokenizer.decode(ids_HW[None])[0].float().cpu()
     found = psnr(pixels_CYX[:, kept_YX].numpy(), given_CYX[:, kept_YX].numpy(), peak=1.0)
     if found < LEAST_PSNR:
         log.warning(

@@ -266,8 +266,8 @@ class Tokenizer(Protocol):
 class ReadsCondition(Protocol):
     """A tokenizer whose decoder reads what an image shows beside its ids (TA-TiTok).
 
-    `demask.pipeline.Pipeline.pixels` gives it the condition of the batch. Saved ids alone are not
-    the image: their prompt belongs to them. Where there is none, it is the empty prompt.
+    `demask.pipeline.Pipeline.tokenizer_for` gives it the condition of the batch. Saved ids alone
+    are not the image: their prompt belongs to them. Where there is none, it is the empty prompt.
     """
 
     def conditioned(self, condition: Condition) -> Tokenizer:

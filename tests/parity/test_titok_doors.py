@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 
 import demask
@@ -24,6 +25,7 @@ from demask.batching.batched_decode import BatchedDecode
 from demask.batching.invariance import Rounding
 from demask.checkpoint.load import CheckpointError, load_model
 from demask.checkpoint.save import save_model
+from demask.cli import demask as program
 from demask.evaluation.small_conv import SmallConv, SmallConvConfig
 from demask.measuring.evaluate import evaluate
 from demask.preset_file import read_presets
@@ -253,6 +255,57 @@ def test_parts_of_other_models_are_refused(golden: Path, tmp_path: Path) -> None
     short.layout = TokenLayout((15,))  # type: ignore[assignment]
     with pytest.raises(CheckpointError, match="a row of 15 tokens, .* a row of 16 tokens"):
         check_pair(short, load_model(two))
+
+
+def test_generated_and_edited_images_are_decoded_with_their_prompt(
+    generators: dict[str, demask.Generator],
+) -> None:
+    generator, told = generators["maskgen"], "the red apple"
+    (job,) = generator.jobs(told, seed=7, **SETTINGS)
+    state = last(generator.decode(job, generator.blank(job)))
+    (image,) = generator.generate(told, seed=7, **SETTINGS)
+    (varied,) = generator.variations(image.image, 0.0, told, seed=7, **SETTINGS)
+    pixels_BCHW = torch.from_numpy(array(image.image).copy()).permute(2, 0, 1)[None] / 255
+    for found, ids_BL in ((image, state.ids_BL), (varied, generator.tokens(pixels_BCHW))):
+        own, other = (
+            generator.pixels(ids_BL, state.step.layout, generator.condition([text]))[0].numpy()
+            for text in (told, "")
+        )
+        assert np.array_equal(array(found.image), own)
+        assert not np.array_equal(own, other)
+
+
+def test_reconstruct(generators: dict[str, demask.Generator], golden: Path, tmp_path: Path) -> None:
+    """Images of any size; the decoder of TA-TiTok is told the prompt, or the empty one."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 50, 3), np.uint8)).save(
+        tmp_path / "photo.png"
+    )
+    titok = ["--tokenizer", str(golden / "titok_two_stage")]
+    folder = tmp_path / "maskgen"
+    shutil.copytree(golden / "maskgen" / "generator", folder / "generator")
+    shutil.copytree(golden / "maskgen" / "text", folder / "text_encoder")
+    for name, architecture in (("generator", "maskgen"), ("tokenizer", "ta_titok")):
+        file = "transformer" if name == "generator" else "tokenizer"
+        network = load_model(golden / "maskgen" / name)
+        save_model(folder / f"{file}.safetensors", network, architecture)
+    shutil.rmtree(folder / "generator")
+    maskgen = ["--model", str(folder)]
+    seen = {}
+    for words in (titok, maskgen, [*maskgen, "--prompt", "apple"], [*maskgen, "--prompt", ""]):
+        call = ["reconstruct", str(tmp_path / "photo.png"), *words, "--out", str(tmp_path / "out")]
+        result = CliRunner().invoke(program, call)
+        assert result.exit_code == 0, result.output
+        seen[tuple(words[2:]) if words[0] == "--model" else "titok"] = result.output
+    assert seen[()] == seen["--prompt", ""] != seen["--prompt", "apple"]
+    alone = ["--tokenizer", str(golden / "maskgen" / "tokenizer")]
+    for words, message in (
+        (alone, "a prompt is read by a whole model"),
+        ([*titok, "--prompt", "apple"], "a prompt is read by a whole model"),
+        (["--model", "cifar10", "--prompt", "cat"], "reads no prompt: leave --prompt out"),
+    ):
+        result = CliRunner().invoke(program, ["reconstruct", str(tmp_path / "photo.png"), *words])
+        assert result.exit_code == 2, result.output
+        assert message in result.output
 
 
 @pytest.mark.parametrize("preset", PRESETS)

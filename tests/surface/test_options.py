@@ -32,7 +32,7 @@ COMMANDS = {
     f" --out {MODEL} {SAMPLING}",
     "outpaint": "--image --left --right --top --bottom --prompt --class -n --num-images --seed"
     f" --out {MODEL} {SAMPLING}",
-    "reconstruct": "images --model --tokenizer --device --out",
+    "reconstruct": "images --model --tokenizer --prompt --device --out",
     "models": "",
     "models list": "",
     "models show": "name --tokenizer",

@@ -23,6 +23,10 @@ HALF = "fp16"
 """The variant of a public repository's weights that is stored in float16."""
 
 
+POINTER = b"version https://git-lfs.github.com/spec/"
+"""The first bytes of the small text that git stores in place of a large file."""
+
+
 class CheckpointError(ValueError):
     """A checkpoint cannot be used; the message is one line."""
 
@@ -58,6 +62,19 @@ def parse_yaml(text: str | bytes, source: Path | str) -> Description:
     if not isinstance(value, dict):
         raise CheckpointError(f"{source}: should be a YAML mapping")
     return value
+
+
+def refuse_pointer(path: Path) -> None:
+    """Raise a CheckpointError for a git-lfs pointer, which stands for a file that is not here."""
+    with path.open("rb") as file:
+        start = file.read(256)
+    if start.startswith(POINTER):
+        size = re.search(rb"^size (\d+)$", start, re.MULTILINE)
+        of = f" of {int(size[1]):,} bytes" if size else ""
+        raise CheckpointError(
+            f"{path}: a git-lfs pointer, not the file{of} that it stands for; run 'git lfs pull' "
+            "in its repository, or download the file"
+        )
 
 
 def variants_of(dtype: torch.dtype | None, variant: str | None) -> tuple[str, ...]:
