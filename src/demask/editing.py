@@ -10,7 +10,7 @@ Shape legend: B batch, C channels, H W rows and columns of tokens, Y X of pixels
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Unpack
 
@@ -28,9 +28,10 @@ from demask.jobs import Job
 from demask.pipeline import Pipeline
 from demask.registry import shortened
 from demask.sampling import edit
-from demask.sampling.decode import decode, last
+from demask.sampling.decode import decode
 from demask.setting_info import whole_number
 from demask.settings import SettingsKwargs
+from demask.types import DecodeState
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,19 @@ def inpaint(
     Raises:
         ValueError: a mask of another size or without white, an unknown class or setting.
     """
+    edit_of = read_masked(generator, image, mask, feather, settings)
+    todo = jobs(generator, conditions, num_images, seed, settings)
+    return finished(decode_and_blend(generator, todo, *edit_of))
+
+
+def read_masked(
+    generator: Pipeline,
+    image: Image.Image,
+    mask: Image.Image,
+    feather: int | None,
+    settings: SettingsKwargs,
+) -> tuple[Original, Tensor, int]:
+    """The image, its mask (Y, X) and the soft edge; raises the errors of `inpaint`."""
     check_image("image", image)
     check_image("mask", mask)
     if feather is not None:
@@ -115,8 +129,7 @@ def inpaint(
     original = Original.read(generator, image, settings)
     mask_YX = fill_frame(generator, mask_YX[None], settings)[0]
     feather = generator.tokenizer.downsampling // 2 if feather is None else feather
-    todo = jobs(generator, conditions, num_images, seed, settings)
-    return decode_and_blend(generator, todo, original, mask_YX, feather)
+    return original, mask_YX, feather
 
 
 def outpaint(
@@ -163,24 +176,39 @@ def variations(
     Raises:
         ValueError: a strength outside [0, 1], an unknown class or setting.
     """
+    original = read_varied(generator, image, strength, settings)
+    return finished(
+        vary(generator, jobs(generator, conditions, num_images, seed, settings), original, strength)
+    )
+
+
+def read_varied(
+    generator: Pipeline, image: Image.Image, strength: float, settings: SettingsKwargs
+) -> Original:
+    """The image to vary; raises the errors of `variations`."""
     check_image("image", image)
     edit.check_strength(strength)
-    original = Original.read(generator, image, settings)
-    return vary(
-        generator, jobs(generator, conditions, num_images, seed, settings), original, strength
-    )
+    return Original.read(generator, image, settings)
+
+
+Progress = DecodeState | GeneratedImage  # the state of a window after each step; finished images
+
+
+def finished(progress: Iterator[Progress]) -> Iterator[GeneratedImage]:
+    """The images alone."""
+    return (each for each in progress if isinstance(each, GeneratedImage))
 
 
 def vary(
     generator: Pipeline, todo: Iterator[Job], original: Original, strength: float
-) -> Iterator[GeneratedImage]:
+) -> Iterator[Progress]:
     """Decode the variations, each with other tokens masked."""
     for job in todo:
         ids_BHW = tokens(generator, original, len(job.seeds))
         generators = rng.image_generators(job.seeds)
         mask_id = generator.transformer.mask_id
         canvas = edit.image_to_image(ids_BHW, strength, generators, mask_id)
-        generated_BHW = fill_in(generator, job, canvas, generators)
+        generated_BHW = yield from fill_in(generator, job, canvas, generators)
         for image, generated_CYX in finish(generator, job, generated_BHW):
             yield replace(image, image=original.crop(generated_CYX))
 
@@ -191,15 +219,15 @@ def decode_and_blend(
     original: Original,
     mask_YX: Tensor,
     feather: int,
-) -> Iterator[GeneratedImage]:
+) -> Iterator[Progress]:
     """Decode the tokens under the mask, and blend the new pixels with the original."""
     masked_HW = edit.token_mask(mask_YX[None], generator.tokenizer.downsampling)[0]
     for job in todo:
         ids_BHW = tokens(generator, original, len(job.seeds))
         known_BHW = (~masked_HW).expand_as(ids_BHW).to(ids_BHW.device)
         canvas = edit.keep(ids_BHW, known_BHW, generator.transformer.mask_id)
-        generated_BHW = fill_in(generator, job, canvas, rng.image_generators(job.seeds))
-        for image, generated_CYX in finish(generator, job, generated_BHW):
+        steps = fill_in(generator, job, canvas, rng.image_generators(job.seeds))
+        for image, generated_CYX in finish(generator, job, (yield from steps)):
             blended_BCYX = edit.blend(
                 original.pixels_CYX[None], generated_CYX[None], mask_YX[None], feather
             )
@@ -238,8 +266,8 @@ def finish(
 
 def fill_in(
     generator: Pipeline, job: Job, canvas: edit.Canvas, generators: rng.Generators
-) -> Tensor:
-    """Decode the canvas window by window; (B, H, W).
+) -> Generator[DecodeState, None, Tensor]:
+    """Decode the canvas window by window; yields the state after each step, returns (B, H, W).
 
     A window makes the fraction of the steps that is the fraction of its masked tokens, at least 1.
     """
@@ -255,7 +283,8 @@ def fill_in(
             continue
         steps = math.ceil(sampler.steps * num_masked / part.masked_BL.shape[1])
         share = replace(sampler, steps=max(steps, 1))
-        state = last(decode(predict, condition, part, generators, share))
+        for state in decode(predict, condition, part, generators, share):
+            yield state
         ids_BHW[:, rows, columns] = state.ids_BL.view_as(window)
         known_BHW[:, rows, columns] = True
     return ids_BHW

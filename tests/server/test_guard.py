@@ -233,10 +233,10 @@ def test_a_client_that_leaves_frees_its_place(generators: dict[str, Generator]) 
         running, held = threading.Event(), threading.Event()
         real = server.engine._worker.run
 
-        def generate(batch: Any) -> None:
+        def generate(batch: Any) -> Iterator[None]:
             running.set()
             assert held.wait(60)
-            real(batch)
+            yield from real(batch)
 
         server.engine._worker.run = generate  # type: ignore[method-assign]
         with post_and_go(server) as first, post_and_go(server, after=running) as second:
@@ -245,7 +245,7 @@ def test_a_client_that_leaves_frees_its_place(generators: dict[str, Generator]) 
             assert (status, answer["error"]["code"]) == (429, "queue_full")
             assert int(headers["retry-after"]) >= 1
             second.close()
-            until(lambda: server.engine._queue[0].ticket.gave_up is not None)
+            until(lambda: server.engine._queue.waiting[0].ticket.gave_up is not None)
             threading.Timer(0.5, held.set).start()
             assert post_json(server, BODY)[0] == 200
             assert first.getresponse().status == 200
@@ -277,7 +277,12 @@ def until(true: Callable[[], bool], seconds: float = 20) -> None:
 def test_who_waits_behind_others_is_told_in_time(generators: dict[str, Generator]) -> None:
     with serving(generators, Limits(seconds=0.5)) as server:
         held = threading.Event()
-        server.engine._worker.run = lambda _batch: held.wait(30)  # type: ignore[method-assign, assignment]
+
+        def hold(_batch: Any) -> Iterator[None]:
+            held.wait(30)
+            yield
+
+        server.engine._worker.run = hold  # type: ignore[method-assign]
         start = time.monotonic()
         status, answer, _ = post_json(server, BODY)
         assert (status, answer["error"]["code"]) == (504, "time_limit")

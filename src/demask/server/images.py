@@ -58,7 +58,9 @@ class Service:
             raise ApiError(404, unknown("model", name, names), "model_not_found", "model")
         return name
 
-    def submit(self, asked: ImageFields, edit: Edit | None = None) -> list[Ticket]:
+    def submit(
+        self, asked: ImageFields, edit: Edit | None = None, client: str = ""
+    ) -> list[Ticket]:
         """Submit a request to the engine; one ticket per image.
 
         Raises:
@@ -71,7 +73,7 @@ class Service:
             settings = asked.settings()
             prompt = asked.prompt or None
             requests = [
-                ImageRequest(model, prompt, first + i, settings, partials, edit)
+                ImageRequest(model, prompt, first + i, settings, partials, edit, client)
                 for i in range(asked.n or 1)
             ]
             return self.engine.submit(*requests)
@@ -180,7 +182,7 @@ def routes(service: Service) -> APIRouter:
     @router.post("/images/generations", response_model=Answer)
     async def generate(request: Request, asked: Generation) -> Response:
         """Generate images of a prompt."""
-        tickets = await asyncio.to_thread(service.submit, asked)
+        tickets = await asyncio.to_thread(service.submit, asked, None, request.state.client)
         return await respond(service, tickets, asked, request, "image_generation")
 
     @router.post("/images/edits", response_model=Answer, openapi_extra=form_schema())
@@ -189,7 +191,7 @@ def routes(service: Service) -> APIRouter:
         form = await read_form(request)
         max_pixels = service.engine.most_pixels(service.model(form.asked.model))
         change = await asyncio.to_thread(read_edit, form, max_pixels)
-        tickets = await asyncio.to_thread(service.submit, form.asked, change)
+        tickets = await asyncio.to_thread(service.submit, form.asked, change, request.state.client)
         return await respond(service, tickets, form.asked, request, "image_edit")
 
     return router

@@ -69,6 +69,7 @@ class Request:
         partials: the number of unfinished images to report, spread evenly over the steps; at
             least the number of steps reports every step.
         edit: the image to edit; None generates a new one.
+        client: who asks; clients take turns in the queue.
     """
 
     model: str
@@ -77,6 +78,7 @@ class Request:
     settings: Mapping[str, Any] = field(default_factory=dict)
     partials: int = 0
     edit: Edit | None = None
+    client: str = ""
 
 
 @dataclass(frozen=True)
