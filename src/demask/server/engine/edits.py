@@ -9,7 +9,7 @@ from typing import Any, cast
 from demask import editing
 from demask.generator import Generator
 from demask.guidance.passes import wrap_passes
-from demask.server.engine.request import Ticket
+from demask.server.engine.request import Ticket, Variation
 from demask.settings import Settings, SettingsKwargs
 from demask.types import Predict
 
@@ -59,5 +59,8 @@ def run_edit(generator: Generator, ticket: Ticket) -> Iterator[editing.Progress]
     assert edit is not None
     alone = InterruptibleGenerator.of(generator, [ticket])
     todo = editing.jobs(alone, [request.condition_input], 1, request.seed, settings)
+    if isinstance(edit, Variation):
+        original = editing.read_varied(alone, edit.image, edit.strength, settings)
+        return editing.vary(alone, todo, original, edit.strength)
     parts = editing.read_masked(alone, edit.image, edit.mask, edit.feather, settings)
     return editing.decode_and_blend(alone, todo, *parts)

@@ -19,7 +19,7 @@ from demask.generator import Generator, Job
 from demask.registry import unknown
 from demask.server.engine.fair_queue import FairQueue
 from demask.server.engine.observer import EngineObserver
-from demask.server.engine.request import BusyError, ClosedError, Request, Ticket
+from demask.server.engine.request import BusyError, ClosedError, Edit, Request, Ticket
 from demask.server.engine.turns import Turns
 from demask.server.engine.worker import QueuedRequest, Worker
 
@@ -163,7 +163,7 @@ class Engine:
             raise ValueError(unknown("model", request.model, self.generators))
         generator = self.generators[request.model]
         edit = request.edit
-        if edit is not None and edit.image.size != edit.mask.size:
+        if isinstance(edit, Edit) and edit.image.size != edit.mask.size:
             raise ValueError(
                 f"the mask is {edit.mask.width}x{edit.mask.height} pixels, the image "
                 f"{edit.image.width}x{edit.image.height}: they must be of one size"
