@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import socket
 import threading
@@ -13,15 +14,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
+from PIL import Image
 
 from broken_png import bomb
 from demask.generator import Generator
 from demask.server import run
 from demask.server.addresses import client_name, read_networks, read_public_url
 from demask.server.app import LOCAL, ServerConfig
-from demask.server.engine import Limits
+from demask.server.engine import Engine, Limits, Request, Ticket
 from demask.server.guard import Keys
 from demask.server.run import Listening
 from serving import Running, serving
@@ -389,6 +392,42 @@ def test_the_public_url_is_that_of_answers_and_of_the_page(
         assert url_of(server) == "https://images.example/demask"
         assert post_json(server, BODY, Origin="https://images.example")[0] == 200
         assert post_json(server, BODY, Origin="https://elsewhere.example")[0] == 403
+
+
+def test_the_engine_hears_who_asks(
+    generators: dict[str, Generator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    real = Engine.submit
+
+    def submit(engine: Engine, *requests: Request) -> list[Ticket]:
+        heard.extend(request.client for request in requests)
+        return real(engine, *requests)
+
+    monkeypatch.setattr(Engine, "submit", submit)
+    other = "another key that is long enough"
+    with serving(generators, config=ServerConfig(Keys.of([KEY, other]))) as server:
+        for key in (f"Bearer {KEY}", f"Bearer {other}", f"bearer  {KEY}"):
+            assert post_json(server, BODY, Authorization=key)[0] == 200
+    assert heard[0] == heard[2] != heard[1]
+    assert KEY not in heard[0]
+    behind = Listening(proxies=read_networks(["127.0.0.1"]))
+    with serving(generators, listening=behind) as server:
+        assert post_json(server, BODY)[0] == 200
+        assert post_json(server, BODY, **{"X-Forwarded-For": "192.0.2.7"})[0] == 200
+        photo = {"image": ("a.png", png_of(16), "image/png")}
+        for kind in ("edits", "variations"):
+            url = f"http://127.0.0.1:{server.port}/v1/images/{kind}"
+            headers = {"X-Forwarded-For": "192.0.2.8"}
+            assert httpx.post(url, files=photo, headers=headers, timeout=30).status_code == 200
+    assert heard[3:] == ["127.0.0.1", "192.0.2.7", "192.0.2.8", "192.0.2.8"]
+
+
+def png_of(side: int) -> bytes:
+    """A PNG that is transparent."""
+    buffer = io.BytesIO()
+    Image.new("RGBA", (side, side)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def test_a_client_is_its_address_or_its_site() -> None:

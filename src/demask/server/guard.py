@@ -98,7 +98,8 @@ class RequestGuard:
     def client(self, scope: Scope, headers: Mapping[bytes, str]) -> str:
         """Who asks: the hash of the key, or without keys the address."""
         if self.keys:
-            return hashlib.sha256(headers.get(b"authorization", "").encode()).hexdigest()
+            key = headers.get(b"authorization", "").partition(" ")[2].strip()
+            return hashlib.sha256(key.encode()).hexdigest()
         return client_name(scope["client"][0]) if scope.get("client") else ""
 
     def refusal(self, method: str, path: str, headers: dict[bytes, str]) -> ApiError | None:
