@@ -24,7 +24,7 @@ DRAWINGS ?= $(DATASETS)
 SWEEPS ?= tuning methods presets finetuning corrections schedules
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo samples figures test check format bench train-cifar10 train-rivals \
+.PHONY: help install demo samples figures test check mutants format bench train-cifar10 train-rivals \
 	train-classifiers train-emoji train-models gpu-models measure-cifar10 measure-emoji numbers test-browser docs wheel lock hooks
 
 help: ## list the targets
@@ -54,6 +54,10 @@ check: $(DEV_STAMP) ## check format, lint, types, imports, numbers and the track
 	$(BIN)/python .ci/lock.py --check
 	$(BIN)/python .ci/links.py
 	$(BIN)/python benchmarks/write_numbers.py --check
+	$(BIN)/python benchmarks/mutants.py --check
+
+mutants: $(DEV_STAMP) ## plant the faults of benchmarks/mutants.toml, in an hour; MUTANTS="--area editing" is shorter
+	$(BIN)/python benchmarks/mutants.py $(MUTANTS)
 
 docs: numbers ## write the pages that come from other files, and check the links of all
 	$(BIN)/python .ci/links.py

@@ -2,7 +2,7 @@
 
 Random weights of the published size, 18 steps, fp32, through the ordinary decode loop. After every
 step the rate of a large matrix product is measured too, in the same process: the share of it that
-the median step reaches is the result, so that a busy or throttled machine slows both alike.
+the median step reaches is the result, so that a busy or throttled machine affects both alike.
 
     python benchmarks/maskgit_speed.py [--steps 18] [--batch 1] [--threads N] [--no-pack]
 """
@@ -29,7 +29,7 @@ from demask.types import Condition, Predict, Prediction, Step
 
 
 def forward_flops(config: MaskGITConfig, batch: int) -> float:
-    """Multiplications and additions of one forward pass: matrices, attention, the codes' head."""
+    """Multiplications and additions of one forward pass: matrices, attention, the output matrix."""
     width, tokens = config.width, config.sequence
     layer = 2 * tokens * (4 * width**2 + 2 * width * config.mlp_width)
     attention = 2 * 2 * tokens**2 * width
@@ -52,7 +52,7 @@ def main() -> None:
     model, tokenizer = MaskGIT(config).eval(), VQGAN(VQGANConfig()).eval()
     packed = 0 if chosen.no_pack else pack(model)
     condition = Condition({"class_ids": torch.zeros(chosen.batch, dtype=torch.int64)})
-    canvas = blank(chosen.batch, model.grid, model.mask_id)
+    canvas = blank(chosen.batch, model.layout, model.mask_id)
     product = MatrixProduct()
 
     trunk: list[float] = []
@@ -78,7 +78,7 @@ def main() -> None:
     step_seconds, products, ids_BL = generate(predict, chosen.steps)
     start = time.perf_counter()
     with torch.inference_mode():
-        tokenizer.decode(ids_BL.unflatten(1, model.grid))
+        tokenizer.decode(ids_BL.unflatten(1, model.layout.dims))
     pixels = time.perf_counter() - start
 
     flops = forward_flops(config, chosen.batch)

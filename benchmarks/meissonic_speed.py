@@ -24,7 +24,7 @@ from demask.sampling.decode import decode
 from demask.sampling.edit import blank
 from demask.sampling.sampler import Sampler
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
-from demask.types import Condition, Grid, Prediction, Step
+from demask.types import Condition, Grid, Prediction, Step, TokenLayout
 
 TEXT = 77
 DOWNSAMPLING = 16
@@ -56,7 +56,7 @@ def random_model() -> Meissonic:
 
 
 def condition(model: Meissonic, batch: int, size: int) -> Condition:
-    """What a text encoder would give."""
+    """Random states in place of those of a text encoder."""
     config, micro = model.config, torch.tensor([[size, size, 0, 0, 6.0]])
     return Condition(
         {
@@ -90,7 +90,7 @@ def main() -> None:
         return prediction
 
     classifier_free = ClassifierFree(predict, condition(model, 1, chosen.size), Constant(9.0))
-    canvas = blank(chosen.batch, (side, side), model.mask_id)
+    canvas = blank(chosen.batch, TokenLayout((side, side)), model.mask_id)
     wanted = condition(model, chosen.batch, chosen.size)
     generators = rng.image_generators(range(chosen.batch))
     product = MatrixProduct()
@@ -134,7 +134,7 @@ def profile(model: Meissonic, size: int) -> None:
     """Print where the time of one forward pass of two images goes."""
     side = size // DOWNSAMPLING
     ids_BL = torch.full((2, side * side), model.mask_id)
-    step = Step(0, 4, (side, side), torch.ones(2))
+    step = Step(0, 4, TokenLayout((side, side)), torch.ones(2))
     wanted = condition(model, 2, size)
     model.predict(ids_BL, wanted, step)
     with torch.profiler.profile() as watched:

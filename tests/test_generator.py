@@ -136,7 +136,7 @@ def test_bad_conditions_are_refused_before_anything_runs(
 def test_pixels_are_rounded_not_cut(generator: Generator) -> None:
     ids_BL = torch.arange(16)[None] % generator.tokenizer.codebook_size
     image_BCHW = generator.tokenizer.decode(ids_BL.view(1, 4, 4))
-    bytes_BHWC = generator.pixels(ids_BL, (4, 4))
+    bytes_BHWC = generator.pixels(ids_BL, generator.transformer.layout)
     error = bytes_BHWC.permute(0, 3, 1, 2) / 255 - image_BCHW
     assert error.abs().max() <= 0.5 / 255 + 1e-6
 

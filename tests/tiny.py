@@ -40,6 +40,18 @@ def tiny_transformer() -> ModernMaskGIT:
     return model
 
 
+class TinyTokens:
+    """A cache of images for the tiny transformer that are all of class 1 and of code 2."""
+
+    class_names, grid, views, fingerprint = CLASS_NAMES, (4, 4), 1, "tiny"
+
+    def __len__(self) -> int:
+        return 4000
+
+    def read(self, index_B: Tensor, view_B: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.full((len(index_B), 16), 2), torch.ones_like(index_B)
+
+
 def tiny_generator() -> Generator:
     """Both, as `demask.load` would put them together."""
     transformer = tiny_transformer()

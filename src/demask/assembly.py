@@ -22,6 +22,7 @@ from demask.checkpoint.quantized import name_origin
 from demask.conditioning import Classes, Conditioner, Prompts
 from demask.device import check_device, default_device
 from demask.generator import Generator
+from demask.layouts import image_size
 from demask.preset_file import FILE, PresetFile, read_presets
 from demask.presets import PUBLIC_SETTINGS, SHIPPED_MODELS, model_folder, model_path
 from demask.registry import unknown
@@ -149,14 +150,14 @@ def fits_float16(parts: Parts, conditioner: Conditioner) -> bool:
         return True
     network = copy.deepcopy(parts.transformer).to(torch.bfloat16)
     transformer: Transformer = network  # type: ignore[assignment]
-    grid = transformer.grid
+    layout = transformer.layout
     settings = Settings()
     chosen = [conditioner.parse(one) for one in conditioner.default_conditions()[:1]]
-    side = cast(Tokenizer, parts.tokenizer).downsampling
-    condition = conditioner.condition(chosen, (grid[0] * side, grid[1] * side), settings)
+    size = image_size(cast(Tokenizer, parts.tokenizer), layout)
+    condition = conditioner.condition(chosen, size, settings)
     device = next(network.parameters()).device
-    ids_BL = torch.full((1, grid[0] * grid[1]), transformer.mask_id, device=device)
-    step = Step(0, 1, grid, torch.ones(1))
+    ids_BL = torch.full((1, layout.tokens), transformer.mask_id, device=device)
+    step = Step(0, 1, layout, torch.ones(1))
     largest = largest_activation(network, lambda: transformer.predict(ids_BL, condition, step))
     return largest < FLOAT16_MAX / FLOAT16_MARGIN
 
@@ -274,8 +275,9 @@ def check_pair(transformer: nn.Module, tokenizer: nn.Module) -> None:
     if not supports(tokenizer, Tokenizer):
         raise CheckpointError(f"{type(tokenizer).__name__} is not a tokenizer")
     codes: tuple[Transformer, Tokenizer] = (transformer, tokenizer)  # type: ignore[assignment]
-    if codes[0].codebook_size != codes[1].codebook_size:
+    known = codes[0].codebook_size ** codes[0].layout.parts
+    if known != codes[1].codebook_size:
         raise CheckpointError(
-            f"the transformer knows {codes[0].codebook_size} codes, the tokenizer "
+            f"the transformer knows {known} codes, the tokenizer "
             f"{codes[1].codebook_size}: they do not belong together"
         )

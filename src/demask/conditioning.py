@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from demask.registry import unknown
+from demask.setting_info import check_unicode
 from demask.settings import Settings
 from demask.transformer.condition import TextEncoder, encode_micro_conditions
 from demask.transformer.protocols import SupportsUnconditional, supports
@@ -25,7 +26,10 @@ ConditionInput = str | int | None
 
 def check_condition_input(value: object) -> None:
     """Raise a ValueError for what is no `ConditionInput`."""
-    if value is None or isinstance(value, str):
+    if isinstance(value, str):
+        check_unicode("the prompt", value)
+        return
+    if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise ValueError(

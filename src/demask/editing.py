@@ -4,14 +4,18 @@ An image larger than the model's grid is decoded window by window; each window r
 earlier windows have decoded (as MaskGIT extrapolates, arXiv 2202.04200, section 4.3). Where a model
 takes several sizes, the settings ``width`` and ``height`` are the size of a window.
 
+Edits act on positions: where a position has several tokens, all of them are masked or kept. Tokens
+in their layout are (B, *dims), see `TokenLayout`.
+
 Shape legend: B batch, C channels, H W rows and columns of tokens, Y X of pixels.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Unpack
 
 import torch
@@ -20,44 +24,24 @@ from torch import Tensor
 
 from demask import rng
 from demask.conditioning import ConditionInput
-from demask.data.color import to_rgb
+from demask.data.color import with_alpha
 from demask.data.masks import read_mask
-from demask.data.transforms import to_image, to_pixels
+from demask.data.transforms import to_pixels
+from demask.frame import Original, fill_frame
 from demask.image import GeneratedImage
 from demask.jobs import Job
+from demask.layouts import GRIDS, Layouts, check_layout
 from demask.pipeline import Pipeline
 from demask.registry import shortened
 from demask.sampling import edit
 from demask.sampling.decode import decode
 from demask.setting_info import whole_number
 from demask.settings import SettingsKwargs
+from demask.training_range import warn_of_other_images
 from demask.types import DecodeState
 
-
-@dataclass(frozen=True)
-class Original:
-    """The image to edit, extended to whole tokens and at least to the size of a window.
-
-    Attributes:
-        pixels_CYX: in [0, 1], extended by mirroring.
-        height: of the image itself.
-        width: of the image itself.
-    """
-
-    pixels_CYX: Tensor
-    height: int
-    width: int
-
-    @staticmethod
-    def read(generator: Pipeline, image: Image.Image, settings: SettingsKwargs) -> Original:
-        """Extend an image to its frame."""
-        pixels_CYX = torch.from_numpy(to_pixels(to_rgb(image))).permute(2, 0, 1) / 255
-        frame_CYX = fill_frame(generator, pixels_CYX, settings)
-        return Original(frame_CYX, image.height, image.width)
-
-    def crop(self, pixels_CYX: Tensor) -> Image.Image:
-        """Crop a frame to the size of the image."""
-        return to_image(pixels_CYX[:, : self.height, : self.width])
+EDITS = {"inpaint": GRIDS, "outpaint": GRIDS, "variations": Layouts((1, 2))}
+"""The edits, with the layouts of tokens that they serve."""
 
 
 def check_image(name: str, value: object) -> None:
@@ -69,21 +53,9 @@ def check_image(name: str, value: object) -> None:
         )
 
 
-def fill_frame(generator: Pipeline, pixels_CYX: Tensor, settings: SettingsKwargs) -> Tensor:
-    """Extend an image by mirroring, to the next size that the model can generate.
-
-    Raises:
-        ValueError: an unknown setting, or a width or height that the model cannot generate.
-    """
-    step = generator.multiple
-    size = generator.pixels_of(generator.grid_of(generator.chosen(**settings)))
-    for dimension, least in zip((-2, -1), size, strict=True):
-        length = pixels_CYX.shape[dimension]
-        wanted = max(least, math.ceil(length / step) * step)
-        bounce = torch.arange(wanted) % (2 * length)
-        index = torch.minimum(bounce, 2 * length - 1 - bounce)
-        pixels_CYX = pixels_CYX.index_select(dimension, index)
-    return pixels_CYX
+def check_edit(generator: Pipeline, name: str) -> None:
+    """Raise a ValueError for an edit that does not serve the layout of the model's tokens."""
+    check_layout(generator.transformer.layout, "edit", name, EDITS)
 
 
 def inpaint(
@@ -114,6 +86,7 @@ def read_masked(
     settings: SettingsKwargs,
 ) -> tuple[Original, Tensor, int]:
     """The image, its mask (Y, X) and the soft edge; raises the errors of `inpaint`."""
+    check_edit(generator, "inpaint")
     check_image("image", image)
     check_image("mask", mask)
     if feather is not None:
@@ -150,14 +123,16 @@ def outpaint(
     Raises:
         ValueError: no margin or a negative one, an unknown class or setting.
     """
+    check_edit(generator, "outpaint")
     check_image("image", image)
     sides = {"left": left, "right": right, "top": top, "bottom": bottom}
     margins = tuple(whole_number(side, pixels) for side, pixels in sides.items())
     if min(margins) < 0 or max(margins) == 0:
         raise ValueError(f"the margins are 0 pixels or more, and one is more, not {margins}")
     size = (image.width + left + right, image.height + top + bottom)
-    frame, mask = Image.new("RGB", size), Image.new("L", size, 255)
-    frame.paste(to_rgb(image), (left, top))
+    layer = with_alpha(image)
+    frame, mask = Image.new(layer.mode, size, "black"), Image.new("L", size, 255)
+    frame.paste(layer, (left, top))
     mask.paste(0, (left, top, left + image.width, top + image.height))
     return inpaint(generator, frame, mask, conditions, num_images, seed, feather, **settings)
 
@@ -177,21 +152,22 @@ def variations(
         ValueError: a strength outside [0, 1], an unknown class or setting.
     """
     original = read_varied(generator, image, strength, settings)
-    return finished(
-        vary(generator, jobs(generator, conditions, num_images, seed, settings), original, strength)
-    )
+    todo = jobs(generator, conditions, num_images, seed, settings)
+    return finished(vary(generator, todo, original, strength))
 
 
 def read_varied(
     generator: Pipeline, image: Image.Image, strength: float, settings: SettingsKwargs
 ) -> Original:
     """The image to vary; raises the errors of `variations`."""
+    check_edit(generator, "variations")
     check_image("image", image)
     edit.check_strength(strength)
     return Original.read(generator, image, settings)
 
 
-Progress = DecodeState | GeneratedImage  # the state of a window after each step; finished images
+Progress = DecodeState | GeneratedImage
+"""What an edit yields: the state of a window after each step, and finished images."""
 
 
 def finished(progress: Iterator[Progress]) -> Iterator[GeneratedImage]:
@@ -203,13 +179,15 @@ def vary(
     generator: Pipeline, todo: Iterator[Job], original: Original, strength: float
 ) -> Iterator[Progress]:
     """Decode the variations, each with other tokens masked."""
+    mask_YX = torch.ones(original.pixels_CYX.shape[1:], dtype=torch.bool)
+    tokens_1 = tokens(generator, original, mask_YX)
     for job in todo:
-        ids_BHW = tokens(generator, original, len(job.seeds))
+        ids = tokens_1.expand(len(job.seeds), *tokens_1.shape[1:])
         generators = rng.image_generators(job.seeds)
-        mask_id = generator.transformer.mask_id
-        canvas = edit.image_to_image(ids_BHW, strength, generators, mask_id)
-        generated_BHW = yield from fill_in(generator, job, canvas, generators)
-        for image, generated_CYX in finish(generator, job, generated_BHW):
+        mask_id, parts = generator.transformer.mask_id, job.layout.parts
+        canvas = edit.image_to_image(ids, strength, generators, mask_id, parts)
+        filled = yield from fill_in(generator, job, canvas, generators)
+        for image, generated_CYX in finish(generator, job, filled):
             yield replace(image, image=original.crop(generated_CYX))
 
 
@@ -222,16 +200,15 @@ def decode_and_blend(
 ) -> Iterator[Progress]:
     """Decode the tokens under the mask, and blend the new pixels with the original."""
     masked_HW = edit.token_mask(mask_YX[None], generator.tokenizer.downsampling)[0]
+    tokens_1 = tokens(generator, original, ~mask_YX)
     for job in todo:
-        ids_BHW = tokens(generator, original, len(job.seeds))
-        known_BHW = (~masked_HW).expand_as(ids_BHW).to(ids_BHW.device)
-        canvas = edit.keep(ids_BHW, known_BHW, generator.transformer.mask_id)
-        steps = fill_in(generator, job, canvas, rng.image_generators(job.seeds))
-        for image, generated_CYX in finish(generator, job, (yield from steps)):
-            blended_BCYX = edit.blend(
-                original.pixels_CYX[None], generated_CYX[None], mask_YX[None], feather
-            )
-            yield replace(image, image=original.crop(blended_BCYX[0]))
+        ids = tokens_1.expand(len(job.seeds), *tokens_1.shape[1:])
+        known_BHW = (~masked_HW).expand(len(ids), -1, -1).to(ids.device)
+        canvas = edit.keep(ids, known_BHW, generator.transformer.mask_id, job.layout.parts)
+        generators = rng.image_generators(job.seeds)
+        filled = yield from fill_in(generator, job, canvas, generators)
+        for image, generated_CYX in finish(generator, job, filled):
+            yield replace(image, image=original.blend(generated_CYX, mask_YX, feather))
 
 
 def jobs(
@@ -246,19 +223,22 @@ def jobs(
     return generator.jobs(condition_inputs, num_images, seed, **settings)
 
 
-def tokens(generator: Pipeline, original: Original, count: int) -> Tensor:
-    """The ids of the original, (B, H, W) with B = ``count``."""
-    pixels_BCYX = original.pixels_CYX[None].to(generator.device)
+def tokens(generator: Pipeline, original: Original, kept_YX: Tensor) -> Tensor:
+    """The tokens of the original, (1, *dims), with a warning if what is kept is unlike training."""
     with torch.inference_mode():
-        return generator.tokenizer.encode(pixels_BCYX).repeat(count, 1, 1)
+        codes_1 = generator.tokenizer.encode(original.pixels_CYX[None].to(generator.device))
+    warn_of_other_images(
+        generator.name, generator.tokenizer, original.pixels_CYX, codes_1[0], kept_YX
+    )
+    transformer = generator.transformer
+    return transformer.layout.split(codes_1, transformer.codebook_size)
 
 
 def finish(
-    generator: Pipeline, job: Job, ids_BHW: Tensor
+    generator: Pipeline, job: Job, canvas: edit.Canvas
 ) -> Iterator[tuple[GeneratedImage, Tensor]]:
     """The images of a batch, with their pixels (C, Y, X) in [0, 1]."""
-    grid = (ids_BHW.shape[1], ids_BHW.shape[2])
-    pixels_BYXC = generator.pixels(ids_BHW.flatten(1), grid)
+    pixels_BYXC = generator.pixels(canvas.ids_BL, canvas.layout)
     images = generator.framed(job, pixels_BYXC)
     for image, pixels_YXC in zip(images, pixels_BYXC, strict=True):
         yield image, pixels_YXC.permute(2, 0, 1) / 255
@@ -266,18 +246,18 @@ def finish(
 
 def fill_in(
     generator: Pipeline, job: Job, canvas: edit.Canvas, generators: rng.Generators
-) -> Generator[DecodeState, None, Tensor]:
-    """Decode the canvas window by window; yields the state after each step, returns (B, H, W).
+) -> Generator[DecodeState, None, edit.Canvas]:
+    """Decode the canvas window by window; yields the state after each step, returns the canvas.
 
     A window makes the fraction of the steps that is the fraction of its masked tokens, at least 1.
     """
-    ids_BHW = canvas.ids_BL.unflatten(1, canvas.grid).clone()
-    known_BHW = canvas.known_BL.unflatten(1, canvas.grid).clone()
+    ids = canvas.ids_BL.unflatten(1, canvas.layout.dims).clone()
+    known = canvas.known_BL.unflatten(1, canvas.layout.dims).clone()
     predict, condition = generator.guided(job.settings), generator.job_condition(job)
     sampler = generator.sampler(job.settings)
-    for rows, columns in windows(canvas.grid, job.grid):
-        window = ids_BHW[:, rows, columns]
-        part = edit.keep(window, known_BHW[:, rows, columns], canvas.mask_id)
+    for spans in windows(canvas.layout.shape, job.layout.shape):
+        inside = (slice(None), *spans)
+        part = edit.keep(ids[inside], known[inside], canvas.mask_id, canvas.layout.parts)
         num_masked = int(part.masked_BL.sum(-1).max())
         if not num_masked:
             continue
@@ -285,16 +265,16 @@ def fill_in(
         share = replace(sampler, steps=max(steps, 1))
         for state in decode(predict, condition, part, generators, share):
             yield state
-        ids_BHW[:, rows, columns] = state.ids_BL.view_as(window)
-        known_BHW[:, rows, columns] = True
-    return ids_BHW
+        ids[inside] = state.ids_BL.view_as(ids[inside])
+        known[inside] = True
+    return replace(canvas, ids_BL=ids.flatten(1), known_BL=known.flatten(1))
 
 
-def windows(grid: tuple[int, int], window: tuple[int, int]) -> list[tuple[slice, slice]]:
-    """Windows that cover the grid row by row; each overlaps the previous one by half."""
+def windows(shape: tuple[int, ...], window: tuple[int, ...]) -> list[tuple[slice, ...]]:
+    """Windows that cover the positions, row by row; each overlaps the previous one by half."""
     spans = []
-    for length, size in zip(grid, window, strict=True):
+    for length, size in zip(shape, window, strict=True):
         last = max(length - size, 0)
         starts = sorted({*range(0, last, max(size // 2, 1)), last})
         spans.append([slice(start, start + size) for start in starts])
-    return [(rows, columns) for rows in spans[0] for columns in spans[1]]
+    return list(itertools.product(*spans))

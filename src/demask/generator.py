@@ -20,7 +20,10 @@ from demask.jobs import Job as Job
 from demask.pipeline import Pipeline
 from demask.sampling.decode import last
 from demask.settings import Settings, SettingsKwargs
-from demask.types import Condition, DecodeState
+from demask.types import Condition, DecodeState, TokenLayout
+
+GREY = 128.0
+"""The colour of masked tokens in previews."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,6 +107,8 @@ class Generator(Pipeline):
     ) -> list[GeneratedImage]:
         """Regenerate the white part of a mask; other pixels stay, except at a soft edge.
 
+        The transparent part of an image stays transparent, where it is not regenerated.
+
         Args:
             image: of any size; see `demask.editing` for images larger than the model's.
             mask: of the same size; see `demask.data.masks.read_mask`.
@@ -173,18 +178,27 @@ class Generator(Pipeline):
         return list(varied)
 
     def preview(self, state: DecodeState) -> Tensor:
-        """A state of `stream` as bytes (B, H, W, 3) on the CPU; masked tokens are grey.
+        """A state of `stream` as bytes (B, H, W, 3) on the CPU; masked tokens are `greyed`.
 
         Masked tokens are decoded as their most likely codes before they are covered with grey,
         since a tokenizer's decoder mixes neighbouring tokens.
         """
         guess_BL = 0 if state.logits_BLV is None else state.logits_BLV.argmax(-1)
         ids_BL = torch.where(state.masked_BL, guess_BL, state.ids_BL)
-        pixels_BHWC = self.pixels(ids_BL, state.step.grid)
-        masked_BHW = state.masked_BL.unflatten(1, state.step.grid).cpu()
+        layout = state.step.layout
+        return self.greyed(self.pixels(ids_BL, layout), state.masked_BL, layout)
+
+    def greyed(self, pixels_BHWC: Tensor, masked_BL: Tensor, layout: TokenLayout) -> Tensor:
+        """Images whose masked positions are grey, half known ones in part.
+
+        The tokens of a row have no place in the image, which stays as it is.
+        """
+        if len(layout.shape) != 2:
+            return pixels_BHWC
+        share_BHW = masked_BL.view(-1, *layout.grid, layout.parts).float().mean(-1).cpu()
         for dimension in (1, 2):
-            masked_BHW = masked_BHW.repeat_interleave(self.tokenizer.downsampling, dimension)
-        return torch.where(masked_BHW[..., None], 128, pixels_BHWC).byte()
+            share_BHW = share_BHW.repeat_interleave(self.tokenizer.downsampling, dimension)
+        return torch.lerp(pixels_BHWC.float(), torch.tensor(GREY), share_BHW[..., None]).byte()
 
     def condition(
         self, conditions: Sequence[ConditionInput], settings: Settings | None = None
@@ -203,13 +217,12 @@ class Generator(Pipeline):
             self.conditioner.parse(condition_input) for condition_input in conditions
         ]
         return self.conditioner.condition(
-            parsed_conditions, self.pixels_of(self.grid_of(chosen)), chosen
+            parsed_conditions, self.pixels_of(self.layout_of(chosen)), chosen
         )
 
     def __repr__(self) -> str:
         """The model, its sizes and its default settings in a few lines."""
         height, width = self.size
-        rows, columns = self.transformer.grid
         shows = f"{len(self.class_names)} classes" if self.class_names else "prompts"
         usual = Settings()
         own = {k: v for k, v in vars(self.settings).items() if v != getattr(usual, k)}
@@ -218,8 +231,8 @@ class Generator(Pipeline):
         )
         presets = ", ".join(self.presets.by_name) or "none"
         return (
-            f"Generator '{self.name}' of {shows}: {width}x{height} pixels, {columns}x{rows} tokens "
-            f"of {self.tokenizer.codebook_size} codes\n"
+            f"Generator '{self.name}' of {shows}: {width}x{height} pixels, "
+            f"{self.transformer.layout.sides} tokens of {self.transformer.codebook_size} codes\n"
             f"  {type(self.transformer).__name__}, {parameters(self.transformer)} parameters; "
             f"{type(self.tokenizer).__name__}, {parameters(self.tokenizer)}; on {self.device}\n"
             f"  settings: {settings}\n"

@@ -9,17 +9,17 @@ from demask import rng
 from demask.conditioning import ParsedCondition
 from demask.setting_info import whole_number
 from demask.settings import Settings
-from demask.types import Grid
+from demask.types import TokenLayout
 
 
 @dataclass(frozen=True)
 class Job:
-    """One batch of images: what each shows, its seed, and the settings and grid that all share."""
+    """One batch of images: what each shows, its seed, and the settings and layout of all."""
 
     parsed_conditions: list[ParsedCondition]
     seeds: list[int]
     settings: Settings
-    grid: Grid
+    layout: TokenLayout
 
 
 def image_seeds(
@@ -56,7 +56,7 @@ def batches(
     seeds: Sequence[int],
     batch_size: int,
     settings: Settings,
-    grid: Grid,
+    layout: TokenLayout,
 ) -> Iterator[Job]:
     """The images in batches; image i shows condition i, and after the last the first again.
 
@@ -72,6 +72,6 @@ def batches(
             shown = [
                 parsed_conditions[(start + i) % len(parsed_conditions)] for i in range(len(part))
             ]
-            yield Job(shown, list(part), settings, grid)
+            yield Job(shown, list(part), settings, layout)
 
     return parts()

@@ -27,14 +27,16 @@ from demask.guidance import GUIDANCES, parse_guidance
 from demask.guidance_provider import ModelProvider
 from demask.image import GeneratedImage
 from demask.jobs import Job, batches, image_seeds
+from demask.layouts import image_size
 from demask.preset_file import PresetFile
 from demask.sampling.decode import decode, last
 from demask.sampling.edit import Canvas, blank
 from demask.sampling.sampler import Sampler, check_guidance
 from demask.sampling.stepper import NonFiniteLogitsError
 from demask.settings import Settings, SettingsKwargs, check_names
+from demask.training_range import warn_of_size
 from demask.transformer.number_range import first_non_finite
-from demask.types import Condition, DecodeState, Grid, Predict, Tokenizer, Transformer
+from demask.types import Condition, DecodeState, Predict, Tokenizer, TokenLayout, Transformer
 
 log = logging.getLogger(__name__)
 
@@ -79,27 +81,29 @@ class Pipeline:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the images in pixels, by default."""
-        return self.pixels_of(self.transformer.grid)
+        return self.pixels_of(self.transformer.layout)
 
     @property
     def multiple(self) -> int:
         """Pixels; both sides of an image are multiples of it."""
         return self.tokenizer.downsampling * self.transformer.grid_multiple
 
-    def pixels_of(self, grid: Grid) -> tuple[int, int]:
-        """Height and width in pixels of the image of a grid."""
-        return grid[0] * self.tokenizer.downsampling, grid[1] * self.tokenizer.downsampling
+    def pixels_of(self, layout: TokenLayout) -> tuple[int, int]:
+        """Height and width in pixels of the image of a layout."""
+        return image_size(self.tokenizer, layout)
 
-    def grid_of(self, settings: Settings) -> Grid:
-        """The token grid of an image of the size in the settings.
+    def layout_of(self, settings: Settings) -> TokenLayout:
+        """The token layout of an image of the size in the settings.
 
         Raises:
             ValueError: a size that the model cannot generate.
         """
-        usual = self.size
+        usual, layout = self.size, self.transformer.layout
         height = usual[0] if settings.height is None else settings.height
         width = usual[1] if settings.width is None else settings.width
-        if (height, width) != usual and not self.transformer.resizable:
+        if (height, width) == usual:
+            return layout
+        if not self.transformer.resizable:
             raise ValueError(
                 f"{self.name} generates {usual[1]}x{usual[0]} pixels alone, not {width}x{height}"
             )
@@ -108,7 +112,8 @@ class Pipeline:
                 f"an image of {width}x{height} pixels: both sides must be multiples of "
                 f"{self.multiple}"
             )
-        return height // self.tokenizer.downsampling, width // self.tokenizer.downsampling
+        cell = self.tokenizer.downsampling
+        return replace(layout, shape=(height // cell, width // cell))
 
     def chosen(self, **settings: Unpack[SettingsKwargs]) -> Settings:
         """The model's settings, or those that ``preset`` names, with some changed.
@@ -148,16 +153,18 @@ class Pipeline:
     ) -> Iterator[Job]:
         """Split a request into batches, after all of it is checked; see `Generator.generate`."""
         chosen = self.chosen(**settings)
+        layout = self.layout_of(chosen)
+        chosen.check_layout(layout)
         check_guidance(self.sampler(chosen), self.guided(chosen))
         self.conditioner.check(chosen)
-        grid = self.grid_of(chosen)
-        self.check_steps(chosen.steps, grid)
+        self.check_steps(chosen.steps, layout)
+        warn_of_size(self.name, layout, self.transformer.layout, self.tokenizer.downsampling)
         parsed_conditions = [
             self.conditioner.parse(condition_input)
             for condition_input in self.condition_inputs(conditions)
         ]
         seeds = self.seeds(seed, len(parsed_conditions), num_images)
-        return batches(parsed_conditions, seeds, batch_size, chosen, grid)
+        return batches(parsed_conditions, seeds, batch_size, chosen, layout)
 
     def condition_inputs(
         self, conditions: ConditionInput | Sequence[ConditionInput]
@@ -180,10 +187,10 @@ class Pipeline:
 
     seeds = staticmethod(image_seeds)
 
-    def check_steps(self, steps: int, grid: Grid) -> None:
+    def check_steps(self, steps: int, layout: TokenLayout) -> None:
         """Raise a ValueError for more steps than tokens, or none."""
-        if not 1 <= steps <= grid[0] * grid[1]:
-            raise ValueError(f"steps must be 1 to {grid[0] * grid[1]} (the tokens), not {steps}")
+        if not 1 <= steps <= layout.tokens:
+            raise ValueError(f"steps must be 1 to {layout.tokens} (the tokens), not {steps}")
 
     def reference(self, settings: Settings | None = None) -> Condition:
         """What guidance moves away from, a batch of 1: the negative prompt, or any class.
@@ -192,7 +199,7 @@ class Pipeline:
             ValueError: the model was trained without dropping its condition.
         """
         chosen = settings or self.settings
-        return self.conditioner.reference(self.pixels_of(self.grid_of(chosen)), chosen)
+        return self.conditioner.reference(self.pixels_of(self.layout_of(chosen)), chosen)
 
     def guided(self, settings: Settings) -> Predict:
         """The transformer's prediction with the accelerators and guidance of the settings."""
@@ -229,12 +236,12 @@ class Pipeline:
 
     def job_condition(self, job: Job) -> Condition:
         """The condition of a batch."""
-        size = self.pixels_of(job.grid)
+        size = self.pixels_of(job.layout)
         return self.conditioner.condition(job.parsed_conditions, size, job.settings)
 
     def blank(self, job: Job) -> Canvas:
         """A canvas on which every token is masked."""
-        return blank(len(job.seeds), job.grid, self.transformer.mask_id, self.device)
+        return blank(len(job.seeds), job.layout, self.transformer.mask_id, self.device)
 
     def decode(self, job: Job, canvas: Canvas) -> Iterator[DecodeState]:
         """Decode one batch; yields the state after each step.
@@ -268,14 +275,20 @@ class Pipeline:
         return "" if layer is None else f"; the first such layer is {layer}"
 
     @torch.inference_mode()
-    def pixels(self, ids_BL: Tensor, grid: Grid) -> Tensor:
-        """Ids (B, L) -> bytes (B, H, W, 3) on the CPU."""
-        image_BCHW = self.tokenizer.decode(ids_BL.unflatten(1, grid))
+    def tokens(self, image_BCHW: Tensor) -> Tensor:
+        """Images in [0, 1] -> tokens in their layout (B, *dims)."""
+        codes = self.transformer.codebook_size
+        return self.transformer.layout.split(self.tokenizer.encode(image_BCHW), codes)
+
+    @torch.inference_mode()
+    def pixels(self, ids_BL: Tensor, layout: TokenLayout) -> Tensor:
+        """Tokens (B, L) -> bytes (B, H, W, 3) on the CPU."""
+        image_BCHW = self.tokenizer.decode(layout.join(ids_BL, self.transformer.codebook_size))
         return (image_BCHW * 255).round().byte().permute(0, 2, 3, 1).cpu()
 
     def finish(self, job: Job, state: DecodeState) -> Iterator[GeneratedImage]:
         """The images of a batch, from its last state."""
-        return self.framed(job, self.pixels(state.ids_BL, state.step.grid))
+        return self.framed(job, self.pixels(state.ids_BL, state.step.layout))
 
     def framed(self, job: Job, pixels_BHWC: Tensor) -> Iterator[GeneratedImage]:
         """Bytes (B, H, W, 3) -> images with their metadata."""

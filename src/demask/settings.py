@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from demask.sampling.correction import Correction
     from demask.sampling.sampler import Sampler
     from demask.sampling.select import Order
-    from demask.types import Step
+    from demask.types import Step, TokenLayout
 
 DTYPES = ("float32", "bfloat16", "float16", "int8")
 """The types of a model's weights, by name."""
@@ -215,14 +215,29 @@ class Settings:
 
         return tuple(parse_accelerator(name) for name in self.accelerators)
 
+    def check_layout(self, layout: TokenLayout) -> None:
+        """Raise a ValueError for a variant that does not serve the layout of a model's tokens."""
+        from demask.layouts import check_layout
+
+        guided = self.guidance_scale != 1
+        chosen = {
+            "order": ((self.order,), variants.orders),
+            "guidance_method": ((self.guidance_method,) * guided, variants.guidances),
+            "corrections": (self.corrections, variants.corrections),
+            "accelerators": (self.accelerators, variants.accelerators),
+        }
+        for setting_name, (texts, tables) in chosen.items():
+            for text in texts:
+                check_layout(layout, setting_name, text.partition(":")[0], tables()[0])
+
     @property
     def first(self) -> Step:
         """The first step, at which a list of one value per step checks its length."""
         import torch
 
-        from demask.types import Step
+        from demask.types import Step, TokenLayout
 
-        return Step(0, self.steps, (1, 1), torch.ones(1))
+        return Step(0, self.steps, TokenLayout((1,)), torch.ones(1))
 
 
 def check_names(names: Iterable[str]) -> None:

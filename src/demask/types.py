@@ -5,6 +5,7 @@ Shape legend: B batch, L tokens, V codebook, D width, H W rows and columns.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -15,7 +16,93 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Grid = tuple[int, int]
-"""Rows and columns of a token grid; L = rows * columns, in row-major order."""
+"""Rows and columns of a grid of positions, in row-major order."""
+
+KINDS = {1: "row", 2: "grid", 3: "video"}
+"""The name of a layout of so many dimensions."""
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """The arrangement of the L tokens of an image: positions, and the tokens at each position.
+
+    The tokens are flattened in the order of ``dims``, the last dimension fastest, so that the
+    parts of a position are neighbours.
+
+    Attributes:
+        shape: the positions: (L,) is a row, (rows, columns) a grid, (time, rows, columns) a video.
+        parts: tokens at each position; an id of the tokenizer is split into so many tokens (the
+            bit groups of MaskBit, arXiv 2409.16211, section 3.3). L = positions * parts.
+
+    Raises:
+        ValueError: no dimension or more than three, or a number below 1.
+    """
+
+    shape: tuple[int, ...]
+    parts: int = 1
+
+    def __post_init__(self) -> None:
+        if len(self.shape) not in KINDS or min(*self.shape, self.parts, 1) < 1:
+            raise ValueError(
+                "a token layout has one to three dimensions, and parts, of at least 1, "
+                f"not {self.shape} and {self.parts}"
+            )
+
+    @property
+    def positions(self) -> int:
+        """The number of positions."""
+        return math.prod(self.shape)
+
+    @property
+    def tokens(self) -> int:
+        """L, the number of tokens."""
+        return self.positions * self.parts
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The dimensions of the tokens: ``shape``, and where there are several, the parts."""
+        return self.shape if self.parts == 1 else (*self.shape, self.parts)
+
+    @property
+    def grid(self) -> Grid:
+        """Rows and columns.
+
+        Raises:
+            ValueError: the positions are no grid.
+        """
+        if len(self.shape) != 2:
+            raise ValueError(f"the tokens are {self}, not a grid")
+        return self.shape[0], self.shape[1]
+
+    @property
+    def sides(self) -> str:
+        """The dimensions, as sizes in pixels are written: columns before rows, then the parts."""
+        parts = () if self.parts == 1 else (self.parts,)
+        return "x".join(str(side) for side in (*reversed(self.shape), *parts))
+
+    def __str__(self) -> str:
+        sides = " x ".join(str(side) for side in self.shape)
+        parts = "" if self.parts == 1 else f" positions with {self.parts} tokens each"
+        return f"a {KINDS[len(self.shape)]} of {sides}{parts or ' tokens'}"
+
+    def split(self, ids: Tensor, codes: int) -> Tensor:
+        """Ids of the tokenizer (B, *shape) -> tokens (B, *dims), the lowest digit first.
+
+        Args:
+            ids: below ``codes ** parts``.
+            codes: K, the codes of one token.
+        """
+        if self.parts == 1:
+            return ids
+        weights = [codes**part for part in range(self.parts)]
+        return ids[..., None] // ids.new_tensor(weights) % codes
+
+    def join(self, ids_BL: Tensor, codes: int) -> Tensor:
+        """Tokens (B, L) -> ids of the tokenizer (B, *shape); the reverse of `split`."""
+        if self.parts == 1:
+            return ids_BL.unflatten(1, self.shape)
+        weights = [codes**part for part in range(self.parts)]
+        return (ids_BL.unflatten(1, self.dims) * ids_BL.new_tensor(weights)).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -55,7 +142,7 @@ class Step:
     Attributes:
         index: 0 for the first step, ``steps - 1`` for the last.
         steps: the number of steps.
-        grid: rows and columns of the token grid.
+        layout: of the L tokens.
         mask_ratio_B: the fraction of masked tokens of each image.
         rows_BL: the positions whose logits are required; accelerators may skip the others. None
             means all.
@@ -66,7 +153,7 @@ class Step:
 
     index: int
     steps: int
-    grid: Grid
+    layout: TokenLayout
     mask_ratio_B: Tensor
     rows_BL: Tensor | None = None
     pass_names: tuple[str, ...] = ("conditional",)
@@ -152,17 +239,24 @@ class DecodeState:
 
 
 class Tokenizer(Protocol):
-    """Pixels <-> ids."""
+    """Pixels <-> ids, one at each position of the layout.
+
+    Attributes:
+        codebook_size: the number of ids.
+        downsampling: pixels of a position along a side of a grid, and the multiple that the sides
+            of an image must have. A tokenizer whose ids are a row has ``image_size``, too: the
+            height and width of its images.
+    """
 
     codebook_size: int
     downsampling: int
 
     def encode(self, image_BCHW: Tensor) -> Tensor:
-        """Images in [0, 1] -> ids (B, H, W), ``downsampling`` times smaller a side."""
+        """Images in [0, 1] -> ids (B, *shape of the layout)."""
         ...
 
-    def decode(self, ids_BHW: Tensor) -> Tensor:
-        """Ids (B, H, W) -> images (B, 3, h, w) in [0, 1]."""
+    def decode(self, ids: Tensor, /) -> Tensor:
+        """Ids (B, *shape) -> images (B, 3, h, w) in [0, 1]."""
         ...
 
 
@@ -170,16 +264,17 @@ class Transformer(Protocol):
     """Ids + condition -> logits. Its ``predict`` is a `Predict`.
 
     Attributes:
-        codebook_size: V.
+        codebook_size: V, the codes of a token: with several parts at a position, V ** parts is the
+            codebook of the tokenizer.
         mask_id: the id of a masked token.
-        grid: rows and columns that it was trained on.
+        layout: of the tokens that it was trained on.
         resizable: whether it takes other grids.
         grid_multiple: the sides of other grids are multiples of this.
     """
 
     codebook_size: int
     mask_id: int
-    grid: Grid
+    layout: TokenLayout
     resizable: bool
     grid_multiple: int
 

@@ -31,7 +31,7 @@ from demask.sampling.sampler import Sampler
 from demask.sampling.select import Halton
 from demask.transformer.feature_selection import FeatureSelection
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
-from demask.types import Condition, Predict, Prediction, Step
+from demask.types import Condition, Predict, Prediction, Step, TokenLayout
 from tiny import tiny_generator, tiny_meissonic, tiny_transformer
 
 GRID = (4, 4)
@@ -68,7 +68,7 @@ def model(request: pytest.FixtureRequest) -> Any:
 
 
 def at(index: int, rows_BL: Tensor | None = None) -> Step:
-    return Step(index, 12, GRID, torch.full((2,), 0.5), rows_BL)
+    return Step(index, 12, TokenLayout(GRID), torch.full((2,), 0.5), rows_BL)
 
 
 def some(*positions: list[int]) -> Tensor:
@@ -341,7 +341,7 @@ def test_a_refresh_of_guidance_in_step_with_full_steps() -> None:
 
 
 def generate(predict: Predict, steps: int) -> Tensor:
-    canvas, generators = blank(2, GRID, 15), rng.image_generators([7, 8])
+    canvas, generators = blank(2, TokenLayout(GRID), 15), rng.image_generators([7, 8])
     return last(
         decode(predict, CONDITION, canvas, generators, Sampler(steps, order=Halton()))
     ).ids_BL

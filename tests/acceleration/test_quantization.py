@@ -26,7 +26,7 @@ from demask.conditioning import Classes
 from demask.generator import Generator
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
-from demask.types import Condition, Step
+from demask.types import Condition, Step, TokenLayout
 from tiny import (
     CLASS_NAMES,
     save_tiny,
@@ -65,7 +65,7 @@ def condition(count: int) -> Condition:
 def logits(network: nn.Module, count: int = 3) -> torch.Tensor:
     ids_BL = torch.randint(0, 15, (count, 16), generator=torch.Generator().manual_seed(6))
     ids_BL[:, ::2] = network.mask_id
-    step = Step(2, 8, (4, 4), torch.full((count,), 0.5))
+    step = Step(2, 8, TokenLayout((4, 4)), torch.full((count,), 0.5))
     with torch.inference_mode():
         return network.predict(ids_BL, condition(count), step).logits_BLV
 

@@ -24,10 +24,10 @@ from demask.sampling.edit import blank
 from demask.sampling.sampler import Sampler
 from demask.sweeps.cost import CostMeter
 from demask.transformer.shortcut import Shortcut, ShortcutConfig
-from demask.types import Condition, Step
+from demask.types import Condition, Step, TokenLayout
 from tiny import save_tiny, tiny_generator, tiny_meissonic, tiny_transformer
 
-GRID = (4, 4)
+LAYOUT = TokenLayout((4, 4))
 CONDITION = Condition(
     {
         "class_ids": torch.tensor([0, 2]),
@@ -52,7 +52,7 @@ def base(request: pytest.FixtureRequest) -> Any:
 
 
 def at(index: int) -> Step:
-    return Step(index, 8, GRID, torch.full((2,), 0.5))
+    return Step(index, 8, LAYOUT, torch.full((2,), 0.5))
 
 
 def half(base: Any) -> Tensor:
@@ -68,7 +68,7 @@ def passes(base: Any, period: int, full: int, scale: Scale, refresh: int = 1) ->
     predict = ShortcutSteps(period, full).attach(network).around(base).predict
     nothing = CONDITION.take(torch.tensor([1]))
     guided = Refreshed(ClassifierFree(predict, nothing, scale), refresh)
-    canvas = blank(2, GRID, base.mask_id)
+    canvas = blank(2, LAYOUT, base.mask_id)
     last(decode(guided, CONDITION, canvas, rng.image_generators([1, 2]), Sampler(8)))
     del base.predict
     return [meter.forwards, sum(short)]

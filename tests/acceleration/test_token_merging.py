@@ -17,11 +17,11 @@ from demask.acceleration.token_merging import SHARED, MergingPass, destinations,
 from demask.transformer.feature_selection import FeatureSelection
 from demask.transformer.hooks import NO_HOOK
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
-from demask.types import Condition, Prediction, Step
+from demask.types import Condition, Prediction, Step, TokenLayout
 from tiny import tiny_generator, tiny_meissonic, tiny_transformer
 
 GRIDS = [(1, 1), (1, 5), (4, 1), (2, 2), (3, 3), (4, 6), (5, 7)]
-STEP = Step(1, 4, (4, 4), torch.full((2,), 0.5))
+STEP = Step(1, 4, TokenLayout((4, 4)), torch.full((2,), 0.5))
 CLASSES = Condition({"class_ids": torch.tensor([0, 2])})
 TEXTS = Condition(
     {
@@ -182,7 +182,7 @@ def computed(layer: torch.nn.Module) -> list[int]:
 @torch.no_grad()
 def test_blocks_compute_fewer_tokens() -> None:
     modern, meissonic = tiny_transformer(), tiny_meissonic()
-    meissonic.grid = (8, 8)
+    meissonic.layout = TokenLayout((8, 8))
     config = MaskGITConfig(11, 3, (4, 4), width=16, depth=2, heads=2, mlp_width=16)
     maskgit = MaskGIT(config).eval()
     multi, single = meissonic.transformer_blocks[0], meissonic.single_transformer_blocks[0]
@@ -201,7 +201,7 @@ def test_blocks_compute_fewer_tokens() -> None:
         counts = computed(layer)
         side = 8 if model is meissonic else 4
         ids_BL = torch.arange(side * side).expand(2, -1) % 11
-        step = Step(1, 4, (side, side), torch.full((2,), 0.5))
+        step = Step(1, 4, TokenLayout((side, side)), torch.full((2,), 0.5))
         TokenMerging(0.5).around(model).predict(ids_BL, condition, step)
         assert counts == [expected]
 

@@ -16,9 +16,9 @@ from demask.sampling.edit import blank
 from demask.sampling.schedule import num_masked_after
 from demask.sampling.stepper import Stepper
 from demask.settings import Settings
-from demask.types import Condition, DecodeState, Prediction, Step
+from demask.types import Condition, DecodeState, Prediction, Step, TokenLayout
 
-BATCH, GRID, CODES = 64, (4, 4), 12
+BATCH, LAYOUT, CODES = 64, TokenLayout((4, 4)), 12
 TOLERANCE = 0.01
 
 
@@ -26,7 +26,7 @@ def one_step(
     settings: Settings, logits_BLV: Tensor, seeds: list[int]
 ) -> tuple[Stepper, DecodeState]:
     """The first step of images whose model says what we want."""
-    canvas = blank(len(seeds), GRID, CODES)
+    canvas = blank(len(seeds), LAYOUT, CODES)
     sampler = settings.sampler
     num_masked_BT = num_masked_after(sampler.schedule, sampler.steps, canvas.masked_BL.sum(-1))
 
@@ -41,7 +41,7 @@ def one_step(
 def moved(sure: bool, settings: Settings) -> list[bool]:
     """For the steady images, or the others: whether any of many small changes moved them."""
     torch.manual_seed(0)
-    logits_BLV = 2 * torch.randn(BATCH, GRID[0] * GRID[1], CODES)
+    logits_BLV = 2 * torch.randn(BATCH, LAYOUT.tokens, CODES)
     seeds = list(range(BATCH))
     stepper, state = one_step(settings, logits_BLV, seeds)
     copies = [generator.get_state() for generator in stepper.generators]
@@ -93,7 +93,7 @@ def test_what_is_not_understood_is_generated_alone(alone: dict[str, object]) -> 
 
 
 def test_the_tolerance_follows_what_was_measured_and_the_guidance() -> None:
-    step = Step(0, 4, GRID, torch.ones(1))
+    step = Step(0, 4, LAYOUT, torch.ones(1))
     ids_BL = torch.zeros(1, 16, dtype=torch.long)
     known_BL = torch.zeros(1, 16, dtype=torch.bool)
     logits_BLV = torch.ones(1, 16, CODES)

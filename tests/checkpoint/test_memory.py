@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from demask.checkpoint.public_halton import HALTON, HALTON_BLOCK, rules
 from demask.checkpoint.save import save_model
+from demask.transformer.halton_maskgit import HaltonMaskGIT, HaltonMaskGITConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 
 STATUS = Path("/proc/self/status")
@@ -39,7 +41,37 @@ def sizeable() -> MaskGIT:
     return MaskGIT(MaskGITConfig(codebook_size=1024, num_classes=1000, grid=(16, 16), **sizes))
 
 
-@pytest.mark.skipif(not STATUS.exists(), reason="reads Linux's own account of a process's memory")
+OF_LINUX = pytest.mark.skipif(
+    not STATUS.exists(), reason="reads Linux's own account of a process's memory"
+)
+
+
+@OF_LINUX
+@pytest.mark.parametrize("wanted", ["float32", "float16"])
+def test_peak_beside_the_state_of_an_optimizer(tmp_path: Path, wanted: str) -> None:
+    """Halton-MaskGIT's files hold two averages of every weight, which are not read."""
+    sizes = {"width": 512, "depth": 6, "heads": 6, "mlp_width": 1536}
+    model = HaltonMaskGIT(HaltonMaskGITConfig(codebook_size=8192, num_classes=10, **sizes))
+    state = {"model_state_dict": public(model), "optimizer_state_dict": {"state": {}}}
+    for index, tensor in enumerate(state["model_state_dict"].values()):
+        averages = {"exp_avg": torch.zeros_like(tensor), "exp_avg_sq": torch.zeros_like(tensor)}
+        state["optimizer_state_dict"]["state"][index] = averages
+    torch.save(state, tmp_path / "model.pth")
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "model.pth"), wanted]
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    weights, peak = map(int, done.stdout.split())
+    assert weights > 60 << 20
+    assert peak < 1.15 * weights + SLACK
+
+
+def public(model: HaltonMaskGIT) -> dict[str, torch.Tensor]:
+    """The tensors of a model under their public names, its output matrix included."""
+    own = model.state_dict()
+    tensors = {rule.theirs: own[rule.ours] for rule in rules(own, HALTON, HALTON_BLOCK)}
+    return {**tensors, "head.weight": tensors["tok_emb.weight"]}
+
+
+@OF_LINUX
 @pytest.mark.parametrize(
     ("stored", "wanted"),
     [("float32", "float32"), ("float32", "float16"), ("float16", "float32")],

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from demask.checkpoint.architectures import ARCHITECTURES
-from demask.checkpoint.load import identify
+from demask.checkpoint.identify import identify
 from demask.checkpoint.public_meissonic import clip_text_from_public, meissonic_from_public
 from demask.checkpoint.read import CheckpointError
 from demask.transformer.meissonic import MeissonicConfig

@@ -15,7 +15,7 @@ from demask.checkpoint.save import save_model
 from demask.guidance import AutoGuidance, Constant
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
 from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
-from demask.types import Condition, Step
+from demask.types import Condition, Step, TokenLayout
 from tiny import save_tiny, save_tiny_text, tiny_meissonic, tiny_transformer
 
 AUTO = ("--guidance-method", "autoguidance", "--guidance-scale", "2", "--steps", "3")
@@ -41,7 +41,7 @@ def test_a_smaller_model_guides_from_its_file(folder: Path, tmp_path: Path, run:
     save_model(path, weaker, "modern_maskgit")
     generator = demask.load(str(folder), aux=[str(path)])
     settings = generator.settings.updated(guidance_scale=2.5, guidance_method="autoguidance")
-    step = Step(0, 4, (4, 4), torch.ones(1))
+    step = Step(0, 4, TokenLayout((4, 4)), torch.ones(1))
     ids_BL = torch.full((1, 16), 15)
     told = Condition({"class_ids": torch.tensor([1])})
     with torch.no_grad():
@@ -96,7 +96,7 @@ def test_a_critic_in_the_folder_chooses(folder: Path, tmp_path: Path, run: Calla
     ids_BL = torch.tensor([[0, *range(15)]])
     told = Condition({"class_ids": torch.tensor([1])})
     with torch.no_grad():
-        score_BL = order.score(ids_BL, told, Step(0, 4, (4, 4), torch.ones(1)))
+        score_BL = order.score(ids_BL, told, Step(0, 4, TokenLayout((4, 4)), torch.ones(1)))
         torch.testing.assert_close(score_BL, critic(ids_BL, told["class_ids"]))
     words = ["generate", "--model", folder, "--class", "cat", "-n", "1"]
     result = run(*words, *CRITIC, "--out", tmp_path / "out")

@@ -17,16 +17,20 @@ from torch import nn
 from demask import rng
 from demask.acceleration import ACCELERATORS, Accelerator, accelerate, parse_accelerator
 from demask.guidance import ClassifierFree, Interval
+from demask.layouts import layouts_of
 from demask.sampling.correction import Informed, Remask, Zigzag
 from demask.sampling.decode import decode, last
 from demask.sampling.edit import Canvas, blank
 from demask.sampling.sampler import Sampler
 from demask.sampling.select import Halton
+from demask.transformer.halton_maskgit import HaltonMaskGIT, HaltonMaskGITConfig
+from demask.transformer.maskbit import MaskBit, MaskBitConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
+from demask.transformer.maskgit_v1 import MaskGITV1, MaskGITV1Config
 from demask.transformer.meissonic import Meissonic
 from demask.transformer.modern_maskgit import ModernMaskGIT
 from demask.transformer.shortcut import Shortcut, ShortcutConfig
-from demask.types import Condition, Grid, Predict, Step, Transformer
+from demask.types import Condition, Grid, Predict, Step, TokenLayout, Transformer
 from tiny import tiny_meissonic, tiny_transformer
 
 # a new accelerator gets a line in each
@@ -61,6 +65,20 @@ def modern() -> tuple[Transformer, Grid]:
     return ModernMaskGIT(config), (5, 7)
 
 
+def halton() -> tuple[Transformer, Grid]:
+    # two registers, and heads that do not divide the width
+    config = HaltonMaskGITConfig(11, 5, (5, 3), 16, 6, 3, mlp_width=16, registers=2)
+    return HaltonMaskGIT(config), (5, 3)
+
+
+def maskgit_v1() -> tuple[Transformer, Grid]:
+    return MaskGITV1(MaskGITV1Config(11, 5, (5, 3), 16, 6, 2, mlp_width=16)), (5, 3)
+
+
+def maskbit() -> tuple[Transformer, Grid]:
+    return MaskBit(MaskBitConfig(8, 2, 5, (5, 3), 16, 6, 2, mlp_width=16)), (5, 3)
+
+
 def meissonic(compress: bool) -> tuple[Transformer, Grid]:
     config = replace(tiny_meissonic().config, blocks=3, single_blocks=3, compress=compress)
     return Meissonic(config), (6, 10) if compress else (5, 3)
@@ -69,20 +87,27 @@ def meissonic(compress: bool) -> tuple[Transformer, Grid]:
 MODELS: dict[str, Callable[[], tuple[Transformer, Grid]]] = {
     "maskgit": maskgit,
     "modern_maskgit": modern,
+    "halton_maskgit": halton,
+    "maskgit_v1": maskgit_v1,
+    "maskbit": maskbit,
     "meissonic": lambda: meissonic(True),
     "meissonic, one id a token": lambda: meissonic(False),
 }
 
 
 @pytest.fixture(params=MODELS)
-def model(request: pytest.FixtureRequest) -> tuple[Transformer, Grid]:
-    """A random model in float64, and a grid, of odd sides where that can be."""
+def model(request: pytest.FixtureRequest) -> tuple[Transformer, TokenLayout]:
+    """A random model in float64, and a layout, of odd sides where that can be."""
     transformer, grid = MODELS[request.param]()
     assert isinstance(transformer, nn.Module)
     generator = torch.Generator().manual_seed(1)
     for parameter in transformer.double().eval().requires_grad_(False).parameters():
         parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
-    return transformer, grid
+    layout = replace(transformer.layout, shape=grid)
+    name = request.node.callspec.params.get("name")
+    if name is not None and not layouts_of(ACCELERATORS[name]).serve(layout):
+        pytest.skip(f"{name} does not serve {layout}")
+    return transformer, layout
 
 
 def conditions(batch: int) -> Condition:
@@ -110,18 +135,20 @@ def named(text: str, transformer: Transformer) -> Accelerator:
     return accelerator.attach(network.double().eval().requires_grad_(False))
 
 
-def half_hidden(transformer: Transformer, grid: Grid) -> torch.Tensor:
+def half_hidden(transformer: Transformer, layout: TokenLayout) -> torch.Tensor:
     generator = torch.Generator().manual_seed(3)
-    ids_BL = torch.randint(11, (BATCH, grid[0] * grid[1]), generator=generator)
+    ids_BL = torch.randint(11, (BATCH, layout.tokens), generator=generator)
     return ids_BL.where(torch.rand(ids_BL.shape, generator=generator) < 0.5, transformer.mask_id)
 
 
-def uneven(transformer: Transformer, grid: Grid) -> Canvas:
+def uneven(transformer: Transformer, layout: TokenLayout) -> Canvas:
     """Images of which everything, a lot, a little, nothing and one token is masked."""
-    tokens = grid[0] * grid[1]
+    tokens = layout.tokens
     known_BL = torch.arange(tokens) >= torch.tensor([tokens, 9, 3, 0, 1])[:, None]
     ids_BL = (torch.arange(BATCH * tokens) % 11).view(BATCH, tokens)
-    return Canvas(ids_BL.where(known_BL, transformer.mask_id), known_BL, grid, transformer.mask_id)
+    return Canvas(
+        ids_BL.where(known_BL, transformer.mask_id), known_BL, layout, transformer.mask_id
+    )
 
 
 def generate(
@@ -146,8 +173,8 @@ def test_every_accelerator_has_its_lines() -> None:
 @torch.no_grad()
 def test_off_is_the_identity(name: str, model) -> None:
     """In two steps: one may remember the first in the second."""
-    transformer, grid = model
-    ids_BL = half_hidden(transformer, grid)
+    transformer, layout = model
+    ids_BL = half_hidden(transformer, layout)
     masked_BL = ids_BL == transformer.mask_id
     before_BL = torch.full_like(ids_BL, transformer.mask_id)
     read_BL = masked_BL & (torch.arange(ids_BL.shape[1]) % 2 == 0)
@@ -155,8 +182,8 @@ def test_off_is_the_identity(name: str, model) -> None:
 
     def second(names: list[str]) -> torch.Tensor:
         predict = accelerate(transformer, [named(name, transformer) for name in names]).predict
-        predict(before_BL, conditions(BATCH), Step(0, 4, grid, half_B))
-        return predict(ids_BL, conditions(BATCH), Step(1, 4, grid, half_B, read_BL)).logits_BLV
+        predict(before_BL, conditions(BATCH), Step(0, 4, layout, half_B))
+        return predict(ids_BL, conditions(BATCH), Step(1, 4, layout, half_B, read_BL)).logits_BLV
 
     plain, off, on = (second(names) for names in ([], [OFF[name]], [ON[name]]))
     assert torch.equal(off, plain)
@@ -178,9 +205,9 @@ def test_off_is_the_identity(name: str, model) -> None:
 def test_an_image_does_not_depend_on_its_batch(
     name: str, sampler: str, given: str, batched: bool, model
 ) -> None:
-    transformer, grid = model
-    canvas = blank(BATCH, grid, transformer.mask_id)
-    canvas = uneven(transformer, grid) if given == "uneven" else canvas
+    transformer, layout = model
+    canvas = blank(BATCH, layout, transformer.mask_id)
+    canvas = uneven(transformer, layout) if given == "uneven" else canvas
 
     def generated(index: list[int]) -> torch.Tensor:
         # made anew for every batch, as the generator does
@@ -196,9 +223,9 @@ def test_an_image_does_not_depend_on_its_batch(
 @pytest.mark.parametrize("name", ACCELERATORS)
 @torch.no_grad()
 def test_nothing_is_modified_in_place(name: str, model) -> None:
-    transformer, grid = model
-    ids_BL, condition = half_hidden(transformer, grid), conditions(BATCH)
-    step = Step(1, 4, grid, torch.full((BATCH,), 0.5))
+    transformer, layout = model
+    ids_BL, condition = half_hidden(transformer, layout), conditions(BATCH)
+    step = Step(1, 4, layout, torch.full((BATCH,), 0.5))
     before = copy.deepcopy((ids_BL, condition))
     state = copy.deepcopy(transformer.state_dict())  # type: ignore[attr-defined]
     fast = accelerate(transformer, [named(ON[name], transformer)])

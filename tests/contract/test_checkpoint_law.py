@@ -16,7 +16,10 @@ from demask.tokenizer.vq_model import VQModelConfig
 from demask.tokenizer.vqgan import VQGANConfig
 from demask.transformer.clip_text import ClipText, ClipTextConfig
 from demask.transformer.feature_selection import FeatureSelection, FeatureSelectionConfig
+from demask.transformer.halton_maskgit import HaltonMaskGITConfig
+from demask.transformer.maskbit import MaskBitConfig
 from demask.transformer.maskgit import MaskGITConfig
+from demask.transformer.maskgit_v1 import MaskGITV1Config
 from demask.transformer.meissonic import MeissonicConfig
 from demask.transformer.modern_maskgit import ModernMaskGITConfig
 from demask.transformer.shortcut import Shortcut, ShortcutConfig
@@ -40,6 +43,9 @@ SIZES = {"num_classes": 2, "grid": (2, 2), "width": 16, "depth": 1, "heads": 2, 
 TINY = {
     "maskgit": MaskGITConfig(codebook_size=8, **SIZES),
     "modern_maskgit": ModernMaskGITConfig(codebook_size=8, **SIZES),
+    "halton_maskgit": HaltonMaskGITConfig(8, **SIZES),
+    "maskgit_v1": MaskGITV1Config(8, **SIZES),
+    "maskbit": MaskBitConfig(6, 3, **SIZES),
     "vqgan": VQGANConfig(
         channels=32, multipliers=(1, 1), blocks=1, codebook_size=9, latent_width=2
     ),
@@ -56,7 +62,7 @@ TINY = {
 def answers(module: nn.Module) -> tuple[Tensor, ...]:
     """What a network says: logits, or ids and an image."""
     if hasattr(module, "predict"):
-        ids_BL = torch.tensor([[1, module.mask_id, 3, module.mask_id]])
+        ids_BL = torch.tensor([[1, module.mask_id, 3, module.mask_id] * module.layout.parts])
         condition = Condition(
             {
                 "class_ids": torch.tensor([1]),
@@ -65,7 +71,7 @@ def answers(module: nn.Module) -> tuple[Tensor, ...]:
                 "micro": torch.tensor([[8, 8, 0, 0, 6]]),
             }
         )
-        step = Step(0, 4, (2, 2), torch.tensor([0.5]))
+        step = Step(0, 4, module.layout, torch.tensor([0.5]))
         return (module.predict(ids_BL, condition, step).logits_BLV,)
     if isinstance(module, TokenCritic):
         return (module(torch.tensor([[1, 5, 3, 0]]), torch.tensor([1])),)

@@ -68,7 +68,7 @@ def test_an_image_is_the_same_alone_and_in_a_batch(
     chosen = Sampler(STEPS, corrections=(CORRECTIONS[first](), CORRECTIONS[second]()))
 
     def generate(index: list[int]) -> torch.Tensor:
-        part = Canvas(canvas.ids_BL[index], canvas.known_BL[index], canvas.grid, canvas.mask_id)
+        part = Canvas(canvas.ids_BL[index], canvas.known_BL[index], canvas.layout, canvas.mask_id)
         generators = rng.image_generators([SEEDS[i] for i in index])
         wanted = condition.take(torch.tensor(index))
         *_, state = decode(guided, wanted, part, generators, chosen)

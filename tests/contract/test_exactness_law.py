@@ -16,7 +16,7 @@ from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import linear
 from demask.sampling.select import ORDERS, Confidence, Entropy, Halton, Order
 from demask.sampling.temperature import Temperature
-from demask.types import Condition, Prediction, Step
+from demask.types import Condition, Prediction, Step, TokenLayout
 
 TOKENS, CODES, PICTURES = 4, 3, 12_000
 STATES_SL = torch.cartesian_prod(*[torch.arange(CODES)] * TOKENS)
@@ -51,7 +51,7 @@ def p_value(joint_S: Tensor, order: Order, temperature: float = 1.0) -> float:
 
     sampler = Sampler(TOKENS, linear, order, Temperature(temperature))
     generators = rng.image_generators(range(PICTURES))
-    canvas = blank(PICTURES, (2, 2), mask_id=CODES)
+    canvas = blank(PICTURES, TokenLayout((2, 2)), mask_id=CODES)
     *_, last = decode(oracle, Condition({}), canvas, generators, sampler)
     state_B = (last.ids_BL * CODES ** torch.arange(TOKENS - 1, -1, -1)).sum(-1)
     found_S = torch.bincount(state_B, minlength=len(joint_S)).double()

@@ -12,7 +12,7 @@ from demask.sampling.correction import CORRECTIONS
 from demask.sampling.decode import decode
 from demask.sampling.sampler import Sampler
 from demask.sampling.temperature import Temperature
-from demask.types import Step
+from demask.types import Step, TokenLayout
 
 SEEDS = [11, 12, 13, 14, 15]
 
@@ -20,7 +20,7 @@ SEEDS = [11, 12, 13, 14, 15]
 @pytest.mark.parametrize("name", GUIDANCES)
 def test_guidance_at_scale_one(name, guide, toy, canvas, condition) -> None:
     for index in range(4):
-        step = Step(index, 4, canvas.grid, canvas.masked_BL.double().mean(-1))
+        step = Step(index, 4, canvas.layout, canvas.masked_BL.double().mean(-1))
         plain = toy(canvas.ids_BL, condition, step)
         guided = guide(name, toy, 1.0)(canvas.ids_BL, condition, step)
         assert torch.equal(guided.logits_BLV, plain.logits_BLV)
@@ -31,7 +31,7 @@ def test_guidance_at_scale_one(name, guide, toy, canvas, condition) -> None:
 @pytest.mark.parametrize("name", [*SCALES, "listed:0,.5,1,2,3,2,1,-1,0"])
 def test_every_scale_schedule_is_off_at_one(name) -> None:
     scale = parse_scale(name, 1.0)
-    assert all(scale(Step(k, 9, (2, 2), torch.ones(1))) == 1.0 for k in range(9))
+    assert all(scale(Step(k, 9, TokenLayout((2, 2)), torch.ones(1))) == 1.0 for k in range(9))
 
 
 @pytest.mark.parametrize("name", CORRECTIONS)

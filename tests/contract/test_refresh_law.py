@@ -23,7 +23,7 @@ STILL = [name for name in ORDERS if not ORDERS[name].may_remask]  # type: ignore
 
 
 def trace(predict, condition, canvas, index, sampler):
-    part = Canvas(canvas.ids_BL[index], canvas.known_BL[index], canvas.grid, canvas.mask_id)
+    part = Canvas(canvas.ids_BL[index], canvas.known_BL[index], canvas.layout, canvas.mask_id)
     generators = rng.image_generators([SEEDS[i] for i in index])
     return list(decode(predict, condition.take(torch.tensor(index)), part, generators, sampler))
 

@@ -6,9 +6,11 @@ from itertools import pairwise
 
 import pytest
 
+from demask.sampling.published_schedules import SHAPES
 from demask.sampling.schedule import PAPER_TOKENS, SCHEDULES, parse_schedule
 
 OTHERS = ["power:0.4", "power:2.5", "ratios:0.9,0.5,0.1"]
+OTHERS += [f"{name}:{shape}" for name in ("halton_confidence", "maskgit_v1") for shape in SHAPES]
 
 
 @pytest.mark.parametrize("name", [*SCHEDULES, *OTHERS])

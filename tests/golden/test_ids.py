@@ -26,7 +26,7 @@ from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import SCHEDULES
 from demask.sampling.select import ORDERS
 from demask.sampling.temperature import DECAYS, Temperature
-from demask.types import Condition, Prediction, Step
+from demask.types import Condition, Prediction, Step, TokenLayout
 from tiny import order_of
 
 FILE = Path(__file__).parent / "ids.json"
@@ -57,7 +57,7 @@ def generate(
 ) -> list[list[int]]:
     """Three images, of the seeds 0, 1 and 2."""
     condition = Condition({"class_ids": torch.tensor([0, 1, 2])})
-    canvas = blank(3, GRID, MASK)
+    canvas = blank(3, TokenLayout(GRID), MASK)
     if given:
         ids_BHW = torch.arange(36).view(3, *GRID) % CODES
         canvas = keep(ids_BHW, ids_BHW % 3 == 0, MASK)

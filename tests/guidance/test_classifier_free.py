@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from demask.guidance import ClassifierFree, Constant, Interval
-from demask.types import Condition, Prediction, Step
+from demask.types import Condition, Prediction, Step, TokenLayout
 
 IDS_BL = torch.tensor([[0, 1, 2], [2, 2, 9]])
 CLASSES = Condition({"class_ids": torch.tensor([3, 5])})
@@ -25,7 +25,7 @@ class Spy:
 
 def step(index: int = 0) -> Step:
     rows_BL = torch.tensor([[1, 0, 1], [0, 0, 1]]).bool()
-    return Step(index, 4, (1, 3), torch.tensor([0.5, 0.25]), rows_BL)
+    return Step(index, 4, TokenLayout((1, 3)), torch.tensor([0.5, 0.25]), rows_BL)
 
 
 def logits(classes: list[int]) -> torch.Tensor:
@@ -54,7 +54,7 @@ def test_both_halves_are_one_pass_with_the_step_of_each_image() -> None:
 
 def test_a_step_that_reads_all_rows_stays_so() -> None:
     spy = Spy()
-    everything = Step(0, 4, (1, 3), torch.ones(2))
+    everything = Step(0, 4, TokenLayout((1, 3)), torch.ones(2))
     ClassifierFree(spy, NOTHING, Constant(2.0))(IDS_BL, CLASSES, everything)
     assert spy.calls[0][2].rows_BL is None
 

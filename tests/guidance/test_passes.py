@@ -13,9 +13,9 @@ from demask.guidance import Refreshed, SelfGuidance
 from demask.guidance.classifier_free import ClassifierFree
 from demask.guidance.passes import wrap_passes
 from demask.guidance.scale import Constant
-from demask.types import Condition, Guided, Predict, Prediction, Step
+from demask.types import Condition, Guided, Predict, Prediction, Step, TokenLayout
 
-STEP = Step(0, 4, (2, 2), torch.ones(2))
+STEP = Step(0, 4, TokenLayout((2, 2)), torch.ones(2))
 CONDITION = Condition({"class_ids": torch.tensor([1, 2])})
 
 

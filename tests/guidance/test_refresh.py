@@ -15,7 +15,7 @@ from demask.guidance import (
 )
 from demask.guidance.scale import ListedScale, Scale
 from demask.settings import Settings
-from demask.types import Condition, Guided, Prediction, Step
+from demask.types import Condition, Guided, Prediction, Step, TokenLayout
 from provider import Offered
 from tiny import tiny_generator
 
@@ -40,7 +40,9 @@ class Spy:
 
 
 def at(index: int) -> Step:
-    return Step(index, 8, (1, 3), torch.full((2,), 0.5), torch.ones(2, 3, dtype=torch.bool))
+    return Step(
+        index, 8, TokenLayout((1, 3)), torch.full((2,), 0.5), torch.ones(2, 3, dtype=torch.bool)
+    )
 
 
 def refreshed(every: int, scale: Scale | None = None) -> tuple[Spy, Refreshed]:

@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from demask.guidance import Constant, Interval, PowerCosine, Ramp
+from demask.guidance import Constant, FlippedCosine, Interval, PowerCosine, Ramp
 from demask.guidance.scale import ListedScale, Scale, parse_scale
-from demask.types import Step
+from demask.types import Step, TokenLayout
 
 
 def values(scale: Scale, steps: int) -> list[float]:
-    return [scale(Step(k, steps, (2, 2), torch.ones(1))) for k in range(steps)]
+    return [scale(Step(k, steps, TokenLayout((2, 2)), torch.ones(1))) for k in range(steps)]
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,12 @@ def values(scale: Scale, steps: int) -> list[float]:
         (Ramp(3.0), [1.5, 2, 2.5, 3]),
         (PowerCosine(3.0, 1.0), [2 - math.sqrt(0.5), 2, 2 + math.sqrt(0.5), 3]),
         (PowerCosine(3.0), [2 - math.cos(math.pi * (k / 4) ** 3) for k in (1, 2, 3, 4)]),
+        (Ramp(3.0, start=2.0), [2.25, 2.5, 2.75, 3]),
+        (Ramp(3.0, delayed=True), [1, 1.5, 2, 2.5]),
+        (PowerCosine(3.0, 1.0, start=2.0), [2.5 - math.sqrt(0.125), 2.5, 2.5 + 0.125**0.5, 3]),
+        (PowerCosine(3.0, 1.0, delayed=True), [1, 2 - math.sqrt(0.5), 2, 2 + math.sqrt(0.5)]),
+        (FlippedCosine(3.0), [1 + math.sqrt(0.5), 1, 1 - math.sqrt(0.5), 0]),
+        (FlippedCosine(3.0, start=2.0), [2 + 0.125**0.5, 2, 2 - 0.125**0.5, 1.5]),
         (Interval(3.0, 0.25, 0.75), [1, 3, 3, 1]),
         (Interval(3.0), [3, 3, 3, 3]),
         (ListedScale(3.0, (0, 0.5, 1, -0.5)), [1, 2, 3, 0]),
@@ -37,12 +43,15 @@ def test_intervals_are_checked(start: float, stop: float) -> None:
 
 
 def test_the_power_is_checked() -> None:
-    with pytest.raises(ValueError, match="positive, not 0"):
-        PowerCosine(2.0, 0)
+    for scale in (PowerCosine, FlippedCosine):
+        with pytest.raises(ValueError, match="positive, not 0"):
+            scale(2.0, 0)
 
 
 def test_parse() -> None:
     assert parse_scale("ramp", 3.0) == Ramp(3.0)
+    assert parse_scale("ramp:delayed=True", 3.0) == Ramp(3.0, delayed=True)
+    assert parse_scale("power_cosine:power=1,start=2", 3.0) == PowerCosine(3.0, 1.0, 2.0)
     assert parse_scale("interval:start=0.2,stop=0.9", 3.0) == Interval(3.0, 0.2, 0.9)
     with pytest.raises(
         ValueError,

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from demask.guidance import Constant, Interval, SelfGuidance, parse_guidance
-from demask.types import Condition, Prediction, Step
+from demask.types import Condition, Prediction, Step, TokenLayout
 from provider import Offered
 
 IDS_BL = torch.tensor([[0, 1, 2], [2, 2, 9]])
 CLASSES = Condition({"class_ids": torch.tensor([3, 5])})
-STEP = Step(0, 4, (1, 3), torch.ones(2))
+STEP = Step(0, 4, TokenLayout((1, 3)), torch.ones(2))
 FEATURES = torch.arange(12.0).view(2, 3, 2)
 LOGITS = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
 
@@ -45,7 +45,7 @@ def test_a_step_costs_one_pass_of_each_and_no_second_one_where_it_is_off() -> No
     spies = Spies()
     guide = SelfGuidance(spies.predict, Interval(2, start=0.5), spies.smoothed)
     for index in range(4):
-        guide(IDS_BL, CLASSES, Step(index, 4, (1, 3), torch.ones(2)))
+        guide(IDS_BL, CLASSES, Step(index, 4, TokenLayout((1, 3)), torch.ones(2)))
     assert (spies.forwards, spies.seconds) == (4, 2)
 
 

@@ -6,13 +6,13 @@ from torch import Tensor
 
 from demask.guidance import Constant, Interval, Spatial, parse_guidance
 from demask.guidance.blur import blur_tokens
-from demask.types import Condition, Grid, Prediction, Step
+from demask.types import Condition, Grid, Prediction, Step, TokenLayout
 from provider import Offered
 from tiny import tiny_tokenizer
 
 CODES = MASK = 4
 CLASSES = Condition({"class_ids": torch.tensor([3, 5])})
-STEP = Step(0, 4, (1, 3), torch.ones(2))
+STEP = Step(0, 4, TokenLayout((1, 3)), torch.ones(2))
 IDS_BL = torch.tensor([[0, 1, 2], [2, 2, MASK]])
 HIDDEN_BL = torch.full((2, 3), MASK)
 TOKENIZER = tiny_tokenizer()
@@ -62,13 +62,31 @@ def test_a_second_pass_is_made_only_where_something_is_blurred() -> None:
 
     guide = Spatial(counted, Interval(2, start=0.5), blurred, sigma=1.5)
     plain_BLV = predict(HIDDEN_BL, CLASSES, STEP).logits_BLV
-    late = Step(3, 4, (1, 3), torch.ones(2))
+    late = Step(3, 4, TokenLayout((1, 3)), torch.ones(2))
     assert torch.equal(guide(HIDDEN_BL, CLASSES, late).logits_BLV, plain_BLV)
     assert len(calls) == 1
     guide(IDS_BL, CLASSES, late)
     assert len(calls) == 3
     guide(IDS_BL, CLASSES, STEP)
     assert len(calls) == 4, "off in the first step"
+
+
+def test_an_image_without_a_blurred_token_is_its_own_reference_in_any_company() -> None:
+    """Though the second pass may differ: the first one may be accelerated."""
+    calls = []
+
+    def accelerated(ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
+        calls.append(step.pass_names)
+        prediction = predict(ids_BL, condition, step)
+        return Prediction(prediction.logits_BLV + 0.01 * len(calls), prediction.features)
+
+    ids_BL = torch.stack([IDS_BL[0], HIDDEN_BL[1]])
+    guide = Spatial(accelerated, Constant(3), blurred, sigma=1.5)
+    both_BLV = guide(ids_BL, CLASSES, STEP).logits_BLV
+    assert calls == [STEP.pass_names, ()]
+    calls.clear()
+    alone_BLV = guide(ids_BL[1:], CLASSES.take(slice(1, 2)), STEP).logits_BLV
+    assert torch.equal(both_BLV[1:], alone_BLV)
 
 
 def test_its_options_are_checked_and_its_means_asked_for() -> None:

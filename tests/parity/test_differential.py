@@ -19,13 +19,13 @@ from demask.sampling.correction import Correction, Differential
 from demask.sampling.decode import decode
 from demask.sampling.edit import blank
 from demask.sampling.sampler import Sampler
-from demask.types import Condition, DecodeState, Prediction
+from demask.types import Condition, DecodeState, Prediction, TokenLayout
 
 
 def probabilities(correction: Correction, logits: list[Tensor], guess=None) -> Tensor:
     """What the second step of a decode draws from, where step k predicts ``logits[k]``."""
     batch, tokens, codes = logits[0].shape
-    canvas = blank(batch, (1, tokens), mask_id=codes)
+    canvas = blank(batch, TokenLayout((1, tokens)), mask_id=codes)
 
     def predict(ids_BL, condition, step) -> Prediction:
         return Prediction(logits[step.index])

@@ -37,7 +37,7 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
 def test_logits(model: MaskGIT, case: Case) -> None:
     tokens_BL = case["tokens"]
     masked_BL = tokens_BL == model.mask_id
-    step = Step(0, 1, model.grid, masked_BL.double().mean(-1))
+    step = Step(0, 1, model.layout, masked_BL.double().mean(-1))
     prediction = model.predict(tokens_BL, Condition({"class_ids": case["class_ids"]}), step)
     assert relative(prediction.logits_BLV, case["logits"]) < 1e-4
 

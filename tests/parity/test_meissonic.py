@@ -17,7 +17,7 @@ from demask.guidance import ClassifierFree, Constant
 from demask.settings import Settings
 from demask.transformer.condition import encode_micro_conditions
 from demask.transformer.meissonic import Meissonic
-from demask.types import Condition, Step
+from demask.types import Condition, Step, TokenLayout
 
 Case = dict[str, Tensor]
 
@@ -48,9 +48,9 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
 
 def step(ids_BHW: Tensor, left: int, mask_id: int) -> Step:
     """The step after which so many are left."""
-    grid = (ids_BHW.shape[1], ids_BHW.shape[2])
+    layout = TokenLayout(tuple(ids_BHW.shape[1:]))
     ratio_B = (ids_BHW == mask_id).flatten(1).double().mean(-1)
-    return Step(STEPS - 1 - left, STEPS, grid, ratio_B)
+    return Step(STEPS - 1 - left, STEPS, layout, ratio_B)
 
 
 def maps(logits_BLV: Tensor, like_BVHW: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ def test_the_negative_prompt_is_the_reference(generator: Generator, case: Case) 
 
 def test_pixels(generator: Generator, case: Case) -> None:
     ids_BHW = case["decode_tokens"]
-    bytes_BHWC = generator.pixels(ids_BHW.flatten(1), (ids_BHW.shape[1], ids_BHW.shape[2]))
+    bytes_BHWC = generator.pixels(ids_BHW.flatten(1), TokenLayout(tuple(ids_BHW.shape[1:])))
     error = bytes_BHWC.permute(0, 3, 1, 2) / 255 - case["decoded"]
     assert float(error.abs().max()) < 0.5 / 255 + 1e-4
 

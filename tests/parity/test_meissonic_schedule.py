@@ -10,7 +10,7 @@ import torch
 
 from demask.sampling.schedule import num_masked_after, parse_schedule
 from demask.sampling.temperature import Temperature
-from demask.types import Step
+from demask.types import Step, TokenLayout
 
 
 def test_counts_and_temperatures_are_the_published_ones(golden: Path) -> None:
@@ -21,5 +21,7 @@ def test_counts_and_temperatures_are_the_published_ones(golden: Path) -> None:
 
     assert counts_BT.tolist() == [case["masked_after_step"]]
     temperature = Temperature(case["temperatures"][0], "endpoints")
-    ours = [temperature.at(Step(k, steps, (64, 64), torch.ones(1))) for k in range(steps)]
+    ours = [
+        temperature.at(Step(k, steps, TokenLayout((64, 64)), torch.ones(1))) for k in range(steps)
+    ]
     assert ours == pytest.approx(case["temperatures"], abs=1e-6)

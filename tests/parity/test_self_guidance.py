@@ -45,7 +45,7 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
 
 
 def step_of(base: MaskGIT, ids_BL: Tensor) -> Step:
-    return Step(0, 1, base.grid, (ids_BL == base.mask_id).double().mean(-1))
+    return Step(0, 1, base.layout, (ids_BL == base.mask_id).double().mean(-1))
 
 
 @torch.inference_mode()

@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 
 from demask.assembly import load
 from demask.checkpoint.eight_bit import shrink_tensors
+from demask.types import TokenLayout
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "recipes" / "gpu" / "gpu_models.py"
@@ -384,7 +385,7 @@ def test_the_models_of_the_whole_plan_fit_into_their_files(whole, name, monkeypa
     else:
 
         class Tokens:
-            grid = (8, 8)
+            layout = TokenLayout((8, 8))
 
         text = recipe.meissonic.text.build([("a red apple",)]).model.config
         network = Meissonic(recipe.meissonic.config(Tokens(), codes, text))

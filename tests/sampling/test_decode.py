@@ -18,10 +18,10 @@ from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import linear
 from demask.sampling.select import ORDERS, Confidence, Entropy, Halton, Order, SelectionInput
 from demask.sampling.temperature import Temperature
-from demask.types import Condition, DecodeState, Prediction, Step
+from demask.types import Condition, DecodeState, Prediction, Step, TokenLayout
 from tiny import order_of
 
-GRID = (4, 4)
+LAYOUT = TokenLayout((4, 4))
 CODES = 8
 MASK = 10
 NOBODY = Condition({})
@@ -41,7 +41,7 @@ class Model:
 
 
 def generate(sampler: Sampler, seeds: tuple[int, ...] = (1, 2, 3), **parts) -> list[DecodeState]:
-    canvas = parts.get("canvas", blank(len(seeds), GRID, MASK))
+    canvas = parts.get("canvas", blank(len(seeds), LAYOUT, MASK))
     generators = rng.image_generators(seeds)
     return list(decode(parts.get("model", Model()), NOBODY, canvas, generators, sampler))
 
@@ -98,6 +98,20 @@ def test_temperature_and_filter_shape_the_draw() -> None:
     cold = (Model().logits_LV / 0.5).softmax(-1).amax(-1).mean().item()
     assert share_of_best(temperature=Temperature(0.5)) == pytest.approx(cold, abs=0.02)
     assert share_of_best(filter=Filter(top_k=1)) == 1
+
+
+def test_top_p_counts_the_probabilities_at_the_temperature() -> None:
+    """At temperature 1/2 the best code alone has the 60 % that take two at temperature 1."""
+
+    def model(ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
+        return Prediction(torch.tensor([0.5, 0.3, 0.2]).log().expand(*ids_BL.shape, 3))
+
+    def codes(temperature: float) -> set[int]:
+        sampler = Sampler(1, temperature=Temperature(temperature), filter=Filter(top_p=0.6))
+        return set(generate(sampler, tuple(range(8)), model=model)[-1].ids_BL.flatten().tolist())
+
+    assert codes(1.0) == {0, 1}
+    assert codes(0.5) == {0}
 
 
 def test_an_entropy_bound_may_finish_early() -> None:
@@ -234,7 +248,7 @@ def test_steps_out_of_range(steps: int) -> None:
 
 def test_one_generator_an_image() -> None:
     with pytest.raises(ValueError, match="1 generators for 3 images"):
-        generate(Sampler(), (1,), canvas=blank(3, GRID, MASK))
+        generate(Sampler(), (1,), canvas=blank(3, LAYOUT, MASK))
 
 
 def test_decoded_ids_may_be_trained_on() -> None:

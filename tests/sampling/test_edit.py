@@ -13,13 +13,14 @@ from demask.sampling.edit import (
     outpaint,
     token_mask,
 )
+from demask.types import TokenLayout
 
 MASK = 9
 IDS_BHW = torch.arange(8).view(2, 2, 2)
 
 
 def test_blank_is_all_masked() -> None:
-    canvas = blank(2, (3, 4), MASK)
+    canvas = blank(2, TokenLayout((3, 4)), MASK)
     assert canvas.ids_BL.shape == (2, 12)
     assert canvas.masked_BL.all()
     assert not canvas.known_BL.any()
@@ -28,7 +29,7 @@ def test_blank_is_all_masked() -> None:
 def test_first_state() -> None:
     canvas = keep(IDS_BHW, torch.tensor([[[1, 0], [1, 1]], [[0, 0], [0, 1]]]).bool(), MASK)
     state = canvas.state(3)
-    assert (state.step.index, state.step.steps, state.step.grid) == (0, 3, (2, 2))
+    assert (state.step.index, state.step.steps, state.step.layout.grid) == (0, 3, (2, 2))
     assert state.step.mask_ratio_B.tolist() == [0.25, 0.75]
     assert torch.equal(state.masked_BL, ~canvas.known_BL)
     assert not state.unmasked_now_BL.any()
@@ -37,8 +38,8 @@ def test_first_state() -> None:
 
 @pytest.mark.parametrize("steps", [0, -1, 5])
 def test_steps_are_from_one_to_the_tokens(steps: int) -> None:
-    with pytest.raises(ValueError, match=f"from 1 to the 4 tokens of the grid, not {steps}"):
-        blank(1, (2, 2), MASK).state(steps)
+    with pytest.raises(ValueError, match=f"from 1 to the 4 tokens of the image, not {steps}"):
+        blank(1, TokenLayout((2, 2)), MASK).state(steps)
 
 
 def test_keep_masks_what_is_not_known_and_leaves_its_input() -> None:
@@ -54,11 +55,11 @@ def test_keep_masks_what_is_not_known_and_leaves_its_input() -> None:
 def test_canvas_checks() -> None:
     ids_BL, known_BL = torch.zeros(1, 4, dtype=torch.long), torch.ones(1, 4, dtype=torch.bool)
     with pytest.raises(ValueError, match=r"shape \(1, 4\) do not fill a grid of 2 x 3"):
-        Canvas(ids_BL, known_BL, (2, 3), MASK)
+        Canvas(ids_BL, known_BL, TokenLayout((2, 3)), MASK)
     with pytest.raises(ValueError, match=r"given tokens has shape \(1, 3\)"):
-        Canvas(ids_BL, known_BL[:, :3], (2, 2), MASK)
+        Canvas(ids_BL, known_BL[:, :3], TokenLayout((2, 2)), MASK)
     with pytest.raises(ValueError, match="a given token holds 0"):
-        Canvas(ids_BL, known_BL, (2, 2), mask_id=0)
+        Canvas(ids_BL, known_BL, TokenLayout((2, 2)), mask_id=0)
     with pytest.raises(ValueError, match=r"\(1, 2, 2\), the ids \(2, 2, 2\)"):
         keep(IDS_BHW, torch.ones(1, 2, 2).bool(), MASK)
 

@@ -23,6 +23,7 @@ HALFWAY = {
     "exponential": 1 - 1 / 16,
     "logarithmic": 1 / 8,
     "arccos": 2 / 3,
+    "halton": 2 / 3,
     "sigmoid": 0.5,
 }
 

@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from demask.sampling.temperature import Temperature
-from demask.types import Step
+from demask.types import Step, TokenLayout
 
 
 def values(temperature: Temperature, steps: int) -> list[float]:
-    return [temperature.at(Step(k, steps, (2, 2), torch.ones(1))) for k in range(steps)]
+    return [
+        temperature.at(Step(k, steps, TokenLayout((2, 2)), torch.ones(1))) for k in range(steps)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -18,6 +20,8 @@ def values(temperature: Temperature, steps: int) -> list[float]:
         ("linear", [6, 4, 2, 0]),
         ("cumulative", [6, 3, 0.75, 0]),
         ("endpoints", [8, 16 / 3, 8 / 3, 0]),
+        ("annealed", [8.8, 7.2, 5.6, 4]),
+        ("annealed_linear", [6.6, 3.6, 1.4, 0]),
         ("power:2", [4.5, 2, 0.5, 0]),
         ("line:0.25", [8, 6, 4, 2]),
         ("line:1.75", [8, 10, 12, 14]),

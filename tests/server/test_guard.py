@@ -107,6 +107,13 @@ def test_a_request_of_too_many_bytes_is_refused(strict: Running) -> None:
     connection.close()
 
 
+def test_too_long_a_request_is_refused_before_it_arrives(strict: Running) -> None:
+    with socket.create_connection(("127.0.0.1", strict.port), timeout=30) as waiting:
+        head = f"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+        waiting.sendall(f"{head}Content-Length: 4097\r\n\r\n".encode())
+        assert b" 413 " in waiting.recv(4096).splitlines()[0]
+
+
 def test_a_slow_request_is_given_up(strict: Running) -> None:
     with socket.create_connection(("127.0.0.1", strict.port), timeout=30) as slow:
         head = f"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"

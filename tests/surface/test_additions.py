@@ -32,7 +32,7 @@ from demask.training.engine.task import Batch, Phase, Task
 from demask.training.engine.training import Training, TrainInputs
 from demask.training.tasks import TRAININGS, train
 from demask.transformer.protocols import SupportsAttention, SupportsPredict, supports
-from demask.types import Condition, Predict, Prediction, Step
+from demask.types import Condition, Predict, Prediction, Step, TokenLayout
 from provider import Network, Offered
 from seen import seen
 from tiny import CLASS_NAMES, save_tiny, tiny_tokenizer
@@ -133,7 +133,7 @@ def test_the_laws_build_a_guidance_from_its_row() -> None:
 
     provider = Offered(transformer=Network(predict), networks={"tilt": Tilt(TiltConfig())})
     ids_BL, condition = torch.arange(8)[None], Condition({"class_ids": torch.zeros(1).long()})
-    step = Step(0, 4, (2, 4), torch.ones(1))
+    step = Step(0, 4, TokenLayout((2, 4)), torch.ones(1))
     off, on = (
         parse_guidance("tilt", predict, Constant(s), provider)(ids_BL, condition, step).logits_BLV
         for s in (1.0, 2.0)
@@ -163,7 +163,7 @@ class Unigram(nn.Module):
         super().__init__()
         self.config = config
         self.codebook_size, self.mask_id = config.codebook_size, config.codebook_size
-        self.grid = config.grid
+        self.layout = TokenLayout(config.grid)
         self.logits_CV = nn.Parameter(torch.eye(config.num_classes, config.codebook_size) * 9)
 
     def predict(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:

@@ -23,7 +23,7 @@ class ToyModule(nn.Module):
     def smoothed_logits(
         self, transformer: Any, features_BLD: Tensor, condition: Condition, step: Step
     ) -> Tensor:
-        return transformer.apply_head(features_BLD.flip(1), step.grid)
+        return transformer.apply_head(features_BLD.flip(1), step.layout)
 
 
 NETWORKS = {

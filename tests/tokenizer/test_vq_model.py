@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from demask.tokenizer.vq_model import Downsampler, ResnetBlock, VQModel, VQModelConfig
+from demask.tokenizer.vq_layers import Downsampler, ResnetBlock
+from demask.tokenizer.vq_model import VQModel, VQModelConfig
 
 TINY = VQModelConfig((8, 8, 16), 1, codebook_size=16, latent_width=6, code_width=4, groups=4)
 

@@ -73,9 +73,9 @@ def test_drift_is_the_mean_divergence_of_masked_tokens() -> None:
 
 
 def test_batches_are_joined_by_what_both_have() -> None:
-    grid = {"grid_2": torch.tensor([1, 2])}
+    grid = {"shape": torch.tensor([1, 2])}
     first = {"input_BL": torch.zeros(3, 2), "target_BL": torch.zeros(3, 2), **grid}
     joint = join(first, {"input_BL": torch.ones(1, 2), **grid})
-    assert joint.keys() == {"input_BL", "grid_2"}
+    assert joint.keys() == {"input_BL", "shape"}
     assert joint["input_BL"].sum(-1).tolist() == [0, 0, 0, 2]
-    assert joint["grid_2"].tolist() == [1, 2]
+    assert joint["shape"].tolist() == [1, 2]

@@ -21,7 +21,7 @@ from demask.data.views import ModelViews
 from demask.generator import Generator
 from demask.training.tasks import train
 from demask.training.tasks.lora import LoraTraining
-from demask.types import Step
+from demask.types import Step, TokenLayout
 from tiny import save_tiny, save_tiny_text, tiny_meissonic, tiny_tokenizer
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "lora"
@@ -66,7 +66,7 @@ def likelihood(generator: Generator, captions: Sequence[str], ids_BL: torch.Tens
     parsed_conditions = [generator.conditioner.parse(caption) for caption in captions]
     condition = generator.conditioner.condition(parsed_conditions, (16, 16), generator.settings)
     masked_BL = torch.full_like(ids_BL, generator.transformer.mask_id)
-    step = Step(0, 1, generator.transformer.grid, torch.ones(len(ids_BL)))
+    step = Step(0, 1, generator.transformer.layout, torch.ones(len(ids_BL)))
     logits_BLV = generator.transformer.predict(masked_BL, condition, step).logits_BLV
     return logits_BLV.log_softmax(-1).gather(-1, ids_BL[..., None]).mean((1, 2))
 
@@ -160,7 +160,7 @@ def test_mistakes_are_one_line(model: str, concepts: Path, images: Path, tmp_pat
     with pytest.raises(ValueError, match="20 of 20 images have no caption"):
         train("lora", lora_recipe(images, *SHORT), tmp_path / "lora", model=model)
     classes = str(save_tiny(tmp_path / "classes"))
-    with pytest.raises(ValueError, match="generates classes; a LoRA adapts a model of prompts"):
+    with pytest.raises(ValueError, match="is a model of classes; LoRA adapts models of prompts"):
         train("lora", lora_recipe(concepts, *SHORT), tmp_path / "lora", model=classes)
     with pytest.raises(ValueError, match="unknown model 'emojy'.*Valid:"):
         train("lora", lora_recipe(concepts), tmp_path / "lora", model="emojy")
@@ -179,7 +179,7 @@ def test_images_are_cut_to_the_size_of_the_model() -> None:
     transformer, tokenizer = tiny_meissonic(), tiny_tokenizer()
     assert ModelViews().of(transformer, tokenizer).sizes == ((16, 16),)
     assert ModelViews(size=8).of(transformer, tokenizer).sizes == ((8, 8),)
-    transformer.grid = (4, 2)
+    transformer.layout = TokenLayout((4, 2))
     assert ModelViews(count=3).of(transformer, tokenizer).sizes == ((16, 8),)
 
 

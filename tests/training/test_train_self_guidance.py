@@ -25,8 +25,10 @@ from demask.training.tasks.self_guidance import (
     finetuning_losses,
 )
 from demask.transformer.feature_selection import FeatureSelection
-from demask.types import Condition
+from demask.types import Condition, TokenLayout
 from tiny import save_tiny, save_tiny_text, tiny_transformer
+
+LAYOUT = TokenLayout((4, 4))
 
 COLOURS = {"dog": (220, 40, 40), "cat": (40, 200, 60), "ship": (40, 60, 230)}
 SHORT = ("run.steps=4", "run.batch_size=4", "run.save_every=2", "run.validate_every=2")
@@ -211,7 +213,7 @@ def test_corruption_masks_and_replaces(substitution: str) -> None:
     corruption = Corruption(base, substitution, 0.3)
     true_BL = torch.randint(15, (64, 16), generator=torch.Generator().manual_seed(1))
     condition = Condition({"class_ids": torch.arange(64) % 4})
-    seen_BL, replaced_BL = corruption(true_BL, condition, (4, 4), torch.Generator().manual_seed(2))
+    seen_BL, replaced_BL = corruption(true_BL, condition, LAYOUT, torch.Generator().manual_seed(2))
     masked_BL = seen_BL == base.mask_id
     assert not (masked_BL & replaced_BL).any()
     assert (seen_BL != true_BL)[replaced_BL].all()
@@ -223,10 +225,10 @@ def test_the_model_is_asked_once_for_each_class_or_for_each_batch() -> None:
     base = tiny_transformer()
     corruption, device = Corruption(base, "model", 0.3), torch.device("cpu")
     condition = Condition({"class_ids": torch.tensor([3, 0])})
-    kept_BLV = corruption.prior(condition, (4, 4), device)
+    kept_BLV = corruption.prior(condition, LAYOUT, device)
     assert corruption.known_CLV is not None
     assert corruption.known_CLV.shape == (4, 16, 15)
-    asked_BLV = corruption.on_fully_masked(condition, (4, 4), device)
+    asked_BLV = corruption.on_fully_masked(condition, LAYOUT, device)
     assert torch.allclose(kept_BLV, asked_BLV, atol=2e-3)
 
 

@@ -104,7 +104,7 @@ def test_a_frozen_text_encoder_stays(captioned: Path, out: Path) -> None:
 
 
 def test_a_frozen_one_must_be_pretrained(captioned: Path) -> None:
-    with pytest.raises(ValueError, match="frozen must be pretrained"):
+    with pytest.raises(ValueError, match="frozen text encoder must be pretrained"):
         text_recipe(captioned, "meissonic.text.frozen=true")
 
 
@@ -174,7 +174,7 @@ def test_a_model_is_told_the_size_cut_and_score_of_each_image(captioned: Path, o
     (captioned / "metadata.csv").write_text("\n".join(["file_name,text,score", *rows]))
     task = text_task(text_recipe(captioned), out)
     usual = [8, 8, 0, 0, 6]
-    assert task.micro(task.tokens.grid).tolist() == [usual]
+    assert task.micro(task.tokens.layout.grid).tolist() == [usual]
     others = [usual] * 4
     wide, small, liked = [8, 8, 0, 4, 6], [4, 4, 0, 0, 6], [8, 8, 0, 0, 7.5]
     expected = [usual, wide, small, liked, *others]

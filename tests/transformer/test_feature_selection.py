@@ -19,7 +19,7 @@ from demask.sampling.edit import blank
 from demask.sampling.sampler import Sampler
 from demask.transformer.feature_selection import FeatureSelection, FeatureSelectionConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
-from demask.types import Condition, Step
+from demask.types import Condition, Step, TokenLayout
 from tiny import tiny_meissonic, tiny_transformer
 
 BASES = ("maskgit", "modern_maskgit", "meissonic")
@@ -66,7 +66,11 @@ def example(base: Any, count: int = 3) -> tuple[Tensor, Condition, Step]:
     """Partly masked ids and what goes with them."""
     ids_BL = torch.randint(0, 15, (count, 16), generator=torch.Generator().manual_seed(7))
     ids_BL[:, ::2] = base.mask_id
-    return ids_BL, condition_of(base, count), Step(1, 4, GRID, torch.full((count,), 0.5).double())
+    return (
+        ids_BL,
+        condition_of(base, count),
+        Step(1, 4, TokenLayout(GRID), torch.full((count,), 0.5).double()),
+    )
 
 
 def smoothed(base: Any, module: FeatureSelection, *given: Any) -> Tensor:
@@ -92,7 +96,7 @@ def test_a_guided_step_costs_two_forwards_never_three(name: str) -> None:
     guided = SelfGuidance(
         base.predict, Constant(2.0), lambda *given: module.smoothed_logits(base, *given)
     )
-    canvas = blank(2, GRID, base.mask_id)
+    canvas = blank(2, TokenLayout(GRID), base.mask_id)
     with counted(base) as called:
         list(decode(guided, condition, canvas, image_generators([0, 1]), Sampler(steps=3)))
     assert len(called) == 3 * 2 * len(blocks_of(base))

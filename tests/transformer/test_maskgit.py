@@ -42,7 +42,7 @@ def test_prediction_has_the_codebook_at_image_positions() -> None:
     net = model()
     ids_BL, class_ids_B = batch(net)
     before = ids_BL.clone(), class_ids_B.clone()
-    step = Step(0, 1, net.grid, torch.ones(2))
+    step = Step(0, 1, net.layout, torch.ones(2))
     prediction = net.predict(ids_BL, Condition({"class_ids": class_ids_B}), step)
     assert prediction.logits_BLV.shape == (2, 6, 11)
     assert prediction.features is not None
@@ -156,7 +156,7 @@ def test_starts_small() -> None:
 def test_attention_is_told_beside_the_same_prediction() -> None:
     net = model()
     ids_BL, class_ids_B = batch(net)
-    condition, step = Condition({"class_ids": class_ids_B}), Step(0, 1, net.grid, torch.ones(2))
+    condition, step = Condition({"class_ids": class_ids_B}), Step(0, 1, net.layout, torch.ones(2))
     told, attention_BL = net.predict_with_attention(ids_BL, condition, step)
     assert torch.equal(told.logits_BLV, net.predict(ids_BL, condition, step).logits_BLV)
     *_, before_BSD, _ = net.states(net.tokens(ids_BL, class_ids_B))

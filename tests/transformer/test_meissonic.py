@@ -17,7 +17,7 @@ from demask.transformer.meissonic import (
     Upsample,
     sinusoid,
 )
-from demask.types import Condition, Step
+from demask.types import Condition, Step, TokenLayout
 from tiny import tiny_meissonic
 
 GRIDS = [(2, 2), (4, 4), (2, 6), (6, 2), (8, 4)]
@@ -58,7 +58,7 @@ def test_published_size() -> None:
     modulation = (m for m in model.modules() if isinstance(m, Modulated))
     count = sum(p.numel() for m in modulation for p in m.parameters())
     assert round(count / 1e6) == 264
-    assert (model.codebook_size, model.mask_id, model.grid) == (8192, 8255, (64, 64))
+    assert (model.codebook_size, model.mask_id, model.layout.grid) == (8192, 8255, (64, 64))
 
 
 @pytest.mark.parametrize("grid", GRIDS)
@@ -66,7 +66,7 @@ def test_published_size() -> None:
 def test_any_grid_of_any_batch(grid: tuple[int, int]) -> None:
     model = tiny_meissonic()
     for batch in (1, 3):
-        ids_BL, here = ids(batch, grid), Step(0, 1, grid, torch.full((batch,), 0.5))
+        ids_BL, here = ids(batch, grid), Step(0, 1, TokenLayout(grid), torch.full((batch,), 0.5))
         prediction = model.predict(ids_BL, condition(batch), here)
         assert prediction.logits_BLV.shape == (batch, grid[0] * grid[1], 15)
         assert prediction.features is not None
@@ -137,7 +137,7 @@ def test_released_weights_are_told_how_many_steps_are_left() -> None:
     model.load_state_dict(tiny_meissonic().state_dict())
 
     def told(index: int, steps: int, ratio: float) -> Tensor:
-        here = Step(index, steps, (4, 4), torch.tensor([ratio]))
+        here = Step(index, steps, TokenLayout((4, 4)), torch.tensor([ratio]))
         return model.predict(ids(1, (4, 4)), condition(1), here).logits_BLV
 
     assert torch.equal(told(3, 8, 0.9), told(3, 8, 0.1))
@@ -155,7 +155,7 @@ def test_our_own_weights_are_told_how_much_is_masked() -> None:
         count = len(ratios)
         same = condition(1).take(torch.zeros(count, dtype=torch.long))
         ids_BL = ids(1, (4, 4)).repeat(count, 1)
-        here = Step(index, 8, (4, 4), torch.tensor(ratios, dtype=torch.float64))
+        here = Step(index, 8, TokenLayout((4, 4)), torch.tensor(ratios, dtype=torch.float64))
         return model.predict(ids_BL, same, here).logits_BLV
 
     assert torch.equal(told(0, 0.5), told(7, 0.5))
@@ -167,7 +167,7 @@ def test_our_own_weights_are_told_how_much_is_masked() -> None:
 @torch.no_grad()
 def test_nothing_is_modified() -> None:
     model, told, ids_BL = tiny_meissonic(), condition(2), ids(2, (4, 4))
-    here = Step(0, 4, (4, 4), torch.tensor([0.5, 0.25]))
+    here = Step(0, 4, TokenLayout((4, 4)), torch.tensor([0.5, 0.25]))
     before = [t.clone() for t in (ids_BL, here.mask_ratio_B, *told.tensors.values())]
     model.predict(ids_BL, told, here)
     assert all(map(torch.equal, before, (ids_BL, here.mask_ratio_B, *told.tensors.values())))

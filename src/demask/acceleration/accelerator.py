@@ -13,6 +13,7 @@ from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
+from demask.layouts import ANY_LAYOUT, Layouts
 from demask.transformer.hooks import HookableTransformer, PassHooks
 from demask.types import Condition, Prediction, Step, Transformer
 
@@ -25,9 +26,11 @@ class Accelerator(ABC):
 
     Attributes:
         aux_kind: the kind of auxiliary network that it needs, or None.
+        layouts: the token layouts that it serves; checked before any work, see `check_layout`.
     """
 
     aux_kind: ClassVar[str | None] = None
+    layouts: ClassVar[Layouts] = ANY_LAYOUT
 
     def attach(self, network: nn.Module) -> Accelerator:
         """A copy of this accelerator with the network of kind ``aux_kind``."""

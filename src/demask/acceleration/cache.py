@@ -150,7 +150,7 @@ class PassCache:
         conditions = condition.tensors
         return (
             self.seen.shape == seen.shape
-            and self.grid == step.grid
+            and self.grid == step.layout.grid
             and self.latest <= step.index
             and self.condition.tensors.keys() == conditions.keys()
             and all(torch.equal(self.condition[name], conditions[name]) for name in conditions)

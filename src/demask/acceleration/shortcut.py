@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from demask.acceleration.accelerator import Accelerator, WrappedTransformer, hookable
 from demask.acceleration.cache import PassCache, join_parts, look_up, pooled, split_parts
+from demask.layouts import PLAIN_GRIDS, Layouts
 from demask.transformer.protocols import SupportsShortcut, supports
 from demask.transformer.shortcut import Extended, Shortcut, advance
 from demask.types import Condition, Prediction, Step, Transformer
@@ -37,6 +38,7 @@ class ShortcutSteps(Accelerator):
     full: int = 1
     network: nn.Module | None = field(default=None, repr=False, compare=False)
     aux_kind: ClassVar[str] = "shortcut"
+    layouts: ClassVar[Layouts] = PLAIN_GRIDS
 
     def __post_init__(self) -> None:
         for name in ("period", "full"):
@@ -128,7 +130,7 @@ class ShortcutTransformer(WrappedTransformer):
     ) -> Prediction:
         """The shortcut's prediction from the previous step."""
         base = cast(Extended, self.base)
-        changed_BN = pooled(changed_BL, step.grid, base.grid_multiple)
+        changed_BN = pooled(changed_BL, step.layout.grid, base.grid_multiple)
         features_BSD = advance(
             self.network,
             base,
@@ -137,9 +139,9 @@ class ShortcutTransformer(WrappedTransformer):
             changed_BN,
             condition,
             step.mask_ratio_B.to(ids_BL.device),
-            step.grid,
+            step.layout.grid,
         )
-        return Prediction(base.apply_head(features_BSD, step.grid), features_BSD)
+        return Prediction(base.apply_head(features_BSD, step.layout), features_BSD)
 
     def keep(
         self,
@@ -169,7 +171,16 @@ class ShortcutTransformer(WrappedTransformer):
             features_BSD, seen_BL = features[i], ids_BL.chunk(parts)[i]
             assert features_BSD is not None
             now = PassCache(
-                seen_BL, words, step.grid, full, step.index, features_BSD, logits[i], None, [], []
+                seen_BL,
+                words,
+                step.layout.grid,
+                full,
+                step.index,
+                features_BSD,
+                logits[i],
+                None,
+                [],
+                [],
             )
             if queried_B is not None and not queried_B.all():
                 now = now.only(queried_B.chunk(parts)[i], caches[i])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from demask import rng
 from demask.acceleration.accelerator import Accelerator, add_hooks
+from demask.layouts import GRIDS, Layouts
 from demask.transformer.hooks import NO_HOOK, BlockHook, PassHooks
 from demask.types import Grid, Step, Transformer
 
@@ -49,6 +51,7 @@ class TokenMerging(Accelerator):
     """
 
     ratio: float = 0.25
+    layouts: ClassVar[Layouts] = GRIDS
 
     def __post_init__(self) -> None:
         given: object = self.ratio  # user input of any type

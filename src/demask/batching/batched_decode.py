@@ -35,7 +35,7 @@ class BatchedDecode:
 
     Attributes:
         generator: the model.
-        job: the images; all have the same settings and grid.
+        job: the images; all have the same settings and layout.
         stepper: makes the steps of a single image.
         state: the state after the latest step.
         rounding: the rounding error, measured over all batches of these settings.

@@ -66,14 +66,14 @@ class Draws:
     Attributes:
         codes_R: the codes, as `Stepper.draw` draws them.
         sure_R: whether no rounding can change the code.
-        log_p_R: the log probability of the code.
-        most_R: the log probability of the most likely code.
+        score_R: the order's score of the code.
+        most_R: the score of the most likely code.
         tolerance_R: the largest possible difference between a logit and its value alone.
     """
 
     codes_R: Tensor
     sure_R: Tensor
-    log_p_R: Tensor
+    score_R: Tensor
     most_R: Tensor
     tolerance_R: Tensor
 
@@ -85,6 +85,7 @@ class Draws:
         uniform_R: Tensor,
         temperature: float,
         tolerance: Callable[[Tensor], float],
+        score: Callable[[Tensor], Tensor],
     ) -> Draws:
         """Draw a code for each row; a few rows at a time, which stay in the processor's cache.
 
@@ -94,6 +95,7 @@ class Draws:
             uniform_R: random numbers in [0, 1).
             temperature: the softmax temperature.
             tolerance: the largest possible error of some rows of logits.
+            score: what the order reads of each code; see `Order.score`.
         """
         parts = []
         for some_RX, u_R in zip(rows_RX.split(ROWS), uniform_R.split(ROWS), strict=True):
@@ -103,10 +105,10 @@ class Draws:
                 wide_RV = each_RV if each_RV.dtype == torch.float64 else each_RV.float()
                 off = tolerance(wide_RV)
                 codes_R, sure_R = drawn(wide_RV, each_R, temperature, off)
-                log_p_RV = wide_RV.log_softmax(-1)
-                log_p_R = log_p_RV.gather(-1, codes_R[:, None])[:, 0]
-                most_R = log_p_RV.amax(-1)
-                parts.append((codes_R, sure_R, log_p_R, most_R, torch.full_like(most_R, off)))
+                score_RV = score(wide_RV)
+                score_R = score_RV.gather(-1, codes_R[:, None])[:, 0]
+                most_R = score_RV.amax(-1)
+                parts.append((codes_R, sure_R, score_R, most_R, torch.full_like(most_R, off)))
         return cls(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
 
@@ -169,7 +171,8 @@ class CheckedStepper(Stepper):
         uniform_BL = rng.uniform(self.generators, candidate_BL.shape[1]).to(candidate_BL.device)
         temperature = self.sampler.temperature.at(selection.step)
         rows_RX, uniform_R = selection.logits_BLV[candidate_BL], uniform_BL[candidate_BL]
-        draws = Draws.of(rows_RX, self.to_logits, uniform_R, temperature, self.tolerance)
+        score = self.sampler.order.code_scores
+        draws = Draws.of(rows_RX, self.to_logits, uniform_R, temperature, self.tolerance, score)
         self.recorded[:] = [(draws, selection)]
         return selection.scatter(draws.codes_R, 0)
 
@@ -177,15 +180,15 @@ class CheckedStepper(Stepper):
         order = self.sampler.order
         if not stage == order.stage == "draw":
             return super().select(stage, selection)
-        ((draws, _),) = self.recorded  # its log probabilities are not computed again
-        selected_BL = order.select_by_log_p(selection, draws.log_p_R)
+        ((draws, _),) = self.recorded  # its scores are not computed again
+        selected_BL = order.select_by_score(selection, draws.score_R)
         return replace(selection, candidate_BL=selected_BL)
 
     def invariant_images(self, unmasked_now_BL: Tensor, generators: rng.Generators) -> Tensor:
         """The images whose decisions no error within the tolerance can change, a mask (B).
 
         The selection stays while it is the same with the selected positions at their lowest
-        possible log probability and the others at their highest.
+        possible score and the others at their highest.
 
         Args:
             unmasked_now_BL: the positions that the latest step decided.
@@ -197,13 +200,13 @@ class CheckedStepper(Stepper):
         if order.stage == "positions":
             return sure_B
         unmasked_now_R = unmasked_now_BL[selection.candidate_BL]
-        # a log probability has twice the error of a logit, since its normaliser changes as well
+        # a score has at most twice the error of a logit; see `Order.score`
         off = 2 * float(draws.tolerance_R.max())
-        most_R = torch.where(draws.sure_R, draws.log_p_R, draws.most_R) + off
-        worst_R = torch.where(unmasked_now_R, draws.log_p_R - off, most_R)
+        most_R = torch.where(draws.sure_R, draws.score_R, draws.most_R) + off
+        worst_R = torch.where(unmasked_now_R, draws.score_R - off, most_R)
         rng.uniform(generators, unmasked_now_BL.shape[1])  # what the draw has used
         again = replace(selection, generators=generators)
-        return sure_B & (order.select_by_log_p(again, worst_R) == unmasked_now_BL).all(-1)
+        return sure_B & (order.select_by_score(again, worst_R) == unmasked_now_BL).all(-1)
 
 
 @dataclass

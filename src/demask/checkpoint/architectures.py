@@ -17,7 +17,10 @@ from demask.tokenizer.vq_model import VQModel, VQModelConfig
 from demask.tokenizer.vqgan import VQGAN, VQGANConfig
 from demask.transformer.clip_text import ClipText, ClipTextConfig
 from demask.transformer.feature_selection import FeatureSelection, FeatureSelectionConfig
+from demask.transformer.halton_maskgit import HaltonMaskGIT, HaltonMaskGITConfig
+from demask.transformer.maskbit import MaskBit, MaskBitConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
+from demask.transformer.maskgit_v1 import MaskGITV1, MaskGITV1Config
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
 from demask.transformer.shortcut import Shortcut, ShortcutConfig
@@ -230,6 +233,9 @@ ARCHITECTURES: Table[Architecture] = Table(
             class_names=("Transformer2DModel",),
             from_public=meissonic_from_public,
         ),
+        "halton_maskgit": transformer(HaltonMaskGIT, HaltonMaskGITConfig),
+        "maskbit": transformer(MaskBit, MaskBitConfig),
+        "maskgit_v1": transformer(MaskGITV1, MaskGITV1Config),
         "clip_text": Architecture(
             "text_encoder",
             ClipText,

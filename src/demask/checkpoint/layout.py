@@ -42,6 +42,24 @@ def parse_json(text: str | bytes, source: Path | str) -> Description:
     return value
 
 
+def parse_yaml(text: str | bytes, source: Path | str) -> Description:
+    """Parse a YAML mapping.
+
+    Raises:
+        CheckpointError: it is not valid, or no mapping.
+    """
+    import yaml  # slow to import, rarely needed
+
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{source}: not valid YAML ({reason})") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{source}: should be a YAML mapping")
+    return value
+
+
 def variants_of(dtype: torch.dtype | None, variant: str | None) -> tuple[str, ...]:
     """The variants of a directory's weights to look for, best first; "" is the plain one."""
     if variant is not None:

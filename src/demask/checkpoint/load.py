@@ -8,16 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import init
-from torch.overrides import TorchFunctionMode
+from torch import nn
 
-from demask.checkpoint.architectures import (
-    ARCHITECTURES,
-    Architecture,
-    by_class_name,
-    config_from_json,
-)
+from demask.checkpoint.architectures import ARCHITECTURES, Architecture
+from demask.checkpoint.identify import described
 from demask.checkpoint.layout import PICKLED, SAFE, ZIP
 from demask.checkpoint.plausible import check_config, check_values, listed, without_prefix
 from demask.checkpoint.quantized import prepare
@@ -28,6 +22,7 @@ from demask.checkpoint.read import (
     read_description,
     read_tensors,
 )
+from demask.checkpoint.unfilled import Unfilled
 
 __all__ = ["CheckpointError", "load_model", "read_metadata"]
 
@@ -68,11 +63,8 @@ def load_model(
     path = locate(name_or_path, subfolder, revision)
     tensors, description = read_tensors(path, dtype=dtype, variant=variant)
     try:
-        name, config = identify(description, architecture)
-        row = ARCHITECTURES[name]
-        if "architecture" not in description:
-            tensors = split(split(tensors, row.elsewhere)[0], row.within)[1]
-        return build(row, config, tensors, description).to(device)
+        name, config, tensors = described(tensors, description, architecture)
+        return build(ARCHITECTURES[name], config, tensors, description).to(device)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
 
@@ -182,66 +174,6 @@ def _snapshot(
         raise CheckpointError(f"{hub_id}: not to be had from the hub ({reason})") from None
 
 
-def identify(description: Description, architecture: str | None = None) -> tuple[str, Any]:
-    """The architecture's name and its configuration.
-
-    Raises:
-        CheckpointError: the architecture is missing or unknown.
-        ValueError: ``architecture`` is unknown.
-    """
-    if "architecture" in description:
-        name = description["architecture"]
-        if not isinstance(name, str) or name not in ARCHITECTURES:
-            valid = ", ".join(ARCHITECTURES)
-            raise CheckpointError(f"unknown architecture {name!r}; valid: {valid}")
-        if architecture not in (None, name):
-            raise CheckpointError(f"holds architecture '{name}', not '{architecture}'")
-        config = description.get("config")
-        if not isinstance(config, Mapping):
-            raise CheckpointError("the metadata lacks a 'config'")
-        return name, config_from_json(ARCHITECTURES[name].config, config)
-
-    if architecture is None and "_class_name" not in description:
-        raise CheckpointError("nothing says what it holds: no metadata, no '_class_name'")
-    name = architecture or by_class_name(str(description["_class_name"]))
-    row = ARCHITECTURES[name]
-    if row.from_public is None:
-        raise CheckpointError(f"the metadata of architecture '{name}' is missing")
-    try:
-        return name, row.from_public(description)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(str(error)) from None
-
-
-def split(tensors: Tensors, prefixes: tuple[str, ...]) -> tuple[Tensors, Tensors]:
-    """Split tensors: names without any of the prefixes, and names with one."""
-    apart = {name: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}
-    return {name: t for name, t in tensors.items() if name not in apart}, apart
-
-
-class _Unfilled(TorchFunctionMode):
-    """A context in which new parameters take no memory.
-
-    Tensors made from values (`torch.tensor`, `torch.arange`) are materialised: no file stores them.
-    """
-
-    factories = (torch.empty, torch.zeros, torch.ones, torch.full, torch.randn, torch.rand)
-    # skip random initialisation: on meta tensors torch would import its compiler, 70 MB
-    draws = (init.normal_, init.uniform_, Tensor.normal_, Tensor.uniform_)
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        if func in self.draws:
-            tensor = kwargs["tensor"] if "tensor" in kwargs else args[0]
-            if tensor.is_meta:
-                return tensor
-        if func in self.factories and kwargs.get("device") is None:
-            kwargs["device"] = "meta"
-        return func(*args, **kwargs)
-
-
 def build(
     row: Architecture, config: Any, tensors: Tensors, description: Description | None = None
 ) -> nn.Module:
@@ -254,7 +186,7 @@ def build(
     """
     check_config(config, tensors)
     try:
-        with _Unfilled():
+        with Unfilled():
             module = row.module(config)
             prepare(module, description or {})
     except CheckpointError:

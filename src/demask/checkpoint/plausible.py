@@ -105,6 +105,14 @@ def without_prefix(expected: Mapping[str, Any], tensors: dict[str, Tensor]) -> d
     return tensors
 
 
+def bare(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors without the known prefixes that all of their names have."""
+    for prefix in PREFIXES:
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            return bare({name.removeprefix(prefix): t for name, t in tensors.items()})
+    return tensors
+
+
 def listed(names: list[str]) -> str:
     """The first names, and how many there are more."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""

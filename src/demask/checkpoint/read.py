@@ -26,6 +26,7 @@ from demask.checkpoint.layout import (
     Tensors,
     choose_weights,
     parse_json,
+    parse_yaml,
     variants_of,
     weights_of,
 )
@@ -70,7 +71,8 @@ def read_tensors(
 
     Returns:
         The tensors by name, and the description: our own metadata (``architecture``, ``config``)
-        if the file has it, else the public ``config.json``, else an empty dict.
+        if the file has it, else the public ``config.json`` beside it, else the yaml file of the
+        same name, else an empty dict.
 
     Raises:
         CheckpointError: no such file or variant, an unknown layout, a broken file, or a pickle
@@ -101,10 +103,12 @@ def read_description(
 
 def _description_of(weights: Path) -> Description:
     own = _read_metadata(weights) if weights.suffix == SAFE else {}
-    config = weights.with_name("config.json")
-    if own or not config.is_file():
+    config, program = weights.with_name("config.json"), weights.with_suffix(".yaml")
+    if own:
         return own
-    return parse_json(config.read_bytes(), config)
+    if config.is_file():
+        return parse_json(config.read_bytes(), config)
+    return parse_yaml(program.read_bytes(), program) if program.is_file() else {}
 
 
 def _read_shards(index: Path, dtype: torch.dtype | None) -> Tensors:
@@ -127,8 +131,7 @@ def _read_weights(path: Path, dtype: torch.dtype | None) -> Tensors:
         with _open_safe(path) as (file, size):
             return read_stream(file, size, dtype)
     if path.suffix in PICKLED:
-        with path.open("rb") as file:
-            return _read_pickled(file, path, dtype)
+        return _read_pickled(path, path, dtype)
     raise CheckpointError(
         f"{path}: unknown kind of file; valid: {VALID} (original JAX files: demask convert)"
     )
@@ -152,15 +155,11 @@ def _open_safe(path: Path) -> Iterator[tuple[io.BufferedReader, int]]:
         ) from None
 
 
-def _read_pickled(file: IO[bytes], source: Path | str, dtype: torch.dtype | None) -> Tensors:
+def _read_pickled(file: IO[bytes] | Path, source: Path | str, dtype: torch.dtype | None) -> Tensors:
     try:
-        tensors = read_pickle(file)
+        return read_pickle(file, dtype)
     except ValueError as error:
         raise CheckpointError(f"{source}: {error}") from None
-    if dtype is not None:
-        for name in [name for name, tensor in tensors.items() if tensor.is_floating_point()]:
-            tensors[name] = tensors[name].to(dtype)  # one by one, so that each original is freed
-    return tensors
 
 
 def _read_zip(

@@ -1,4 +1,4 @@
-"""`demask reconstruct`: image -> tokens -> image, to see what a tokenizer preserves.
+"""`demask reconstruct`: encode and decode images, to measure what a tokenizer preserves.
 
 Shape legend: C channels, H W rows and columns of pixels, B = 1.
 """
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import click
 
 from demask.cli.command import Command
-from demask.cli.edited import open_image
 from demask.cli.options import DEFAULT_MODEL, DEVICE, FOLDER, add
 from demask.device import check_device
 
@@ -35,14 +34,18 @@ if TYPE_CHECKING:
 def reconstruct(
     images: tuple[Path, ...], model: str, tokenizer: str | None, device: str | None, out: Path
 ) -> None:
-    """Encode and decode images, and print the PSNR.
+    """Encode and decode images with a tokenizer, and print the PSNR.
 
-    Sides that are not a whole number of tokens are cropped, at both ends.
+    Sides that are not a whole number of tokens are cropped equally at both ends.
     """
-    opened = [open_image(path) for path in images]
+    data = [path.read_bytes() for path in images]
 
     from demask.bulk.contact_sheet import CaptionedImage, contact_sheet
     from demask.bulk.folder import write_png
+    from demask.data.images import read_image
+    from demask.data.transforms import psnr, to_pixels
+
+    opened = [read_image(content, str(path)) for content, path in zip(data, images, strict=True)]
 
     network = load_tokenizer(model, tokenizer, device)
     befores = [
@@ -51,7 +54,7 @@ def reconstruct(
     scores = []
     for number, (path, before) in enumerate(zip(images, befores, strict=True)):
         after = round_trip(before, network)
-        scores.append(psnr(before, after))
+        scores.append(psnr(to_pixels(before), to_pixels(after), peak=255))
         tiles = [
             CaptionedImage(before, "before"),
             CaptionedImage(after, f"after: {scores[-1]:.2f} dB"),
@@ -113,12 +116,3 @@ def round_trip(image: Image.Image, tokenizer: Tokenizer) -> Image.Image:
     image_BCHW = image_HWC.permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
         return to_image(tokenizer.decode(tokenizer.encode(image_BCHW.to(device)))[0])
-
-
-def psnr(before: Image.Image, after: Image.Image) -> float:
-    """Peak signal-to-noise ratio of two images in dB; infinite where they are equal."""
-    import numpy as np
-
-    difference = np.asarray(before, np.float64) - np.asarray(after, np.float64)
-    error = float(np.mean(difference**2))
-    return 10 * float(np.log10(255**2 / error)) if error else float("inf")

@@ -72,7 +72,7 @@ LIMITS = OptionGroup(
             "--max-queue",
             type=click.IntRange(1),
             default=128,
-            help="Images that may wait; further requests get 429.",
+            help="Images that may wait in the queue; further requests get status 429.",
         ),
         number("--max-tokens", type=click.IntRange(1), default=1024, help="Tokens in one batch."),
         number(
@@ -111,7 +111,7 @@ FACTS = OptionGroup(
         click.option("--no-provenance", is_flag=True, help="Write no metadata into the images."),
         path_option(
             "--c2pa-certificate",
-            help="Certificates (PEM) that sign C2PA manifests; default: made at start.",
+            help="Certificates (PEM) that sign C2PA manifests; default: created at the start.",
         ),
         path_option("--c2pa-key", help="The private key of the certificates (PEM)."),
     ],
@@ -155,8 +155,7 @@ def serve(
     provenance = open_provenance(no_provenance, c2pa_certificate, c2pa_key)
     generators = load_models(models, device, dtype)
     metrics = Metrics()
-    sizes = {"tokens": max_tokens, "pixels": max_pixels, "windows": max_windows}
-    limits = Limits(queue=max_queue, seconds=time_limit, **sizes)
+    limits = Limits(max_queue, max_tokens, max_pixels, max_windows, time_limit)
     config = ServerConfig(keys, provenance, max_bytes, hosts=hosts, public_url=url)
     page = None if no_page or keys else find_page()
     app = create_app(Engine(generators, limits, metrics), metrics, config, page)
@@ -202,7 +201,7 @@ def own_names(host: str, public_url: str) -> tuple[str, ...]:
 
 
 def find_page() -> Page | None:
-    """The page, or None where Gradio is not installed."""
+    """The page, or None if Gradio is not installed."""
     import importlib.util
 
     if importlib.util.find_spec("gradio") is None:
@@ -213,7 +212,7 @@ def find_page() -> Page | None:
 
 
 def open_provenance(off: bool, certificate: Path | None, key: Path | None) -> Provenance:
-    """What the server writes into images.
+    """The metadata that the server writes into images.
 
     Raises:
         ValueError: a certificate without its key, or one that cannot sign.
@@ -233,10 +232,10 @@ def open_provenance(off: bool, certificate: Path | None, key: Path | None) -> Pr
 def load_models(
     models: tuple[str, ...], device: str | None, dtype: str | None
 ) -> dict[str, Generator]:
-    """The generators by the names that requests use; for a path, its last part.
+    """Name in requests -> generator; the name of a path is its last part.
 
     Raises:
-        ValueError: two models of one name, or one that cannot be loaded.
+        ValueError: two models have one name, or one cannot be loaded.
     """
     import dataclasses
 

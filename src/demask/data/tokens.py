@@ -6,7 +6,6 @@ Shape legend: B batch, G images of a group, W views, L tokens.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,12 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from demask.data.array_file import array_parts, write_array
 from demask.data.decoded import DecodedImages, fits, views_of
 from demask.data.images import ImageDataset, ImageSample
 from demask.data.views import Views as Views
-from demask.files import folder_written_atomically
+from demask.files import folder_written_atomically, write_text
 from demask.fingerprint import fingerprint, weights_fingerprint
-from demask.types import MICRO_CONDITIONS, USUAL_SCORE, Grid, Tokenizer
+from demask.types import MICRO_CONDITIONS, USUAL_SCORE, Tokenizer, TokenLayout
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class TokenGroup:
     """The tokens of all images of one size.
 
     Attributes:
-        grid: rows and columns of the L tokens.
+        layout: of the L tokens.
         indices: indices of the images (G), ascending.
         ids: (G, W, L) unsigned integers, memory-mapped.
     """
 
-    grid: Grid
+    layout: TokenLayout
     indices: np.ndarray
     ids: np.ndarray
 
@@ -45,7 +45,7 @@ class TokenCache:
 
     Attributes:
         groups: one group for each bucket of the views, usually a single one.
-        group_numbers: index of each image's group (images).
+        group_numbers: the index of each image's group (images).
         labels: class numbers (images).
         class_names: names of the classes.
         fingerprint: identifies the images, the views and the tokenizer.
@@ -71,9 +71,9 @@ class TokenCache:
         return int(self.groups[0].ids.shape[1])
 
     @property
-    def grid(self) -> Grid:
+    def layout(self) -> TokenLayout:
         """Rows and columns of the L tokens of the first group."""
-        return self.groups[0].grid
+        return self.groups[0].layout
 
     @property
     def ids(self) -> np.ndarray:
@@ -108,14 +108,17 @@ def load_tokens(folder: Path) -> TokenCache:
     try:
         meta = json.loads((folder / "meta.json").read_text())
         labels = np.load(folder / "labels.npy")
-        grids = [(rows, columns) for rows, columns in meta.get("grids") or [meta["grid"]]]
+        shapes = meta.get("grids") or [meta["grid"]]
+        layouts = [TokenLayout(tuple(shape)) for shape in shapes]
         numbers = read_group_numbers(folder / "groups.npy", len(labels))
         groups = tuple(
-            TokenGroup(grid, np.flatnonzero(numbers == number), np.load(path, mmap_mode="r"))
-            for number, (grid, path) in enumerate(zip(grids, ids_paths(folder, grids), strict=True))
+            TokenGroup(layout, np.flatnonzero(numbers == number), np.load(path, mmap_mode="r"))
+            for number, (layout, path) in enumerate(
+                zip(layouts, ids_paths(folder, layouts), strict=True)
+            )
         )
         if any(len(group.indices) != len(group.ids) for group in groups):
-            raise ValueError("its groups don't fit its ids")
+            raise ValueError("groups.npy is missing or does not fit the ids")
         captions = read_captions(folder / "captions.json", len(labels))
         micro = read_micro(folder / "micro.npy", len(labels))
     except (OSError, ValueError, EOFError, KeyError) as error:
@@ -129,11 +132,11 @@ def read_group_numbers(path: Path, count: int) -> np.ndarray:
     return np.load(path) if path.exists() else np.zeros(count, np.uint8)
 
 
-def ids_paths(folder: Path, grids: Sequence[Grid]) -> list[Path]:
+def ids_paths(folder: Path, layouts: Sequence[TokenLayout]) -> list[Path]:
     """The path of each group's ids."""
-    if len(grids) == 1:
+    if len(layouts) == 1:
         return [folder / "ids.npy"]
-    return [folder / f"ids-{number}.npy" for number in range(len(grids))]
+    return [folder / f"ids-{number}.npy" for number in range(len(layouts))]
 
 
 def read_captions(path: Path, count: int) -> tuple[tuple[str, ...], ...]:
@@ -160,7 +163,8 @@ def read_micro(path: Path, count: int) -> np.ndarray | None:
         return None
     micro_N5 = np.load(path)
     if micro_N5.shape != (count, len(MICRO_CONDITIONS)):
-        raise ValueError(f"{path.name} holds numbers of shape {micro_N5.shape}, not of {count}")
+        wanted = (count, len(MICRO_CONDITIONS))
+        raise ValueError(f"{path.name} has the shape {micro_N5.shape}, not {wanted}")
     return micro_N5
 
 
@@ -185,23 +189,31 @@ def build_tokens(
         folder: folder of all caches.
         progress: called with the number of images done so far.
         batch_size: images per batch.
+
+    Raises:
+        ValueError: a size of the views is not a multiple of the tokenizer's downsampling.
+        OSError: the disk is full or the folder is not writable; no partial cache is left.
     """
     assert isinstance(tokenizer, nn.Module)
     name = fingerprint(weights_fingerprint(tokenizer), views.facts(), samples.fingerprint)
     place = folder / name
     if place.exists():
         return load_tokens(place)
-    grids = [grid_of(size, tokenizer.downsampling) for size in views.sizes]
-    meta = {"grids": grids, "class_names": samples.class_names, "fingerprint": name}
+    layouts = [layout_of(size, tokenizer.downsampling) for size in views.sizes]
+    meta = {
+        "grids": [layout.shape for layout in layouts],
+        "class_names": samples.class_names,
+        "fingerprint": name,
+    }
     with folder_written_atomically(place) as work:
-        (work / "meta.json").write_text(json.dumps(meta))
-        write_tokens(work, grids, tokenizer, samples, views, progress, batch_size)
+        write_text(work / "meta.json", json.dumps(meta))
+        write_tokens(work, layouts, tokenizer, samples, views, progress, batch_size)
     return load_tokens(place)
 
 
 def write_tokens(
     folder: Path,
-    grids: Sequence[Grid],
+    layouts: Sequence[TokenLayout],
     tokenizer: Tokenizer,
     samples: ImageDataset,
     views: Views,
@@ -213,37 +225,37 @@ def write_tokens(
     labels, done = np.zeros(len(samples), np.int32), 0
     captions: list[tuple[str, ...]] = [()] * len(samples)
     micro = np.zeros((len(samples), len(MICRO_CONDITIONS)), np.float32)
-    for number, (grid, path) in enumerate(zip(grids, ids_paths(folder, grids), strict=True)):
+    for number, (layout, path) in enumerate(zip(layouts, ids_paths(folder, layouts), strict=True)):
         indices = np.flatnonzero(numbers == number)
-        shape = (len(indices), views.count, math.prod(grid))
+        shape = (len(indices), views.count, layout.tokens)
         width = np.uint16 if tokenizer.codebook_size <= 2**16 else np.uint32
-        ids_GWL = np.lib.format.open_memmap(path, "w+", width, shape)
-        for part in batches(len(indices), batch_size):
-            chosen = indices[part].tolist()
-            picked, ids_GWL[part] = tokenise(tokenizer, samples, views, chosen)
-            for index, sample in zip(chosen, picked, strict=True):
-                labels[index], captions[index] = sample.label, sample.captions
-                score = USUAL_SCORE if sample.score is None else sample.score
-                micro[index] = (*views.micro(sample.image), score)
-            done += len(chosen)
-            progress(done)
-        ids_GWL.flush()
-    np.save(folder / "groups.npy", numbers)
-    np.save(folder / "labels.npy", labels)
-    np.save(folder / "micro.npy", micro)
-    (folder / "captions.json").write_text(json.dumps(captions))
+        with array_parts(path, width, shape) as append:
+            for part in batches(len(indices), batch_size):
+                chosen = indices[part].tolist()
+                picked, ids_BWL = tokenise(tokenizer, samples, views, chosen)
+                append(ids_BWL)
+                for index, sample in zip(chosen, picked, strict=True):
+                    labels[index], captions[index] = sample.label, sample.captions
+                    score = USUAL_SCORE if sample.score is None else sample.score
+                    micro[index] = (*views.micro(sample.image), score)
+                done += len(chosen)
+                progress(done)
+    write_array(folder / "groups.npy", numbers)
+    write_array(folder / "labels.npy", labels)
+    write_array(folder / "micro.npy", micro)
+    write_text(folder / "captions.json", json.dumps(captions))
 
 
-def grid_of(size: tuple[int, int], downsampling: int) -> Grid:
-    """Rows and columns of the tokens of an image.
+def layout_of(size: tuple[int, int], downsampling: int) -> TokenLayout:
+    """The layout of the tokens of an image of this height and width in pixels.
 
     Raises:
-        ValueError: its sides are not multiples of ``downsampling``.
+        ValueError: the sides are not multiples of ``downsampling``.
     """
     height, width = size
     if height % downsampling or width % downsampling:
         raise ValueError(f"{height} x {width} pixels are no multiples of {downsampling}")
-    return height // downsampling, width // downsampling
+    return TokenLayout((height // downsampling, width // downsampling))
 
 
 def bucket_numbers(samples: ImageDataset, views: Views) -> np.ndarray:

@@ -4,7 +4,15 @@ from demask.guidance.autoguidance import AutoGuidance
 from demask.guidance.classifier_free import ClassifierFree
 from demask.guidance.guidance import Guidance, GuidanceProvider, PredictWithAttention
 from demask.guidance.refresh import Refreshed
-from demask.guidance.scale import SCALES, Constant, Interval, PowerCosine, Ramp, Scale
+from demask.guidance.scale import (
+    SCALES,
+    Constant,
+    FlippedCosine,
+    Interval,
+    PowerCosine,
+    Ramp,
+    Scale,
+)
 from demask.guidance.self_guidance import SelfGuidance, SmoothedPass
 from demask.guidance.spatial import BlurTokens, Spatial
 from demask.registry import Table, build
@@ -49,6 +57,7 @@ __all__ = [
     "BlurTokens",
     "ClassifierFree",
     "Constant",
+    "FlippedCosine",
     "Guidance",
     "GuidanceProvider",
     "Interval",

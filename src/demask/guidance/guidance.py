@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol, cast
 from torch import Tensor
 
 from demask.guidance.scale import Constant, Scale
+from demask.layouts import ANY_LAYOUT, Layouts
 from demask.types import Condition, Predict, Prediction, Step, Tokenizer, Transformer
 
 PredictWithAttention = Callable[[Tensor, Condition, Step], tuple[Prediction, Tensor]]
@@ -82,6 +83,7 @@ class Guidance(ABC):
             error of at most e in both predictions changes the guided logits by at most
             (|s| + |1 - s|) e; no decision depends on the predictions.
         uses_negative_prompt: the reference is the prediction for the negative prompt.
+        layouts: the token layouts that it serves; checked before any work, see `check_layout`.
         passes: the fields that hold a pass through a network, to be counted or wrapped.
     """
 
@@ -89,6 +91,7 @@ class Guidance(ABC):
     scale: Scale
     can_share: ClassVar[bool] = False
     uses_negative_prompt: ClassVar[bool] = False
+    layouts: ClassVar[Layouts] = ANY_LAYOUT
     passes: ClassVar[tuple[str, ...]] = ("predict",)
 
     def __call__(self, ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:

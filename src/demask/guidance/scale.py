@@ -29,17 +29,42 @@ class Constant:
 
 @dataclass(frozen=True)
 class Ramp:
-    """1 + (s - 1) r: rises linearly to the full scale at the last step."""
+    """a + (s - a) r: changes linearly from a to the full scale at the last step.
+
+    Attributes:
+        value: s, the full scale.
+        start: a; by default 1, off.
+        delayed: r = k / T instead of (k + 1) / T, so that the first step has the scale a and the
+            last one not yet s.
+    """
+
+    value: float
+    start: float = 1.0
+    delayed: bool = False
+
+    def __call__(self, step: Step) -> float:
+        return self.start + (self.value - self.start) * done(step, self.delayed)
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """1 + (s - 1) k / (T - 1): off at the first step, full at the last (arXiv 2310.14400)."""
 
     value: float
 
     def __call__(self, step: Step) -> float:
-        return 1 + (self.value - 1) * step.progress
+        return 1 + (self.value - 1) * step.index / max(step.steps - 1, 1)
 
 
 @dataclass(frozen=True)
 class PowerCosine:
-    """1 + (s - 1) (1 - cos(pi r^p)) / 2: rises late (MaskBit, arXiv 2409.16211, with p = 3).
+    """a + (s - a) (1 - cos(pi r^p)) / 2: rises late (MaskBit, arXiv 2409.16211, with p = 3).
+
+    Attributes:
+        value: s, the full scale.
+        power: p.
+        start: a; by default 1, off.
+        delayed: r = k / T instead of (k + 1) / T, as the programs of MaskBit and TiTok have it.
 
     Raises:
         ValueError: the power is not positive.
@@ -47,13 +72,53 @@ class PowerCosine:
 
     value: float
     power: float = 3.0
+    start: float = 1.0
+    delayed: bool = False
 
     def __post_init__(self) -> None:
-        if not self.power > 0:
-            raise ValueError(f"the power of a guidance scale is positive, not {self.power}")
+        check_power(self.power)
 
     def __call__(self, step: Step) -> float:
-        return 1 + (self.value - 1) * (1 - math.cos(math.pi * step.progress**self.power)) / 2
+        wave = math.cos(math.pi * done(step, self.delayed) ** self.power)
+        return self.start + (self.value - self.start) * (1 - wave) / 2
+
+
+@dataclass(frozen=True)
+class FlippedCosine:
+    """a + (s - a) cos(pi r^p) / 2: falls from the mean of a and s (MaskGen, arXiv 2501.07730).
+
+    It ends at a - (s - a) / 2, which may be negative.
+
+    Attributes:
+        value: s.
+        power: p.
+        start: a.
+
+    Raises:
+        ValueError: the power is not positive.
+    """
+
+    value: float
+    power: float = 1.0
+    start: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_power(self.power)
+
+    def __call__(self, step: Step) -> float:
+        wave = math.cos(math.pi * step.progress**self.power)
+        return self.start + (self.value - self.start) * wave / 2
+
+
+def done(step: Step, delayed: bool) -> float:
+    """The fraction r of the steps that is done: (k + 1) / T, or k / T where it is delayed."""
+    return step.index / step.steps if delayed else step.progress
+
+
+def check_power(power: float) -> None:
+    """Raise a ValueError for a power that is not positive."""
+    if not power > 0:
+        raise ValueError(f"the power of a guidance scale is positive, not {power}")
 
 
 @dataclass(frozen=True)
@@ -106,7 +171,9 @@ SCALES: Table[Callable[..., Scale]] = Table(
     {
         "constant": Constant,
         "ramp": Ramp,
+        "endpoints": Endpoints,
         "power_cosine": PowerCosine,
+        "flipped_cosine": FlippedCosine,
         "interval": Interval,
     },
 )
@@ -116,7 +183,7 @@ SCALE_FAMILIES: Table[Callable[..., Scale]] = Table("guidance scale", {"listed":
 
 
 def parse_scale(text: str, value: float) -> Scale:
-    """Parse a guidance schedule: ``ramp``, ``interval:start=0.2``, ``listed:0,0.5,1``.
+    """Parse a guidance schedule: ``ramp``, ``ramp:delayed=True``, ``listed:0,0.5,1``, ...
 
     Args:
         text: a row of `SCALES` or `SCALE_FAMILIES`, with options after a colon.

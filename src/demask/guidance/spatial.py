@@ -16,6 +16,7 @@ from torch import Tensor
 from demask.guidance.blur import Latents, blur_tokens
 from demask.guidance.guidance import Guidance, GuidanceProvider, PredictWithAttention
 from demask.guidance.scale import Scale
+from demask.layouts import PLAIN_GRIDS, Layouts
 from demask.types import Condition, Grid, Predict, Prediction, Step
 
 BlurTokens = Callable[[Tensor, Grid, float], Tensor]
@@ -53,6 +54,7 @@ class Spatial(Guidance):
     predict_with_attention: PredictWithAttention | None = None
     sigma: float = 1.0
     threshold: float | None = 1.0
+    layouts: ClassVar[Layouts] = PLAIN_GRIDS
     passes: ClassVar[tuple[str, ...]] = ("predict", "predict_with_attention")
 
     def __post_init__(self) -> None:
@@ -63,7 +65,7 @@ class Spatial(Guidance):
         self, ids_BL: Tensor, condition: Condition, step: Step
     ) -> tuple[Prediction, Tensor]:
         """The model's prediction, and the logits (B, L, V) on blurred tokens."""
-        blurred_BL = self.blur(ids_BL, step.grid, self.sigma)
+        blurred_BL = self.blur(ids_BL, step.layout.grid, self.sigma)
         if self.predict_with_attention is None or self.threshold is None:
             conditional = self.predict(ids_BL, condition, step)
         else:

@@ -1,7 +1,7 @@
-"""Starting points of a decode: an empty grid, or a grid with tokens of an existing image.
+"""Starting points of a decode: masked tokens alone, or with tokens of an existing image.
 
 Shape legend: B batch, L tokens, C channels, H W rows and columns (of tokens, or of pixels for an
-image or a pixel mask).
+image or a pixel mask). Tokens in their layout are (B, *dims), see `TokenLayout`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from demask import rng
-from demask.types import DecodeState, Grid, Step
+from demask.types import DecodeState, Grid, Step, TokenLayout
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Canvas:
     Attributes:
         ids_BL: the ids, int64; masked ones hold ``mask_id``.
         known_BL: positions whose tokens never change, bool.
-        grid: rows and columns; L = rows * columns.
+        layout: of the L tokens.
         mask_id: the id of a masked token.
 
     Raises:
@@ -33,15 +33,12 @@ class Canvas:
 
     ids_BL: Tensor
     known_BL: Tensor
-    grid: Grid
+    layout: TokenLayout
     mask_id: int
 
     def __post_init__(self) -> None:
-        rows, columns = self.grid
-        if self.ids_BL.ndim != 2 or self.ids_BL.shape[1] != rows * columns:
-            raise ValueError(
-                f"ids of shape {tuple(self.ids_BL.shape)} do not fill a grid of {rows} x {columns}"
-            )
+        if self.ids_BL.ndim != 2 or self.ids_BL.shape[1] != self.layout.tokens:
+            raise ValueError(f"ids of shape {tuple(self.ids_BL.shape)} do not fill {self.layout}")
         if self.known_BL.shape != self.ids_BL.shape:
             raise ValueError(
                 f"the mask of given tokens has shape {tuple(self.known_BL.shape)}, "
@@ -61,86 +58,96 @@ class Canvas:
         """The state before the first of ``steps`` steps.
 
         Raises:
-            ValueError: no step, or more steps than the grid has tokens.
+            ValueError: no step, or more steps than tokens.
         """
         tokens = self.ids_BL.shape[1]
         if not 1 <= steps <= tokens:
-            raise ValueError(f"steps: from 1 to the {tokens} tokens of the grid, not {steps}")
-        step = Step(0, steps, self.grid, self.masked_BL.double().mean(-1))
+            raise ValueError(f"steps: from 1 to the {tokens} tokens of the image, not {steps}")
+        step = Step(0, steps, self.layout, self.masked_BL.double().mean(-1))
         nothing_BL = torch.zeros_like(self.known_BL)
         return DecodeState(step, self.ids_BL, self.known_BL, nothing_BL, self.mask_id)
 
 
-def blank(batch: int, grid: Grid, mask_id: int, device: torch.device | str = "cpu") -> Canvas:
+def blank(
+    batch: int, layout: TokenLayout, mask_id: int, device: torch.device | str = "cpu"
+) -> Canvas:
     """A canvas on which every token is masked."""
-    ids_BL = torch.full((batch, grid[0] * grid[1]), mask_id, device=device)
-    return Canvas(ids_BL, torch.zeros_like(ids_BL, dtype=torch.bool), grid, mask_id)
+    ids_BL = torch.full((batch, layout.tokens), mask_id, device=device)
+    return Canvas(ids_BL, torch.zeros_like(ids_BL, dtype=torch.bool), layout, mask_id)
 
 
-def keep(ids_BHW: Tensor, known_BHW: Tensor, mask_id: int) -> Canvas:
+def keep(ids: Tensor, known: Tensor, mask_id: int, parts: int = 1) -> Canvas:
     """Inpainting: keep the known tokens of an image and mask the others.
 
     Args:
-        ids_BHW: the tokens of the image.
-        known_BHW: True at the tokens to keep.
+        ids: the tokens of the image (B, *dims): a row, a grid, or with parts as last dimension.
+        known: True at the tokens to keep (B, *dims), or at the positions to keep (B, *shape).
         mask_id: the id of a masked token.
+        parts: tokens at each position.
 
     Raises:
         ValueError: the mask has another shape than the ids.
     """
-    if known_BHW.shape != ids_BHW.shape:
+    layout = TokenLayout(tuple(ids.shape[1:-1] if parts > 1 else ids.shape[1:]), parts)
+    if known.shape[1:] == layout.shape != layout.dims:
+        known = known[..., None].expand(*known.shape, parts)
+    if known.shape != ids.shape:
         raise ValueError(
-            f"the token mask has shape {tuple(known_BHW.shape)}, the ids {tuple(ids_BHW.shape)}"
+            f"the token mask has shape {tuple(known.shape)}, the ids {tuple(ids.shape)}"
         )
-    grid = (ids_BHW.shape[1], ids_BHW.shape[2])
-    known_BL = known_BHW.flatten(1).bool()
-    ids_BL = torch.where(known_BL, ids_BHW.flatten(1).long(), mask_id)
-    return Canvas(ids_BL, known_BL, grid, mask_id)
+    known_BL = known.flatten(1).bool()
+    ids_BL = torch.where(known_BL, ids.flatten(1).long(), mask_id)
+    return Canvas(ids_BL, known_BL, layout, mask_id)
 
 
-def outpaint(ids_BHW: Tensor, grid: Grid, corner: tuple[int, int], mask_id: int) -> Canvas:
+def outpaint(
+    ids: Tensor, grid: Grid, corner: tuple[int, int], mask_id: int, parts: int = 1
+) -> Canvas:
     """Outpainting: place an image's tokens in a larger grid and mask the rest.
 
     Args:
-        ids_BHW: the tokens of the image.
+        ids: the tokens of the image (B, H, W), or (B, H, W, parts).
         grid: rows and columns of the larger grid.
         corner: the row and column where the image's first token goes.
         mask_id: the id of a masked token.
+        parts: tokens at each position.
 
     Raises:
         ValueError: the image does not fit there.
     """
-    rows, columns = ids_BHW.shape[1:]
+    rows, columns = ids.shape[1:3]
     top, left = corner
     if top < 0 or left < 0 or top + rows > grid[0] or left + columns > grid[1]:
         raise ValueError(
             f"{rows} x {columns} tokens at {top},{left} do not fit a grid of {grid[0]} x {grid[1]}"
         )
-    around = (left, grid[1] - left - columns, top, grid[0] - top - rows)
-    placed_BHW = F.pad(ids_BHW.long(), around, value=mask_id)
-    known_BHW = F.pad(torch.ones_like(ids_BHW, dtype=torch.bool), around, value=False)
-    return keep(placed_BHW, known_BHW, mask_id)
+    sides = (left, grid[1] - left - columns, top, grid[0] - top - rows)
+    around = sides if parts == 1 else (0, 0, *sides)
+    placed = F.pad(ids.long(), around, value=mask_id)
+    known = F.pad(torch.ones_like(ids, dtype=torch.bool), around, value=False)
+    return keep(placed, known, mask_id, parts)
 
 
 def image_to_image(
-    ids_BHW: Tensor, strength: float, generators: rng.Generators, mask_id: int
+    ids: Tensor, strength: float, generators: rng.Generators, mask_id: int, parts: int = 1
 ) -> Canvas:
-    """Variation: mask a random part of each image's tokens and keep the rest.
+    """Variation: mask all tokens at a random part of each image's positions and keep the rest.
 
     Args:
-        ids_BHW: the tokens of the images.
+        ids: the tokens of the images (B, *dims).
         strength: the fraction to mask: 0 changes nothing, 1 keeps nothing.
         generators: one per image.
         mask_id: the id of a masked token.
+        parts: tokens at each position.
 
     Raises:
         ValueError: a strength outside [0, 1].
     """
     check_strength(strength)
-    tokens = ids_BHW[0].numel()
-    rank_BL = rng.uniform(generators, tokens).argsort(dim=-1).argsort(dim=-1)
-    known_BL = (rank_BL >= round(strength * tokens)).to(ids_BHW.device)
-    return keep(ids_BHW, known_BL.view_as(ids_BHW), mask_id)
+    positions = ids[0].numel() // parts
+    rank_BP = rng.uniform(generators, positions).argsort(dim=-1).argsort(dim=-1)
+    known_BP = (rank_BP >= round(strength * positions)).to(ids.device)
+    return keep(ids, known_BP.repeat_interleave(parts, dim=1).view_as(ids), mask_id, parts)
 
 
 def check_strength(strength: float) -> None:

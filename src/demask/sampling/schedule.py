@@ -16,6 +16,12 @@ import torch
 from torch import Tensor
 
 from demask.registry import Table, choose
+from demask.sampling.published_schedules import (
+    ConfidenceCounts,
+    CountSchedule,
+    HaltonCounts,
+    RevealedCounts,
+)
 
 Schedule = Callable[[float], float]
 
@@ -132,14 +138,21 @@ SCHEDULES: Table[Schedule] = Table(
         "logarithmic": logarithmic,
         "arccos": arccos,
         "sigmoid": sigmoid,
+        "halton": HaltonCounts(),
     },
 )
 
 
 SCHEDULE_FAMILIES: Table[Callable[..., Schedule]] = Table(
-    "mask schedule", {"power": Power, "ratios": Ratios}
+    "mask schedule",
+    {
+        "power": Power,
+        "ratios": Ratios,
+        "halton_confidence": ConfidenceCounts,
+        "maskgit_v1": RevealedCounts,
+    },
 )
-"""Schedules that need an option."""
+"""Schedules that have an option."""
 
 
 def parse_schedule(text: str) -> Schedule:
@@ -155,7 +168,7 @@ def num_masked_after(schedule: Schedule, steps: int, num_masked_B: Tensor) -> Te
     """The number of masked tokens after each step (MaskGIT, section 3.2).
 
     floor(N gamma((k + 1) / T)), at least 1 before the last step, and strictly falling. An
-    image with fewer masked tokens than steps finishes early.
+    image with fewer masked tokens than steps finishes early. A `CountSchedule` counts itself.
 
     Args:
         schedule: gamma.
@@ -171,6 +184,8 @@ def num_masked_after(schedule: Schedule, steps: int, num_masked_B: Tensor) -> Te
     if steps < 1:
         raise ValueError(f"the number of steps is 1 or more, not {steps}")
     start_B = num_masked_B.cpu()
+    if isinstance(schedule, CountSchedule):
+        return schedule.num_masked(steps, start_B).to(num_masked_B.device)
     counts = [start_B]
     for k in range(steps - 1):
         # the epsilon keeps 49 * (1 - 1 / 49) from being floored to 47

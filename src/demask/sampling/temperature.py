@@ -39,9 +39,30 @@ def endpoints(step: Step) -> float:
     return 1 - step.index / max(step.steps - 1, 1)
 
 
+def annealed(step: Step) -> float:
+    """0.5 + 0.8 (1 - r): the softmax temperature of MaskBit's and TiTok's programs, ends at 0.5."""
+    return 0.5 + 0.8 * (1 - step.progress)
+
+
+def annealed_linear(step: Step) -> float:
+    """`annealed` times `linear`: TiTok (arXiv 2406.07550) and MaskGen (arXiv 2501.07730).
+
+    Their programs divide the logits by the annealed temperature a, add Gumbel noise of the linearly
+    decaying temperature tau, and take the largest. Logits without the division need noise a tau.
+    """
+    return annealed(step) * linear(step)
+
+
 DECAYS: Table[Decay] = Table(
     "temperature decay",
-    {"constant": constant, "linear": linear, "cumulative": cumulative, "endpoints": endpoints},
+    {
+        "constant": constant,
+        "linear": linear,
+        "cumulative": cumulative,
+        "endpoints": endpoints,
+        "annealed": annealed,
+        "annealed_linear": annealed_linear,
+    },
 )
 
 
@@ -82,6 +103,36 @@ class LineDecay:
 
 
 @dataclass(frozen=True)
+class Sharpening:
+    """1 / a_k of Halton-MaskGIT's program (arXiv 2503.17076), which multiplies the logits by a_k.
+
+    a_k = (1 + (end - 1) k / (T - 1))^power, halved in the first steps: an ``end`` above 1 sharpens.
+
+    Attributes:
+        end: a before the power, at the last step; it is 1 at the first.
+        power: its exponent.
+        warmup: the number of steps in which it is halved.
+
+    Raises:
+        ValueError: an end that is not positive, a negative warmup or a power that is not finite.
+    """
+
+    end: float
+    power: float = 1.0
+    warmup: int = 0
+
+    def __post_init__(self) -> None:
+        if not (self.end > 0 and math.isfinite(self.end) and math.isfinite(self.power)):
+            raise ValueError(f"a sharpening ends above 0, not at {self.end}^{self.power}")
+        if self.warmup < 0:
+            raise ValueError(f"the warmup of a sharpening is 0 steps or more, not {self.warmup}")
+
+    def __call__(self, step: Step) -> float:
+        line = 1 + (self.end - 1) * step.index / max(step.steps - 1, 1)
+        return float((2.0 if step.index < self.warmup else 1.0) / line**self.power)
+
+
+@dataclass(frozen=True)
 class ListedDecay:
     """One factor per step, as found by a search (AutoNAT, CVPR 2024).
 
@@ -111,7 +162,13 @@ def of_step(values: tuple[float, ...], step: Step, what: str) -> float:
 
 
 DECAY_FAMILIES: Table[Callable[..., Decay]] = Table(
-    "temperature decay", {"power": PowerDecay, "line": LineDecay, "listed": ListedDecay}
+    "temperature decay",
+    {
+        "power": PowerDecay,
+        "line": LineDecay,
+        "sharpening": Sharpening,
+        "listed": ListedDecay,
+    },
 )
 """Decays that need an option."""
 

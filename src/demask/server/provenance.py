@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
+from demask.data.color import to_rgb
 from demask.generator import GeneratedImage
 from demask.server.credentials import Credentials, facts_of, manifest
 
@@ -52,6 +53,8 @@ def encode(
     """
     buffer = io.BytesIO()
     options: dict[str, Any] = {}
+    if kind == "jpeg":
+        image = to_rgb(image)  # it has no transparency
     if kind != "png":
         options = {"quality": quality, "exif": exif(source) if source else b""}
     elif source:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from demask.data.color import to_rgb
+from demask.data.color import with_alpha
 from demask.data.masks import read_mask
 from demask.server.engine import Edit
 from demask.server.errors import ApiError, complaint
@@ -116,7 +116,7 @@ def read_edit(form: Form[Editing], most_pixels: int) -> Edit:
             mask = read_mask(loaded, "mask", prefer_hole=True)
         except ValueError as error:
             raise ApiError(400, str(error), param="mask") from None
-    return Edit(to_rgb(image), mask, form.asked.feather)
+    return Edit(with_alpha(image), mask, form.asked.feather)
 
 
 def _transparent(image: Image.Image) -> Image.Image:

@@ -23,10 +23,9 @@ from demask.sampling.edit import Canvas, image_to_image
 
 GAP, TEXT = 4, 14
 PAPER, INK = (255, 255, 255), (60, 60, 60)
-GREY = 128
 
 FigureRow = tuple[str, list[Image.Image]]
-"""What is written in front of some images, a line or two, and the images."""
+"""The label of a row, of one or two lines, and its images."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +48,12 @@ def same_seeds(
     num_images: int | None = None,
     seed: int | Sequence[int] = 0,
 ) -> Image.Image:
-    """Each variant a row, each seed a column (as arXiv 2410.13136, figure 1).
+    """An image grid with a row for each variant and a column for each seed.
+
+    It corresponds to figure 1 of arXiv 2410.13136.
 
     Raises:
-        ValueError: no variant, or settings that the model cannot generate under.
+        ValueError: no variant, or settings that the model does not support.
     """
     if not variants:
         raise ValueError("nothing to compare: name at least one variant")
@@ -82,7 +83,7 @@ def one_step(
 
     Args:
         generator: the model.
-        images: of any size.
+        images: the images, of any size.
         condition_inputs: the condition of each image.
         methods: rows of `GUIDANCES`.
         scale: the guidance scale.
@@ -90,20 +91,23 @@ def one_step(
         seed: seed of the first image's mask; those of the others follow it.
 
     Raises:
-        ValueError: no images, or a guidance that the model cannot offer.
+        ValueError: no images, or a guidance that the model does not support.
     """
     if not images:
         raise ValueError("no images to mask tokens of")
     pixels_BCHW = torch.stack([to_tensor(image, generator.size) for image in images])
     with torch.inference_mode():
-        ids_BHW = generator.tokenizer.encode(pixels_BCHW.to(generator.device))
+        ids = generator.tokens(pixels_BCHW.to(generator.device))
     generators = rng.image_generators(range(seed, seed + len(images)))
-    canvas = image_to_image(ids_BHW, mask_ratio, generators, generator.transformer.mask_id)
-    truth_BHWC = generator.pixels(ids_BHW.flatten(1), canvas.grid)
+    model = generator.transformer
+    canvas = image_to_image(ids, mask_ratio, generators, model.mask_id, model.layout.parts)
+    ids_BL = ids.flatten(1)
+    truth_BHWC = generator.pixels(ids_BL, canvas.layout)
+    greyed_BHWC = generator.greyed(truth_BHWC, canvas.masked_BL, canvas.layout)
     rows = [
         ("image", [Image.fromarray(p) for p in to_bytes(pixels_BCHW)]),
         ("its tokens", images_of(truth_BHWC)),
-        (f"{mask_ratio:.0%} masked", images_of(greyed(truth_BHWC, canvas, generator))),
+        (f"{mask_ratio:.0%} masked", images_of(greyed_BHWC)),
     ]
     names: dict[str, dict[str, Any]] = {"one step": {"guidance_scale": 1.0}}
     for method in methods:
@@ -112,7 +116,7 @@ def one_step(
         names[f"{name}: reference"] = {**guided, "guidance_scale": 0.0}
         names[f"{name}: scale {scale:g}"] = {**guided, "guidance_scale": scale}
     for name, settings in names.items():
-        rows.append(guess(generator, name, canvas, ids_BHW, condition_inputs, seed, settings))
+        rows.append(guess(generator, name, canvas, ids_BL, condition_inputs, seed, settings))
     return sheet(rows, [])
 
 
@@ -120,26 +124,18 @@ def guess(
     generator: Generator,
     name: str,
     canvas: Canvas,
-    ids_BHW: Tensor,
+    ids_BL: Tensor,
     condition_inputs: Sequence[ConditionInput],
     seed: int,
     settings: Mapping[str, Any],
 ) -> FigureRow:
-    """A row: all masked tokens predicted in one step, and the fraction that is right."""
+    """A row of images whose masked tokens are predicted in one step; its label has the accuracy."""
     plain = {"steps": 1, "temperature": 0.0, "top_k": 0, "top_p": 1.0, **settings}
-    (job,) = generator.jobs(list(condition_inputs), len(ids_BHW), seed, len(ids_BHW), **plain)
+    (job,) = generator.jobs(list(condition_inputs), len(ids_BL), seed, len(ids_BL), **plain)
     state = last(generator.decode(job, canvas))
-    right = (state.ids_BL == ids_BHW.flatten(1))[canvas.masked_BL].double().mean()
-    found = generator.pixels(state.ids_BL, canvas.grid)
+    right = (state.ids_BL == ids_BL)[canvas.masked_BL].double().mean()
+    found = generator.pixels(state.ids_BL, canvas.layout)
     return f"{name}\n{float(right):.1%} of codes right", images_of(found)
-
-
-def greyed(pixels_BHWC: Tensor, canvas: Canvas, generator: Generator) -> Tensor:
-    """Images with grey where tokens are masked."""
-    masked_BHW = canvas.masked_BL.unflatten(1, canvas.grid).cpu()
-    for dimension in (1, 2):
-        masked_BHW = masked_BHW.repeat_interleave(generator.tokenizer.downsampling, dimension)
-    return torch.where(masked_BHW[..., None], GREY, pixels_BHWC).byte()
 
 
 def to_bytes(image_BCHW: Tensor) -> Any:
@@ -148,15 +144,15 @@ def to_bytes(image_BCHW: Tensor) -> Any:
 
 
 def images_of(pixels_BHWC: Tensor) -> list[Image.Image]:
-    """Bytes -> images."""
+    """The images of a uint8 tensor (B, H, W, C)."""
     return [Image.fromarray(pixels_HWC) for pixels_HWC in pixels_BHWC.numpy()]
 
 
 def sheet(rows: Sequence[FigureRow], heads: Sequence[str]) -> Image.Image:
-    """Rows of images of one size, with a name in front of each and a head above each column.
+    """Rows of images of one size, with a label before each row and a head above each column.
 
     Raises:
-        ValueError: there is nothing to lay out.
+        ValueError: there are no images.
     """
     if not rows or not rows[0][1]:
         raise ValueError("a sheet needs at least one image")

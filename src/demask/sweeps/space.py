@@ -17,7 +17,7 @@ import torch
 from demask.registry import unknown
 from demask.sampling.select import ORDERS
 from demask.settings import Settings
-from demask.types import Step
+from demask.types import Step, TokenLayout
 
 PARTS = ("schedule", "choice_temperature", "temperature", "guidance_scale")
 
@@ -72,7 +72,7 @@ def searchable(start: Settings, wanted: Sequence[str] = ()) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Curves:
-    """Few numbers for all steps: a power for the mask schedule, a height and a bend for the rest.
+    """Few numbers for all steps: a power of the mask schedule, and two numbers of the other curves.
 
     Attributes:
         start: the initial settings; parts that are not searched keep their values.
@@ -139,9 +139,10 @@ def number(text: str | None, name: str, otherwise: float) -> float:
 
 @dataclass(frozen=True)
 class Steps:
-    """A number for each step: the difference from the start.
+    """A number for each step: its difference from the initial settings.
 
-    Differences of ratios are log-odds, those of temperatures factors, those of guidance summands.
+    Differences of mask ratios are added to their log-odds, those of temperatures to their
+    logarithms, those of guidance scales to the scales.
 
     Attributes:
         start: the initial settings.
@@ -194,7 +195,9 @@ class Steps:
 def values_of(settings: Settings) -> dict[str, list[float]]:
     """The values of every step: mask ratios, choice and softmax temperatures, guidance scales."""
     sampler, scale = settings.sampler, settings.scale
-    steps = [Step(k, settings.steps, (1, 1), torch.ones(1)) for k in range(settings.steps)]
+    steps = [
+        Step(k, settings.steps, TokenLayout((1,)), torch.ones(1)) for k in range(settings.steps)
+    ]
     choice_temperature = getattr(sampler.order, "choice_temperature", None)
     return {
         "schedule": [sampler.schedule(step.progress) for step in steps],

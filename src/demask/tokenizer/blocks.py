@@ -30,11 +30,26 @@ def norm(channels: int) -> nn.GroupNorm:
 def same_conv(channels_in: int, channels_out: int, kernel: int, *, bias: bool) -> nn.Conv2d:
     """A convolution that keeps the size.
 
-    TensorFlow's "SAME" padding differs from symmetric padding only at strides above 1; the
-    published tokenizer downsamples by pooling.
+    TensorFlow's "SAME" padding differs from symmetric padding only at strides above 1; see
+    `HalvingConv`.
     """
     assert kernel % 2 == 1, "an even kernel needs asymmetric padding"
     return nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=bias)
+
+
+class HalvingConv(nn.Conv2d):
+    """A 3x3 convolution of stride 2 on even sides, padded as TensorFlow's "SAME": right and below.
+
+    Args:
+        channels: in and out.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 3, stride=2)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Half the size."""
+        return super().forward(F.pad(x_BCHW, (0, 1, 0, 1)))
 
 
 class ResBlock(nn.Module):

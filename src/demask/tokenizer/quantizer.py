@@ -1,4 +1,4 @@
-"""Quantisers with a learned codebook: latents <-> ids.
+"""Quantisers with a learned codebook, or by signs: latents <-> ids.
 
 Shape legend: B batch, D latent width, H W rows and columns, N vectors, K codebook.
 """
@@ -6,6 +6,7 @@ Shape legend: B batch, D latent width, H W rows and columns, N vectors, K codebo
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 MAX_DISTANCES = 1 << 24
@@ -18,11 +19,12 @@ class VectorQuantizer(nn.Module):
     Args:
         codebook_size: K.
         width: D.
+        unit: scale vectors and codes to unit length (ViT-VQGAN, arXiv 2110.04627, section 3.2).
     """
 
-    def __init__(self, codebook_size: int, width: int) -> None:
+    def __init__(self, codebook_size: int, width: int, *, unit: bool = False) -> None:
         super().__init__()
-        self.codebook_size = codebook_size
+        self.codebook_size, self.unit = codebook_size, unit
         self.embedding = nn.Embedding(codebook_size, width)
 
     def ids(self, latent_BDHW: Tensor) -> Tensor:
@@ -33,6 +35,8 @@ class VectorQuantizer(nn.Module):
         batch, width, height, columns = latent_BDHW.shape
         vectors_ND = latent_BDHW.permute(0, 2, 3, 1).reshape(-1, width)
         codes_KD = self.embedding.weight
+        if self.unit:
+            vectors_ND, codes_KD = F.normalize(vectors_ND), F.normalize(codes_KD)
         squares_K = codes_KD.square().sum(-1)
         chunk = max(1, MAX_DISTANCES // self.codebook_size)
         # |z - e|^2 without |z|^2, which is the same for every code
@@ -44,4 +48,29 @@ class VectorQuantizer(nn.Module):
 
     def values(self, ids_BHW: Tensor) -> Tensor:
         """Ids -> the codes (B, D, H, W) that they stand for."""
-        return self.embedding(ids_BHW).movedim(-1, 1)
+        codes_BDHW = self.embedding(ids_BHW).movedim(-1, 1)
+        return F.normalize(codes_BDHW, dim=1) if self.unit else codes_BDHW
+
+
+class LookupFreeQuantizer(nn.Module):
+    """Each channel of a latent becomes its sign: bit c of the id is 1 where channel c is positive.
+
+    Lookup-free quantisation (LFQ, arXiv 2310.05737, section 3.1). There is no codebook.
+
+    Args:
+        bits: D.
+    """
+
+    shifts: Tensor
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        self.register_buffer("shifts", torch.arange(bits)[:, None, None], persistent=False)
+
+    def ids(self, latent_BDHW: Tensor) -> Tensor:
+        """Latents -> ids (B, H, W); channel 0 is the lowest bit."""
+        return ((latent_BDHW > 0).long() << self.shifts).sum(1)
+
+    def values(self, ids_BHW: Tensor) -> Tensor:
+        """Ids -> -1 and 1 (B, D, H, W), int64."""
+        return 2 * (ids_BHW[:, None] >> self.shifts & 1) - 1

@@ -1,4 +1,4 @@
-"""What trainings on captions share: the choice of captions, the loss and the held-out scores.
+"""The base class of trainings on captions: choice of captions, loss and held-out scores.
 
 Shape legend: B batch, L ids, T text tokens, V codebook.
 """
@@ -32,10 +32,10 @@ class CaptionRecipe:
 
     Attributes:
         dropout: probability of the empty caption, for classifier-free guidance.
-        alternatives: probability of a caption other than the first, where there are several.
+        alternatives: probability of a caption other than the first, if there are several.
         shuffle: probability that the words of a caption are shuffled.
         drop: probability that a word is left out.
-        hold_out: fraction of the alternatives that are held out for measuring.
+        hold_out: fraction of the alternatives that are held out for evaluation.
         rare: words; an image whose first caption contains one is used once per epoch.
         repeat: uses per epoch of every other image.
     """
@@ -49,7 +49,7 @@ class CaptionRecipe:
     repeat: int = 1
 
     def choose(self, captions: tuple[str, ...], generator: torch.Generator) -> str:
-        """A random caption of an image, varied; or the empty one."""
+        """A random caption of an image, augmented by `vary`; or the empty caption."""
         dropped, other, which = torch.rand(3, generator=generator).tolist()
         if dropped < self.dropout or not captions:
             return ""
@@ -150,15 +150,15 @@ class CaptionedTask(Task):
         mask_id = self.config.vocabulary - 1
         masking = self.caption_config.masking
         masked = mask_tokens(ids_BL, masking, self.config.codebook_size, mask_id, generator)
-        grid = self.tokens.group_of(int(index_B[0])).grid
-        micro_B5 = self.known_micro(index_B, grid)
+        layout = self.tokens.group_of(int(index_B[0])).layout
+        micro_B5 = self.known_micro(index_B, layout.grid)
         if masking.complementary:
             text_BT, micro_B5 = text_BT.repeat(2, 1), micro_B5.repeat(2, 1)
-        facts = {"text_BT": text_BT, "micro_B5": micro_B5, "grid_2": torch.tensor(grid)}
+        facts = {"text_BT": text_BT, "micro_B5": micro_B5, "shape": torch.tensor(layout.shape)}
         return {**facts, **asdict(masked)}
 
     def known_micro(self, index_B: Tensor, grid: Grid) -> Tensor:
-        """The micro-conditions (B, 5) of some images; the defaults where none are known."""
+        """The micro-conditions (B, 5) of these images; the defaults if the cache has none."""
         if self.tokens.micro is None:
             return self.micro(grid).expand(len(index_B), -1)
         return torch.from_numpy(self.tokens.micro[index_B.numpy()])
@@ -171,14 +171,14 @@ class CaptionedTask(Task):
     def loss(
         self, phase: str, batch: Batch, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy on masked tokens, and a little on visible ones."""
+        """The weighted cross-entropy of masked and visible tokens; see `Masking`."""
         loss = self.cross_entropy(self.logits(batch), batch)
         return loss, {"loss": loss}
 
     def logits(self, batch: Batch) -> Tensor:
         """The predictions of the model in training for partly masked ids (B, L, V)."""
         ratio_B = batch["masked_BL"].float().mean(-1)
-        rows, columns = batch["grid_2"].tolist()
+        rows, columns = batch["shape"].tolist()
         return self.modules[self.main](
             batch["input_BL"], batch["text_BT"], batch["micro_B5"], ratio_B, (rows, columns)
         )
@@ -196,10 +196,10 @@ class CaptionedTask(Task):
         return model
 
     def encode(self, model: nn.Module, texts: Sequence[str]) -> Condition:
-        """The condition of some texts."""
+        """The condition of these texts, with the micro-conditions of uncropped images."""
         device = self.parts(model).text.text_projection.weight.device
         text_BT = self.text_tokenizer.ids(texts)
-        micro_B5 = self.micro(self.tokens.grid).expand(len(texts), -1)
+        micro_B5 = self.micro(self.tokens.layout.grid).expand(len(texts), -1)
         return self.parts(model).condition(text_BT.to(device), micro_B5.to(device))
 
     def validation_index(self) -> Tensor:
@@ -220,7 +220,7 @@ class CaptionedTask(Task):
         spread = torch.linspace(0, len(self.captions) - 1, count).long().tolist()
         condition = self.encode(model, [self.captions[i][0] for i in spread])
         transformer = self.parts(model).transformer
-        return sample_grid(transformer, condition, self.tokens.grid, self.tokenizer)
+        return sample_grid(transformer, condition, self.tokens.layout, self.tokenizer)
 
 
 def epoch(captions: Sequence[tuple[str, ...]], recipe: CaptionRecipe) -> list[int]:

@@ -1,4 +1,4 @@
-"""Training inputs of masked models: which tokens are masked, and which visible ones are wrong.
+"""Training inputs of masked models: masked tokens, and visible ones that are replaced.
 
 Shape legend: B batch, L tokens.
 """
@@ -31,7 +31,7 @@ def uniform_ratio(count: int, generator: torch.Generator) -> Tensor:
 
 
 def mixed_ratio(count: int, generator: torch.Generator) -> Tensor:
-    """70 % arccos, 30 % Beta(12, 3): more of the high mask ratios, which decide the layout."""
+    """70 % arccos, 30 % Beta(12, 3): more high mask ratios, at which the layout is decided."""
     # Beta(12, 3) is the 12th smallest of 14 uniform numbers
     beta = torch.rand(count, 14, generator=generator).sort(-1).values[:, 11]
     pick = torch.rand(count, generator=generator) < 0.7
@@ -55,9 +55,9 @@ class Masking:
 
     Attributes:
         ratio: the distribution of the masked fraction, a row of `MASK_RATIOS`.
-        complementary: use every image twice, with complementary masks.
-        corruption: the largest fraction of visible tokens replaced by random codes (the fraction is
-            drawn per image), so that predictions at visible tokens are trained, too.
+        complementary: whether every image is used twice, with complementary masks.
+        corruption: the largest fraction of visible tokens that are replaced by random codes, drawn
+            uniformly per image, so that predictions at visible tokens are trained, too.
         visible_weight: loss weight of visible tokens; that of masked tokens is 1.
     """
 
@@ -103,7 +103,7 @@ def mask_tokens(
     order_BL = torch.rand(count, tokens, generator=generator).argsort(-1)
     masked_BL = order_BL < num_masked_B[:, None]
     if masking.complementary:
-        # a grid masked as a whole has no other half: mask it as a whole again
+        # the complement of a fully masked grid would mask nothing: mask it fully again
         other_BL = ~masked_BL | (num_masked_B == tokens)[:, None]
         masked_BL, ids_BL = torch.cat([masked_BL, other_BL]), ids_BL.repeat(2, 1)
     wrong_BL = torch.randint(0, codebook_size, ids_BL.shape, generator=generator)

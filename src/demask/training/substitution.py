@@ -17,26 +17,26 @@ from demask import rng
 from demask.registry import Table
 from demask.training.masking import cosine_ratio
 from demask.transformer.feature_selection import Base
-from demask.types import Condition, Grid, Step
+from demask.types import Condition, Step, TokenLayout
 
 USUAL_STEPS = 64
-"""Of a decode, for models that are told which step it is."""
+"""The number of steps that is assumed for models that read the step."""
 MOST_KNOWN = 2**28
-"""So many logits at most are kept of fully masked grids: half a gigabyte."""
+"""The most logits of fully masked grids that are cached: half a gigabyte in float16."""
 
 SUBSTITUTIONS: Table[Callable[[Tensor], Tensor]] = Table(
     "substitution",
     {
         "model": lambda logits_RV: logits_RV,
         "uniform": torch.zeros_like,
-        "authors": lambda logits_RV: logits_RV.softmax(-1),  # whose softmax is drawn from
+        "authors": lambda logits_RV: logits_RV.softmax(-1),  # the authors apply softmax twice
     },
 )
-"""From the model's logits on a fully masked grid to those that replacements are drawn from."""
+"""The model's logits on a fully masked grid -> the logits from which replacements are drawn."""
 
 
 def choose(count: int, tokens: int, fraction: float, generator: torch.Generator) -> Tensor:
-    """Which tokens are masked (0), replaced (1) and left (2), (B, L) int64.
+    """Which tokens are masked (0), replaced (1) and unchanged (2), (B, L) int64.
 
     The mask ratio has the cosine distribution. At least one token is masked, and at least one of
     the others is replaced, if there is one.
@@ -51,23 +51,23 @@ def choose(count: int, tokens: int, fraction: float, generator: torch.Generator)
 
 
 def others(logits_RV: Tensor, true_R: Tensor, generator: torch.Generator) -> Tensor:
-    """A draw from each row that is not its true code (R), int64.
+    """A code from each row's distribution without the true code, (R) int64.
 
     Args:
-        logits_RV: on any device.
-        true_R: on the same device.
-        generator: on the CPU, so that draws are the same everywhere.
+        logits_RV: logits, on any device.
+        true_R: the true codes, on the same device.
+        generator: random generator on the CPU, so that draws do not depend on the device.
     """
     without_RV = logits_RV.double().scatter(-1, true_R[:, None], -math.inf)
     uniform_R = torch.rand(len(true_R), generator=generator, dtype=torch.float64)
     return rng.categorical(without_RV, uniform_R.to(logits_RV.device))
 
 
-def step_of(masked_BL: Tensor, grid: Grid) -> Step:
+def step_of(masked_BL: Tensor, layout: TokenLayout) -> Step:
     """The step at which a cosine schedule has the batch's mean mask ratio."""
     ratio_B = masked_BL.double().mean(-1)
     progress = math.acos(min(float(ratio_B.mean()), 1.0)) * 2 / math.pi
-    return Step(min(int(progress * USUAL_STEPS), USUAL_STEPS - 1), USUAL_STEPS, grid, ratio_B)
+    return Step(min(int(progress * USUAL_STEPS), USUAL_STEPS - 1), USUAL_STEPS, layout, ratio_B)
 
 
 @dataclass
@@ -92,15 +92,15 @@ class Corruption:
         return cast(Base, self.network)
 
     def __call__(
-        self, true_BL: Tensor, condition: Condition, grid: Grid, generator: torch.Generator
+        self, true_BL: Tensor, condition: Condition, layout: TokenLayout, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """The input ids, and where they are wrong (B, L).
 
         Args:
             true_BL: the true ids, on the device of the model.
             condition: the condition of the images.
-            grid: rows and columns of the ids.
-            generator: on the CPU.
+            layout: of the ids.
+            generator: random generator on the CPU.
         """
         count, tokens = true_BL.shape
         kind_BL = choose(count, tokens, self.replaced, generator).to(true_BL.device)
@@ -110,27 +110,29 @@ class Corruption:
             said_RV = torch.zeros(int(replaced_BL.sum()), self.base.codebook_size)
             said_RV = said_RV.to(true_BL.device)
         else:
-            said_RV = self.prior(condition, grid, true_BL.device)[replaced_BL]
+            said_RV = self.prior(condition, layout, true_BL.device)[replaced_BL]
         logits_RV = SUBSTITUTIONS[self.substitution](said_RV)
         seen_BL[replaced_BL] = others(logits_RV, true_BL[replaced_BL], generator)
         return seen_BL, replaced_BL
 
     @torch.no_grad()
-    def prior(self, condition: Condition, grid: Grid, device: torch.device) -> Tensor:
+    def prior(self, condition: Condition, layout: TokenLayout, device: torch.device) -> Tensor:
         """Predictions for fully masked grids (B, L, V); cached if they are small."""
-        classes, tokens = self.base.feature_selection().num_classes, grid[0] * grid[1]
+        classes, tokens = self.base.feature_selection().num_classes, layout.tokens
         if not 0 < classes * tokens * self.base.codebook_size <= MOST_KNOWN:
-            return self.on_fully_masked(condition, grid, device)
+            return self.on_fully_masked(condition, layout, device)
         if self.known_CLV is None:
             parts = torch.arange(classes, device=device).split(64)
             every = [Condition({"class_ids": part}) for part in parts]
             self.known_CLV = torch.cat(
-                [self.on_fully_masked(c, grid, device).half() for c in every]
+                [self.on_fully_masked(c, layout, device).half() for c in every]
             )
         return self.known_CLV[condition["class_ids"]].float()
 
-    def on_fully_masked(self, condition: Condition, grid: Grid, device: torch.device) -> Tensor:
+    def on_fully_masked(
+        self, condition: Condition, layout: TokenLayout, device: torch.device
+    ) -> Tensor:
         """Predictions for fully masked grids (B, L, V)."""
-        size = (len(condition), grid[0] * grid[1])
+        size = (len(condition), layout.tokens)
         ids_BL = torch.full(size, self.base.mask_id, device=device)
-        return self.base.predict(ids_BL, condition, step_of(ids_BL >= 0, grid)).logits_BLV
+        return self.base.predict(ids_BL, condition, step_of(ids_BL >= 0, layout)).logits_BLV

@@ -17,10 +17,10 @@ from demask.conditioning import ConditionInput
 from demask.generator import Generator, Job
 from demask.guidance.classifier_free import twice
 from demask.sampling.decode import decode, last
-from demask.types import Condition, Grid, Prediction, Step
+from demask.types import Condition, Prediction, Step, TokenLayout
 
 AT_ONCE = 32
-"""Images that are generated together."""
+"""Images of a batch."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class Trajectories:
         features_NPTSD: the last hidden states of each pass, bfloat16.
         conditions: the condition of each pass, for all images.
         scale_T: the guidance scale of each step.
-        grid: rows and columns of the ids.
+        layout: of the ids.
     """
 
     ids_NTL: Tensor
     features_NPTSD: Tensor
     conditions: tuple[Condition, ...]
     scale_T: Tensor
-    grid: Grid
+    layout: TokenLayout
 
     def __len__(self) -> int:
         return len(self.ids_NTL)
@@ -55,7 +55,7 @@ def sampled(
     """Generate images with the generator's settings and record each step.
 
     Args:
-        generator: with classifier-free guidance or none; both passes are made in every step.
+        generator: the model, with classifier-free guidance or none; every step makes all passes.
         condition_inputs: conditions, used in turn; None = the defaults of the model.
         count: number of images.
         seed: seed of the first image.
@@ -84,7 +84,7 @@ def sampled(
             for p in range(len(first.conditions))
         ),
         first.scale_T[:steps],
-        first.grid,
+        first.layout,
     )
 
 
@@ -120,5 +120,5 @@ def one_batch(generator: Generator, job: Job) -> Trajectories:
         torch.stack(features, dim=2),
         tuple(one.to("cpu") for one in told),
         torch.tensor(scales),
-        job.grid,
+        job.layout,
     )

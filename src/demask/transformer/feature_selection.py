@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from demask.types import Condition, Grid, Step, Transformer
+from demask.types import Condition, Step, TokenLayout, Transformer
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,9 @@ class Base(Transformer, Protocol):
         """
         ...
 
-    def apply_head(self, features_BSD: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
+    def apply_head(
+        self, features_BSD: Tensor, layout: TokenLayout, *, vocabulary: bool = False
+    ) -> Tensor:
         """The head: logits (B, L, codes), or (B, L, V) of the whole vocabulary, as trained."""
         ...
 
@@ -179,7 +181,7 @@ class FeatureSelection(nn.Module):
             step: step of the first pass.
         """
         *_, last_BSD = self.second_pass(base, features_BSD, condition, step)
-        return base.apply_head(last_BSD, step.grid)
+        return base.apply_head(last_BSD, step.layout)
 
     def forward(
         self, base: Base, ids_BL: Tensor, condition: Condition, step: Step
@@ -200,5 +202,5 @@ class FeatureSelection(nn.Module):
             F.mse_loss(decoder.linear(fixed[d + 1]), fixed[d])  # type: ignore[operator]
             for d, decoder in enumerate(self.decoders)
         ]
-        logits_BLV = base.apply_head(states[-1], step.grid, vocabulary=True)
+        logits_BLV = base.apply_head(states[-1], step.layout, vocabulary=True)
         return logits_BLV, torch.stack(errors).sum()

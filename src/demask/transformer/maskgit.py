@@ -19,7 +19,7 @@ from demask.transformer.feature_selection import FeatureSelectionConfig
 from demask.transformer.hooks import NO_HOOKS, PassHooks
 from demask.transformer.layers import received
 from demask.transformer.maskgit_layers import Block, Embedding, Head, MaskGITConfig, OutputMatrix
-from demask.types import Condition, Grid, Prediction, Step
+from demask.types import Condition, Grid, Prediction, Step, TokenLayout
 
 __all__ = ["MaskGIT", "MaskGITConfig"]
 
@@ -32,7 +32,7 @@ class MaskGIT(nn.Module):
         self.config = config
         self.codebook_size = config.codebook_size
         self.mask_id = config.vocabulary - 1
-        self.grid = config.grid
+        self.layout = TokenLayout(config.grid)
         self.resizable, self.grid_multiple = False, 1
         self.embed = Embedding(config)
         self.transformer_layers = nn.ModuleList(Block(config) for _ in range(config.depth))
@@ -60,7 +60,7 @@ class MaskGIT(nn.Module):
             ValueError: a number of tokens other than that of the learned positions.
         """
         if ids_BL.shape[1] != self.config.sequence - 1:
-            rows, columns = self.grid
+            rows, columns = self.config.grid
             raise ValueError(
                 f"{ids_BL.shape[1]} tokens; this model's learned positions take exactly "
                 f"{rows * columns} ({rows}x{columns})"
@@ -85,7 +85,7 @@ class MaskGIT(nn.Module):
         x_BSD = hooks.select_input(x_BSD, prefix=1)
         for index, block in enumerate(self.transformer_layers):
             extra_BSD = None if extra_values is None else extra_values[index]
-            hook = hooks(index, x_BSD[:, 1:], extra_BSD, self.grid)
+            hook = hooks(index, x_BSD[:, 1:], extra_BSD, self.config.grid)
             x_BSD = block(x_BSD, extra_BSD, hook)
             yield x_BSD
 
@@ -101,7 +101,7 @@ class MaskGIT(nn.Module):
 
     def logits(self, features_BSD: Tensor) -> Tensor:
         """The head at the image positions, over the codebook: (B, L, K)."""
-        return self.apply_head(features_BSD, self.grid)
+        return self.apply_head(features_BSD, self.layout)
 
     def forward(self, ids_BL: Tensor, class_ids_B: Tensor) -> Tensor:
         """Logits (B, L, K)."""
@@ -147,7 +147,9 @@ class MaskGIT(nn.Module):
         seen_BS = torch.full_like(tokens_BS, self.mask_id) if blank else tokens_BS
         return self.states(seen_BS, extra_values, hooks)
 
-    def apply_head(self, features_BSD: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
+    def apply_head(
+        self, features_BSD: Tensor, layout: TokenLayout, *, vocabulary: bool = False
+    ) -> Tensor:
         """The head at the image positions: (B, L, K), or (B, L, V) of the whole vocabulary."""
         words_VD = self.embed.word_embeddings.weight
         return self.mlm_layer(features_BSD[:, 1:], words_VD, vocabulary)

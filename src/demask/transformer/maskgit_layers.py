@@ -95,14 +95,13 @@ class Attention(nn.Module):
     The projections are separate: fused ones were not faster at the published size.
     """
 
-    def __init__(self, config: MaskGITConfig) -> None:
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.heads = config.heads
-        self.dropout = config.attention_dropout
-        self.query = nn.Linear(config.width, config.width)
-        self.key = nn.Linear(config.width, config.width)
-        self.value = nn.Linear(config.width, config.width)
-        self.out = nn.Linear(config.width, config.width)
+        self.heads, self.dropout = heads, dropout
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
 
     def split(self, x_BND: Tensor) -> Tensor:
         """The heads, (B, H, N, C)."""
@@ -146,7 +145,7 @@ class Block(nn.Module):
     def __init__(self, config: MaskGITConfig) -> None:
         super().__init__()
         self.attn_layer_norm = nn.LayerNorm(config.width, config.norm_eps)
-        self.attention = Attention(config)
+        self.attention = Attention(config.width, config.heads, config.attention_dropout)
         self.ffn = MLP(config)
         self.dropout = nn.Dropout(config.dropout)
 

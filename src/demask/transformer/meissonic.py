@@ -32,7 +32,7 @@ from demask.transformer.meissonic_layers import (
     sinusoid,
 )
 from demask.transformer.norm import RMSNorm
-from demask.types import Condition, Grid, Prediction, Step
+from demask.types import Condition, Grid, Prediction, Step, TokenLayout
 
 MICRO = 5
 """Micro-conditions: width, height, crop top, crop left, preference score (section 2.3)."""
@@ -102,7 +102,7 @@ class Meissonic(nn.Module):
         width = config.width
         self.config = config
         self.codebook_size, self.mask_id = config.codebook_size, config.vocabulary - 1
-        self.grid = config.grid
+        self.layout = TokenLayout(config.grid)
         self.resizable, self.grid_multiple = True, 2 if config.compress else 1
         self.embed = Embed(config.vocabulary, config.embed_width or width, width)
         self.time_text_embed = TimeTextEmbedding(width)
@@ -225,7 +225,7 @@ class Meissonic(nn.Module):
 
     def pre_logits(self, ids_BL: Tensor, condition: Condition, step: Step) -> Tensor:
         """As `predict` without the output matrix (B, L, D); `to_logits` applies it."""
-        time_B, grid = self.time(step, ids_BL), step.grid
+        time_B, grid = self.time(step, ids_BL), step.layout.grid
         return self.project(self.features(ids_BL, condition, time_B, grid), grid)
 
     def forward(
@@ -239,16 +239,16 @@ class Meissonic(nn.Module):
             time_B: see ``MeissonicConfig.time``.
             grid: rows and columns of the ids; by default those of the training.
         """
-        grid = grid or self.grid
+        grid = grid or self.config.grid
         return self.logits(self.features(ids_BL, condition, time_B, grid), grid)
 
     def predict(
         self, ids_BL: Tensor, condition: Condition, step: Step, hooks: PassHooks = NO_HOOKS
     ) -> Prediction:
         """A `Predict`; `forward` describes the condition."""
-        time_B = self.time(step, ids_BL)
-        features_BND = self.features(ids_BL, condition, time_B, step.grid, hooks)
-        return Prediction(self.logits(features_BND, hooks.output_grid(step.grid)), features_BND)
+        time_B, grid = self.time(step, ids_BL), step.layout.grid
+        features_BND = self.features(ids_BL, condition, time_B, grid, hooks)
+        return Prediction(self.logits(features_BND, hooks.output_grid(grid)), features_BND)
 
     def time(self, step: Step, like_BL: Tensor) -> Tensor:
         """The input of the time embedding (B), on the device of ``like_BL``."""
@@ -285,15 +285,16 @@ class Meissonic(nn.Module):
         The selected features are added to the image's values in both kinds of blocks. A blank
         condition is a text of zeros.
         """
-        shape = (len(condition), step.grid[0] * step.grid[1])
-        device = self.embed.embeddings.weight.device
-        ids_BL = torch.full(shape, self.mask_id, device=device)
+        shape = (len(condition), step.layout.tokens)
+        ids_BL = torch.full(shape, self.mask_id, device=self.embed.embeddings.weight.device)
         if blank:
             zeros = {n: torch.zeros_like(condition[n]) for n in ("states", "pooled")}
             condition = Condition({**condition.tensors, **zeros})
         time_B = self.time(step, ids_BL)
-        return self.states(ids_BL, condition, time_B, step.grid, extra_values, hooks)
+        return self.states(ids_BL, condition, time_B, step.layout.grid, extra_values, hooks)
 
-    def apply_head(self, features_BND: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
+    def apply_head(
+        self, features_BND: Tensor, layout: TokenLayout, *, vocabulary: bool = False
+    ) -> Tensor:
         """The head: logits (B, L, V); its vocabulary is the codebook."""
-        return self.logits(features_BND, grid)
+        return self.logits(features_BND, layout.grid)

@@ -22,7 +22,7 @@ from demask.transformer.feature_selection import FeatureSelectionConfig
 from demask.transformer.hooks import NO_HOOK, NO_HOOKS, BlockHook, PassHooks
 from demask.transformer.layers import Attention, GatedMLP, rotary_2d
 from demask.transformer.norm import RMSNorm
-from demask.types import Condition, Grid, Prediction, Step
+from demask.types import Condition, Grid, Prediction, Step, TokenLayout
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class ModernMaskGIT(nn.Module):
         super().__init__()
         self.config = config
         self.codebook_size = self.mask_id = config.codebook_size
-        self.grid = config.grid
+        self.layout = TokenLayout(config.grid)
         self.resizable, self.grid_multiple = True, 1
         self.null_class = config.num_classes
         self.embed = nn.Embedding(config.codebook_size + 1, config.width)
@@ -119,7 +119,7 @@ class ModernMaskGIT(nn.Module):
 
     def forward(self, ids_BL: Tensor, class_ids_B: Tensor, grid: Grid | None = None) -> Tensor:
         """Logits (B, L, V)."""
-        return self.head(self.norm(self.features(ids_BL, class_ids_B, grid or self.grid)))
+        return self.head(self.norm(self.features(ids_BL, class_ids_B, grid or self.config.grid)))
 
     def features(
         self, ids_BL: Tensor, class_ids_B: Tensor, grid: Grid, hooks: PassHooks = NO_HOOKS
@@ -165,12 +165,12 @@ class ModernMaskGIT(nn.Module):
         self, ids_BL: Tensor, condition: Condition, step: Step, hooks: PassHooks = NO_HOOKS
     ) -> Prediction:
         """A `Predict`; the condition holds ``class_ids`` (B), ``null_class`` for no class."""
-        features_BLD = self.features(ids_BL, condition["class_ids"], step.grid, hooks)
+        features_BLD = self.features(ids_BL, condition["class_ids"], step.layout.grid, hooks)
         return Prediction(self.head(self.norm(features_BLD)), features_BLD)
 
     def pre_logits(self, ids_BL: Tensor, condition: Condition, step: Step) -> Tensor:
         """As `predict` without the output matrix (B, L, D); `to_logits` applies it."""
-        return self.norm(self.features(ids_BL, condition["class_ids"], step.grid))
+        return self.norm(self.features(ids_BL, condition["class_ids"], step.layout.grid))
 
     def to_logits(self, pre_logits_BLD: Tensor) -> Tensor:
         """Apply the output matrix: logits (B, L, V), an affine map."""
@@ -185,11 +185,11 @@ class ModernMaskGIT(nn.Module):
             The prediction, and the attention that tokens receive (B, L), 1 on average.
         """
         class_ids_B = condition["class_ids"]
-        states = self.states(ids_BL, class_ids_B, step.grid, hooks=hooks)
+        states = self.states(ids_BL, class_ids_B, step.layout.grid, hooks=hooks)
         before_BLD, last_BLD = deque(states, maxlen=2)
         block = self.blocks[-1]
         assert isinstance(block, Block)
-        attention_BL = block.received(before_BLD, *self.surroundings(class_ids_B, step.grid))
+        attention_BL = block.received(before_BLD, *self.surroundings(class_ids_B, step.layout.grid))
         return Prediction(self.head(self.norm(last_BLD)), last_BLD), attention_BL
 
     def unconditional(self) -> Condition:
@@ -215,12 +215,14 @@ class ModernMaskGIT(nn.Module):
         The published network masks its class token; this one uses the null class.
         """
         class_ids_B = condition["class_ids"]
-        shape = (len(class_ids_B), step.grid[0] * step.grid[1])
+        shape = (len(class_ids_B), step.layout.tokens)
         ids_BL = class_ids_B.new_full(shape, self.mask_id)
         told_B = torch.full_like(class_ids_B, self.null_class) if blank else class_ids_B
-        return self.states(ids_BL, told_B, step.grid, extra_values, hooks)
+        return self.states(ids_BL, told_B, step.layout.grid, extra_values, hooks)
 
-    def apply_head(self, features_BLD: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
+    def apply_head(
+        self, features_BLD: Tensor, layout: TokenLayout, *, vocabulary: bool = False
+    ) -> Tensor:
         """The head: logits (B, L, V)."""
         return self.head(self.norm(features_BLD))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from torch import Tensor
 
-from demask.types import Condition, Grid, Prediction, Step
+from demask.types import Condition, Grid, Prediction, Step, TokenLayout
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -73,7 +73,9 @@ class SupportsShortcut(Protocol):
         """The input of the first block (B, N, D), of the image's tokens alone."""
         ...
 
-    def apply_head(self, features_BSD: Tensor, grid: Grid, *, vocabulary: bool = False) -> Tensor:
+    def apply_head(
+        self, features_BSD: Tensor, layout: TokenLayout, *, vocabulary: bool = False
+    ) -> Tensor:
         """The head: logits (B, L, V), or of the whole vocabulary, as trained."""
         ...
 

@@ -67,7 +67,7 @@ class TokenCritic(nn.Module):
 
     def score(self, ids_BL: Tensor, condition: Condition, step: Step) -> Tensor:
         """As `forward`, with a condition that holds ``class_ids`` (B)."""
-        return self(ids_BL, condition["class_ids"], step.grid)
+        return self(ids_BL, condition["class_ids"], step.layout.grid)
 
     def take_over(self, base: nn.Module) -> list[str]:
         """Copy embeddings and first blocks of a model, as far as their shapes match.

@@ -193,7 +193,7 @@ def connect_images(
         except ValueError as error:
             gr.Warning(error_message(error))
             return [gr.skip()] * len(outputs)
-        gr.Info(f"The settings of seed {facts.seed} are back. Press Paint.")
+        gr.Info(f"The settings of seed {facts.seed} are restored. Press Paint.")
         return restored(context, facts)
 
     def use(name: str, data: gr.EventData) -> list[Any]:

@@ -48,7 +48,7 @@ def from_address(address: object) -> bytes:
     """The bytes of a data URL.
 
     Raises:
-        ValueError: the text is no data URL, or too long.
+        ValueError: the text is not a data URL, or the image is larger than 6 MB.
     """
     head, comma, body = str(address or "").partition(",")
     if not comma or not head.startswith("data:") or not head.endswith(";base64"):

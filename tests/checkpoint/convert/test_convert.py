@@ -15,7 +15,8 @@ from torch import Tensor
 
 from demask.checkpoint.architectures import FEATURE_SELECTION
 from demask.checkpoint.convert import convert, jax_maskgit, unlockmgm
-from demask.checkpoint.load import load_model, split
+from demask.checkpoint.identify import split
+from demask.checkpoint.load import load_model
 from demask.checkpoint.lora import base_fingerprint
 from demask.checkpoint.read import CheckpointError, read_tensors
 from demask.checkpoint.save import save_model

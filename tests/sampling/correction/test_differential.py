@@ -13,7 +13,7 @@ from demask.sampling.decode import decode
 from demask.sampling.edit import blank
 from demask.sampling.sampler import Sampler
 from demask.sampling.stepper import Stepper
-from demask.types import Condition, DecodeState, Prediction
+from demask.types import Condition, DecodeState, Prediction, TokenLayout
 
 CODES = MASK = 5
 TOKENS = 8
@@ -33,7 +33,7 @@ def logits(seed: int, batch: int = 1) -> Tensor:
 
 def after(guided_BLV: Tensor, drawn_BLV: Tensor | None = None, shown: int = 0) -> DecodeState:
     """A state in which the first ``shown`` tokens are decided."""
-    state = blank(len(guided_BLV), (2, 4), MASK).state(4)
+    state = blank(len(guided_BLV), TokenLayout((2, 4)), MASK).state(4)
     ids_BL = state.ids_BL.clone()
     ids_BL[:, :shown] = 0
     drawn_BLV = guided_BLV if drawn_BLV is None else drawn_BLV
@@ -80,7 +80,8 @@ def test_the_step_before_is_the_model_s_or_what_was_drawn_from() -> None:
 def test_the_first_step_of_every_image_has_no_step_before() -> None:
     now_BLV = logits(1)
     assert (
-        Differential().adjust(now_BLV, blank(1, (2, 4), MASK).state(4), TEXT_GENERATOR) is now_BLV
+        Differential().adjust(now_BLV, blank(1, TokenLayout((2, 4)), MASK).state(4), TEXT_GENERATOR)
+        is now_BLV
     )
 
 
@@ -92,7 +93,7 @@ def test_nothing_is_remembered_from_one_decode_to_the_next() -> None:
             return Prediction(logits(10 * seed + step.index))
 
         sampler = Sampler(4, corrections=(correction,))
-        canvas, generators = blank(1, (2, 4), MASK), rng.image_generators([seed])
+        canvas, generators = blank(1, TokenLayout((2, 4)), MASK), rng.image_generators([seed])
         *_, state = decode(predict, Condition({}), canvas, generators, sampler)
         return state.logits_BLV
 

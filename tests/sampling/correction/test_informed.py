@@ -10,7 +10,7 @@ from demask.sampling.edit import blank, keep
 from demask.sampling.filter import Filter
 from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import linear
-from demask.types import Condition, DecodeState, Prediction, Step
+from demask.types import Condition, DecodeState, Prediction, Step, TokenLayout
 
 CODES = MASK = 3
 TOKENS, PICTURES = 8, 200
@@ -29,7 +29,7 @@ class Regrets:
 
 
 def generate(correction, model=None, canvas=None, steps=4, **choices) -> list[DecodeState]:
-    canvas = canvas or blank(PICTURES, (2, 4), MASK)
+    canvas = canvas or blank(PICTURES, TokenLayout((2, 4)), MASK)
     sampler = Sampler(steps, linear, corrections=(correction,), **choices)
     generators = rng.image_generators(range(len(canvas.ids_BL)))
     return list(decode(model or Regrets(), Condition({}), canvas, generators, sampler))

@@ -11,7 +11,7 @@ from demask.sampling.decode import decode
 from demask.sampling.edit import blank
 from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import linear
-from demask.types import Condition, DecodeState, Prediction
+from demask.types import Condition, DecodeState, Prediction, TokenLayout
 
 CODES = MASK = 5
 SEEDS = [1, 2, 3]
@@ -27,7 +27,9 @@ def predict(ids_BL, condition, step) -> Prediction:
 def generate(*corrections, model=predict) -> list[DecodeState]:
     sampler = Sampler(4, linear, corrections=corrections)
     generators = rng.image_generators(SEEDS)
-    return list(decode(model, Condition({}), blank(3, (4, 4), MASK), generators, sampler))
+    return list(
+        decode(model, Condition({}), blank(3, TokenLayout((4, 4)), MASK), generators, sampler)
+    )
 
 
 def test_masked_tokens_carry_on_and_the_others_stay() -> None:

@@ -10,13 +10,13 @@ from demask.sampling.correction import NoiseRegularization, parse_correction
 from demask.sampling.edit import blank
 from demask.sampling.sampler import Sampler
 from demask.sampling.stepper import Stepper
-from demask.types import Condition, DecodeState, Prediction
+from demask.types import Condition, DecodeState, Prediction, TokenLayout
 
 
 def at(
     index: int, steps: int, seeds: list[int], rows_BL: torch.Tensor
 ) -> tuple[DecodeState, Stepper]:
-    state = blank(len(seeds), (4, 4), mask_id=99).state(steps)
+    state = blank(len(seeds), TokenLayout((4, 4)), mask_id=99).state(steps)
     state = replace(state, step=replace(state.step, index=index, rows_BL=rows_BL))
     stepper = Stepper(
         lambda ids_BL, condition, step: Prediction(torch.zeros(1)),

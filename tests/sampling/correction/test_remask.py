@@ -11,7 +11,7 @@ from demask.sampling.decode import decode
 from demask.sampling.edit import blank, keep
 from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import linear
-from demask.types import Condition, DecodeState, Prediction
+from demask.types import Condition, DecodeState, Prediction, TokenLayout
 
 CODES = MASK = 4
 PICTURES = 400
@@ -31,7 +31,7 @@ class Model:
 
 
 def generate(correction: Remask, canvas=None, steps: int = 4, model=None) -> list[DecodeState]:
-    canvas = canvas or blank(PICTURES, (4, 4), MASK)
+    canvas = canvas or blank(PICTURES, TokenLayout((4, 4)), MASK)
     sampler = Sampler(steps, linear, corrections=(correction,))
     generators = rng.image_generators(range(len(canvas.ids_BL)))
     return list(decode(model or Model(), Condition({}), canvas, generators, sampler))

@@ -14,7 +14,7 @@ from demask.sampling.edit import blank, keep
 from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import linear
 from demask.sweeps.cost import CostMeter
-from demask.types import Condition, DecodeState, Prediction, Step
+from demask.types import Condition, DecodeState, Prediction, Step, TokenLayout
 from tiny import tiny_generator, tiny_text_generator
 
 CODES = MASK = 3
@@ -39,7 +39,7 @@ class Model:
 def generate(
     correction, model=None, canvas=None, steps=4, scale=3.0, images=1
 ) -> list[DecodeState]:
-    canvas = canvas or blank(images, (4, 4), MASK)
+    canvas = canvas or blank(images, TokenLayout((4, 4)), MASK)
     images = len(canvas.ids_BL)
     nothing = Condition({"class_ids": torch.tensor([NOTHING])})
     guided = ClassifierFree(model or Model(), nothing, Constant(scale), batched=False)
@@ -133,7 +133,7 @@ def test_without_guidance_it_is_one_clear_line() -> None:
             decode(
                 Model(),
                 Condition({}),
-                blank(1, (4, 4), MASK),
+                blank(1, TokenLayout((4, 4)), MASK),
                 rng.image_generators([0]),
                 Sampler(4, corrections=(Zigzag(),)),
             )

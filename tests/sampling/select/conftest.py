@@ -7,7 +7,7 @@ import torch
 
 from demask import rng
 from demask.sampling.select import SelectionInput
-from demask.types import Condition, Step
+from demask.types import Condition, Step, TokenLayout
 
 MakeLook = Callable[..., SelectionInput]
 
@@ -26,7 +26,7 @@ def make_look() -> MakeLook:
         seeds: list[int] | None = None,
     ) -> SelectionInput:
         batch, tokens = p_BLV.shape[:2]
-        step = Step(index, steps, grid or (1, tokens), torch.ones(batch))
+        step = Step(index, steps, TokenLayout(grid or (1, tokens)), torch.ones(batch))
         return SelectionInput(
             step,
             p_BLV.argmax(-1),

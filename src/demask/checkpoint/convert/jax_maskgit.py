@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from demask.checkpoint.convert.converted import Converted
-from demask.checkpoint.convert.key_map import KeyRule, translate
+from demask.checkpoint.key_map import KeyRule, translate
 from demask.checkpoint.read import CheckpointError, Tensors
 from demask.tokenizer.vqgan import VQGANConfig
 from demask.transformer.maskgit import MaskGITConfig

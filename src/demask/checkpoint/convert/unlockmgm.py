@@ -14,7 +14,8 @@ from demask.checkpoint.architectures import (
     maskgit_from_public,
 )
 from demask.checkpoint.convert.converted import Converted
-from demask.checkpoint.load import build, split
+from demask.checkpoint.identify import split
+from demask.checkpoint.load import build
 from demask.checkpoint.lora import base_fingerprint
 from demask.checkpoint.read import Description, Tensors
 

@@ -8,6 +8,7 @@ from demask.sampling.correction.differential import Differential
 from demask.sampling.correction.informed import Informed
 from demask.sampling.correction.momentum import Momentum
 from demask.sampling.correction.noise_regularization import NoiseRegularization
+from demask.sampling.correction.redraw import Redraw
 from demask.sampling.correction.remask import Remask
 from demask.sampling.correction.zigzag import Zigzag
 
@@ -20,6 +21,7 @@ CORRECTIONS: Table[Callable[..., Correction]] = Table(
         "momentum": Momentum,
         "remask": Remask,
         "informed": Informed,
+        "redraw": Redraw,
     },
 )
 
@@ -40,6 +42,7 @@ __all__ = [
     "Informed",
     "Momentum",
     "NoiseRegularization",
+    "Redraw",
     "Remask",
     "Zigzag",
     "parse_correction",

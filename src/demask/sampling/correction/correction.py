@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from demask.layouts import ANY_LAYOUT, Layouts
 from demask.sampling.context import DecodeContext
 from demask.types import DecodeState
 
@@ -25,11 +26,13 @@ class Correction:
             requires that `adjust` is not overridden and that `revise` reads only an image's own
             tokens, masks and random generator; logits of a batch differ from those of a single
             image by rounding.
+        layouts: the token layouts that it serves; checked before any work, see `check_layout`.
     """
 
     strength_field: ClassVar[str] = "strength"
     may_remask: ClassVar[bool] = False
     can_share: ClassVar[bool] = False
+    layouts: ClassVar[Layouts] = ANY_LAYOUT
 
     @property
     def needs_guidance(self) -> bool:

@@ -12,6 +12,7 @@ from demask.sampling.select.confidence import Confidence
 from demask.sampling.select.critic import Critic
 from demask.sampling.select.entropy import Entropy
 from demask.sampling.select.halton import Halton
+from demask.sampling.select.logit import Logit
 from demask.sampling.select.margin import Margin
 from demask.sampling.select.order import Order, SelectionInput, Stage
 from demask.sampling.select.random import Random
@@ -21,6 +22,7 @@ ORDERS: Table[Callable[..., Order]] = Table(
     "selection order",
     {
         "confidence": Confidence,
+        "logit": Logit,
         "halton": Halton,
         "margin": Margin,
         "entropy": Entropy,
@@ -56,6 +58,7 @@ __all__ = [
     "Critic",
     "Entropy",
     "Halton",
+    "Logit",
     "Margin",
     "Order",
     "Random",

@@ -26,10 +26,10 @@ class Confidence(Order):
 
     def __call__(self, selection: SelectionInput) -> Tensor:
         drawn_R = selection.ids_BL[selection.candidate_BL]
-        log_p_R = selection.logits_RV.log_softmax(-1).gather(-1, drawn_R[:, None])[:, 0]
-        return self.select_by_log_p(selection, log_p_R)
+        log_p_R = self.code_scores(selection.logits_RV).gather(-1, drawn_R[:, None])[:, 0]
+        return self.select_by_score(selection, log_p_R)
 
-    def select_by_log_p(self, selection: SelectionInput, log_p_R: Tensor) -> Tensor:
+    def select_by_score(self, selection: SelectionInput, score_R: Tensor) -> Tensor:
         return selection.top(
-            selection.scatter(log_p_R, 0), self.choice_temperature.at(selection.step)
+            selection.scatter(score_R, 0), self.choice_temperature.at(selection.step)
         )

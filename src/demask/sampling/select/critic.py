@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from demask.layouts import PLAIN_GRIDS, Layouts
 from demask.sampling.select.order import Order, SelectionInput
 from demask.sampling.temperature import Temperature
 from demask.types import Condition, Step
@@ -34,6 +35,7 @@ class Critic(Order):
     may_remask: ClassVar[bool] = True
     aux_kind: ClassVar[str] = "token_critic"
     unbiased: ClassVar[bool] = False
+    layouts: ClassVar[Layouts] = PLAIN_GRIDS
 
     def __call__(self, selection: SelectionInput) -> Tensor:
         assert self.score is not None, "the generator gives this order its critic"

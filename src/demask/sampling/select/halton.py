@@ -1,6 +1,6 @@
 """The Halton order: spread each step's tokens evenly over the grid, independent of the prediction.
 
-Shape legend: B batch, L tokens, N points.
+Shape legend: B batch, L tokens, N points, P positions.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from demask import rng
+from demask.layouts import GRIDS, Layouts
 from demask.sampling.select.order import Order, SelectionInput
 from demask.types import Grid
 
@@ -21,7 +22,8 @@ from demask.types import Grid
 class Halton(Order):
     """Tokens in the order in which a Halton sequence first visits them (arXiv 2503.17076).
 
-    Published with the ``arccos`` schedule and 32 steps.
+    A position is visited with all of its parts. Published with the ``arccos`` schedule and 32
+    steps.
 
     Attributes:
         roll: start each image at its own offset in the sequence, derived from its seed.
@@ -31,20 +33,24 @@ class Halton(Order):
     stage: ClassVar[Literal["positions"]] = "positions"
     unbiased: ClassVar[bool] = True
     can_share: ClassVar[bool] = True
+    layouts: ClassVar[Layouts] = GRIDS
 
     def __call__(self, selection: SelectionInput) -> Tensor:
-        batch, tokens = selection.candidate_BL.shape
-        rank_BL = visits(selection.step.grid).expand(batch, tokens)
+        layout = selection.step.layout
+        rank_BP = visits(layout.grid).expand(len(selection.candidate_BL), layout.positions)
         if self.roll:
             # from the seed, not the random stream, so that it is the same in every step
-            starts = [rng.derive(g.initial_seed(), "halton") % tokens for g in selection.generators]
-            rank_BL = (rank_BL - torch.tensor(starts)[:, None]) % tokens
+            seeds = [rng.derive(g.initial_seed(), "halton") for g in selection.generators]
+            starts = torch.tensor([seed % layout.positions for seed in seeds])
+            rank_BP = (rank_BP - starts[:, None]) % layout.positions
+        # the parts of a position are of equal rank; `top` takes them in order
+        rank_BL = rank_BP.repeat_interleave(layout.parts, dim=1)
         return selection.top(-rank_BL.double().to(selection.candidate_BL.device))
 
 
 @lru_cache(maxsize=64)
 def visits(grid: Grid) -> Tensor:
-    """Rank (L) of each cell's first visit by the sequence of bases 2 (rows) and 3 (columns)."""
+    """Rank (P) of each cell's first visit by the sequence of bases 2 (rows) and 3 (columns)."""
     rows, columns = grid
     tokens = rows * columns
     points = 8 * tokens

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from demask import rng
+from demask.layouts import ANY_LAYOUT, Layouts
 from demask.types import Condition, Step
 
 Stage = Literal["positions", "prediction", "draw"]
@@ -85,7 +86,8 @@ class Order(ABC):
         can_share: whether images of several requests may share a batch under this order, although
             rounding then changes their logits. An order of the stage ``positions`` may declare it
             if it does not read logits; one of the stage ``draw``, if it implements
-            `select_by_log_p` and does not remask. Neither may override `transform_logits`.
+            `select_by_score` and does not remask. Neither may override `transform_logits`.
+        layouts: the token layouts that it serves; checked before any work, see `check_layout`.
 
     Raises:
         TypeError: a subclass declares ``can_share`` and is none of these.
@@ -96,17 +98,18 @@ class Order(ABC):
     aux_kind: ClassVar[str | None] = None
     unbiased: ClassVar[bool]
     can_share: ClassVar[bool] = False
+    layouts: ClassVar[Layouts] = ANY_LAYOUT
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if not cls.can_share:
             return
-        by_log_p = cls.select_by_log_p is not Order.select_by_log_p and not cls.may_remask
-        stage_fits = cls.stage == "positions" or (cls.stage == "draw" and by_log_p)
+        by_score = cls.select_by_score is not Order.select_by_score and not cls.may_remask
+        stage_fits = cls.stage == "positions" or (cls.stage == "draw" and by_score)
         if not stage_fits or cls.transform_logits is not Order.transform_logits:
             raise TypeError(
                 f"{cls.__name__} cannot declare can_share: the stage must be 'positions', or "
-                "'draw' with select_by_log_p and without may_remask; transform_logits must not "
+                "'draw' with select_by_score and without may_remask; transform_logits must not "
                 "be overridden"
             )
 
@@ -120,13 +123,19 @@ class Order(ABC):
             return selection
         return replace(selection, candidate_BL=self(selection))
 
-    def select_by_log_p(self, selection: SelectionInput, log_p_R: Tensor) -> Tensor:
-        """As ``self(selection)``, given the log probability of each drawn code (R).
+    def code_scores(self, logits_RV: Tensor) -> Tensor:
+        """What `select_by_score` reads of each code (R, V): by default its log probability.
 
-        A selected position must stay selected when its log probability rises and those of the
-        others fall.
+        An error of at most e in every logit changes a score by at most 2 e.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not select by log probability")
+        return logits_RV.log_softmax(-1)
+
+    def select_by_score(self, selection: SelectionInput, score_R: Tensor) -> Tensor:
+        """As ``self(selection)``, given the `score` of each drawn code (R).
+
+        A selected position must stay selected when its score rises and those of the others fall.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not select by a score")
 
     def transform_logits(self, logits_RV: Tensor) -> Tensor:
         """The logits to sample codes from; unchanged by default."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from demask.batching.invariance import can_share
-from demask.editing import windows
+from demask.editing import check_edit, windows
 from demask.generator import Generator, Job
 from demask.registry import unknown
 from demask.server.engine.fair_queue import FairQueue
@@ -146,12 +146,12 @@ class Engine:
 
     def work(self, request: Request, job: Job) -> float:
         """How much an image asks for: steps times tokens, of all windows of an edit."""
-        work = job.settings.steps * job.grid[0] * job.grid[1]
-        if request.edit is None:
+        work = job.settings.steps * job.layout.tokens
+        if request.edit is None or len(job.layout.shape) != 2:
             return work
         side = self.generators[request.model].tokenizer.downsampling
         width, height = (math.ceil(length / side) for length in request.edit.image.size)
-        return work * len(windows((height, width), job.grid))
+        return work * len(windows((height, width), job.layout.shape))
 
     def job(self, request: Request) -> Job:
         """The job of a request, after every check that needs no forward pass.
@@ -168,9 +168,11 @@ class Engine:
                 f"the mask is {edit.mask.width}x{edit.mask.height} pixels, the image "
                 f"{edit.image.width}x{edit.image.height}: they must be of one size"
             )
+        if edit is not None:
+            check_edit(generator, "inpaint" if isinstance(edit, Edit) else "variations")
         chosen = dict(request.settings)
         (job,) = generator.jobs([request.condition_input], 1, request.seed, **chosen)
-        height, width = generator.pixels_of(job.grid)
+        height, width = generator.pixels_of(job.layout)
         self.check_size(request.model, width, height)
         if edit:
             self.check_size(request.model, *edit.image.size)
@@ -242,6 +244,6 @@ class Engine:
         """The queued requests that can share a batch with ``first``; the caller holds the lock."""
         if first.ticket.request.edit is not None or not can_share(first.job.settings):
             return []
-        most = max(self.limits.tokens // (first.job.grid[0] * first.job.grid[1]), 1)
+        most = max(self.limits.tokens // first.job.layout.tokens, 1)
         alike = [one for one in self._queue.waiting if one is not first and one.kind == first.kind]
         return [one for one in alike if one.ticket.request.edit is None][: most - 1]

@@ -14,7 +14,7 @@ SMALLER = 4.0
 
 
 @dataclass(eq=False)
-class Run:
+class StartedBatch:
     """A batch under way.
 
     Attributes:
@@ -56,7 +56,7 @@ class Turns:
     the large one is at. Batches of similar size would only finish later for it: they wait.
     """
 
-    running: list[Run] = field(default_factory=list)
+    running: list[StartedBatch] = field(default_factory=list)
     _clock: float = 0.0  # when the latest step began
 
     def fits(self, work: float) -> bool:
@@ -65,9 +65,9 @@ class Turns:
 
     def start(self, steps: Iterator[None], images: int, work: float) -> None:
         """Let a batch take its turns from now on."""
-        self.running.append(Run(steps, images, work, self._clock))
+        self.running.append(StartedBatch(steps, images, work, self._clock))
 
-    def step(self) -> Run | None:
+    def step(self) -> StartedBatch | None:
         """Make one step of the batch whose turn it is; that batch, if it has ended."""
         run = min(self.running, key=lambda each: (each.turn, each.work))
         self._clock = run.turn

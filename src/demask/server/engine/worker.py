@@ -150,7 +150,7 @@ class Worker:
         """The condition of a batch; each one is computed alone and cached."""
         parts = []
         for parsed, seed in zip(job.parsed_conditions, job.seeds, strict=True):
-            key = (generator.name, parsed, job.settings, job.grid)
+            key = (generator.name, parsed, job.settings, job.layout)
             if key not in self._conditions:
                 self._conditions[key] = read(generator, job, parsed, seed)
             self._conditions.move_to_end(key)

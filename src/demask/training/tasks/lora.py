@@ -1,6 +1,6 @@
 """Train LoRA adapters (arXiv 2106.09685) of a text-to-image model on a few images.
 
-The model is frozen; adapters beside its layers are trained. See `demask.checkpoint.lora`.
+The model is frozen; adapters of its layers are trained. See `demask.checkpoint.lora`.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ ATTENTION = (
 MLPS = ("net.0.proj", "net.2", "proj_mlp", "proj_out")
 TEXT = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 MEASURED = 128
-"""How many times held-out images are masked at least to measure: of few, each several times."""
+"""The least number of masked held-out images in a validation; few images are used repeatedly."""
 NAMED_CAPTIONS = 20
-"""How many captions the written adapters name, so that a person knows what to ask for."""
+"""The most captions in the metadata of the adapters, as examples of prompts."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,13 @@ class LoraRecipe:
     """The configuration of the adapters and their training.
 
     Attributes:
-        rank: rank of the adapters; a higher one learns more, and forgets more of the rest.
+        rank: rank of the adapters; a higher one learns more, and changes other prompts more.
         alpha: the output of the adapters is scaled by alpha / rank.
         dropout: dropout on the input of the adapters.
         targets: layers of the transformer, by the last parts of their names.
-        text: adapt the text encoder too, for new words.
-        text_targets: layers of the text encoder.
-        prior: weight of prior preservation for other prompts; 0 is twice as fast, but forgets.
+        text: whether the text encoder is adapted too, for new words.
+        text_targets: layers of the text encoder, by the last parts of their names.
+        prior: weight of prior preservation; 0 is twice as fast, but changes other prompts.
         captions: how captions are used.
         label_smoothing: label smoothing of the cross-entropy.
         masking: how tokens are masked.
@@ -133,7 +133,7 @@ class LoraRecipe:
         """The names of the layers to adapt, in a `TextToImage`.
 
         Raises:
-            ValueError: a target that is no layer's.
+            ValueError: a target that matches no layer.
         """
         names = [f"transformer.{n}" for n in matching_layers(transformer, self.targets)]
         if self.text:
@@ -150,7 +150,7 @@ class LoraTask(CaptionedTask):
         text: its text encoder; adapters are added to it.
 
     Raises:
-        ValueError: images without captions, or a target that is no layer's.
+        ValueError: images without captions, or a target that matches no layer.
     """
 
     main = "adapter_model"
@@ -193,7 +193,9 @@ class LoraTask(CaptionedTask):
             return super().loss(phase, batch, step, generator)
         count = len(batch["input_BL"])
         other, before_BLV = self.other_prompts(batch, (count + 1) // 2, generator)
-        logits_BLV = self.logits(join(batch, other))  # one pass, as several devices ask for
+        logits_BLV = self.logits(
+            join(batch, other)
+        )  # one pass, which distributed training requires
         loss = self.cross_entropy(logits_BLV[:count], batch)
         moved = drift(logits_BLV[count:], before_BLV, other["masked_BL"])
         return loss + self.recipe.prior * moved, {"loss": loss, "drift": moved}
@@ -204,7 +206,7 @@ class LoraTask(CaptionedTask):
         """Random prompts on partly decoded grids, with the original predictions (B, L, V)."""
         text_BT = self.text_tokenizer.ids(random_prompts(self.known_words, count, generator))
         text_BT = text_BT.to(batch["text_BT"].device)
-        micro_B5, (rows, columns) = batch["micro_B5"][:count], batch["grid_2"].tolist()
+        micro_B5, (rows, columns) = batch["micro_B5"][:count], batch["shape"].tolist()
         mask_id = self.config.vocabulary - 1
         ids_BL = torch.full_like(batch["input_BL"][:count], mask_id)
 
@@ -216,10 +218,10 @@ class LoraTask(CaptionedTask):
             ids_BL = partly_masked(said(ids_BL), mask_id, generator)
             before_BLV = said(ids_BL)
         facts = {"text_BT": text_BT, "micro_B5": micro_B5, "input_BL": ids_BL}
-        return {**facts, "masked_BL": ids_BL == mask_id, "grid_2": batch["grid_2"]}, before_BLV
+        return {**facts, "masked_BL": ids_BL == mask_id, "shape": batch["shape"]}, before_BLV
 
     def validation_index(self) -> Tensor:
-        """The held-out images, repeated where there are few."""
+        """The held-out images, repeated if there are few."""
         index = super().validation_index()
         return index.repeat(-(-MEASURED // len(index)))
 
@@ -235,10 +237,10 @@ class LoraTraining:
     """A recipe of ``demask train lora``; every table has defaults.
 
     Attributes:
-        lora: what to adapt, and how to learn.
+        lora: the adapters and their training.
         views: how the images are tokenised.
         run: the length, batches and reports.
-        data: the images; without held-out images, it is measured on the training images.
+        data: the images; without held-out images, the training images are used for validation.
     """
 
     lora: LoraRecipe = field(default_factory=LoraRecipe)
@@ -254,7 +256,7 @@ class LoraTraining:
         parts = load_parts(model)
         transformer, text, tokenizer = parts.transformer, parts.text, cast(Any, parts.tokenizer)
         if not isinstance(transformer, Meissonic) or text is None:
-            raise ValueError(f"{model} generates classes; a LoRA adapts a model of prompts")
+            raise ValueError(f"{model} is a model of classes; LoRA adapts models of prompts")
         views = self.views.of(transformer, tokenizer)
         caches = token_caches(tokenizer, images, held_out, views, inputs.out)
         torch.manual_seed(self.run.seed)

@@ -78,7 +78,7 @@ class MaskedTask(Task):
         config = ModernMaskGITConfig(
             codebook_size=tokenizer.codebook_size,
             num_classes=len(tokens.class_names),
-            grid=tokens.grid,
+            grid=tokens.layout.grid,
             width=recipe.width,
             depth=recipe.depth,
             heads=recipe.heads,
@@ -113,7 +113,7 @@ class MaskedTask(Task):
     def loss(
         self, phase: str, batch: Batch, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy on masked tokens, and a little on visible ones."""
+        """The weighted cross-entropy of masked and visible tokens; see `Masking`."""
         logits_BLV = self.modules["transformer"](batch["input_BL"], batch["class_ids"])
         loss = token_cross_entropy(
             logits_BLV, batch["target_BL"], batch["weight_BL"], self.recipe.label_smoothing
@@ -134,7 +134,7 @@ class MaskedTask(Task):
         device = next(model.parameters()).device
         classes = torch.arange(min(10, self.config.num_classes)).repeat_interleave(8)
         condition = Condition({"class_ids": classes.to(device)})
-        return sample_grid(model, condition, self.tokens.grid, self.tokenizer)
+        return sample_grid(model, condition, self.tokens.layout, self.tokenizer)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the transformer in half precision, with its class names."""
@@ -164,12 +164,12 @@ class MaskedTraining:
 
     def __post_init__(self) -> None:
         if (self.transformer is None) == (self.meissonic is None):
-            raise ValueError("one of the tables [transformer] and [meissonic] says what to train")
+            raise ValueError("exactly one of the tables [transformer] and [meissonic] is needed")
         if self.transformer is not None and len(self.views.buckets) > 1:
             raise ValueError("several buckets are for [meissonic]; a model of classes has one size")
 
     def task(self, inputs: TrainInputs) -> Task:
-        """See `TrainRecipe.task`. With ``init``, a model of prompts takes the text encoder, too."""
+        """See `TrainRecipe.task`. ``init`` also initializes the text encoder, if there is one."""
         path = inputs.tokenizer or inputs.out / "tokenizer.safetensors"
         if not path.exists():
             raise ValueError(

@@ -1,8 +1,8 @@
-"""Train self-guidance's feature selection beside a frozen model (arXiv 2410.13136, section 3.3).
+"""Train self-guidance's feature selection for a frozen model (arXiv 2410.13136, section 3.3).
 
-The model reads partly masked images in which some visible tokens are wrong; the second pass, which
-reads no tokens, is trained to predict the right ones. So it keeps the content of an image and
-smooths its details.
+The model reads partly masked images in which some visible tokens are wrong. The second pass, which
+reads the model's features but no tokens, is trained to predict the right ones. So it keeps the
+content of an image and smooths its details.
 
 Shape legend: B batch, L tokens, T text tokens, V vocabulary.
 """
@@ -21,7 +21,7 @@ from demask.checkpoint.save import save_model
 from demask.data.tokens import TokenCache
 from demask.data.views import ModelViews
 from demask.registry import unknown
-from demask.training.beside import BesideTask
+from demask.training.auxiliary_task import AuxiliaryTask
 from demask.training.captioned import CaptionedTask, CaptionRecipe
 from demask.training.data import DataConfig, tokens_for_model
 from demask.training.engine.config import TrainConfig
@@ -35,17 +35,17 @@ from demask.training.two_passes import held_out_scores, one_step_images
 from demask.transformer.condition import TextEncoder
 from demask.transformer.feature_selection import Base, FeatureSelection
 from demask.transformer.meissonic import Meissonic
-from demask.types import Condition, Tokenizer
+from demask.types import Condition, Tokenizer, TokenLayout
 
 HELD_OUT = 500
-"""Images that are measured on."""
+"""Held-out images of a validation."""
 SHOWN = 8
 """Images in a sample."""
 
 
 @dataclass(frozen=True)
 class SelfGuidanceOptim(Optim):
-    """`Optim`, for some hundred steps beside a small model."""
+    """`Optim`, for some hundred steps with a small model."""
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
@@ -76,7 +76,7 @@ class SelfGuidanceRecipe:
         label_smoothing: label smoothing of the cross-entropy.
         factors: number of vectors that an anchor is mixed from.
         class_dropout: probability of the null class; ignored for a model without one.
-        captions: how captions are used, beside a model of prompts.
+        captions: how captions are used, for a model of prompts.
         optim: the optimiser.
     """
 
@@ -89,7 +89,7 @@ class SelfGuidanceRecipe:
     captions: CaptionRecipe = field(default_factory=CaptionRecipe)
     optim: SelfGuidanceOptim = field(default_factory=SelfGuidanceOptim)
 
-    masking = Masking()  # what `CaptionedTask` masks is not looked at
+    masking = Masking()  # `CaptionedTask` needs one; its masked ids are not used
 
     def __post_init__(self) -> None:
         if self.substitution not in SUBSTITUTIONS:
@@ -116,7 +116,7 @@ def finetuning_losses(
         logits_BLV: logits of the second pass, over the whole vocabulary of the base.
         error: see `FeatureSelection.forward`.
         target_BL: the true tokens.
-        replaced_BL: where the first pass saw another; if that is nowhere, the loss is 0.
+        replaced_BL: where the first pass read another token; the loss is 0 if there is none.
         label_smoothing: label smoothing of the cross-entropy.
         weight: weight of the error.
     """
@@ -124,8 +124,8 @@ def finetuning_losses(
     return ce, weight * error
 
 
-class SelfGuidanceTask(BesideTask):
-    """Trains a `FeatureSelection` beside a model of classes; see `BesideTask`."""
+class SelfGuidanceTask(AuxiliaryTask):
+    """Trains a `FeatureSelection` of a model of classes; see `AuxiliaryTask`."""
 
     main = "self_guidance"
 
@@ -147,8 +147,8 @@ class SelfGuidanceTask(BesideTask):
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """Ids (B, L) of one view of each image, and class ids (B), some of them dropped."""
         ids_BL, class_ids_B = self.read(indices, generator)
-        grid = torch.tensor(self.tokens.grid)
-        return {"target_BL": ids_BL, "class_ids": class_ids_B, "grid_2": grid}
+        shape = torch.tensor(self.tokens.layout.shape)
+        return {"target_BL": ids_BL, "class_ids": class_ids_B, "shape": shape}
 
     def condition(self, batch: Batch) -> Condition:
         """The condition of a batch."""
@@ -159,10 +159,10 @@ class SelfGuidanceTask(BesideTask):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Both parts of the loss; see `finetuning_losses`."""
         self.frozen.to(batch["target_BL"].device)
-        rows, columns = batch["grid_2"].tolist()
+        layout = TokenLayout(tuple(batch["shape"].tolist()))
         condition, target_BL = self.condition(batch), batch["target_BL"]
-        seen_BL, replaced_BL = self.corruption(target_BL, condition, (rows, columns), generator)
-        where = step_of(seen_BL == self.base.mask_id, (rows, columns))
+        seen_BL, replaced_BL = self.corruption(target_BL, condition, layout, generator)
+        where = step_of(seen_BL == self.base.mask_id, layout)
         logits_BLV, error = self.modules[self.main](self.base, seen_BL, condition, where)
         smoothing, weight = self.recipe.label_smoothing, self.recipe.reconstruction
         ce, reconstruction = finetuning_losses(
@@ -182,14 +182,14 @@ class SelfGuidanceTask(BesideTask):
         """See `held_out_scores`."""
         assert isinstance(model, FeatureSelection)
         ids_BL, condition = self.measured(HELD_OUT)
-        return held_out_scores(self.corruption, model, ids_BL, condition, self.held_out.grid)
+        return held_out_scores(self.corruption, model, ids_BL, condition, self.held_out.layout)
 
     def sample(self, model: nn.Module) -> Tensor:
         """The `one_step_images` of held-out images."""
         assert isinstance(model, FeatureSelection)
         ids_BL, condition = self.measured(SHOWN)
-        grid = self.held_out.grid
-        return one_step_images(self.base, model, ids_BL, condition, grid, self.tokenizer)
+        layout = self.held_out.layout
+        return one_step_images(self.base, model, ids_BL, condition, layout, self.tokenizer)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the module in half precision, with the fingerprint of its model."""
@@ -198,7 +198,7 @@ class SelfGuidanceTask(BesideTask):
 
 
 class PromptSelfGuidanceTask(SelfGuidanceTask, CaptionedTask):
-    """Trains a `FeatureSelection` beside a model of prompts; see `CaptionedTask`.
+    """Trains a `FeatureSelection` of a model of prompts; see `CaptionedTask`.
 
     Args:
         base: the model; it is frozen.
@@ -235,7 +235,7 @@ class PromptSelfGuidanceTask(SelfGuidanceTask, CaptionedTask):
         index_B = found[torch.linspace(0, len(found) - 1, min(count, len(found))).long()]
         ids_BL = self.held_out.read(index_B, torch.zeros_like(index_B))[0]
         text_BT = self.text_tokenizer.ids([self.held_out.captions[i][0] for i in index_B.tolist()])
-        micro_B5 = self.micro(self.held_out.grid).expand(len(index_B), -1)
+        micro_B5 = self.micro(self.held_out.layout.grid).expand(len(index_B), -1)
         device = next(self.frozen.parameters()).device
         told = {"text_BT": text_BT.to(device), "micro_B5": micro_B5.to(device)}
         return ids_BL.to(device), self.condition(told)
@@ -246,10 +246,10 @@ class SelfGuidanceTraining:
     """A recipe of ``demask train self-guidance``; every table has defaults.
 
     Attributes:
-        self_guidance: what to learn, and how.
+        self_guidance: the module and its training.
         views: how the images are tokenised.
         run: the length, batches and reports.
-        data: the images; the model names their classes where they do not.
+        data: the images; the model's class names are used if they have none.
     """
 
     self_guidance: SelfGuidanceRecipe = field(default_factory=SelfGuidanceRecipe)

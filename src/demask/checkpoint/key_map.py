@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from demask.checkpoint.plausible import listed
 from demask.checkpoint.read import CheckpointError, Tensors
 
 
@@ -35,13 +36,13 @@ def translate(rows: Iterable[KeyRule], source: Mapping[str, Tensor]) -> Tensors:
 
     Raises:
         CheckpointError: the source lacks keys of the map or has other keys; the message names
-            all of them.
+            the first of each kind.
     """
     rows = list(rows)
     wanted = {row.theirs for row in rows}
     missing, unexpected = sorted(wanted - set(source)), sorted(set(source) - wanted)
     parts = [
-        f"{what}: {', '.join(keys)}"
+        f"{what}: {listed(keys)}"
         for what, keys in (("missing", missing), ("unexpected", unexpected))
         if keys
     ]

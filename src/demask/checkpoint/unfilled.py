@@ -1,0 +1,33 @@
+"""Networks whose parameters take no memory until they are loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
+
+
+class Unfilled(TorchFunctionMode):
+    """A context in which new parameters take no memory.
+
+    Tensors made from values (`torch.tensor`, `torch.arange`) are materialised: no file stores them.
+    """
+
+    factories = (torch.empty, torch.zeros, torch.ones, torch.full, torch.randn, torch.rand)
+    # skip random initialisation: on meta tensors torch would import its compiler, 70 MB
+    draws = (init.normal_, init.uniform_, Tensor.normal_, Tensor.uniform_)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in self.draws:
+            tensor = kwargs["tensor"] if "tensor" in kwargs else args[0]
+            if tensor.is_meta:
+                return tensor
+        if func in self.factories and kwargs.get("device") is None:
+            kwargs["device"] = "meta"
+        return func(*args, **kwargs)

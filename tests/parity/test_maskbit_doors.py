@@ -1,0 +1,290 @@
+"""MaskBit on golden weights: generate, the server, evaluate, edits, save and load.
+
+Shape legend: B batch, P positions, S parts, L tokens.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import demask
+from demask import rng
+from demask.checkpoint.load import CheckpointError, load_model
+from demask.checkpoint.read import read_tensors
+from demask.checkpoint.save import save_model
+from demask.evaluation.small_conv import SmallConv, SmallConvConfig
+from demask.guidance import GUIDANCES
+from demask.measuring.evaluate import evaluate
+from demask.preset_file import read_presets
+from demask.sampling.correction import CORRECTIONS
+from demask.sampling.decode import decode
+from demask.sampling.edit import image_to_image
+from demask.sampling.sampler import Sampler
+from demask.sampling.select import ORDERS
+from demask.tokenizer.vqgan import VQGAN, VQGANConfig
+from demask.types import Condition, Step
+from serving import Running, serving
+
+GENERATOR = "maskbit_generator/maskbit_generator_10bit.bin"
+TOKENIZER = "maskbit_tokenizer/maskbit_tokenizer_10bit.bin"
+PRESETS = Path(demask.__file__).parent / "published_presets"
+FAST = {"steps": 4, "guidance_scale": 2.5}
+
+
+@pytest.fixture(scope="module")
+def generator(golden: Path) -> demask.Generator:
+    """In float64, in which nothing hangs on the rounding of a batch."""
+    tokenizer = str(golden / TOKENIZER)
+    loaded = demask.load(golden / GENERATOR, tokenizer, device="cpu", low_memory=True)
+    for network in (loaded.transformer, loaded.tokenizer):
+        network.double()  # type: ignore[attr-defined]
+    settings = read_presets(PRESETS / "maskbit_10bit.toml")["published"].settings
+    return replace(loaded, settings=settings, low_memory=False)
+
+
+@pytest.fixture(scope="module")
+def server(generator: demask.Generator) -> Iterator[Running]:
+    with serving({"maskbit": generator}) as running:
+        yield running
+
+
+def array(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.convert("RGB"))
+
+
+def test_images_alone_and_in_a_batch(generator: demask.Generator) -> None:
+    assert "8x8x2 tokens of 32 codes" in repr(generator)
+    images = generator.generate([207, 3], 3, steps=6)
+    assert images[0].settings.guidance_schedule == "power_cosine:power=2.5,delayed=True"
+    (alone,) = generator.generate(3, seed=1, steps=6)
+    assert np.array_equal(array(alone.image), array(images[1].image))
+    with pytest.raises(ValueError, match=r"steps must be 1 to 128 \(the tokens\), not 129"):
+        generator.generate(3, steps=129)
+
+
+def test_a_batch_of_the_server_is_each_image_alone(
+    server: Running, generator: demask.Generator
+) -> None:
+    answer = server.client.images.generate(
+        model="maskbit", prompt="7", n=3, extra_body={"seed": 3, **FAST}
+    )
+    for index, item in enumerate(answer.data):
+        (alone,) = generator.generate("7", seed=3 + index, **FAST)
+        served = Image.open(io.BytesIO(base64.b64decode(item.b64_json)))
+        assert np.array_equal(array(served), array(alone.image))
+
+
+def test_evaluate(generator: demask.Generator, tmp_path: Path) -> None:
+    side = generator.size[0]
+    torch.manual_seed(0)
+    network = SmallConv(SmallConvConfig(3, (4, 4), 5, residual=1))
+    path = tmp_path / "net" / "classifier.safetensors"
+    save_model(path, network, "small_conv", class_names=["a", "b", "c"], size=side)
+    (tmp_path / "real").mkdir()
+    for number in range(12):
+        pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "real" / f"{number}.png")
+    found = evaluate(
+        generator,
+        tmp_path / "real",
+        num_images=9,
+        extractors=f"cifar10_conv:weights={path}",
+        metrics="kid",
+        resamples=0,
+        cache=tmp_path / "cache",
+        device="cpu",
+        **FAST,
+    )
+    assert [score.metric for score in found.scores] == ["kid"]
+    assert np.isfinite(found.scores[0].value)
+
+
+@torch.no_grad()
+def test_save_and_load(golden: Path, tmp_path: Path) -> None:
+    network = load_model(golden / GENERATOR)
+    tokenizer = load_model(golden / TOKENIZER)
+    save_model(tmp_path / "transformer.safetensors", network, "maskbit")
+    save_model(tmp_path / "tokenizer.safetensors", tokenizer, "vqgan")
+    again = demask.load(tmp_path, device="cpu")
+    first = demask.load(golden / GENERATOR, str(golden / TOKENIZER), device="cpu")
+    one, two = (model.generate(5, seed=1, **FAST)[0].image for model in (first, again))
+    assert np.array_equal(array(one), array(two))
+    ids_BL = torch.full((1, 128), 32)
+    step = Step(0, 4, again.transformer.layout, torch.ones(1))
+    condition = Condition({"class_ids": torch.tensor([4])})
+    logits = [
+        load_model(path).predict(ids_BL, condition, step).logits_BLV  # type: ignore[operator]
+        for path in (golden / GENERATOR, tmp_path / "transformer.safetensors")
+    ]
+    assert torch.equal(*logits)
+
+
+def test_what_is_off_changes_nothing(generator: demask.Generator) -> None:
+    plain = generator.generate(5, seed=2, steps=4, guidance_scale=1)[0]
+    off = [{"guidance_method": name} for name in GUIDANCES]
+    off += [{"accelerators": "token_merging:0"}, {"corrections": "noise_regularization:0"}]
+    for one in off:
+        same = generator.generate(5, seed=2, steps=4, guidance_scale=1, **one)[0]
+        assert np.array_equal(array(same.image), array(plain.image)), one
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"order": name} for name in ORDERS if name != "critic"]
+    + [{"corrections": name} for name in CORRECTIONS]
+    + [{"accelerators": "token_merging:0.25"}, {"guidance_refresh": 2}, {"top_k": 3}],
+)
+def test_every_variant_that_serves_parts(changes: dict, generator: demask.Generator) -> None:
+    images = generator.generate(5, 2, seed=1, **FAST, **changes)
+    (alone,) = generator.generate(5, seed=2, **FAST, **changes)
+    assert np.array_equal(array(images[1].image), array(alone.image))
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"order": "critic"}, "order 'critic' needs a grid with one token at each position"),
+        ({"guidance_method": "spatial"}, "guidance_method 'spatial' needs a grid with one token"),
+        ({"accelerators": "local_steps:2"}, "accelerators 'local_steps' needs a grid with one"),
+    ],
+)
+def test_what_does_not_serve_parts_is_refused(
+    changes: dict, line: str, generator: demask.Generator
+) -> None:
+    with pytest.raises(ValueError, match=f"^{line}.* 8 x 8 positions with 2 tokens each; valid: "):
+        generator.generate(5, **FAST, **changes)
+
+
+def test_edits_are_by_position(generator: demask.Generator) -> None:
+    (image,) = generator.generate(5, seed=1, **FAST)
+    width, height = image.image.size
+    mask = Image.new("L", image.image.size)
+    mask.paste(255, (0, 0, width // 2, height))
+    (edited,) = generator.inpaint(image.image, mask, 3, seed=5, feather=0, **FAST)
+    assert np.array_equal(array(edited.image)[:, width // 2 :], array(image.image)[:, width // 2 :])
+    assert not np.array_equal(array(edited.image), array(image.image))
+    ((wide,), (varied,)) = (
+        generator.outpaint(image.image, right=4, seed=2, **FAST),
+        generator.variations(image.image, 0.5, 3, seed=2, **FAST),
+    )
+    assert wide.image.size == (width + 4, height)
+    assert varied.image.size == image.image.size
+
+
+def half_known(generator: demask.Generator, ids: Tensor) -> Iterator[Tensor]:
+    model = generator.transformer
+    canvas = image_to_image(ids, 0.5, rng.image_generators([0]), model.mask_id, 2)
+    condition = Condition({"class_ids": torch.tensor([4])})
+    generators = rng.image_generators([1])
+    for state in decode(model.predict, condition, canvas, generators, Sampler(steps=5)):
+        assert torch.equal(state.ids_BL[canvas.known_BL], canvas.ids_BL[canvas.known_BL])
+        yield state.masked_BL.view(-1, 2).sum(-1)
+
+
+def test_positions_are_known_in_part_during_a_run(generator: demask.Generator) -> None:
+    ids = generator.tokens(torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
+    assert ids.shape == (1, 8, 8, 2)
+    counts = list(half_known(generator, ids))
+    assert any(bool((count_P == 1).any()) for count_P in counts)
+    assert counts[-1].sum() == 0
+
+
+@pytest.mark.parametrize("path", sorted(PRESETS.glob("maskbit_*.toml")), ids=lambda path: path.stem)
+def test_presets(path: Path) -> None:
+    presets = read_presets(path)
+    assert presets.default == "published"
+    for name, preset in presets.by_name.items():
+        assert preset.settings.schedule == "arccos"
+        assert preset.settings.steps == int(name.removeprefix("published").strip("_") or 64)
+        assert preset.scores[0].startswith("published: FID 1.")
+
+
+def changed(golden: Path, folder: Path, name: str, **tensors: Tensor | None) -> Path:
+    """A copy of a file with other tensors; None leaves one out."""
+    file = golden / name
+    read, _ = read_tensors(file)
+    given = {key.replace("__", "."): tensor for key, tensor in tensors.items()}
+    kept = {key: given.get(key, tensor) for key, tensor in (read | given).items()}
+    torch.save({k: t for k, t in kept.items() if t is not None}, folder / file.name)
+    program = file.with_suffix(".yaml")
+    (folder / program.name).write_text(program.read_text())
+    return folder / file.name
+
+
+@pytest.mark.parametrize(
+    ("tensors", "line"),
+    [
+        ({"pos_emb": torch.zeros(1, 64, 32)}, "63 positions are not a square number"),
+        ({"prediction_layer__weight": torch.zeros(65, 32)}, "65 outputs .* 2 parts of 10 bits"),
+        ({"norm_after_transformer__weight": torch.ones(32)}, "only post-norm ones are known"),
+        ({"last_layer__0__bias": None}, "missing: last_layer.0.bias"),
+        ({"extra": torch.ones(1)}, "unexpected: extra"),
+        ({"pos_emb": None}, "missing: pos_emb"),
+    ],
+)
+def test_broken_generators(tensors: dict, line: str, golden: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=line) as error:
+        load_model(changed(golden, tmp_path, GENERATOR, **tensors))
+    assert "\n" not in str(error.value)
+
+
+def test_the_input_layer_has_two_names_and_buffers_are_derived(
+    golden: Path, tmp_path: Path
+) -> None:
+    tensors, _ = read_tensors(golden / GENERATOR)
+    renamed = {
+        "input_proj__weight": tensors["token_emb.weight"],
+        "input_proj__bias": tensors["token_emb.bias"],
+        "token_emb__weight": None,
+        "token_emb__bias": None,
+        "bits_to_indices": None,
+    }
+    ours, theirs = (
+        load_model(path).state_dict()
+        for path in (changed(golden, tmp_path, GENERATOR, **renamed), golden / GENERATOR)
+    )
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_heads_are_asked_for(golden: Path, tmp_path: Path) -> None:
+    file = changed(golden, tmp_path, GENERATOR)
+    file.with_suffix(".yaml").unlink()
+    with pytest.raises(CheckpointError, match="width 32: the tensors do not say heads"):
+        load_model(file)
+    file.with_suffix(".yaml").write_text("model: [1")
+    with pytest.raises(CheckpointError, match="not valid YAML"):
+        load_model(file)
+
+
+def test_a_tokenizer_of_other_codes_is_refused(golden: Path) -> None:
+    other = golden / "maskbit_vqgan_plus" / "vqgan_plus_12bit.bin"
+    with pytest.raises(ValueError, match="knows 1024 codes, the tokenizer 128"):
+        demask.load(golden / GENERATOR, str(other), device="cpu")
+
+
+@torch.no_grad()
+def test_maskgits_own_tokenizer_in_this_layout(tmp_path: Path) -> None:
+    """It pools, and counts the levels of its decoder from the finest one."""
+    torch.manual_seed(0)
+    config = VQGANConfig(32, (1, 2), 1, codebook_size=16, latent_width=8, decoder_blocks=1)
+    network = VQGAN(config).eval()
+    theirs = {
+        name.replace(".block.", ".res_blocks.").replace(".mid.", ".mid.res_blocks."): tensor
+        for name, tensor in network.state_dict().items()
+    }
+    torch.save(theirs, tmp_path / "tokenizer.bin")
+    loaded = load_model(tmp_path / "tokenizer.bin")
+    assert isinstance(loaded, VQGAN)
+    assert loaded.config == config
+    image_BCHW = torch.rand(1, 3, 16, 16)
+    assert torch.equal(loaded.encode(image_BCHW), network.encode(image_BCHW))
