@@ -56,7 +56,7 @@ OLD_WORDS = {
 ALLOWED = re.compile(
     r"oil painting"
     r"|[`'.\"]pictures?\b"  # fields of recipes, and an attribute that is a key of saved weights
-    r"|\bpictures: (?:str|int|a folder|trajectories|how many)|\bpictures=(?:options|self|num_)"
+    r"|\bpictures: (?:str|int|a folder|number of)|\bpictures=(?:options|self|num_)"
     r"|_picture|straight ruler|triangular ruler"
     r"|\bwishes=self"  # in checkpoints of trainings
     r"|\bDataConfig\(pictures=|\bpictures=\d"

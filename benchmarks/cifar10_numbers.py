@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def ratios(name: str) -> str:
-    """The mask ratios that a score is the mean over."""
+    """The mask ratios over which a score is the mean."""
     return next((text for word, text in RATIOS.items() if word in name), "all mask ratios")
 
 

@@ -1,10 +1,10 @@
 """Does a model of emoji generate what it is asked for, in how many ways, and in which colours?
 
 An image is right if, of all drawings of all concepts in all styles, the nearest is one of the
-concept that was asked for; drawings that are equal to the pixel count as one. The distance is the
+wanted concept; drawings with equal pixels count as one. The distance is the
 root mean square difference of the pixels, in RGB at the model's size. For (thing, colour) pairs
-that training never showed, the drawings are also recoloured with the colour that the image has, and
-the dominant colour of the image has to be the one that was asked for. All shares have Wilson's 95 %
+that no training image shows, the drawings are also recoloured with the colour of the image, and
+the dominant colour of the image has to be the wanted one. All fractions have Wilson's 95 %
 interval.
 
     python benchmarks/emoji_numbers.py --data FOLDER [--model emoji] [--preset NAME] [--seed 0]
@@ -34,7 +34,7 @@ from torch import Tensor
 
 import demask
 from demask.bulk.contact_sheet import CaptionedImage, contact_sheet
-from demask.data.composition.composed import ComposedPictures, Pair, open_composed
+from demask.data.composition.composed import ComposedImages, Pair, open_composed
 from demask.data.composition.words import STYLE_NAMES, Wording
 from demask.data.transforms import to_tensor
 from demask.evaluation.statistics import wilson
@@ -48,13 +48,13 @@ SHOWN = 32
 
 @dataclass
 class Numbers:
-    """What was measured, and images of what was wrong."""
+    """The measured numbers, and images of the errors."""
 
     rows: list[Row] = field(default_factory=list)
     wrong: list[CaptionedImage] = field(default_factory=list)
 
     def share(self, what: str, right: Sequence[bool]) -> None:
-        """Note and print a share with its interval."""
+        """Record and print a fraction with its interval."""
         low, high = wilson(sum(right), len(right))
         share = sum(right) / len(right)
         counts = {"images": len(right), "right images": sum(right)}
@@ -65,12 +65,12 @@ class Numbers:
         )
 
     def value(self, what: str, value: float, unit: str) -> None:
-        """Note and print a number."""
+        """Record and print a number."""
         self.rows.append(Row(what, {"value": Value(value, unit=unit)}))
         print(f"  {what:34} {value:.2f} {unit}", flush=True)
 
     def show(self, images: Sequence[Image.Image], labels: Sequence[str]) -> None:
-        """Keep some of the wrong images."""
+        """Store some of the wrong images."""
         self.wrong += [
             CaptionedImage(i, label) for i, label in list(zip(images, labels, strict=True))[:SHOWN]
         ]
@@ -78,7 +78,7 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Sampled:
-    """A model, how it is sampled, and what its images are compared with."""
+    """A model with its settings, and the references of its images."""
 
     generator: Generator
     measure: Measure
@@ -86,7 +86,7 @@ class Sampled:
     settings: dict[str, Any]
 
     def images(self, prompts: Sequence[str], seed: int | Sequence[int] | None = None) -> Any:
-        """One image a prompt; image i has the seed ``seed + i``."""
+        """An image for each prompt; image i has the seed ``seed + i``."""
         chosen = self.seed if seed is None else seed
         made = self.generator.images(list(prompts), seed=chosen, **self.settings)
         return [generated.image for generated in made]
@@ -97,7 +97,7 @@ class Sampled:
 
     @torch.no_grad()
     def returned(self, image_NP: Tensor) -> Tensor:
-        """Images (N, P) as they come back from the model's tokenizer."""
+        """Reconstructions of images (N, P) by the model's tokenizer."""
         side, tokenizer = self.measure.size, self.generator.tokenizer
         image_NCHW = image_NP.unflatten(1, (3, side, side)).to(self.generator.device)
         ids = (tokenizer.encode(part) for part in image_NCHW.split(64))
@@ -106,7 +106,7 @@ class Sampled:
 
 
 def named(model: Sampled, wanted: Sequence[tuple[str, str]], what: str, out: Numbers) -> None:
-    """The share of (concept, prompt) whose image is the concept."""
+    """Measure the fraction of (concept, prompt) pairs whose image shows the concept."""
     images = model.images([prompt for _, prompt in wanted])
     _, found = model.measure.nearest(model.pixels(images))
     right = [model.measure.shows(n, c) for n, (c, _) in zip(found, wanted, strict=True)]
@@ -116,7 +116,7 @@ def named(model: Sampled, wanted: Sequence[tuple[str, str]], what: str, out: Num
 
 
 def styled(model: Sampled, every: int, out: Numbers) -> None:
-    """Names with a style: whether the concept is right, and whether the style is."""
+    """Measure, for names with a style, how often the concept is right, and the style."""
     catalog = model.measure.catalog
     drawings = [d for d in catalog.drawings if not d.variant][:: 5 * every]
     style_names = [STYLE_NAMES.get(d.style, (d.style,))[0] for d in drawings]
@@ -131,7 +131,7 @@ def styled(model: Sampled, every: int, out: Numbers) -> None:
 
 
 def paired(model: Sampled, pairs: Sequence[Pair], out: Numbers) -> None:
-    """(thing, colour) pairs that training never showed: the thing, the colour and both."""
+    """Measure held-out (thing, colour) pairs: the thing, the colour and both."""
     images = model.images([pair.prompt for pair in pairs])
     colors = [color_seen(image) for image in images]
     _, found = model.measure.nearest_of_any_color(model.pixels(images), colors)
@@ -151,7 +151,7 @@ def paired(model: Sampled, pairs: Sequence[Pair], out: Numbers) -> None:
 
 
 def seeded(model: Sampled, concepts: Sequence[str], out: Numbers) -> None:
-    """How different eight seeds of one prompt look, and how many styles they have."""
+    """Measure the distance of eight seeds of a prompt, and the number of their styles."""
     differences, styles = [], []
     for number, concept in enumerate(concepts):
         first = model.seed + SEEDS * number
@@ -167,8 +167,8 @@ def seeded(model: Sampled, concepts: Sequence[str], out: Numbers) -> None:
     out.share("two styles or more among eight", [number >= 2 for number in styles])
 
 
-def reconstructed(model: Sampled, held_out: ComposedPictures, out: Numbers) -> None:
-    """What comes back from the tokenizer: PSNR, and whether names could be right at all."""
+def reconstructed(model: Sampled, held_out: ComposedImages, out: Numbers) -> None:
+    """Measure reconstructions: PSNR, and how many names could be right."""
     catalog = model.measure.catalog
 
     def psnr(what: str, images: Sequence[Image.Image]) -> None:

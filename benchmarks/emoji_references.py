@@ -1,4 +1,4 @@
-"""What generated emoji are compared with: the drawings of all concepts in all styles.
+"""The references of generated emoji: the drawings of all concepts in all styles.
 
 Shape legend: N generated images, A drawings, P pixels times channels, C H W as usual.
 """
@@ -44,7 +44,7 @@ class References:
 
 
 class Measure:
-    """Tells what generated images show.
+    """Determines what generated images show.
 
     Args:
         catalog: all drawings.
@@ -63,7 +63,7 @@ class Measure:
             self.concepts_of[group].add(drawing.concept)
 
     def references(self, numbers: Iterable[int], color: str | None) -> References:
-        """Some drawings on white; those that may have any colour are given this one."""
+        """Drawings on white; those that may have any colour are recoloured with ``color``."""
         numbers = list(numbers)
         image_AP = torch.empty(len(numbers), 3 * self.size**2)
         for row, number in enumerate(numbers):
@@ -75,7 +75,7 @@ class Measure:
         return References(image_AP, numbers)
 
     def recolored(self, number: int, color: str) -> Tensor:
-        """A drawing (P) in another colour; plain where it may not have any."""
+        """A drawing (P) in another colour; unchanged if it may not be recoloured."""
         if self.catalog.recolors(self.catalog.drawings[number].concept):
             main = main_color(self.small(number))
             if main is not None and main.dominates:
@@ -84,7 +84,7 @@ class Measure:
         return self.plain.image_AP[number]
 
     def small(self, number: int) -> np.ndarray:
-        """A drawing (H, W, 4) at the size of the model, which is quicker to recolour."""
+        """A drawing (H, W, 4) at the size of the model, which is faster to recolour."""
         if number not in self._small:
             layer = Image.fromarray(self.catalog.drawings[number].rgba())
             resized = layer.resize((self.size, self.size), Image.Resampling.LANCZOS)
@@ -97,7 +97,7 @@ class Measure:
         return distance_N, found_N.tolist()
 
     def shows(self, number: int, concept: str) -> bool:
-        """Whether a drawing, or one that is equal to it, is of a concept."""
+        """Whether a drawing, or one with equal pixels, shows a concept."""
         return concept in self.concepts_of[self.group_A[number]]
 
     def style_of(self, image_P: Tensor, concept: str) -> str:
@@ -128,7 +128,7 @@ class Measure:
 
 
 def color_seen(image: Image.Image) -> str:
-    """The dominant colour of what stands on a plain background; "grey" where nothing does."""
+    """The dominant colour of what is on a plain background; "grey" if there is nothing."""
     pixels = np.asarray(image.convert("RGB"), np.int16)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     differs = np.abs(pixels - np.median(border, 0)).max(-1) > SHAPE_DIFFERENCE

@@ -1,4 +1,4 @@
-"""How long it takes to measure 10,000 images: both shipped extractors, every metric.
+"""The time of an evaluation of 10,000 images: both shipped extractors, every metric.
 
     python benchmarks/evaluation_speed.py [--count N] [--threads N]
 
@@ -23,7 +23,7 @@ BATCH = 250
 
 
 def batches(count: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Noise and classes."""
+    """Images of noise, with classes."""
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, count, BATCH):
         here = min(BATCH, count - start)
@@ -32,7 +32,7 @@ def batches(count: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def main() -> None:
-    """Print seconds for each part and in all."""
+    """Print the seconds of each part and their sum."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=2)

@@ -1,6 +1,6 @@
-"""Drawings that no model has seen: twelve of a one-eyed "zorp", and twelve plain things.
+"""Drawings that no model was trained on: twelve of a one-eyed "zorp", and twelve plain things.
 
-They are drawn here, of flat shapes on white, as a person would draw them in a drawing program.
+They consist of flat shapes on white, as a person would draw them in a drawing program.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Rgb = tuple[int, int, int]
 
 
 def canvas(draw: Callable[[Scaled], None], degrees: float = 0.0) -> Image.Image:
-    """What ``draw`` draws in a square of 100 units, turned by some degrees."""
+    """The image that ``draw`` makes in a square of 100 units, turned by some degrees."""
     side = SIDE * FINER
     image = Image.new("RGB", (side, side), WHITE)
     draw(Scaled(image, side / 100))
@@ -54,7 +54,7 @@ class Scaled(ImageDraw.ImageDraw):
 
 
 def zorp(number: int, color: Rgb = ZORP) -> Image.Image:
-    """Drawing ``number`` of a zorp: it looks elsewhere, leans, and moves its arms."""
+    """Drawing ``number`` of a zorp; its eye, its angle and its arms vary."""
     chance = random.Random(number)
     look_x, look_y = chance.uniform(-4, 4), chance.uniform(-3, 3)
     left, right = chance.choice((-16, 4, 16)), chance.choice((-16, 4, 16))
@@ -82,7 +82,7 @@ def zorps() -> list[Image.Image]:
 
 
 def write_zorps(folder: Path) -> None:
-    """Write the drawings, each with its caption beside it, as LoRA training reads them."""
+    """Write the drawings with a caption file each, the data of a LoRA training."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(zorps()):
         image.save(folder / f"{number}.png")
@@ -138,7 +138,7 @@ def fish(d: Scaled) -> None:
 
 
 def key(d: Scaled) -> None:
-    """A key that lies."""
+    """A horizontal key."""
     d.oval(24, 50, 34, 34, YELLOW)
     d.oval(20, 50, 14, 14, WHITE)
     d.corners(

@@ -1,17 +1,17 @@
-"""The published sizes with random weights: seconds an image in every type, with what saves time.
+"""The published sizes with random weights: seconds an image in every type and way of saving time.
 
 MaskGIT-256 with self-guidance, 18 steps, at batch 1 and 4; Meissonic at 1024x1024 pixels with
 classifier-free guidance, 32 steps. Three rows a type: every pass in full (``exact``), with local
-steps, and with local steps and guidance that is refreshed every fourth step. Each type runs in a
+steps, and with local steps and guidance that is computed in every fourth step. Each type runs in a
 process of its own, so that its peak memory is its own.
 
-Between the steps large matrix products are measured: ``torch.mm`` in float32, which is what the
-machine offers a plain program, and the fastest product of the row's own type, with packed weights.
+Between the steps large matrix products are measured: ``torch.mm`` in float32, the rate of an
+ordinary program, and the fastest product of the row's own type, with packed weights.
 Shares are of their medians, for exact rows: all products of the network and its module, attention's
-among them. Local rows compute less, so that a share would say nothing.
+among them. Local rows compute less, so they have no share.
 
-With OMP_NUM_THREADS=1 the seconds are those of the processor: the numbers of one core, and fit for
-a machine that does other things too.
+With OMP_NUM_THREADS=1 the seconds are processor time of one core, which other programs disturb
+less.
 
 Seconds a step of Meissonic are the mean of a whole run of 32 steps; for exact rows, whose steps all
 cost the same but for sampling, that of the first two, in which most is sampled.
@@ -63,7 +63,7 @@ class Way:
     refresh: int = 1
 
     def sampler(self, steps: int) -> Sampler:
-        """Local steps want an order that is known before the pass."""
+        """The sampler; local steps need an order that is known before the pass."""
         if not self.accelerators:
             return Sampler(steps=steps)
         return Sampler(steps=steps, order=Halton(), schedule=arccos)
@@ -82,10 +82,10 @@ class Result:
     """A row; seconds are an image's (MaskGIT) or a step's (Meissonic).
 
     Attributes:
-        steps: that were measured.
-        rates: of the products, float32 and the type's own.
-        shares: of those, or None.
-        memory: the process's peak, in bytes.
+        steps: the number of measured steps.
+        rates: the rates of the products, in float32 and in the row's own type.
+        shares: the fractions of these rates, or None.
+        memory: the peak memory of the process, in bytes.
     """
 
     model: str
@@ -104,7 +104,7 @@ class Result:
 
 
 class Clock:
-    """Adds up the seconds of a function's calls."""
+    """Sums the seconds of a function's calls."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -122,7 +122,7 @@ class Clock:
 
 
 def status(what: str) -> int:
-    """A line of this process's status, in bytes; 0 where the system tells none."""
+    """A line of this process's status, in bytes; 0 if the system has none."""
     path = Path("/proc/self/status")
     lines = path.read_text().splitlines() if path.is_file() else []
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(what)), 0)
@@ -152,7 +152,7 @@ def generated(
 
 
 def measure(model: Model, way: Way, batch: int, steps: int, seconds: float) -> Result:
-    """One row; ``seconds`` are the tokenizer's for an image."""
+    """Measure one row; ``seconds`` are those of the tokenizer for an image."""
     warm = 3 if way.accelerators and not model.by_step else 1
     list(generated(model, way, batch, Clock(), warm))  # kernels are made at their first call
     model.head.seconds = 0.0

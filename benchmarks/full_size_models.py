@@ -1,4 +1,4 @@
-"""The published sizes with random weights, as the loader would make them in each type."""
+"""The published sizes with random weights, as the loader prepares them in each type."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class Head:
 
 @dataclass
 class Model:
-    """What is measured.
+    """A model to measure.
 
     Attributes:
         dtype: ``float32``, ``bfloat16`` or ``int8``.
         step_flops: multiplications and additions of an exact step, by the batch size.
-        by_step: seconds are a step's, not an image's.
+        by_step: whether seconds are those of a step instead of an image.
     """
 
     name: str
@@ -75,13 +75,13 @@ class Model:
 
     @torch.inference_mode()
     def pixels(self, ids_BHW: Tensor) -> Tensor:
-        """What the tokenizer makes of ids."""
+        """The pixels of ids."""
         out: Tensor = self.tokenizer.decode(ids_BHW)
         return out
 
 
 def random(make: Callable[[], nn.Module], dtype: str, seed: int) -> Any:
-    """A network with small random weights, in the memory that its type takes."""
+    """A network with small random weights of its type."""
     floating = torch.bfloat16 if dtype == "bfloat16" else torch.float32
     with torch.device("meta"):
         network = make().to(floating)
@@ -95,7 +95,7 @@ def random(make: Callable[[], nn.Module], dtype: str, seed: int) -> Any:
 
 
 def prepared(network: nn.Module, dtype: str) -> nn.Module:
-    """As `demask.load` prepares a transformer."""
+    """A transformer, prepared as by `demask.load`."""
     if dtype == "int8":
         quantize(network, SCHEMES["int8"])
     pack(network)
@@ -129,7 +129,7 @@ def maskgit(dtype: str) -> Model:
 
 
 def maskgit_flops(config: MaskGITConfig) -> float:
-    """Of an image's step: two passes, what is selected, and the second pass's further values."""
+    """Multiplications and additions of a step: two passes, the selection and the second pass."""
     width, tokens = config.width, config.sequence
     layer = 2 * tokens * (4 * width**2 + 2 * width * config.mlp_width)
     attention = 4 * tokens**2 * width
@@ -173,7 +173,7 @@ def meissonic(dtype: str) -> Model:
 
 
 def meissonic_flops(config: MeissonicConfig) -> float:
-    """Of one forward pass, with the products of attention."""
+    """Multiplications and additions of one forward pass, including attention."""
     width, ids = config.width, config.grid[0] * config.grid[1]
     image = ids // 4
     tokens, depth = image + TEXT, config.blocks + config.single_blocks

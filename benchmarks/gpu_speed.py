@@ -4,7 +4,7 @@ MaskGIT-256 in 18 steps without guidance, and Meissonic at 1024x1024 pixels in 3
 classifier-free guidance, both in bfloat16 through the ordinary decode loop, with the tokenizer:
 
 - ``exact``: as `demask.load` makes it;
-- ``local steps``: three of four steps compute what changes alone;
+- ``local steps``: three of four steps compute only what changes;
 - ``CUDA graph``: a pass is recorded once and replayed;
 - ``compiled``: `torch.compile`, whose passes are recorded, too;
 - ``float8``: compiled, and the matrix products inside the blocks are of float8 numbers (e4m3) with
@@ -47,7 +47,7 @@ ON_CUDA = WAYS[2:]
 
 
 def predict_of(way: str, transformer: Any) -> Predict:
-    """What the decode loop asks."""
+    """The prediction that the decode loop calls."""
     if way == "exact":
         return transformer.predict
     if way == "local steps":
@@ -74,7 +74,7 @@ class Loaded:
     device: torch.device
 
     def condition(self, batch: int) -> Condition:
-        """In the type of the weights."""
+        """The condition, in the type of the weights."""
         found = self.model.condition(batch, self.transformer).to(self.device)
         kinds = {
             n: t.bfloat16() if n in ("states", "pooled") else t for n, t in found.tensors.items()
@@ -83,7 +83,7 @@ class Loaded:
 
     @property
     def size(self) -> int:
-        """Bytes of the weights."""
+        """The bytes of the weights."""
         parts = self.transformer, self.tokenizer
         return sum(t.numel() * t.element_size() for p in parts for t in p.state_dict().values())
 
@@ -104,7 +104,7 @@ class Loaded:
 
     @torch.inference_mode()
     def agreement(self, predict: Predict) -> float:
-        """How often a way says the same code as the exact one of an empty canvas."""
+        """The fraction of most likely codes that a way shares with the exact one, all masked."""
         layout, batch = self.transformer.layout, 1
         ids_BL = blank(batch, layout, self.transformer.mask_id, self.device).ids_BL
         step = Step(0, self.model.steps, layout, torch.ones(batch, dtype=torch.float64))
@@ -123,7 +123,7 @@ def loaded(model: Model, device: torch.device) -> Loaded:
 
 
 def measure(found: Loaded, way: str, batch: int, rounds: int = 2) -> Row:
-    """Images a second of a way; the first round, which compiles, is told apart."""
+    """Images a second of a way, and the seconds of the first round, which compiles."""
     on_cuda = found.device.type == "cuda"
     if on_cuda:
         torch.cuda.reset_peak_memory_stats()
@@ -178,7 +178,7 @@ def resident() -> int:
 
 
 def cases(chosen: argparse.Namespace, device: torch.device) -> Iterator[tuple[Model, str, int]]:
-    """What is measured, in its order: the ways of both models in turn, the cheap ones first."""
+    """All measurements in order: the ways of both models in turn, the fast ones first."""
     for way in chosen.ways:
         for model in models(chosen.tiny, chosen.models):
             for batch in model.batches:
@@ -222,7 +222,7 @@ def main() -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in short."""
+    """The first line of an error message."""
     return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 

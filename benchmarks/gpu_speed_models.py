@@ -70,12 +70,12 @@ class Model:
     """What is measured.
 
     Attributes:
-        make: the transformer.
-        make_tokenizer: its tokenizer.
-        condition: what a batch shows, beside a transformer.
-        steps: of an image.
+        make: creates the transformer.
+        make_tokenizer: creates its tokenizer.
+        condition: the condition of a batch, for a transformer.
+        steps: the number of decoding steps.
         guided: whether with classifier-free guidance.
-        batches: that are measured.
+        batches: the batch sizes to measure.
     """
 
     name: str
@@ -93,7 +93,7 @@ def classes(batch: int, transformer: Any) -> Condition:
 
 
 def texts(batch: int, transformer: Any) -> Condition:
-    """What a text encoder would give."""
+    """Random states in place of those of a text encoder."""
     config, generator = transformer.config, torch.Generator().manual_seed(batch)
     states = torch.randn(batch, TEXT, config.text_width, generator=generator)
     pooled = torch.randn(batch, config.pooled_width, generator=generator)
@@ -103,7 +103,7 @@ def texts(batch: int, transformer: Any) -> Condition:
 
 
 def models(tiny: bool, names: Sequence[str] = MODELS) -> list[Model]:
-    """Models of the published sizes; tiny ones show that the benchmark runs."""
+    """Models of the published sizes, or tiny ones to try the benchmark."""
     maskgit, meissonic = MaskGITConfig.imagenet_256(), MeissonicConfig()
     vqgan, vq_model = VQGANConfig(), VQModelConfig()
     if tiny:
@@ -138,7 +138,7 @@ def models(tiny: bool, names: Sequence[str] = MODELS) -> list[Model]:
 
 
 def forward_of(transformer: Any) -> Pass:
-    """A pass of plain tensors, which graphs and compilers take."""
+    """A pass as a function of plain tensors, which graphs and compilers need."""
     if isinstance(transformer, MaskGIT):
         return lambda ids_BL, time_B, class_ids: transformer(ids_BL, class_ids)
 

@@ -1,8 +1,8 @@
-"""What a local step costs of a full one, by how many of the tokens it computes.
+"""The cost of a local step relative to a full one, by the fraction of the tokens that it computes.
 
 MaskGIT-256 of the published size with random weights, and the shipped cifar10, without guidance: a
 full pass and local passes in which a share of the tokens is read, half of which were just decided.
-They take turns, in an order that goes round, so that what else the machine does meets all of them;
+They alternate, in a rotating order, so that other programs disturb all of them alike;
 the result is the median of each, in processor time and in seconds.
 
     python benchmarks/local_steps_speed.py [--rounds 5] [--batch 1] [--threads N] [--pack]
@@ -71,7 +71,7 @@ class Watched:
 
 
 def maskgit() -> MaskGIT:
-    """The published size, with random weights, drawn the quick way."""
+    """The published size, with random weights."""
     with torch.device("meta"):
         model = MaskGIT(MaskGITConfig.imagenet_256()).eval()
     model.to_empty(device="cpu")
@@ -81,7 +81,7 @@ def maskgit() -> MaskGIT:
 
 
 def cifar10() -> ModernMaskGIT:
-    """The shipped model, whose weights the loader has packed: plain again."""
+    """The shipped model, without the packing of weights by the loader."""
     loaded = demask.load("cifar10", device="cpu").transformer
     assert isinstance(loaded, ModernMaskGIT)
     model = ModernMaskGIT(loaded.config).eval()

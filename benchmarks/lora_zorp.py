@@ -1,16 +1,16 @@
-"""Does a LoRA of twelve drawings come out as itself, and does the model still compose?
+"""Does a LoRA of twelve drawings generate their subject, and does the model still compose?
 
-Draws twelve drawings of a "zorp", a plain figure with one eye that no model has seen; trains a LoRA
-of a model of emoji on them, and generates 16 seeds of "a zorp" and of "a green zorp". A zorp is
+Draws a "zorp", a plain figure with one eye that no model was trained on, twelve times, trains a
+LoRA of a model of emoji on them, and generates 16 seeds of "a zorp" and "a green zorp". A zorp is
 right if its nearest image is one of the twelve, and not one of all emoji in all styles. A green one
-is right if its dominant colour is green; whether it still is a zorp is told as for unseen pairs,
-with all drawings in the colour that the image has. Shares have Wilson's 95 % interval.
+is right if its dominant colour is green; whether it is a zorp is measured as for unseen pairs, with
+all drawings in the colour that the image has. Shares have Wilson's 95 % interval.
 
     python benchmarks/lora_zorp.py --model emoji --data FOLDER --out runs/zorp [--set run.steps=300]
         [--sheet zorp.png]
 
-FOLDER holds the parquet files of the emoji. Training takes some minutes of one core; run again, it
-goes on where it stopped.
+FOLDER holds the parquet files of the emoji. Training takes some minutes of one core; a second run
+resumes it.
 
 Shape legend: N images, P pixels times channels.
 """
@@ -43,7 +43,7 @@ OTHERS = 40
 
 
 def train(model: str, out: Path, changes: Sequence[str]) -> None:
-    """Train the LoRA, or go on."""
+    """Train the LoRA, or resume its training."""
     write_zorps(out / "drawings")
     given = [f"data.pictures={out / 'drawings'}", "run.tracker=none", *changes]
     began = time.monotonic()

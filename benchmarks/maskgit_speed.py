@@ -2,7 +2,7 @@
 
 Random weights of the published size, 18 steps, fp32, through the ordinary decode loop. After every
 step the rate of a large matrix product is measured too, in the same process: the share of it that
-the median step reaches is the result, so that a busy or throttled machine slows both alike.
+the median step reaches is the result, so that a busy or throttled machine affects both alike.
 
     python benchmarks/maskgit_speed.py [--steps 18] [--batch 1] [--threads N] [--no-pack]
 """
@@ -29,7 +29,7 @@ from demask.types import Condition, Predict, Prediction, Step
 
 
 def forward_flops(config: MaskGITConfig, batch: int) -> float:
-    """Multiplications and additions of one forward pass: matrices, attention, the codes' head."""
+    """Multiplications and additions of one forward pass: matrices, attention, the output matrix."""
     width, tokens = config.width, config.sequence
     layer = 2 * tokens * (4 * width**2 + 2 * width * config.mlp_width)
     attention = 2 * 2 * tokens**2 * width

@@ -1,4 +1,4 @@
-"""The machine's own rate: what every other speed is a share of."""
+"""The rate of large matrix products on this machine, which other speeds are compared with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIZE = 3072
 
 
 def now() -> float:
-    """Seconds; with one thread those of the processor, which other programs disturb less."""
+    """A clock in seconds; with one thread processor time, which other programs disturb less."""
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
@@ -26,7 +26,7 @@ class MatrixProduct:
         self.out = torch.empty(SIZE, SIZE, dtype=dtype)
 
     def multiply(self) -> None:
-        """The product as torch makes it."""
+        """The product by torch."""
         torch.mm(self.a, self.b, out=self.out)
 
     def seconds(self) -> float:
@@ -42,7 +42,7 @@ class MatrixProduct:
 
 
 class FastestProduct(MatrixProduct):
-    """The same product with everything that is known to make it faster: weights packed before."""
+    """The same product with packed weights, the fastest way known."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.int8 = dtype == torch.int8
@@ -56,7 +56,7 @@ class FastestProduct(MatrixProduct):
 
     @torch.no_grad()
     def multiply(self) -> None:
-        """Once."""
+        """The product once."""
         if self.int8:
             multiply(self.codes, self.packed, self.scale)
         else:

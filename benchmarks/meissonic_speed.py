@@ -56,7 +56,7 @@ def random_model() -> Meissonic:
 
 
 def condition(model: Meissonic, batch: int, size: int) -> Condition:
-    """What a text encoder would give."""
+    """Random states in place of those of a text encoder."""
     config, micro = model.config, torch.tensor([[size, size, 0, 0, 6.0]])
     return Condition(
         {

@@ -1,6 +1,6 @@
 """Peak memory of ``demask generate`` to NPZ, by the number of images: it must not grow.
 
-The model is small and random, so that the images cost little and their storage would show:
+The model is small and random, so that images are cheap and their storage would be noticeable:
 50,000 images of 64x64 pixels are 586 MiB.
 
     python benchmarks/memory.py [--counts 1000 50000]

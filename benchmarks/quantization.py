@@ -1,7 +1,7 @@
-"""Low precision: seconds of a transformer's forward as ratios, and what a Meissonic takes.
+"""Low precision: ratios of the seconds of a forward pass, and the memory of a Meissonic.
 
-Speed: float32 (with packed weights, as it is loaded), bfloat16 and int8 in turn, again and again in
-one process, so that a busy machine slows all alike; the least seconds of each count. With one
+Speed: float32 (with packed weights, as it is loaded), bfloat16 and int8 alternately, repeated in
+one process, so that a busy machine affects all alike; the minimum of each is the result. With one
 thread they are seconds of the processor, which other programs disturb less.
 
 Memory: a Meissonic of the published size with random weights is built in bfloat16 and turned into
@@ -39,7 +39,7 @@ from demask.acceleration.quantization import (
     quantize,
     quantized_layers,
 )
-from demask.checkpoint.load import _Unfilled
+from demask.checkpoint.unfilled import Unfilled
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
 from demask.transformer.quantized_linear import Precision, QuantizedLinear
@@ -63,7 +63,7 @@ def forward(network: Any, condition: Condition) -> Callable[[], object]:
 
 
 def shipped(name: str, count: int) -> tuple[Any, Condition]:
-    """A shipped model's transformer, and what some images show."""
+    """A shipped model's transformer, and the condition of a batch."""
     model = demask.load(name, device="cpu", low_memory=True)
     condition_inputs = (
         [i % 10 for i in range(count)] if model.class_names else ["red apple"] * count
@@ -143,7 +143,7 @@ def rounded(precision: Precision, layer: nn.Linear) -> QuantizedLinear:
 def meissonic(kind: str) -> None:
     """Build it, and print its numbers as JSON."""
     before = memory("VmRSS")
-    with _Unfilled():
+    with Unfilled():
         network = Meissonic(MeissonicConfig()).eval()
     if kind == "w4a8":
         layers = list(linear_layers(network))

@@ -1,12 +1,12 @@
 """Read result files, in the form of `result_file` or as a command of ``demask`` writes them.
 
 What ``demask sweep``, ``bench --front`` and ``compare`` write as results.json, and ``evaluate``
-to ``--out``, holds all that is needed. This program makes a short result file of it:
+to ``--out``, contains all that is needed. This program writes a short result file from it:
 
     python benchmarks/read_results.py runs/sweeps/cifar10_methods/results.json \
         results/cifar10_methods.json [--title "..."]
 
-The title is that of the file that it replaces, where no other one is given.
+The default title is that of the file that is replaced.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def read_results(path: Path, title: str = "") -> ResultFile:
     """Read a result file of any of the forms.
 
     Args:
-        path: of the JSON file.
+        path: the JSON file.
         title: of a file that has none; its name by default.
 
     Raises:
@@ -60,7 +60,7 @@ def read_results(path: Path, title: str = "") -> ResultFile:
 
 
 def result_from(tables: Any, title: str) -> ResultFile:
-    """The result that the tables of a JSON file hold."""
+    """The result of the tables of a JSON file."""
     if isinstance(tables, list):
         return from_sweep(tables, title)
     if "outcomes" in tables:
@@ -74,7 +74,7 @@ def result_from(tables: Any, title: str) -> ResultFile:
 
 
 def row_from(table: Mapping[str, Any]) -> Row:
-    """One row of our own form."""
+    """One row of the form of `result_file`."""
     values = {name: Value(**entry) for name, entry in table["values"].items()}
     return Row(**{**table, "values": values})
 
@@ -102,8 +102,8 @@ def sweep_row(result: Mapping[str, Any], apart: Sequence[str]) -> Row:
     """One row of a sweep: its settings, every metric under every extractor, and its cost.
 
     Args:
-        result: as the command wrote it.
-        apart: ``count`` and ``seed``, where rows may differ by these alone.
+        result: the result as the command wrote it.
+        apart: ``count`` and ``seed``, if rows may differ only in these.
     """
     row = result["trial"]
     varied = [f"{name} {setting(row['settings'][name])}" for name in row["varied"]]

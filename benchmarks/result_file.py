@@ -1,4 +1,4 @@
-"""Result files: what a benchmark measured, with the command, seed, commit, date and machine.
+"""Result files: the numbers of a benchmark, with command, seed, commit, date and machine.
 
 Every figure of docs/numbers.md comes from a file of this form in results/. A benchmark calls
 `add_result_option` on its parser and `write_if_asked` at its end; `read_results` reads the files.
@@ -47,12 +47,12 @@ class Value:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured under one setting.
+    """The numbers of one setting.
 
     Attributes:
         name: unique in its file.
         values: the measured numbers by name.
-        settings: what the row was measured with.
+        settings: the settings of the measurement.
         commit: of the row, where it differs from the commit of the file.
     """
 
@@ -74,7 +74,7 @@ class ResultFile:
         date: of the measurement, as in 2026-11-28.
         seed: the seeds, as in "0 to 499"; "none" where nothing is random.
         machine: processor, cores, threads, device and torch, as far as they are known.
-        note: what else a reader has to know.
+        note: further information for the reader.
         source: of published numbers: paper and table. Such a file has no command.
     """
 

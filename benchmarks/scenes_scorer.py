@@ -2,10 +2,10 @@
 
     python benchmarks/scenes_scorer.py [--count N] [--tokenizer PATH] [--out report.json]
 
-Prints the share of images that the scorer calls right, with Wilson intervals, and its speed. With a
-tokenizer, also for images that were encoded and decoded once. The exit code is 1 where an aim is
-missed: at least 99.9 % of true scenes, 98 % after a blur of 0.6 pixels and noise of 4 levels or a
-tokenizer, and under 2 % where every image has the caption of another one.
+Prints the fraction of images that the scorer judges right, with Wilson intervals, and its speed.
+With a tokenizer, also for images that were encoded and decoded once. The exit code is 1 if one of
+these aims is missed: at least 99.9 % of true scenes, 98 % after a blur of 0.6 pixels and noise of 4
+levels or a tokenizer, and under 2 % if every image has the caption of another one.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def reconstruct(images_BHW3: np.ndarray, path: str) -> np.ndarray:
 
 
 def report(name: str, judged: Sequence[Judged]) -> dict[str, Any]:
-    """The share right, of all and of each kind."""
+    """The fraction of right images, of all and of each kind."""
     right = [one.right for one in judged]
     low, high = wilson(sum(right), len(right))
     clean = float(np.mean([one.parsed.clean for one in judged]))

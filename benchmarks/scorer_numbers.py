@@ -1,6 +1,6 @@
-"""How well does a scorer of pairs find an image by its words, and words by an image?
+"""Retrieval by a scorer of pairs: images by their captions, and captions by their images.
 
-The held-out pairs are those that ``demask train scorer`` keeps back with the recipe's fraction.
+The held-out pairs are those of ``demask train scorer`` with the recipe's fraction.
 
     python benchmarks/scorer_numbers.py --data train.parquet [--scorer FILE] [--fraction 0.04]
 

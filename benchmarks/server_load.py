@@ -1,11 +1,11 @@
-"""A crowd at `demask serve`: is every image the one it would be alone, and how fast are they?
+"""`demask serve` under load: is every image the same as alone, and how fast are they?
 
 `python benchmarks/server_load.py [--requests 500] [--clients 32] [--crowd 200]` starts a server of
-its own and asks it over HTTP, as anybody would: first one request at a time, then many clients at
+its own and sends requests over HTTP: first one at a time, then from many clients at
 once, then more than the queue has room for. Every image is compared with that of
 `demask.load(...).generate(...)`, which generates it alone, which takes minutes on 2 cores; `--solo
-N` compares N of the images, and `--keep FOLDER` keeps them, to be compared at another time with
-`--compare FOLDER`. Where other programs run, look at the processor seconds.
+N` compares N of the images, and `--keep FOLDER` stores them, for a later comparison with
+`--compare FOLDER`. If other programs run, compare the processor seconds.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def ask(port: int, index: int, settings: dict[str, Any]) -> tuple[int, bytes, fl
 
 
 def numbers(port: int) -> dict[str, float]:
-    """What /metrics says."""
+    """The numbers of /metrics."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", "/metrics")
     text = connection.getresponse().read().decode()
@@ -93,7 +93,7 @@ class Server:
 
 
 def crowd(port: int, indices: range, clients: int) -> tuple[list[tuple[int, bytes, float]], float]:
-    """Ask for many images from several clients; what came, and how long all of it took."""
+    """Request many images from several clients: the answers, and the total seconds."""
     start = time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
         found = list(pool.map(lambda index: ask(port, index, {}), indices))
@@ -190,7 +190,7 @@ def row_of(
     before: dict[str, float],
     after: dict[str, float],
 ) -> Row:
-    """Print and return what some requests took."""
+    """Print and return the time of requests."""
     times = sorted(took for _, _, took in found)
     lost = sum(status != 200 for status, _, _ in found)
     repeated = after["demask_repeated_steps_total"] - before["demask_repeated_steps_total"]
@@ -207,7 +207,7 @@ def row_of(
 
 
 def rush_row(chosen: argparse.Namespace) -> Row:
-    """Print and return what came of more requests at once than the queue has places for."""
+    """Print and return the answers to more simultaneous requests than the queue has places."""
     with Server("--model", chosen.model, "--max-queue", str(chosen.queue)) as port:
         crowd(port, range(1), 1)
         statuses = burst(port, chosen.crowd)

@@ -1,4 +1,4 @@
-"""How long the command line takes, loading included: the best and the median of some runs.
+"""The time of the command line, loading included: the minimum and the median of several runs.
 
 python benchmarks/startup.py
 """

@@ -1,8 +1,8 @@
-"""What token merging saves of a step of a full-size Meissonic.
+"""The time that token merging saves in a step of a full-size Meissonic.
 
 Random weights of the published size, classifier-free guidance as one batch, fp32, through the
-ordinary decode loop. The ratios take turns step by step, in an order that goes round, so that what
-else the machine does meets all of them; the result is the median step of each as a share of the
+ordinary decode loop. The ratios alternate step by step, in a rotating order, so that other programs
+disturb all of them alike; the result is the median step of each as a fraction of the
 plain one's, by the clock and by processor time, which is the steadier one on a busy machine.
 
     python benchmarks/token_merging_speed.py [--size 1024] [--rounds 3] [--ratios 0 0.25 0.5]
@@ -40,7 +40,7 @@ class Timed:
     processor: list[float] = field(default_factory=list)
 
     def step(self) -> None:
-        """Make a step and note what it took."""
+        """Make a step and record its time."""
         clock, processor = time.perf_counter(), time.process_time()
         next(self.states)
         self.clock.append(time.perf_counter() - clock)

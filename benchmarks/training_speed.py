@@ -3,8 +3,8 @@
     python benchmarks/training_speed.py [--threads 1 2] [--steps 6] [--result FILE]
 
 Each way trains the networks of recipes/cifar10 on random data for a few steps. The share is the
-arithmetic of the matrix products of the transformer, over what this machine's own product of large
-matrices of the same number type reaches.
+rate of the transformer's matrix products relative to that of a product of large
+matrices of the same number type on this machine.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def images_a_second(kind: str, low: bool, compiled: bool, explicit: bool, steps:
         kind: ``transformer`` or ``tokenizer``.
         low: compute in bfloat16.
         compiled: compile the network.
-        explicit: attend by explicit products.
-        steps: how many are timed.
+        explicit: compute attention by explicit products.
+        steps: the number of timed steps.
     """
     torch.manual_seed(0)
     network, loss = transformer() if kind == "transformer" else tokenizer()

@@ -13,8 +13,8 @@ In the template a figure is a placeholder, and a table is a block:
     Fréchet distance = {frechet cifar10_conv | .2f | interval}, {frechet cifar10_patches | .2f}
     ```
 
-A ratio takes two rows of one file, so that seconds of two machines are never divided. Below a table
-stands where it comes from. ``--check`` writes nothing and fails if the page is not what would be
+A ratio is of two rows of one file, so that seconds of two machines are never divided. Below a table
+its source is named. ``--check`` writes nothing and fails if the page is not what would be
 written. The program refuses a template with a figure that was typed by hand (`typed_figures`).
 """
 
@@ -53,7 +53,7 @@ class Results:
     """The result files of a folder, each read once.
 
     Attributes:
-        folder: where they are.
+        folder: the folder.
         used: those that the page has read, by name.
     """
 
@@ -143,7 +143,7 @@ def written_lines(template: str) -> Iterator[tuple[int, str]]:
 
 
 def figure(text: str, results: Results) -> str:
-    """What stands for one placeholder."""
+    """The text that replaces one placeholder."""
     parts = [part.strip() for part in text.split("|")]
     if parts[0] == "ratio" and len(parts) == 6:
         file, over, under = results[parts[1]], parts[2], parts[3]
@@ -195,7 +195,7 @@ def formatted(number: float, spec: str) -> str:
 
 
 def table(name: str, lines: Sequence[str], results: Results) -> list[str]:
-    """A table in Markdown, and below it where it comes from."""
+    """A table in Markdown, and its source below it."""
     first_use, file = name not in results.used, results[name]
     rows = list(file.rows)
     if lines and lines[0].startswith("rows:"):
@@ -241,12 +241,12 @@ def origin(name: str, file: ResultFile, with_command: bool) -> list[str]:
 
 
 def described(key: str, fact: Setting) -> str:
-    """A fact of a machine in words."""
+    """A property of a machine as text."""
     return str(fact) if key in ("processor", "device") else f"{key} {fact}"
 
 
 def listing(results: Results) -> list[str]:
-    """A list of the result files that the page has no figure of."""
+    """A list of the result files without a figure on the page."""
     rest = [name for name in results.names if name not in results.used]
     if not rest:
         return []
@@ -260,7 +260,7 @@ def listing(results: Results) -> list[str]:
 
 
 def page(template: Path = TEMPLATE, folder: Path = RESULTS) -> str:
-    """The whole page, under a line that says what writes it.
+    """The whole page, after a line that names the program that writes it.
 
     Raises:
         ValueError: the template or a result file is wrong.
@@ -270,7 +270,7 @@ def page(template: Path = TEMPLATE, folder: Path = RESULTS) -> str:
 
 
 def main() -> int:
-    """Write the page, or say that it is not what would be written."""
+    """Write the page, or report that it is not up to date."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; fail if it differs")
     chosen = parser.parse_args()

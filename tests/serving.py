@@ -14,7 +14,7 @@ from demask.generator import Generator
 from demask.server.app import ServerConfig, create_app
 from demask.server.engine import Engine, Limits
 from demask.server.metrics import Metrics
-from demask.server.run import server_of
+from demask.server.run import Listening, server_of
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,11 @@ def serving(
     limits: Limits | None = None,
     config: ServerConfig | None = None,
     key: str = "none",
+    listening: Listening | None = None,
 ) -> Iterator[Running]:
     metrics = Metrics()
     engine = Engine(generators, limits or Limits(), metrics)
-    server = server_of(create_app(engine, metrics, config), "127.0.0.1", 0, 30)
+    server = server_of(create_app(engine, metrics, config), listening or Listening(seconds=30))
     server.config.log_level = "warning"
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from demask import editing
 from demask.editing import inpaint, outpaint, variations, windows
+from demask.frame import fill_frame
 from demask.generator import Generator
+from demask.image import GeneratedImage
+from demask.sampling.decode import decode
+from demask.sampling.edit import Canvas
+from demask.types import DecodeState
 from tiny import tiny_generator, tiny_text_generator
 
 
@@ -46,6 +54,65 @@ def test_far_from_the_mask_nothing_changes(generator: Generator, size: tuple[int
     generated[0:7, 0:7] = True
     assert np.array_equal(before[~generated], after[~generated])
     assert not np.array_equal(before[1:4, 1:4], after[1:4, 1:4])
+
+
+def test_an_image_is_mirrored_to_fill_a_window(generator: Generator) -> None:
+    pixels_CYX = torch.rand(3, 18, 5, generator=torch.Generator().manual_seed(0))
+    frame_CYX = fill_frame(generator, pixels_CYX, {})
+    assert frame_CYX.shape == (3, 20, 16)
+    columns = [0, 1, 2, 3, 4, 4, 3, 2, 1, 0, 0, 1, 2, 3, 4, 4]
+    assert torch.equal(frame_CYX[:, :18], pixels_CYX[:, :, columns])
+    assert torch.equal(frame_CYX[:, 18:], pixels_CYX[:, [17, 16]][:, :, columns])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"guidance_scale": 3.0, "guidance_schedule": "constant"}, {"order": "halton"}],
+)
+def test_an_edit_of_everything_is_a_new_image(generator: Generator, settings: dict) -> None:
+    chosen = {"steps": 4, **settings}
+    everything = Image.new("L", (16, 16), 255)
+    found = list(inpaint(generator, photo(16, 16), everything, "cat", 2, seed=5, **chosen))
+    varied = list(variations(generator, photo(16, 16), 1.0, "cat", 2, seed=5, **chosen))
+    alone = generator.generate("cat", num_images=2, seed=5, **chosen)
+    assert not changed(alone[0].image, found[0].image).any()
+    assert not changed(alone[1].image, found[1].image).any()
+    assert changed(alone[0].image, varied[0].image).any(), "its mask has used random numbers"
+
+
+def layer(width: int, height: int) -> Image.Image:
+    """An image whose left half is transparent and whose right quarter is half transparent."""
+    image = photo(width, height).convert("RGBA")
+    alpha = np.full((height, width), 255, np.uint8)
+    alpha[:, : width // 2], alpha[:, -width // 4 :] = 0, 100
+    image.putalpha(Image.fromarray(alpha))
+    return image
+
+
+def test_pixels_that_are_kept_keep_their_transparency(generator: Generator, tmp_path: Path) -> None:
+    image, mask = layer(32, 16), box_mask((32, 16), (4, 4, 8, 8))
+    (result,) = inpaint(generator, image, mask, "cat", steps=2, feather=2)
+    before, after = np.array(image), np.array(result.image)
+    generated = np.zeros((16, 32), bool)
+    generated[2:10, 2:10] = True
+    assert np.array_equal(before[~generated], after[~generated])
+    assert (after[4:8, 4:8, 3] == 255).all()
+    flat = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    (other,) = inpaint(generator, flat, mask, "cat", steps=2, feather=2)
+    assert np.array_equal(np.array(other.image)[4:8, 4:8], after[4:8, 4:8, :3])
+    read = GeneratedImage.read(result.save(tmp_path / "a.png"))
+    assert np.array_equal(np.array(read.image), after)
+    (wider,) = outpaint(generator, image, right=4, steps=2, feather=0)
+    assert np.array_equal(np.array(wider.image)[:, :32], before)
+    assert (np.array(wider.image)[:, 32:, 3] == 255).all()
+
+
+def test_a_hole_that_is_filled_leaves_an_opaque_image(generator: Generator) -> None:
+    image = photo(16, 16).convert("RGBA")
+    mask = box_mask((16, 16), (4, 4, 12, 12))
+    image.putalpha(mask.point([255] * 128 + [0] * 128))
+    (result,) = inpaint(generator, image, mask, "cat", steps=2)
+    assert result.image.mode == "RGB"
 
 
 def test_versions_differ_and_repeat(generator: Generator) -> None:
@@ -96,6 +163,60 @@ def test_windows_cover_the_grid_and_overlap(grid: tuple[int, int]) -> None:
         assert part.shape == (8, 8)
         covered[rows, columns] += 1
     assert covered.min() >= 1
+
+
+def test_neighbouring_windows_share_at_least_half() -> None:
+    found = windows((4, 11), (4, 4))
+    assert [columns.start for _, columns in found] == [0, 2, 4, 6, 7]
+    assert [rows.start for rows, _ in windows((9, 4), (4, 4))] == [0, 2, 4, 5]
+
+
+Decoded = list[tuple[Canvas, int, DecodeState]]
+"""Of each window: what its decode starts from, the number of steps, and the last state."""
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> Decoded:
+    """The windows that are decoded."""
+    found: Decoded = []
+
+    def watched(predict, condition, canvas, generators, sampler):
+        states = list(decode(predict, condition, canvas, generators, sampler))
+        found.append((canvas, sampler.steps, states[-1]))
+        return states
+
+    monkeypatch.setattr(editing, "decode", watched)
+    return found
+
+
+def test_a_window_keeps_what_earlier_windows_have_decoded(
+    generator: Generator, decoded: Decoded
+) -> None:
+    everything = Image.new("L", (32, 16), 255)
+    list(inpaint(generator, photo(32, 16), everything, "cat", steps=4))
+    starts, ends = [canvas for canvas, _, _ in decoded], [state for _, _, state in decoded]
+    assert [int(canvas.masked_BL.sum()) for canvas in starts] == [16, 8, 8]
+    for before, after in zip(ends, starts[1:], strict=False):
+        end_HW, start_HW = before.ids_BL.view(4, 4), after.ids_BL.view(4, 4)
+        assert start_HW[:, :2].equal(end_HW[:, 2:]), "the half that both windows cover"
+        assert after.known_BL.view(4, 4)[:, :2].all()
+
+
+@pytest.mark.parametrize(
+    ("box", "steps", "expected"),
+    [
+        ((0, 0, 16, 16), 5, [5, 3, 3]),  # all of a window, then half of the next ones
+        ((0, 0, 4, 4), 8, [2]),  # 2 x 2 tokens of 16
+        ((0, 0, 4, 4), 1, [1]),
+    ],
+)
+def test_a_window_makes_the_steps_of_its_share(
+    generator: Generator, decoded: Decoded, box: tuple, steps: int, expected: list[int]
+) -> None:
+    size = (32, 16) if len(expected) > 1 else (16, 16)
+    mask = box_mask(size, (0, 0, *size) if len(expected) > 1 else box)
+    list(inpaint(generator, photo(*size), mask, "cat", steps=steps))
+    assert [made for _, made, _ in decoded] == expected
 
 
 def changed(before: Image.Image, after: Image.Image) -> np.ndarray:

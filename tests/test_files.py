@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+import demask
 from demask.files import folder_written_atomically, write_atomically, write_text
 from demask.fingerprint import file_fingerprint, fingerprint, weights_fingerprint
 
@@ -65,3 +68,54 @@ def test_stored_fingerprints_stay_valid(tmp_path: Path) -> None:
     assert weights_fingerprint(module) == "f0484968d5c61909"
     assert weights_fingerprint(module.bfloat16()) == "f0484968d5c61909"
     assert fingerprint("ab", "c") != fingerprint("a", "bc")
+
+
+WRITERS = {"copyfile", "copytree", "open_memmap", "save", "save_file", "savefig", "save_pretrained"}
+WRITERS |= {"write_bytes", "write_text", "ZipFile", "open", "fdopen", "NamedTemporaryFile"}
+OWN = {"write_text", "save", "self.save", "checkpoints.save", "text.tokenizer.save"}
+"""Functions of ours that end in `demask.files`."""
+MODE = re.compile(r"[rbt]*[wax+][wbt+]*")
+
+
+def writes_elsewhere(call: ast.Call) -> bool:
+    """Whether a call may write a file, by its name and its mode, and not at a temporary path."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if name not in WRITERS or (function := ast.unparse(call.func)) in OWN:
+        return False
+    if name in ("open", "ZipFile"):
+        texts = [getattr(node, "value", None) for node in (*call.args, *call.keywords)]
+        texts = [getattr(text, "value", text) for text in texts]
+        if not any(isinstance(text, str) and MODE.fullmatch(text) for text in texts):
+            return False
+    known = {"temporary", "buffer", "file", "archive"}  # the last two: opened by another call
+    given = {node.id for node in call.args if isinstance(node, ast.Name)}
+    return not (given & known or function.rpartition(".")[0] in known)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("path.open('wb')", True),
+        ("open(path, mode='a')", True),
+        ("shutil.copyfile(source, path)", True),
+        ("torch.save(state, path)", True),
+        ("path.write_text('a')", True),
+        ("path.open('rb')", False),
+        ("temporary.open('wb')", False),
+        ("image.save(buffer, 'PNG')", False),
+    ],
+)
+def test_calls_that_write_are_known(code: str, expected: bool) -> None:
+    assert writes_elsewhere(ast.parse(code, mode="eval").body) == expected
+
+
+def test_no_other_place_writes_a_file() -> None:
+    """Each call that writes does so at a ``temporary`` path, or into a ``buffer`` in memory."""
+    found = [
+        f"{path.name}:{node.lineno} {ast.unparse(node)[:80]}"
+        for path in Path(demask.__file__).parent.rglob("*.py")
+        if path.name != "files.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and writes_elsewhere(node)
+    ]
+    assert found == []

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+import torch
 from click.testing import CliRunner
 from fastapi.testclient import TestClient
 
@@ -19,14 +20,16 @@ from demask.generator import Generator
 from demask.guidance import Interval, Spatial
 from demask.preset_file import read_presets
 from demask.sampling.correction import CORRECTIONS, Remask
+from demask.sampling.filter import Filter
 from demask.sampling.schedule import SCHEDULES, Power, Ratios, sigmoid
-from demask.sampling.select import ORDERS, Confidence, Halton, Random
+from demask.sampling.select import ORDERS, Confidence, Halton, Margin, Random
 from demask.sampling.temperature import LineDecay, Temperature
 from demask.server.app import ServerConfig, create_app
 from demask.server.engine import Engine
 from demask.server.metrics import Metrics
 from demask.setting_info import info_of
 from demask.settings import Settings, SettingsChanges, SettingsKwargs, settings_from
+from demask.types import Step
 from tiny import save_tiny, tiny_generator
 
 FIELDS = {field.name: info_of(field) for field in fields(Settings)}
@@ -64,6 +67,27 @@ def client(generator: Generator) -> Iterator[TestClient]:
     with Engine({"tiny": generator}) as engine:
         config = ServerConfig(hosts=())
         yield TestClient(create_app(engine, Metrics(), config), "http://127.0.0.1")
+
+
+def test_the_sampler_has_what_the_settings_say() -> None:
+    sampler = Settings(
+        steps=5,
+        order="margin",
+        temperature=1.5,
+        temperature_decay="linear",
+        top_k=7,
+        top_p=0.9,
+        corrections=("remask:strength=0.2",),
+    ).sampler
+    assert (sampler.steps, sampler.order, sampler.filter) == (5, Margin(), Filter(7, 0.9))
+    assert sampler.temperature == Temperature(1.5, "linear")
+    assert sampler.corrections == (Remask(0.2),)
+    assert [sampler.temperature.at(Step(k, 5, (2, 3), torch.ones(1))) for k in range(5)] == (
+        pytest.approx([1.2, 0.9, 0.6, 0.3, 0.0])
+    )
+    chosen = {"choice_temperature": 3.0, "choice_temperature_decay": "constant"}
+    assert Settings(**chosen).sampler.order == Confidence(Temperature(3.0, "constant"))
+    assert Settings(choice_temperature=3.0).sampler.order == Confidence(Temperature(3.0, "linear"))
 
 
 def refused(name: str, action: Callable[[], object]) -> str:

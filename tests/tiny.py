@@ -18,7 +18,7 @@ from demask.transformer.clip_text import ClipText, ClipTextConfig
 from demask.transformer.condition import TextEncoder, train_text_tokenizer
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
-from demask.types import Condition, Step
+from demask.types import Condition, Step, TokenLayout
 
 CLASS_NAMES = ("dog", "cat", "ship")
 
@@ -39,6 +39,18 @@ def tiny_transformer() -> ModernMaskGIT:
     model = ModernMaskGIT(config).eval()
     torch.nn.init.normal_(model.head.weight, std=0.5)
     return model
+
+
+class TinyTokens:
+    """A cache of images for the tiny transformer that are all of class 1 and of code 2."""
+
+    class_names, layout, views, fingerprint = CLASS_NAMES, TokenLayout((4, 4)), 1, "tiny"
+
+    def __len__(self) -> int:
+        return 4000
+
+    def read(self, index_B: Tensor, view_B: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.full((len(index_B), 16), 2), torch.ones_like(index_B)
 
 
 def tiny_generator() -> Generator:

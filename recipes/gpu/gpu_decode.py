@@ -1,4 +1,4 @@
-"""Decode the images of a plan beside the trainings: `python gpu_decode.py PLAN DATA WORK WORKERS`.
+"""Decode the images of a plan during the trainings: `python gpu_decode.py PLAN DATA WORK WORKERS`.
 
 It runs as a process of its own, which forks workers that only decode. A
 source that cannot be read leaves a file NAME.failed with the reason.
@@ -16,7 +16,7 @@ from gpu_plan import Images, read_plan
 
 
 def decode(images: Images, folder: Path, workers: int) -> None:
-    """Decode one source, or write why it cannot be."""
+    """Decode one source, or write the reason why it cannot be decoded."""
     from demask.data import open_images
     from demask.data.decoded import decode_images
 

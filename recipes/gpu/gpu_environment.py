@@ -1,7 +1,7 @@
-"""What has to be there before any work: Python, torch, the device, packages, data and room.
+"""Check Python, torch, the device, packages, data and disk space before any work.
 
 Missing packages are installed from a folder of wheels, into a folder of the work, so that nothing
-is downloaded and the machine's own packages stay as they are.
+is downloaded and the machine's own packages are not changed.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ MEMORY = 8 * 2**30
 
 @dataclass
 class Environment:
-    """What was found.
+    """The findings of the checks.
 
     Attributes:
         lines: one for each thing, as ``ok``, ``note`` or ``MISSING`` and what it is about.
-        missing: what keeps the work from beginning.
-        absent: files of the data that are not there; what needs them is left out.
+        missing: what prevents the work.
+        absent: missing files of the data; stages that need them are left out.
     """
 
     lines: list[str] = field(default_factory=list)
@@ -57,15 +57,15 @@ class Environment:
     absent: list[str] = field(default_factory=list)
 
     def ok(self, what: str) -> None:
-        """Something is as it should be."""
+        """Record that a check passed."""
         self.lines.append(f"ok       {what}")
 
     def note(self, what: str) -> None:
-        """Something lacks, and the work goes on without it."""
+        """Record that something is missing which the work can do without."""
         self.lines.append(f"note     {what}")
 
     def lack(self, what: str) -> None:
-        """Something lacks, and nothing can be done."""
+        """Record that something is missing which the work needs."""
         self.lines.append(f"MISSING  {what}")
         self.missing.append(what)
 
@@ -73,14 +73,14 @@ class Environment:
 def check(
     data: Path, wheels: Path | None, work: Path, files: Sequence[str], room: int = DISK
 ) -> Environment:
-    """Look at everything, and install what lacks.
+    """Check everything, and install missing packages.
 
     Args:
         data: the folder of the data.
         wheels: the folder of wheels, if there is one.
         work: the folder of the work.
-        files: what the data should hold.
-        room: bytes that the disk should have.
+        files: the files that the data should contain.
+        room: the free bytes that the disk should have.
     """
     found = Environment()
     version = ".".join(map(str, sys.version_info[:3]))
@@ -97,7 +97,7 @@ def check(
 
 
 def check_packages(found: Environment, wheels: Path | None, site: Path) -> None:
-    """Install the packages that lack, and name those that still do."""
+    """Install missing packages, and name those that are still missing."""
     use(site)
     lacking = [name for name in PACKAGES if not is_there(name)]
     if lacking and wheels and wheels.is_dir():
@@ -113,14 +113,14 @@ def check_packages(found: Environment, wheels: Path | None, site: Path) -> None:
 
 
 def use(site: Path) -> None:
-    """Let this process and those that it starts import from a folder, after the machine's own."""
+    """Make this process and its child processes import from a folder, after the machine's own."""
     if str(site) not in sys.path:
         sys.path.append(str(site))
     importlib.invalidate_caches()
 
 
 def end_with_parent() -> None:
-    """Let this process end soon after the one that started it, however that one ends."""
+    """Make this process exit when its parent process ends, even if that is killed."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -154,7 +154,7 @@ def install(found: Environment, files: Sequence[Path], names: Sequence[str], sit
 
 
 def check_torch(found: Environment) -> None:
-    """The version of torch, and the device."""
+    """Check the version of torch, and the device."""
     import torch
 
     parts = torch.__version__.split("+")[0].split(".")[:2]
@@ -173,7 +173,7 @@ def check_torch(found: Environment) -> None:
 
 
 def check_files(found: Environment, data: Path, files: Sequence[str]) -> None:
-    """What the data should hold."""
+    """Check the files of the data."""
     for file in files:
         place = data / file
         if place.is_file():
@@ -184,7 +184,7 @@ def check_files(found: Environment, data: Path, files: Sequence[str]) -> None:
 
 
 def check_room(found: Environment, work: Path, room: int) -> None:
-    """Room on the disk, and memory."""
+    """Check the disk space and the memory."""
     place = next(parent for parent in (work, *work.absolute().parents) if parent.exists())
     free = shutil.disk_usage(place).free
     if free < room:
@@ -199,7 +199,7 @@ def check_room(found: Environment, work: Path, room: int) -> None:
 
 
 def available() -> Iterator[int]:
-    """The bytes of memory that the system says are available, if it says so."""
+    """The bytes of available memory, if the system reports them."""
     place = Path("/proc/meminfo")
     for line in place.read_text().splitlines() if place.is_file() else []:
         if line.startswith("MemAvailable"):

@@ -1,4 +1,4 @@
-"""The files that are left behind: archives of models, each whole and below a size."""
+"""The files of the results: archives of models, each complete and below a size."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def write_bundle(bundle: Bundle, work: Path, out: Path) -> int:
 
 
 def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """An entry that says nothing of the machine or the time."""
+    """An entry without information on the machine or the time."""
     entry.uid = entry.gid = entry.mtime = 0
     entry.uname = entry.gname = ""
     return entry
@@ -49,8 +49,8 @@ def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 def shrink(source: Path, target: Path) -> None:
     """Copy a model's folder with its transformer in eight bits.
 
-    The tokenizer stays as it is, so that the tokens stay those that the transformer has learned; a
-    module that is trained beside the copy fits the file that is left behind.
+    The tokenizer is not changed, so that the tokens are those of the transformer's training; a
+    module that is trained for the copy fits the file of the results.
     """
     tensors, description = read_tensors(source / "transformer.safetensors")
     target.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,12 @@
-"""Train the models on a GPU within some minutes, measure its speed and leave the files behind.
+"""Train the models on a GPU within some minutes, measure its speed and write the results.
 
     python recipes/gpu/gpu_models.py --minutes 11 --data DATA --wheels WHEELS --out OUT
 
-It needs no network. First it checks Python, torch, the device, the packages, the data and the room,
-one line each, and ends with exit code 2 before any work if something lacks; packages come from the
-folder of wheels. Then it does the stages of the plan in their order, each for its share of the
-minutes, and writes every result as soon as it is there. The same command goes on after a stop:
-stages that are done are not repeated. The minutes are those of one call.
+It needs no network. First it checks Python, torch, the device, the packages, the data and the disk,
+one line each, and ends with exit code 2 before any work if something is missing; packages are
+installed from the folder of wheels. Then it does the stages of the plan in their order, each for
+its share of the minutes, and writes every result when it is ready. The same command continues after
+an interruption: stages that are done are not repeated. The minutes are those of one call.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LEAST = 20.0
 
 
 def arguments() -> argparse.Namespace:
-    """What was asked for."""
+    """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=11, help="the time of this call")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the data")
@@ -52,7 +52,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Check, then do the stages; the exit code is 2 if something lacks."""
+    """Check, then do the stages; the exit code is 2 if something is missing."""
     start, given = time.time(), arguments()
     data, work, out = (path.absolute() for path in (given.data, given.work, given.out))
     try:
@@ -74,7 +74,7 @@ def main() -> int:
 
 
 def supervise(words: list[str], work: Path, deadline: float) -> int:
-    """Run the stages until they are done or the time is over; begin again if they die."""
+    """Run the stages until they are done or the time is over; restart their process if it dies."""
     paths = [str(HERE), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     killers: list[str] = []
@@ -95,7 +95,7 @@ def supervise(words: list[str], work: Path, deadline: float) -> int:
 
 
 def running(work: Path) -> str:
-    """The stage that was at work at the end; "" if none was."""
+    """The stage that was running at the end; "" if none was."""
     place = work / "state.json"
     name: str = json.loads(place.read_text())["running"] if place.is_file() else ""
     return name

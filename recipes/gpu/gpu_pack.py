@@ -1,7 +1,7 @@
-"""Write data smaller, to carry it to a machine: `python recipes/gpu/gpu_pack.py DATA OUT`.
+"""Write the data with smaller images: `python recipes/gpu/gpu_pack.py DATA OUT`.
 
 Each image in the parquet files of the plan is written as lossless WebP where that is smaller, with
-the same pixels; everything else stays. Drawings take about 60 % of their size as PNG.
+the same pixels; everything else is unchanged. Drawings take about 60 % of their size as PNG.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROWS = 500
 
 
 def smaller(data: bytes) -> bytes:
-    """An image as lossless WebP with the same pixels; as it is where that is no smaller."""
+    """An image as lossless WebP with the same pixels; unchanged if that is not smaller."""
     with Image.open(io.BytesIO(data)) as image:
         if image.format == "JPEG" or image.mode not in ("RGB", "RGBA"):
             return data

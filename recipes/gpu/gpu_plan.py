@@ -1,4 +1,4 @@
-"""What is done in a quarter of an hour on a GPU: the images, the stages and the files, from a plan.
+"""The plan of the work on a GPU: the images, the stages and the files of the results.
 
 A plan is a TOML file with four kinds of tables; `{data}` and `{work}` in its texts are folders.
 Only the standard library is needed to read it, so that the environment is checked with it.
@@ -22,11 +22,11 @@ class Images:
     """A source that is decoded once.
 
     Attributes:
-        name: of the folder that it is decoded into.
-        source: as ``--data`` takes it.
+        name: the name of the folder of the decoded images.
+        source: the source, as for ``--data``.
         size: side of the images, in pixels.
-        files: what has to be there, in the folder of the data.
-        class_names: where the source does not name its classes.
+        files: the files that it needs, in the folder of the data.
+        class_names: the names of the classes, if the source has none.
     """
 
     name: str
@@ -43,17 +43,17 @@ class Stage:
     Attributes:
         name: of the stage.
         kind: one of `KINDS`.
-        share: of the time, in proportion to the shares of the stages that are not done.
+        share: its part of the time, in proportion to the shares of all stages that are not done.
         recipe: the recipe of a training.
-        folder: where it is trained, in the folder of the work.
-        train: the name of the images to train on.
-        held_out: the name of the images to measure on.
-        model: the folder of the model beside which a self-guidance module is trained.
+        folder: the folder of the training, in the folder of the work.
+        train: the name of the training images.
+        held_out: the name of the held-out images.
+        model: the folder of the model for which a self-guidance module is trained.
         tokenizer: the folder of the tokenizer; by default that of the stage.
-        shrink: the folder that a model is copied to with its transformer in eight bits.
+        shrink: the folder of a copy of the model with its transformer in eight bits.
         needs: the stages that have to be done.
-        changes: of the recipe, as in ``run.batch_size=512``.
-        options: of the benchmarks.
+        changes: changes of the recipe, as in ``run.batch_size=512``.
+        options: the options of the benchmarks.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Bundle:
 
     Attributes:
         file: its name in the folder of the results.
-        parts: files and folders of the work; those that are there yet are taken.
+        parts: files and folders of the work; missing ones are left out.
         after: the stages after which it is written.
     """
 
@@ -94,13 +94,13 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Plan:
-    """All of it.
+    """The whole plan.
 
     Attributes:
-        images: in the order in which they are decoded.
-        stages: in the order in which they are done.
-        bundles: what is written when.
-        reserve: seconds that are kept at the end.
+        images: the images, in the order in which they are decoded.
+        stages: the stages, in the order in which they are done.
+        bundles: the archives of the results.
+        reserve: seconds that are reserved at the end.
     """
 
     images: tuple[Images, ...]
@@ -122,7 +122,7 @@ class Plan:
 
     @property
     def files(self) -> list[str]:
-        """All files that the data has to hold."""
+        """All files that the data has to contain."""
         return sorted({file for image in self.images for file in image.files})
 
 
@@ -131,10 +131,10 @@ def read_plan(path: Path, folders: Mapping[str, Path]) -> Plan:
 
     Args:
         path: the file.
-        folders: what stands for ``{name}`` in its texts.
+        folders: name -> the folder that replaces ``{name}`` in its texts.
 
     Raises:
-        ValueError: it cannot be read, or holds what no plan has.
+        ValueError: the file cannot be read, or is not a valid plan.
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -165,7 +165,7 @@ def built(kind: type[T], path: Path, table: Mapping[str, Any], folders: Mapping[
 
 
 def filled(value: Any, folders: Mapping[str, Path]) -> Any:
-    """A text with its folders, or a tuple of such texts; anything else as it is."""
+    """A text with its folders filled in, or a tuple of such texts; anything else unchanged."""
     if isinstance(value, list):
         return tuple(filled(entry, folders) for entry in value)
     if not isinstance(value, str):

@@ -1,9 +1,9 @@
 """Do the stages of a plan: `python gpu_stages.py PLAN DATA WORK OUT DEADLINE [STAGE ...]`.
 
 `gpu_models.py` starts it, after the environment was checked, and starts it again if it dies, then
-with the names of stages that are to be left out, as they have killed it twice. What is done is in
-state.json in the folder of the work; a training that was stopped goes on from its checkpoint. Each
-stage has its share of the seconds that are left.
+with the names of stages that have killed it twice, which are left out. The finished work is in
+state.json in the folder of the work; an interrupted training resumes from its checkpoint. Each
+stage has its share of the remaining seconds.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Scores(logging.Handler):
         self.found: dict[str, Any] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take in what `demask.training.engine.report` logs."""
+        """Read a record of `demask.training.engine.report`."""
         if not isinstance(record.args, tuple):
             return
         if str(record.msg).startswith("step %d/%d"):
@@ -60,12 +60,12 @@ class Worker:
 
     Args:
         plan: what to do.
-        path: the plan's file.
+        path: the file of the plan.
         data: the folder of the data.
-        work: where everything is made.
-        out: where the results go.
+        work: the folder of the work.
+        out: the folder of the results.
         deadline: when to end, in seconds of `time.time`.
-        left_out: stages that are not done.
+        left_out: the names of stages that are left out.
     """
 
     def __init__(
@@ -88,11 +88,11 @@ class Worker:
 
     @property
     def left(self) -> float:
-        """Seconds that are left for stages."""
+        """The remaining seconds for stages."""
         return self.deadline - self.plan.reserve - time.time()
 
     def run(self) -> None:
-        """Do what is not done."""
+        """Do the stages that are not done."""
         if any(stage.train and stage.name not in self.state["done"] for stage in self.plan.stages):
             self.decode()
             import gpu_training  # noqa: F401  not in the time of the first stage
@@ -105,13 +105,13 @@ class Worker:
         log.info("%d of %d stages are done", len(self.state["done"]), len(self.plan.stages))
 
     def decode(self) -> None:
-        """Begin to decode the images, beside everything else."""
+        """Start the decoding of the images in the background."""
         workers = max(1, (os.cpu_count() or 1) - 2)
         words = [sys.executable, HERE / "gpu_decode.py", self.path, self.data, self.work, workers]
         self.decoding = subprocess.Popen(list(map(str, words)))
 
     def attempt(self, stage: Stage) -> None:
-        """Do a stage, or note why not."""
+        """Do a stage, or record the reason why it was not done."""
         scores = Scores()
         logging.getLogger("demask.training.engine.report").addHandler(scores)
         try:
@@ -139,7 +139,7 @@ class Worker:
             tidy()
 
     def seconds_of(self, stage: Stage) -> float:
-        """The seconds of a stage: its share of what is left, or what it had before a stop."""
+        """The seconds of a stage: its share of the rest, or those before an interruption."""
         done = self.state["done"]
         open_shares = [s.share for s in self.plan.stages if s.name not in done]
         later = open_shares[-len(self.plan.stages[self.plan.stages.index(stage) :]) :]
@@ -154,7 +154,7 @@ class Worker:
         return float(seconds)
 
     def do(self, stage: Stage, sources: Sequence[str], end: float) -> None:
-        """A stage, until a time."""
+        """Do a stage until a time."""
         if stage.kind == "benchmark":
             self.measure(stage, end)
             return
@@ -163,7 +163,7 @@ class Worker:
         train(stage, self.work, (sources[0], sources[-1]), end)
 
     def decoded(self, name: str) -> str:
-        """The source of decoded images, as soon as they are there."""
+        """Wait for decoded images, and return their source."""
         place = self.work / "images" / name
         failed = place.with_name(name + ".failed")
         while not place.exists():
@@ -178,7 +178,7 @@ class Worker:
         return f"decoded:{place}"
 
     def measure(self, stage: Stage, end: float) -> None:
-        """Measure speeds in a process of its own; what it had time for is written."""
+        """Measure speeds in a separate process, whose results up to the deadline are written."""
         words = [sys.executable, ROOT / "benchmarks" / "gpu_speed.py", *stage.options]
         seconds = max(1.0, end - time.time())
         words += ["--seconds", f"{seconds:.0f}", "--result", self.out / "gpu.json"]
@@ -207,7 +207,7 @@ class Worker:
         self.report()
 
     def report(self) -> None:
-        """Write what was done, and why the rest was not."""
+        """Write which stages were done, and why the others were not."""
         from demask.files import write_text
 
         told = {"done": self.state["done"], "left out": self.notes}
@@ -229,7 +229,7 @@ def is_lost(error: Exception) -> bool:
 
 
 def tidy() -> None:
-    """Give back the memory of a stage, and let the next one choose its precision."""
+    """Free the memory of a stage, and allow the next one another precision."""
     import torch
     from accelerate.state import AcceleratorState
 
@@ -242,7 +242,7 @@ def tidy() -> None:
 
 
 def prepared(work: Path) -> Any:
-    """The lock of a folder, held; and the log."""
+    """Acquire the lock of a folder, and open the log."""
     work.mkdir(parents=True, exist_ok=True)
     lock = (work / "lock").open("w")
     for attempt in range(20):

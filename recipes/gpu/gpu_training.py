@@ -1,4 +1,4 @@
-"""One training of a plan: its recipe, changed for the device, until a time."""
+"""One training of a plan, with its recipe changed for the device, until a time."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Places:
     """The folders of a stage.
 
     Attributes:
-        out: where it is trained.
+        out: the folder of the training.
         tokenizer: the file of its tokenizer.
-        model: the model beside which it is trained.
+        model: the model for which it is trained.
     """
 
     out: Path
@@ -40,13 +40,13 @@ class Places:
 
 
 def train(stage: Stage, work: Path, sources: tuple[str, str], end: float) -> None:
-    """Train until a time, or go on.
+    """Train until a time, or resume the training.
 
     Args:
-        stage: what to train.
+        stage: the stage of the training.
         work: the folder of all stages.
-        sources: the images to train on and those to measure on.
-        end: in seconds of `time.time`.
+        sources: the sources of the training and of the held-out images.
+        end: the time of the end, in seconds of `time.time`.
     """
     out = work / stage.folder
     tokenizer = (work / stage.tokenizer if stage.tokenizer else out) / "tokenizer.safetensors"
@@ -84,7 +84,7 @@ def row_of(stage: Stage) -> str:
 
 
 def cache_tokens(recipe: Any, places: Places) -> None:
-    """Make the tokens that a training reads before its time is counted."""
+    """Build the token caches of a training before its time is counted."""
     pixels = load_model(str(places.tokenizer)).float().eval()
     images, held_out = recipe.data.open(strict=False)
     token_caches(pixels, images, held_out, recipe.views, places.out)

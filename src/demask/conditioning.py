@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from demask.registry import unknown
+from demask.setting_info import check_unicode
 from demask.settings import Settings
 from demask.transformer.condition import TextEncoder, encode_micro_conditions
 from demask.transformer.protocols import SupportsUnconditional, supports
-from demask.types import Condition, Transformer
+from demask.types import USUAL_SCORE, Condition, Transformer
 
 ConditionInput = str | int | None
 """What an image shows: a prompt, a class name or a class number; None for no condition."""
@@ -25,7 +27,10 @@ ConditionInput = str | int | None
 
 def check_condition_input(value: object) -> None:
     """Raise a ValueError for what is no `ConditionInput`."""
-    if value is None or isinstance(value, str):
+    if isinstance(value, str):
+        check_unicode("the prompt", value)
+        return
+    if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise ValueError(
@@ -58,6 +63,25 @@ class Conditioner(ABC):
     @abstractmethod
     def default_conditions(self) -> list[ConditionInput]:
         """The conditions of a request that names none."""
+
+    def condition_inputs(
+        self, conditions: ConditionInput | Sequence[ConditionInput]
+    ) -> list[ConditionInput]:
+        """The conditions as a list; None becomes the default ones.
+
+        Raises:
+            ValueError: an empty list of them, or something that is no condition.
+        """
+        if conditions is None:
+            return self.default_conditions()
+        given: Any = conditions
+        several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
+        condition_inputs: list[ConditionInput] = list(given) if several else [given]
+        for condition_input in condition_inputs:
+            check_condition_input(condition_input)
+        if not condition_inputs:
+            raise ValueError("the list of conditions is empty; None means the model's default")
+        return condition_inputs
 
     @abstractmethod
     def parse(self, condition_input: ConditionInput) -> ParsedCondition:
@@ -165,9 +189,11 @@ class Prompts(Conditioner):
 
     Attributes:
         text: the text encoder.
+        score: the preference score of a request that names none.
     """
 
     text: TextEncoder
+    score: float = USUAL_SCORE
 
     def default_conditions(self) -> list[ConditionInput]:
         """The empty prompt."""
@@ -189,7 +215,7 @@ class Prompts(Conditioner):
     ) -> Condition:
         """``states`` (B, T, D), ``pooled`` (B, P) and ``micro`` (B, 5)."""
         tensors = self.text.encode([parsed.prompt for parsed in parsed_conditions])
-        micro_15 = encode_micro_conditions(*size, settings.micro_conditions).to(
+        micro_15 = encode_micro_conditions(*size, settings.micro_conditions, self.score).to(
             tensors["pooled"].device
         )
         return Condition({**tensors, "micro": micro_15.expand(len(parsed_conditions), -1)})

@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Unpack
 
 import torch
@@ -24,9 +24,10 @@ from torch import Tensor
 
 from demask import rng
 from demask.conditioning import ConditionInput
-from demask.data.color import to_rgb
+from demask.data.color import with_alpha
 from demask.data.masks import read_mask
-from demask.data.transforms import to_image, to_pixels
+from demask.data.transforms import to_pixels
+from demask.frame import Original, fill_frame
 from demask.image import GeneratedImage
 from demask.jobs import Job
 from demask.layouts import GRIDS, Layouts, check_layout
@@ -36,35 +37,10 @@ from demask.sampling import edit
 from demask.sampling.decode import decode, last
 from demask.setting_info import whole_number
 from demask.settings import SettingsKwargs
+from demask.training_range import warn_of_other_images
 
 EDITS = {"inpaint": GRIDS, "outpaint": GRIDS, "variations": Layouts((1, 2))}
 """The edits, with the layouts of tokens that they serve."""
-
-
-@dataclass(frozen=True)
-class Original:
-    """The image to edit, extended to whole tokens and at least to the size of a window.
-
-    Attributes:
-        pixels_CYX: in [0, 1], extended by mirroring.
-        height: of the image itself.
-        width: of the image itself.
-    """
-
-    pixels_CYX: Tensor
-    height: int
-    width: int
-
-    @staticmethod
-    def read(generator: Pipeline, image: Image.Image, settings: SettingsKwargs) -> Original:
-        """Extend an image to its frame."""
-        pixels_CYX = torch.from_numpy(to_pixels(to_rgb(image))).permute(2, 0, 1) / 255
-        frame_CYX = fill_frame(generator, pixels_CYX, settings)
-        return Original(frame_CYX, image.height, image.width)
-
-    def crop(self, pixels_CYX: Tensor) -> Image.Image:
-        """Crop a frame to the size of the image."""
-        return to_image(pixels_CYX[:, : self.height, : self.width])
 
 
 def check_image(name: str, value: object) -> None:
@@ -79,31 +55,6 @@ def check_image(name: str, value: object) -> None:
 def check_edit(generator: Pipeline, name: str) -> None:
     """Raise a ValueError for an edit that does not serve the layout of the model's tokens."""
     check_layout(generator.transformer.layout, "edit", name, EDITS)
-
-
-def fill_frame(generator: Pipeline, pixels_CYX: Tensor, settings: SettingsKwargs) -> Tensor:
-    """Extend an image by mirroring, to the next size that the model can generate.
-
-    Raises:
-        ValueError: an unknown setting, a width or height that the model cannot generate, or an
-            image larger than a model whose tokens are no grid.
-    """
-    step = generator.multiple
-    layout = generator.layout_of(generator.chosen(**settings))
-    size = generator.pixels_of(layout)
-    height, width = pixels_CYX.shape[1:]
-    if len(layout.shape) != 2 and (height > size[0] or width > size[1]):
-        raise ValueError(
-            f"an image of {width}x{height} pixels: the tokens of this model are {layout}, which "
-            f"hold at most {size[1]}x{size[0]} pixels"
-        )
-    for dimension, least in zip((-2, -1), size, strict=True):
-        length = pixels_CYX.shape[dimension]
-        wanted = max(least, math.ceil(length / step) * step)
-        bounce = torch.arange(wanted) % (2 * length)
-        index = torch.minimum(bounce, 2 * length - 1 - bounce)
-        pixels_CYX = pixels_CYX.index_select(dimension, index)
-    return pixels_CYX
 
 
 def inpaint(
@@ -166,8 +117,9 @@ def outpaint(
     if min(margins) < 0 or max(margins) == 0:
         raise ValueError(f"the margins are 0 pixels or more, and one is more, not {margins}")
     size = (image.width + left + right, image.height + top + bottom)
-    frame, mask = Image.new("RGB", size), Image.new("L", size, 255)
-    frame.paste(to_rgb(image), (left, top))
+    layer = with_alpha(image)
+    frame, mask = Image.new(layer.mode, size, "black"), Image.new("L", size, 255)
+    frame.paste(layer, (left, top))
     mask.paste(0, (left, top, left + image.width, top + image.height))
     return inpaint(generator, frame, mask, conditions, num_images, seed, feather, **settings)
 
@@ -199,8 +151,10 @@ def vary(
     generator: Pipeline, todo: Iterator[Job], original: Original, strength: float
 ) -> Iterator[GeneratedImage]:
     """Decode the variations, each with other tokens masked."""
+    mask_YX = torch.ones(original.pixels_CYX.shape[1:], dtype=torch.bool)
+    tokens_1 = tokens(generator, original, mask_YX)
     for job in todo:
-        ids = tokens(generator, original, len(job.seeds))
+        ids = tokens_1.expand(len(job.seeds), *tokens_1.shape[1:])
         generators = rng.image_generators(job.seeds)
         mask_id, parts = generator.transformer.mask_id, job.layout.parts
         canvas = edit.image_to_image(ids, strength, generators, mask_id, parts)
@@ -218,16 +172,14 @@ def decode_and_blend(
 ) -> Iterator[GeneratedImage]:
     """Decode the tokens under the mask, and blend the new pixels with the original."""
     masked_HW = edit.token_mask(mask_YX[None], generator.tokenizer.downsampling)[0]
+    tokens_1 = tokens(generator, original, ~mask_YX)
     for job in todo:
-        ids = tokens(generator, original, len(job.seeds))
+        ids = tokens_1.expand(len(job.seeds), *tokens_1.shape[1:])
         known_BHW = (~masked_HW).expand(len(ids), -1, -1).to(ids.device)
         canvas = edit.keep(ids, known_BHW, generator.transformer.mask_id, job.layout.parts)
         filled = fill_in(generator, job, canvas, rng.image_generators(job.seeds))
         for image, generated_CYX in finish(generator, job, filled):
-            blended_BCYX = edit.blend(
-                original.pixels_CYX[None], generated_CYX[None], mask_YX[None], feather
-            )
-            yield replace(image, image=original.crop(blended_BCYX[0]))
+            yield replace(image, image=original.blend(generated_CYX, mask_YX, feather))
 
 
 def jobs(
@@ -242,17 +194,22 @@ def jobs(
     return generator.jobs(condition_inputs, num_images, seed, **settings)
 
 
-def tokens(generator: Pipeline, original: Original, count: int) -> Tensor:
-    """The tokens of the original, (B, *dims) with B = ``count``."""
-    ids = generator.tokens(original.pixels_CYX[None].to(generator.device))
-    return ids.expand(count, *ids.shape[1:])
+def tokens(generator: Pipeline, original: Original, kept_YX: Tensor) -> Tensor:
+    """The tokens of the original, (1, *dims), with a warning if what is kept is unlike training."""
+    with torch.inference_mode():
+        codes_1 = generator.tokenizer.encode(original.pixels_CYX[None].to(generator.device))
+    warn_of_other_images(
+        generator.name, generator.tokenizer_for(1), original.pixels_CYX, codes_1[0], kept_YX
+    )
+    transformer = generator.transformer
+    return transformer.layout.split(codes_1, transformer.codebook_size)
 
 
 def finish(
     generator: Pipeline, job: Job, canvas: edit.Canvas
 ) -> Iterator[tuple[GeneratedImage, Tensor]]:
     """The images of a batch, with their pixels (C, Y, X) in [0, 1]."""
-    pixels_BYXC = generator.pixels(canvas.ids_BL, canvas.layout)
+    pixels_BYXC = generator.pixels(canvas.ids_BL, canvas.layout, generator.job_condition(job))
     images = generator.framed(job, pixels_BYXC)
     for image, pixels_YXC in zip(images, pixels_BYXC, strict=True):
         yield image, pixels_YXC.permute(2, 0, 1) / 255

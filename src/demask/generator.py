@@ -107,6 +107,8 @@ class Generator(Pipeline):
     ) -> list[GeneratedImage]:
         """Regenerate the white part of a mask; other pixels stay, except at a soft edge.
 
+        The transparent part of an image stays transparent, where it is not regenerated.
+
         Args:
             image: of any size; see `demask.editing` for images larger than the model's.
             mask: of the same size; see `demask.data.masks.read_mask`.
@@ -184,7 +186,7 @@ class Generator(Pipeline):
         guess_BL = 0 if state.logits_BLV is None else state.logits_BLV.argmax(-1)
         ids_BL = torch.where(state.masked_BL, guess_BL, state.ids_BL)
         layout = state.step.layout
-        return self.greyed(self.pixels(ids_BL, layout), state.masked_BL, layout)
+        return self.greyed(self.pixels(ids_BL, layout, state.condition), state.masked_BL, layout)
 
     def greyed(self, pixels_BHWC: Tensor, masked_BL: Tensor, layout: TokenLayout) -> Tensor:
         """Images whose masked positions are grey, half known ones in part.

@@ -13,6 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from demask import rng
+from demask.data.color import with_alpha
 from demask.files import write_atomically
 from demask.old_names import current_settings
 from demask.settings import Settings, settings_from
@@ -29,7 +30,7 @@ class GeneratedImage:
     """A generated image and all that is needed to generate it again.
 
     Attributes:
-        image: the pixels.
+        image: the pixels: ``RGB``, or ``RGBA`` of an edit that keeps transparent pixels.
         seed: of the random generator of this image.
         label: the class number; -1 for no class, and for a model of prompts.
         prompt: the prompt, or the class name.
@@ -59,7 +60,7 @@ class GeneratedImage:
         target = Path(path)
         if target.suffix.lower() != ".png":
             raise ValueError(f"a generated image is saved as .png, not as '{target.name}'")
-        write_atomically(target, lambda temporary: self._write(temporary))
+        write_atomically(target, self._write)
         return target
 
     @classmethod
@@ -95,7 +96,8 @@ class GeneratedImage:
                 dict(json.loads(text.get("load", "{}"))),
             )
         except (ValueError, TypeError, RecursionError) as error:
-            reason = " ".join(str(error).split())
+            nested = isinstance(error, RecursionError)
+            reason = "too many brackets" if nested else " ".join(str(error).split())
             raise ValueError(f"the settings in this PNG cannot be read: {reason}") from error
 
     @property
@@ -108,7 +110,7 @@ class GeneratedImage:
         info = PngInfo()
         info.add_text("prompt", self.prompt)
         info.add_text("seed", str(self.seed))
-        info.add_text("model", self.model)
+        info.add_text("model", self.model.encode(errors="backslashreplace").decode())
         info.add_text("settings", json.dumps(asdict(self.settings)))
         if self.label >= 0:
             info.add_text("label", str(self.label))
@@ -127,8 +129,8 @@ class GeneratedImage:
         self._write(buffer)
         return buffer.getvalue()
 
-    def _write(self, target: Path | BinaryIO) -> None:
-        self.image.save(target, "PNG", pnginfo=self.png_text())
+    def _write(self, temporary: Path | BinaryIO) -> None:
+        self.image.save(temporary, "PNG", pnginfo=self.png_text())
 
 
 def read_png(data: bytes) -> tuple[Image.Image, dict[str, str]]:
@@ -141,7 +143,7 @@ def read_png(data: bytes) -> tuple[Image.Image, dict[str, str]]:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as opened:
             opened.load()  # some programs write the text after the pixels
             text: dict[str, str] = getattr(opened, "text", {})
-            image = opened.convert("RGB")
+            image = with_alpha(opened)
     except Exception as error:  # a decoder raises anything on arbitrary bytes
         raise ValueError("this is no PNG that can be read") from error
     if any(name not in text for name in NEEDED):

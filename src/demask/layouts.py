@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from demask.types import KINDS, Tokenizer, TokenLayout
+from demask.types import KINDS, Grid, Tokenizer, TokenLayout
 
 
 @dataclass(frozen=True)
@@ -72,3 +72,12 @@ def image_size(tokenizer: Tokenizer, layout: TokenLayout) -> tuple[int, int]:
     fixed: Any = tokenizer  # see `Tokenizer`
     height, width = fixed.image_size
     return height, width
+
+
+def plane(layout: TokenLayout) -> Grid:
+    """Rows and columns where only the order of the tokens counts: a row is a grid of one row.
+
+    Raises:
+        ValueError: the positions are neither a grid nor a row.
+    """
+    return (1, layout.shape[0]) if len(layout.shape) == 1 else layout.grid

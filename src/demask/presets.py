@@ -9,7 +9,7 @@ from demask.registry import Table
 from demask.settings import Settings
 
 WEIGHTS = Path(__file__).parent / "weights"
-PUBLISHED = Path(__file__).parent / "published_presets"
+PUBLISHED_PRESETS = Path(__file__).parent / "published_presets"
 """The settings of published models, as their authors sample them."""
 
 

@@ -21,6 +21,21 @@ Variants = Callable[[], Sequence[Table[Any]]]
 """Imports and returns the tables whose rows a setting names."""
 
 
+def check_unicode(name: str, text: str) -> str:
+    """The text, if it is Unicode text.
+
+    Python makes lone surrogates of bytes on the command line that are no UTF-8.
+
+    Raises:
+        ValueError: it holds lone surrogates.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} is not UTF-8 text: {shortened(ascii(text))}") from None
+    return text
+
+
 @dataclass(frozen=True)
 class SettingInfo:
     """What is known of a setting beside its name and default.
@@ -118,7 +133,7 @@ class SettingInfo:
             ValueError: neither.
         """
         if isinstance(value, str):
-            return value
+            return check_unicode(name, value)
         if self.variants is None or value is None or isinstance(value, numbers.Number | dict):
             raise ValueError(self.refusal(name, value))
         try:

@@ -317,6 +317,12 @@ def test_self_guidance_has_the_features_of_the_whole_image(model) -> None:
     module = FeatureSelection(model.feature_selection()).double().eval()
     for parameter in module.parameters():
         parameter += 0.1
+    # an anchor near all features: where the likeness is clamped to 0, a changed row counts as equal
+    features_BSD = module.sized(model.predict(ids(0), CONDITION, at(0)).features)
+    module.cls_anchor_gen.mlp_t.weight.zero_()
+    module.cls_anchor_gen.mlp_t.bias.copy_(features_BSD.mean((0, 1)))
+    anchor_BD = module.cls_anchor_gen(CONDITION)
+    assert torch.cosine_similarity(features_BSD, anchor_BD[:, None], dim=-1).min() > 0
     fast = LocalSteps(4, 1).around(model)
     counts = lengths(image_layer(model))
 

@@ -109,10 +109,10 @@ def test_the_command_refuses(
     check: list[tuple[str, list[object], str]] = [
         (model, [], "needs its prompts: --prompts evaluation_metadata.jsonl"),
         (model, ["cat", "--prompts", file], "takes its prompts from --prompts alone"),
-        (model, ["--prompts", file, "-n", 0], "-n is at least 1"),
+        (model, ["--prompts", file, "-n", 0], "-n must be at least 1"),
         (model, ["--prompts", file, "--trace"], "--trace needs a folder"),
         (model, ["--prompts", file, "--seed", 1, 2], "2 seeds for 12 images"),
-        (classes, ["--prompts", file], "generates classes"),
+        (classes, ["--prompts", file], "is a model of classes"),
     ]
     for name, words, message in check:
         result = generate(name, *words, "--out", out)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
+import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -219,3 +222,25 @@ def test_a_folder_can_be_copied(tmp_path: Path) -> None:
     )
     assert str(tmp_path) not in (folder / "adapter_config.json").read_text()
     apply_loras(*networks(), [str(tmp_path / "copy")])
+
+
+def test_what_torchao_says_of_itself_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Peft imports torchao when it meets the first layer, and torchao warns of other hardware."""
+    spoken = []
+    for name in ("inject_adapter_in_model", "LoraModel"):
+        real = getattr(peft, name)
+
+        def speak(*given: object, real: Any = real) -> object:
+            spoken.append(real)
+            logging.getLogger("torchao.kernel.intmm").warning("no triton")
+            logging.getLogger("torch.utils._pytree").warning("an Enum subclass")
+            return real(*given)
+
+        monkeypatch.setattr(peft, name, speak)
+    apply_loras(*networks(), [f"{saved(tmp_path / 'a')}"])
+    assert len(spoken) == 2
+    assert caplog.messages == []
+    logging.getLogger("torchao").warning("later")
+    assert caplog.messages == ["later"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 
-from demask.cli.command import Group, Several, spread
+from demask.cli.command import Group, Several, report_thread, spread
 
 
 @pytest.mark.parametrize(
@@ -82,3 +83,15 @@ def test_several_values_reach_the_command() -> None:
 
     result = CliRunner().invoke(program, ["show", "--class", "a", "b", "--", "c"])
     assert result.output == "('a', 'b') ('c',)\n"
+
+
+def test_the_error_of_a_tracker_is_reported_once() -> None:
+    class Writer(threading.Thread):
+        pass
+
+    seen: list[object] = []
+    for module in ("tensorboard.summary.writer", "demask.bulk"):
+        Writer.__module__ = module
+        fields = (OSError, OSError("full"), None, Writer())
+        report_thread(seen.append, threading.ExceptHookArgs(fields))
+    assert [error.thread.__class__.__module__ for error in seen] == ["demask.bulk"]

@@ -53,7 +53,7 @@ def test_it_compares(
     assert [rate.value for rate in rates[1:]] == [
         outcome["paired"]["rate"] for outcome in results["outcomes"][1:]
     ]
-    assert "no model of what people prefer" in (out / "table.md").read_text()
+    assert "not trained on human preferences" in (out / "table.md").read_text()
     with Image.open(out / "gallery.png") as image:
         assert image.size[1] > 2 * 16
 
@@ -84,8 +84,8 @@ def test_refuses(
     assert "nothing to compare" in refused(*start, "--variant", "a: steps=2")
     assert "should look like setting=value" in refused(*start, "--variant", "a: steps", "b:")
     assert "unknown setting" in refused(*start, "--variant", "a:", "b: stops=2")
-    assert "--gallery is at least 0" in refused(*start, *two, "--gallery", -1)
-    assert "generates classes" in refused(*start[:-1], model, *two)
+    assert "--gallery must be at least 0" in refused(*start, *two, "--gallery", -1)
+    assert "is a model of classes" in refused(*start[:-1], model, *two)
     empty = tmp_path / "empty.txt"
     empty.write_text("\n")
     assert "has no prompts" in refused("compare", "--prompts", empty, "--out", out, *two)

@@ -79,7 +79,7 @@ def test_what_the_commands_refuse(
     assert "unknown setting 'stps'" in refused("figure", "seeds", *out, "--variant", "a:stps=3")
     hide = ("figure", "one-step", *out, "--data", data)
     assert "has no self_guidance network" in refused(*hide)
-    assert "--first is from 0 to 5" in refused(*hide, "--first", 6)
+    assert "--first must be from 0 to 5" in refused(*hide, "--first", 6)
     assert "at least 1, not 0" in refused(*hide, "-n", 0)
     assert "from 0 (change nothing) to 1" in refused(*hide, "--mask-ratio", 1.5)
 

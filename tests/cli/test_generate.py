@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -146,7 +148,8 @@ def test_a_full_disk_leaves_nothing(
 
     monkeypatch.setattr(os, "fsync", full)
     line = refused("generate", "--model", model, "--steps", 1, "--out", tmp_path / out)
-    assert line == "Error: No space left on device\n"
+    place = tmp_path / ("folder/000000.png" if out == "folder" else out)
+    assert line == f"Error: {place}: No space left on device\n"
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -169,7 +172,7 @@ def test_a_model_of_prompts_asks_for_one(
 ) -> None:
     result = run("generate", *arguments, "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert "emoji generates images of prompts: give one" in result.stderr
+    assert "emoji is a model of prompts: give one" in result.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -196,3 +199,27 @@ def test_an_interruption_says_what_is_there(
     assert said in result.stderr
     assert (tmp_path / "out").exists() == (name == "out")
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such paths")
+def test_paths_that_are_no_unicode_text(run: Callable, model: str, tmp_path: Path) -> None:
+    """Linux allows any bytes in a path; Python makes lone surrogates of them."""
+    place, out = tmp_path / "m\udcff", tmp_path / "out"
+    shutil.copytree(model, place)
+    result = run("generate", "--model", place, "--class", "cat", "--steps", 1, "--out", out)
+    assert result.exit_code == 0, result.stderr
+    assert GeneratedImage.read(out / "000000.png").model == rf"{tmp_path}/m\udcff"
+    words = (
+        "figure",
+        "seeds",
+        "--model",
+        place,
+        "--class",
+        "cat",
+        "-n",
+        2,
+        "--variant",
+        "a:",
+        "b:",
+    )
+    assert run(*words, "--out", out / "figure.png").exit_code == 0

@@ -36,6 +36,19 @@ def test_a_box_and_its_mask_generate_the_same(
     assert (after[:8, :8] != before[:8, :8]).any()
 
 
+def test_transparency_outside_the_box_is_kept(run: Callable, model: str, tmp_path: Path) -> None:
+    image = Image.new("RGBA", (16, 16), (10, 200, 30, 255))
+    image.paste((90, 0, 250, 0), (8, 0, 16, 16))
+    image.save(tmp_path / "layer.png")
+    words = ["inpaint", "--model", model, "--image", tmp_path / "layer.png", "--box", "0,0,4,4"]
+    result = run(*words, "--class", "cat", "--steps", 1, "--feather", 0, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    with Image.open(tmp_path / "out" / "000000.png") as edited:
+        np.testing.assert_array_equal(np.array(edited)[4:], np.array(image)[4:])
+    with Image.open(tmp_path / "out" / "contact_sheet.png") as sheet:
+        assert (90, 0, 250) not in sheet.convert("RGB").get_flattened_data()
+
+
 def test_strength_generates_variations(
     run: Callable, model: str, photo: Path, tmp_path: Path
 ) -> None:
@@ -66,8 +79,9 @@ def test_a_box_is_white_inside() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "one of --mask, --box and --strength"),
-        (["--box", "0,0,8,8", "--strength", "0.5"], "one of --mask, --box and --strength"),
+        ([], "nothing is to regenerate: give one of --mask, --box and --strength"),
+        (["--box", "0,0,8,8", "--strength", "0.5"], "--box and --strength exclude each other: "),
+        (["--mask", "a.png", "--box", "0,0,8,8"], "--mask and --box exclude each other: give one"),
         (["--box", "0,0,8"], "LEFT,TOP,RIGHT,BOTTOM"),
         (["--box", "0,0,25,8"], "24x16"),
         (["--box", "8,0,8,8"], "24x16"),

@@ -112,7 +112,7 @@ def test_a_prompt_that_is_cut_is_generated(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--class", "cat"], "generates prompts and has no classes: leave --class out"),
+        (["--class", "cat"], "is a model of prompts and has no classes: leave --class out"),
         (["x", "--width", "33"], "33x16 pixels: both sides must be multiples of 8"),
         (["x", "--width", "0"], "width must be a whole number from 1 to 65535 or None, not 0"),
         (["x", "--height", "-8"], "height must be a whole number from 1 to 65535 or None, not -8"),
@@ -129,6 +129,11 @@ def test_a_prompt_that_is_cut_is_generated(
         (["x", "y", "--seed", "1", "2", "-n", "3"], "2 seeds for 3 images"),
         (["x", "--seed", "1", "-2"], "'-2'"),
         (["x", "--steps", "17"], "steps must be 1 to 16"),
+        (["caf\udce9"], r"the prompt is not UTF-8 text: 'caf\udce9'"),
+        (
+            ["x", "--negative-prompt", "\udcff", "--guidance-scale", "3"],
+            "negative_prompt is not UTF",
+        ),
         (["x", "--promts", "file.txt"], "'--prompts'"),
         (["--prompts", "missing.txt"], "missing.txt: No such file or directory"),
     ],

@@ -93,7 +93,7 @@ def test_mistakes_are_one_line(refused: Callable, model: str, data: str, tmp_pat
 def test_its_own_folder_and_a_second_time_are_refused(tmp_path: Path, model: str) -> None:
     generator = demask.load(model, low_memory=True)
     quantize_generator(generator, Quantization(), None)
-    with pytest.raises(ValueError, match="another folder"):
+    with pytest.raises(ValueError, match="name another one"):
         save_generator(generator, "int8", Path(model))
     with pytest.raises(ValueError, match="already"):
         quantize_generator(generator, Quantization(), None)

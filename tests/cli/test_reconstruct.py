@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from demask.cli.reconstruct import cut, psnr
+from demask.cli.reconstruct import cut
+from demask.data.transforms import psnr, to_pixels
 
 
-def test_psnr_is_that_of_the_bytes(run: Callable) -> None:
-    black, grey = Image.new("RGB", (4, 4)), Image.new("RGB", (4, 4), (10, 10, 10))
-    assert psnr(black, grey) == pytest.approx(20 * math.log10(255 / 10))
-    assert psnr(black, black) == math.inf
+def test_psnr_is_that_of_the_bytes() -> None:
+    black, grey = (to_pixels(Image.new("RGB", (4, 4), (n, n, n))) for n in (0, 10))
+    assert psnr(black, grey, 255) == pytest.approx(20 * math.log10(255 / 10))
+    assert psnr(black / 255, grey / 255, 1) == pytest.approx(20 * math.log10(255 / 10))
+    assert psnr(black, black, 255) == math.inf
 
 
 def test_cut_takes_the_middle() -> None:
@@ -50,3 +52,12 @@ def test_refuses(refused: Callable, model: str, tmp_path: Path) -> None:
     assert "3x8 pixels are less than one token" in refused("reconstruct", small, "--model", model)
     transformer = f"{model}/transformer.safetensors"
     assert "not a tokenizer" in refused("reconstruct", small, "--tokenizer", transformer)
+
+
+def test_a_transparent_image_is_on_white(run: Callable, model: str, tmp_path: Path) -> None:
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "a.png")
+    Image.new("RGB", (8, 8), "white").save(tmp_path / "b.png")
+    places = [tmp_path / name for name in ("a.png", "b.png")]
+    result = run("reconstruct", *places, "--model", model, "--out", tmp_path / "out")
+    first, second, _mean = result.stdout.splitlines()
+    assert first.split()[0] == second.split()[0]

@@ -77,11 +77,13 @@ def test_a_model_of_classes(run: Callable, class_model: Path, tmp_path: Path) ->
 
 def test_what_does_not_fit_is_refused(refused: Callable, model: str, tmp_path: Path) -> None:
     one = ("--samples", "scenes:0,2")
-    assert "measured alone" in refused(*SCENES, "kid", *one)
+    assert "cannot be combined" in refused(*SCENES, "kid", *one)
     assert "needs no reference" in refused(*SCENES, *one, "--reference", "scenes:0,2")
     assert "no extractors" in refused(*SCENES, *one, "--extractor", "clip")
     assert "generates 16x16 pixels of 3 classes" in refused(*SCENES, "--model", model)
-    assert "number of images is at least 1, not 0" in refused(*SCENES, "--model", model, "-n", 0)
+    assert "number of images must be at least 1, not 0" in refused(
+        *SCENES, "--model", model, "-n", 0
+    )
     line = refused(*SCENES, "--model", "emoji", "--prompt", "a dog", "-n", 2)
     assert "not a caption of a scene: 'a dog'" in line
     assert "--reference PATH" in refused("evaluate", *one)
@@ -97,6 +99,6 @@ def test_a_preview_of_data(run: Callable, refused: Callable, tmp_path: Path) -> 
     with Image.open(out) as sheet:
         assert sheet.width in (2 * 132 + 4, 4 * 132 + 4)
     out.unlink()
-    assert "--first is from 0 to 11" in refused(*words, "--first", 12)
-    assert "-n is at least 1" in refused(*words, "-n", 0)
+    assert "--first must be from 0 to 11" in refused(*words, "--first", 12)
+    assert "-n must be at least 1" in refused(*words, "-n", 0)
     assert not out.exists()

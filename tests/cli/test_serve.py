@@ -80,6 +80,11 @@ def test_sigterm_finishes_what_runs(tmp_path: Path) -> None:
     [
         (["--host", "0.0.0.0"], "give --api-key-file, or --insecure"),
         (["--host", "::"], "give --api-key-file, or --insecure"),
+        (["--public-url", "https://images.example"], "a proxy is open to other machines"),
+        (["--trusted-proxy", "127.0.0.1"], "a proxy is open to other machines"),
+        (["--public-url", "images.example"], "such as https://images.example/demask, not"),
+        (["--public-url", "https://images.example/?a"], "such as https://images.example/demask"),
+        (["--trusted-proxy", "*"], "an address such as 10.0.0.2, or a network such as"),
         (["--api-key-file", "nowhere"], "nowhere: No such file"),
         (["--c2pa-key", "key.pem"], "--c2pa-certificate and --c2pa-key go together"),
         (["--model", "nothing", "--no-provenance"], "unknown model 'nothing'"),

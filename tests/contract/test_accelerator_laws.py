@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -29,11 +30,11 @@ from demask.sampling.select import Halton
 from demask.transformer.halton_maskgit import HaltonMaskGIT, HaltonMaskGITConfig
 from demask.transformer.maskbit import MaskBit, MaskBitConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
-from demask.transformer.maskgit_v1 import MaskGITV1, MaskGITV1Config
 from demask.transformer.meissonic import Meissonic
 from demask.transformer.modern_maskgit import ModernMaskGIT
 from demask.transformer.shortcut import Shortcut, ShortcutConfig
 from demask.types import Condition, Grid, Step, TokenLayout, Transformer
+from golden_models import with_sizes
 from tiny import tiny_meissonic, tiny_transformer
 
 # a new accelerator gets a line in each
@@ -74,8 +75,11 @@ def halton() -> tuple[Transformer, Grid]:
     return HaltonMaskGIT(config), (5, 3)
 
 
-def maskgit_v1() -> tuple[Transformer, Grid]:
-    return MaskGITV1(MaskGITV1Config(11, 5, (5, 3), 16, 6, 2, mlp_width=16)), (5, 3)
+def of_golden_case(name: str) -> tuple[Transformer, Grid]:
+    folder = Path(os.environ.get("DEMASK_GOLDEN", Path(__file__).parents[1] / "golden_cases"))
+    with TemporaryDirectory() as copy_of_it:
+        network = load_model(with_sizes(folder / name, Path(copy_of_it)))
+    return network, network.layout.grid  # type: ignore[return-value]
 
 
 def maskbit() -> tuple[Transformer, Grid]:
@@ -98,8 +102,9 @@ MODELS: dict[str, Callable[[], tuple[Transformer, Grid]]] = {
     "maskgit": maskgit,
     "modern_maskgit": modern,
     "halton_maskgit": halton,
-    "maskgit_v1": maskgit_v1,
     "maskbit": maskbit,
+    "halton, golden": lambda: of_golden_case("halton"),
+    "maskgit_v1, golden": lambda: of_golden_case("maskgit_v1"),
     "meissonic": lambda: meissonic(True),
     "meissonic, one id a token": lambda: meissonic(False),
     "amused, golden": lambda: amused("amused"),

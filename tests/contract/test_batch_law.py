@@ -7,34 +7,14 @@ import torch
 
 from demask import rng
 from demask.guidance import GUIDANCES
-from demask.sampling.correction import CORRECTIONS, Differential, Informed, Momentum, Remask, Zigzag
 from demask.sampling.decode import decode
 from demask.sampling.edit import Canvas
-from demask.sampling.filter import Filter
 from demask.sampling.sampler import Sampler
-from demask.sampling.schedule import SCHEDULES
-from demask.sampling.select import ORDERS, Entropy, Halton
 from demask.types import Condition, Predict
-from tiny import order_of
+from samplers import SAMPLERS
 
 SEEDS = [21, 22, 23, 24, 25]
 BATCHES = [[0], [1], [2], [3], [4], [4, 3, 2, 1, 0], [2, 0], [1, 3, 4]]
-SAMPLERS = {
-    **{f"schedule {n}": Sampler(steps=6, schedule=SCHEDULES[n]) for n in SCHEDULES},
-    **{f"order {n}": Sampler(steps=6, order=order_of(n)) for n in ORDERS},
-    **{f"correction {n}": Sampler(steps=6, corrections=(CORRECTIONS[n](),)) for n in CORRECTIONS},
-    "halton without roll": Sampler(steps=6, order=Halton(roll=False)),
-    "bounded entropy": Sampler(steps=6, order=Entropy(bound=2.0)),
-    "rescaled remasking": Sampler(steps=6, corrections=(Remask(0.9, rescale=True),)),
-    "improbable remasked": Sampler(steps=6, corrections=(Remask(0.9, confidence_based=True),)),
-    "informed of its own step": Sampler(steps=6, corrections=(Informed(0.5, reuse_forward=True),)),
-    "differential of masked tokens": Sampler(
-        steps=6, corrections=(Differential(previous="modified", among="masked"),)
-    ),
-    "averaged": Sampler(steps=6, corrections=(Momentum(0.5, "average"),)),
-    "half a zigzag": Sampler(steps=6, corrections=(Zigzag(0.5, scale=1.0, stop=0.7),)),
-    "filtered": Sampler(steps=6, filter=Filter(top_k=4, top_p=0.9)),
-}
 
 
 def generate(predict: Predict, condition: Condition, canvas: Canvas, index: list[int], sampler):

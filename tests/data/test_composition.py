@@ -21,7 +21,7 @@ from demask.data.composition.colors import (
     name_colors,
     without_color,
 )
-from demask.data.composition.composed import ComposedPictures
+from demask.data.composition.composed import ComposedImages
 from demask.data.composition.drawings import Drawing
 from demask.data.composition.plan import Plan
 from demask.data.composition.recolor import main_color, recolor
@@ -41,9 +41,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def images(folder: Path) -> ComposedPictures:
+def images(folder: Path) -> ComposedImages:
     opened = open_images(f"emoji:{folder},{COPIES}")
-    assert isinstance(opened, ComposedPictures)
+    assert isinstance(opened, ComposedImages)
     return opened
 
 
@@ -51,17 +51,17 @@ Planned = list[tuple[int, Drawing, Plan]]
 
 
 @pytest.fixture(scope="module")
-def planned(images: ComposedPictures) -> Planned:
+def planned(images: ComposedImages) -> Planned:
     """The images of all concepts but pebbles, and what is done to each."""
     return plans(images)
 
 
-def plans(images: ComposedPictures) -> Planned:
+def plans(images: ComposedImages) -> Planned:
     found = ((i, *images.plan_of(i)) for i in interesting(images))
     return [(index, drawing, made) for index, drawing, _, made in found]
 
 
-def interesting(images: ComposedPictures) -> list[int]:
+def interesting(images: ComposedImages) -> list[int]:
     """The images of all concepts but pebbles."""
     everything = range(len(images))
     concept = [images.catalog.drawings[images.source_of(i)[0]].concept for i in everything]
@@ -76,7 +76,7 @@ def seen_color(image: Image.Image) -> str:
     return dominant_color(pixels[mask], np.ones(mask.sum()))
 
 
-def test_an_image_is_a_function_of_its_index(folder: Path, images: ComposedPictures) -> None:
+def test_an_image_is_a_function_of_its_index(folder: Path, images: ComposedImages) -> None:
     again = open_images(f"emoji:{folder},{COPIES}")
     assert again.fingerprint == images.fingerprint
     chosen = interesting(images)[::11]
@@ -93,7 +93,7 @@ def test_an_image_is_a_function_of_its_index(folder: Path, images: ComposedPictu
     assert fewer[last].image.tobytes() == images[last].image.tobytes()
 
 
-def test_copy_0_is_the_plain_drawing(images: ComposedPictures) -> None:
+def test_copy_0_is_the_plain_drawing(images: ComposedImages) -> None:
     for index, number in enumerate(images.first[:40]):
         drawing = images.catalog.drawings[number]
         assert images.source_of(index) == (number, 0)
@@ -101,7 +101,7 @@ def test_copy_0_is_the_plain_drawing(images: ComposedPictures) -> None:
         assert images[index].captions[0].split(",")[0] == drawing.concept
 
 
-def test_variants_have_only_their_plain_copy(images: ComposedPictures) -> None:
+def test_variants_have_only_their_plain_copy(images: ComposedImages) -> None:
     variants = sum(d.variant for d in images.catalog.drawings)
     assert variants == 2
     assert len(images) == len(images.first) * COPIES - variants * (COPIES - 1)
@@ -114,7 +114,7 @@ def test_variants_have_only_their_plain_copy(images: ComposedPictures) -> None:
 
 
 def test_captions_name_the_colour_that_the_pixels_have(
-    images: ComposedPictures, planned: Planned
+    images: ComposedImages, planned: Planned
 ) -> None:
     changed, said = 0, 0
     for index, _, made in planned:
@@ -128,7 +128,7 @@ def test_captions_name_the_colour_that_the_pixels_have(
     assert said > changed
 
 
-def test_captions_name_the_background(images: ComposedPictures, planned: Planned) -> None:
+def test_captions_name_the_background(images: ComposedImages, planned: Planned) -> None:
     backgrounds = set()
     for index, _, made in planned:
         image = images[index]
@@ -143,7 +143,7 @@ def test_captions_name_the_background(images: ComposedPictures, planned: Planned
 
 
 def test_all_captions_of_an_image_say_the_same_of_it(
-    images: ComposedPictures, planned: Planned
+    images: ComposedImages, planned: Planned
 ) -> None:
     for index, drawing, made in planned[::5]:
         names = images.catalog.names[drawing.concept]
@@ -164,7 +164,7 @@ def colors_said(planned: Planned) -> set[tuple[str, str]]:
 
 
 def test_held_out_pairs_never_occur(
-    folder: Path, images: ComposedPictures, planned: Planned, monkeypatch: pytest.MonkeyPatch
+    folder: Path, images: ComposedImages, planned: Planned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = {(pair.thing, pair.color) for pair in images.catalog.held_out_pairs()}
     assert held
@@ -177,7 +177,7 @@ def test_held_out_pairs_never_occur(
 
 
 def test_a_colour_that_a_thing_has_by_nature_is_not_given_to_it(
-    images: ComposedPictures, planned: Planned
+    images: ComposedImages, planned: Planned
 ) -> None:
     assert images.catalog.natural_colors("apple") == {"red", "green"}
     said = {color for thing, color in colors_said(planned) if thing == "apple"}
@@ -185,7 +185,7 @@ def test_a_colour_that_a_thing_has_by_nature_is_not_given_to_it(
     assert not said & {"red", "green"}
 
 
-def test_held_out_aliases_never_occur(images: ComposedPictures, planned: Planned) -> None:
+def test_held_out_aliases_never_occur(images: ComposedImages, planned: Planned) -> None:
     held = images.catalog.held_out_aliases
     assert len(held) == 1  # a tenth of eleven
     concept, alias = held[0]
@@ -195,7 +195,7 @@ def test_held_out_aliases_never_occur(images: ComposedPictures, planned: Planned
     assert not any(alias in caption for captions in several for caption in captions)
 
 
-def test_held_out_drawings_are_another_source(folder: Path, images: ComposedPictures) -> None:
+def test_held_out_drawings_are_another_source(folder: Path, images: ComposedImages) -> None:
     held = open_images(f"emoji:{folder},held-out")
     assert 0 < len(held) < 10
     assert not set(held.first) & set(images.first)
@@ -287,7 +287,7 @@ def test_people_flags_and_signs_keep_their_colours(name: str) -> None:
     assert not rules.recolors(name)
 
 
-def test_people_are_told_by_their_variants(images: ComposedPictures) -> None:
+def test_people_are_told_by_their_variants(images: ComposedImages) -> None:
     assert images.catalog.people == {"raised hand"}
     several = [("cook medium light skin tone", True), ("cook", False), ("pan", False)]
     assert rules.people(several) == {"cook"}
@@ -370,7 +370,7 @@ def test_transparent_pixels_never_show_as_a_rim() -> None:
         assert np.asarray(render(pixels, placement)).min() >= 254
 
 
-def test_a_mirror_image_is_one(images: ComposedPictures) -> None:
+def test_a_mirror_image_is_one(images: ComposedImages) -> None:
     pixels = images.catalog.drawings[0].rgba()
     plain, mirrored = (np.asarray(render(pixels, Placement(mirrored=m))) for m in (False, True))
     assert (mirrored == plain[:, ::-1]).all()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from demask.data import open_images
-from demask.data.scenes import ScenePictures
+from demask.data.scenes import SceneImages
 from demask.scenes import draw, sample
 from demask.scenes.vocabulary import KINDS, SHAPES
 
@@ -52,10 +52,10 @@ def test_the_class_is_the_shape_of_every_object() -> None:
 
 
 def test_nothing_is_tried_at_opening(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: ScenePictures, index: int) -> None:
+    def refuse(self: SceneImages, index: int) -> None:
         raise AssertionError(f"scene {index} was drawn")
 
-    monkeypatch.setattr(ScenePictures, "__getitem__", refuse)
+    monkeypatch.setattr(SceneImages, "__getitem__", refuse)
     assert len(open_images("scenes:0,200000", strict=True)) == 200000
 
 

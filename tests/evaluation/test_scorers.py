@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 
 from clip_layouts import to_open_clip
@@ -21,6 +23,7 @@ transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.filterwarnings("ignore")  # transformers'
 
 PROMPTS = ["a photo of a cat", "a photo of a dog", "a cat"]
+COLOURS = {"red": "#dd2e44", "blue": "#55acee", "green": "#78b159", "black": "#31373d"}
 TINY = PairScorerConfig(
     size=16, widths=(4, 8, 8), layout=4, pieces=64, words=5, text_width=8, features=6
 )
@@ -118,7 +121,7 @@ def test_our_own_network(tmp_path: Path, image_BCHW: torch.Tensor) -> None:
     save_model(path, network, "pair_scorer")
     scorer = load_scorer(f"emoji_pairs:weights={path}")
     assert scorer.name == "emoji_pairs:mine"
-    assert "no model of what people prefer" in scorer.notice
+    assert "not trained on human preferences" in scorer.notice
     found_B = scorer(image_BCHW, PROMPTS)
     assert found_B.dtype == torch.float64
     assert found_B.abs().max() <= 100.001
@@ -174,9 +177,17 @@ def test_every_scorer_has_its_place_in_the_docs() -> None:
 
 
 @pytest.mark.skipif(not (WEIGHTS / "emoji_pairs").exists(), reason="not trained yet")
-def test_shipped() -> None:
+def test_the_shipped_scorer_knows_colours_and_shapes() -> None:
+    """Of eight names a drawn circle fits its own best."""
     scorer = load_scorer("emoji_pairs")
     assert scorer.name == "emoji_pairs"
-    heart_BCHW = torch.ones(1, 3, 64, 64)
-    assert scorer(heart_BCHW, ["red heart"]).abs() <= 100
+    names = [f"{colour} {shape}" for shape in ("circle", "square") for colour in COLOURS]
+    for number, colour in enumerate(COLOURS.values()):
+        image = Image.new("RGB", (64, 64), "white")
+        ImageDraw.Draw(image).ellipse((6, 6, 58, 58), fill=colour)
+        pixels_YXC = torch.from_numpy(np.array(image))
+        image_BCHW = (pixels_YXC.permute(2, 0, 1) / 255).expand(len(names), -1, -1, -1)
+        score_B = scorer(image_BCHW, names)
+        assert score_B.abs().max() <= 100.001
+        assert int(score_B.argmax()) == number
     assert (WEIGHTS / "emoji_pairs" / "scorer.safetensors").stat().st_size < 1_500_000

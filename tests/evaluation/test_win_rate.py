@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import pytest
 import torch
 
-from demask.evaluation.win_rate import paired_comparison
+from demask.evaluation.win_rate import few_prompts, paired_comparison
 
 
 def test_wins_ties_and_losses_are_counted() -> None:
@@ -43,6 +44,27 @@ def test_last_digits_are_a_tie() -> None:
     assert paired_comparison(score_PS + 0.001, score_PS).wins == 4
 
 
+def test_a_difference_that_is_small_beside_the_spread_is_a_tie() -> None:
+    base_PS = torch.tensor([[66.0, 70.0], [67.0, 69.0]])
+    mine_PS = base_PS + torch.tensor([[0.001, -0.001], [0.1, -0.1]])
+    found = paired_comparison(mine_PS, base_PS)
+    assert (found.wins, found.ties, found.losses) == (1, 2, 1)
+    assert found.margin == pytest.approx(0.01 * 2.5**0.5, rel=0.05)
+    higher = paired_comparison(base_PS + 0.001, base_PS)
+    assert (higher.ties, higher.rate) == (4, 0.5)
+    assert higher.difference == pytest.approx(0.001, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(1, "1 prompt gives no interval"), (3, "3 prompts are few"), (19, "19 "), (20, "")],
+)
+def test_few_prompts_are_named(count: int, said: str) -> None:
+    note = few_prompts(count)
+    assert note.startswith(said)
+    assert bool(note) == bool(said)
+
+
 def test_one_prompt_has_no_interval() -> None:
     found = paired_comparison(torch.ones(1, 8), torch.zeros(1, 8))
     assert found.rate == 1
@@ -58,6 +80,16 @@ def test_prompts_are_drawn_with_all_their_seeds() -> None:
     many = paired_comparison(gap_P1.expand(24, 50), torch.zeros(24, 50))
     assert (many.rate_low, many.rate_high) == pytest.approx((one.rate_low, one.rate_high))
     assert one.rate_high - one.rate_low > 0.2
+
+
+def test_the_interval_of_many_prompts_is_that_of_a_normal_distribution() -> None:
+    gap_P1 = torch.randn(400, 1, generator=torch.Generator().manual_seed(0))
+    found = paired_comparison(gap_P1, torch.zeros(400, 1), resamples=4000)
+    half_width = NormalDist().inv_cdf(0.975) * float(gap_P1.std()) / math.sqrt(400)
+    ends = found.difference - half_width, found.difference + half_width
+    assert (found.difference_low, found.difference_high) == pytest.approx(
+        ends, abs=0.07 * half_width
+    )
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:

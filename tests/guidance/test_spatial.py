@@ -71,6 +71,24 @@ def test_a_second_pass_is_made_only_where_something_is_blurred() -> None:
     assert len(calls) == 4, "off in the first step"
 
 
+def test_an_image_without_a_blurred_token_is_its_own_reference_in_any_company() -> None:
+    """Though the second pass may differ: the first one may be accelerated."""
+    calls = []
+
+    def accelerated(ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
+        calls.append(step.pass_names)
+        prediction = predict(ids_BL, condition, step)
+        return Prediction(prediction.logits_BLV + 0.01 * len(calls), prediction.features)
+
+    ids_BL = torch.stack([IDS_BL[0], HIDDEN_BL[1]])
+    guide = Spatial(accelerated, Constant(3), blurred, sigma=1.5)
+    both_BLV = guide(ids_BL, CLASSES, STEP).logits_BLV
+    assert calls == [STEP.pass_names, ()]
+    calls.clear()
+    alone_BLV = guide(ids_BL[1:], CLASSES.take(slice(1, 2)), STEP).logits_BLV
+    assert torch.equal(both_BLV[1:], alone_BLV)
+
+
 def test_its_options_are_checked_and_its_means_asked_for() -> None:
     provider = Offered(tokenizer=TOKENIZER, attention=attended)
     guide = parse_guidance("spatial:sigma=2,threshold=None", predict, Constant(2), provider)

@@ -93,7 +93,7 @@ def test_mistakes_are_found_before_an_image_is_generated(
         ({"steps": "2"}, "steps must be a whole number of at least 1, not '2'"),
         ({"num_inference_steps": 2}, "Demask calls it steps"),
         ({"conditions": "cow"}, "unknown class 'cow'"),
-        ({"metrics": ["scenes", "kid"]}, "measured alone"),
+        ({"metrics": ["scenes", "kid"]}, "cannot be combined"),
         ({"metrics": "scenes"}, "needs no reference"),
         ({"samples": real, "steps": 3}, "settings are for a generator"),
     ]

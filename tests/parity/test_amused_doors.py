@@ -23,7 +23,7 @@ from demask.conditioning import Prompts
 from demask.evaluation.small_conv import SmallConv, SmallConvConfig
 from demask.guidance import GUIDANCES
 from demask.measuring.evaluate import evaluate
-from demask.presets import PUBLISHED
+from demask.presets import PUBLISHED_PRESETS
 from demask.sampling.correction import CORRECTIONS
 from demask.sampling.edit import image_to_image
 from demask.sampling.select import ORDERS
@@ -69,7 +69,7 @@ def test_it_is_sampled_as_released(golden: Path, generator: demask.Generator) ->
     with pytest.raises(ValueError, match="unknown preset 'steps3'"):
         demask.load(golden / "amused", device="cpu", preset="steps3")
     for size in (256, 512):
-        assert (PUBLISHED / f"amused_{size}.toml").is_file()
+        assert (PUBLISHED_PRESETS / f"amused_{size}.toml").is_file()
 
 
 def test_images_alone_and_in_a_batch(generator: demask.Generator) -> None:

@@ -155,7 +155,10 @@ def test_every_variant_that_serves_parts(changes: dict, generator: demask.Genera
     [
         ({"order": "critic"}, "order 'critic' needs a grid with one token at each position"),
         ({"guidance_method": "spatial"}, "guidance_method 'spatial' needs a grid with one token"),
-        ({"accelerators": "local_steps:2"}, "accelerators 'local_steps' needs a grid with one"),
+        (
+            {"accelerators": "local_steps:2"},
+            "accelerators 'local_steps' needs a row or a grid with one",
+        ),
     ],
 )
 def test_what_does_not_serve_parts_is_refused(

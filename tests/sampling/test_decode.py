@@ -100,6 +100,20 @@ def test_temperature_and_filter_shape_the_draw() -> None:
     assert share_of_best(filter=Filter(top_k=1)) == 1
 
 
+def test_top_p_counts_the_probabilities_at_the_temperature() -> None:
+    """At temperature 1/2 the best code alone has the 60 % that take two at temperature 1."""
+
+    def model(ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
+        return Prediction(torch.tensor([0.5, 0.3, 0.2]).log().expand(*ids_BL.shape, 3))
+
+    def codes(temperature: float) -> set[int]:
+        sampler = Sampler(1, temperature=Temperature(temperature), filter=Filter(top_p=0.6))
+        return set(generate(sampler, tuple(range(8)), model=model)[-1].ids_BL.flatten().tolist())
+
+    assert codes(1.0) == {0, 1}
+    assert codes(0.5) == {0}
+
+
 def test_an_entropy_bound_may_finish_early() -> None:
     model = Model()
     states = generate(Sampler(steps=8, order=Entropy(bound=1e9)), model=model)

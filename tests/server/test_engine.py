@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from demask.conditioning import Prompts
 from demask.generator import GeneratedImage, Generator
 from demask.server.engine import (
     BusyError,
@@ -26,7 +28,7 @@ from demask.server.engine import (
     Request,
     WithdrawnError,
 )
-from demask.server.engine.worker import shown_after
+from demask.server.engine.worker import Worker, shown_after
 from demask.types import Condition, Prediction, Step
 from tiny import tiny_generator
 
@@ -129,6 +131,31 @@ def test_other_settings_are_another_batch(generators: dict[str, Generator]) -> N
     assert [image.seed for image in images] == list(range(7))
 
 
+def test_a_condition_is_cached_for_its_model_and_its_settings(
+    generators: dict[str, Generator],
+) -> None:
+    """Two models of prompts whose text encoders differ, and two scores of one prompt."""
+    first = generators["tiny_text"]
+    assert isinstance(first.conditioner, Prompts)
+    text = copy.deepcopy(first.conditioner.text)
+    for parameter in text.model.parameters():
+        parameter.data.mul_(-3)
+    models = {
+        "first": replace(first, name="first"),
+        "second": replace(first, name="second", conditioner=Prompts(text)),
+    }
+    worker = Worker(models, EngineObserver())
+    for generator in models.values():
+        for micro in ("", "score=9", "width=7"):
+            (job,) = generator.jobs(["red apple"], micro_conditions=micro)
+            for _ in range(2):
+                found = worker._condition(generator, job)
+                expected = generator.job_condition(job)
+                for name in ("states", "pooled", "micro"):
+                    assert torch.equal(found[name], expected[name])
+    assert len(worker._conditions) == 6
+
+
 def test_partial_images_come_in_order(generators: dict[str, Generator]) -> None:
     engine = Engine(generators)
     (ticket,) = engine.submit(Request("tiny", "cat", settings={"steps": 6}, partials=2))
@@ -147,9 +174,15 @@ def test_partial_images_are_the_same_in_company(generators: dict[str, Generator]
         engine = Engine(generators)
         tickets = engine.submit(*requests)
         with engine:
-            return [event.image for event in tickets[0]]
+            return [event.image for event in tickets[-1]]
 
-    for alone, shared in zip(shown(1), shown(3), strict=True):
+    def shown_alone() -> list[Image.Image]:
+        engine = Engine(generators)
+        (ticket,) = engine.submit(Request("tiny", "cat", 2, settings, partials=3))
+        with engine:
+            return [event.image for event in ticket]
+
+    for alone, shared in zip(shown_alone(), shown(3), strict=True):
         # pixels of the same ids; the codes beneath the grey may be others at a tie
         assert np.mean(np.asarray(alone) != np.asarray(shared)) < 0.01
 
@@ -257,6 +290,9 @@ def test_too_large_an_image_is_refused(generators: dict[str, Generator]) -> None
     engine = Engine(generators, Limits(pixels=400))
     with pytest.raises(ValueError, match="at most 400 pixels"):
         engine.submit(Request("tiny", settings={"width": 32, "height": 32}))
+    edit = Edit(Image.new("RGB", (32, 32)), Image.new("L", (32, 32), 255))
+    with pytest.raises(ValueError, match="an image of 32x32 pixels; .* at most 400 pixels"):
+        engine.submit(Request("tiny", edit=edit))
 
 
 @pytest.mark.parametrize("size", [(1, 4096), (4096, 1), (80, 80)])

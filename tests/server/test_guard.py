@@ -5,10 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import struct
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,11 +16,14 @@ from typing import Any
 import openai
 import pytest
 
+from broken_png import bomb
 from demask.generator import Generator
 from demask.server import run
+from demask.server.addresses import client_name, read_networks, read_public_url
 from demask.server.app import LOCAL, ServerConfig
 from demask.server.engine import Limits
 from demask.server.guard import Keys
+from demask.server.run import Listening
 from serving import Running, serving
 
 KEY = "a key that is long enough"
@@ -103,6 +104,13 @@ def test_a_request_of_too_many_bytes_is_refused(strict: Running) -> None:
     connection.close()
 
 
+def test_too_long_a_request_is_refused_before_it_arrives(strict: Running) -> None:
+    with socket.create_connection(("127.0.0.1", strict.port), timeout=30) as waiting:
+        head = f"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+        waiting.sendall(f"{head}Content-Length: 4097\r\n\r\n".encode())
+        assert b" 413 " in waiting.recv(4096).splitlines()[0]
+
+
 def test_a_slow_request_is_given_up(strict: Running) -> None:
     with socket.create_connection(("127.0.0.1", strict.port), timeout=30) as slow:
         head = f"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
@@ -110,6 +118,43 @@ def test_a_slow_request_is_given_up(strict: Running) -> None:
             f"{head}Content-Type: application/json\r\nContent-Length: 99\r\n\r\n{{".encode()
         )
         assert b" 408 " in slow.recv(4096).splitlines()[0]
+
+
+def test_the_deadline_of_a_body_holds_from_its_first_byte(strict: Running) -> None:
+    """Chunks that keep coming do not move it: a body of 99 bytes would take 10 seconds."""
+    start = time.monotonic()
+    with socket.create_connection(("127.0.0.1", strict.port), timeout=30) as slow:
+        head = f"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+        slow.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 99\r\n\r\n".encode())
+        slow.settimeout(0.1)
+        while time.monotonic() < start + 9:
+            slow.sendall(b" ")
+            try:
+                answer = slow.recv(4096)
+                break
+            except TimeoutError:
+                continue
+    assert b" 408 " in answer.splitlines()[0]
+    assert 0.4 < time.monotonic() - start < 5  # body_seconds is 0.5
+
+
+def test_the_deadline_of_a_head_holds_from_its_first_byte(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "HEAD_SECONDS", 0.5)
+    start = time.monotonic()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=0.1) as slow:
+        slow.sendall(b"GET /healthz HTTP/1.1\r\nX: ")
+        while time.monotonic() < start + 9:
+            try:
+                slow.sendall(b"x")
+                assert slow.recv(4096) == b""
+                break
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+    assert 0.4 < time.monotonic() - start < 5
 
 
 def test_a_head_that_never_comes_is_not_waited_for(
@@ -155,17 +200,6 @@ def test_numbers_that_are_none_are_refused(server: Running) -> None:
 
 def test_a_web_page_cannot_send_json_as_plain_text(server: Running) -> None:
     assert post_json(server, BODY, **{"Content-Type": "text/plain"})[0] == 400
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def bomb(width: int, height: int) -> bytes:
-    """A PNG that claims a size, with few pixels behind it."""
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    data = zlib.compress(bytes(1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize(
@@ -289,6 +323,83 @@ def test_a_name_that_is_not_ours_is_not_answered(generators: dict[str, Generator
     with serving(generators, config=ServerConfig(hosts=LOCAL)) as server:
         assert get(server, "/healthz") == 200
         assert get(server, "/healthz", Host="evil.example") == 400
+
+
+def connect(server: Running) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=30)
+
+
+def test_idle_connections_of_one_client_leave_room_for_others(
+    generators: dict[str, Generator],
+) -> None:
+    few = Listening(connections=5)
+    with serving(generators, listening=few) as server:
+        idle = [connect(server) for _ in range(8)]
+        refused = [each for each in idle[5:] if b" 429 " in each.recv(4096)]
+        assert len(refused) == 3
+        other = socket.create_connection(
+            ("127.0.0.1", server.port), timeout=30, source_address=("127.0.0.2", 0)
+        )
+        other.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b" 200 " in other.recv(4096)
+        idle[0].close()
+        until(lambda: get_or_none(server) == 200)  # it is counted no more
+        for each in (*idle, other):
+            each.close()
+
+
+def get_or_none(server: Running) -> int | None:
+    try:
+        return get(server, "/healthz")
+    except (OSError, http.client.HTTPException):
+        return None
+
+
+def test_a_trusted_proxy_may_have_more_connections(generators: dict[str, Generator]) -> None:
+    behind = Listening(connections=2, proxies=read_networks(["127.0.0.0/24"]))
+    with serving(generators, listening=behind) as server:
+        idle = [connect(server) for _ in range(4)]
+        assert get(server, "/healthz") == 200
+        for each in idle:
+            each.close()
+
+
+def url_of(server: Running, **headers: str) -> str:
+    _, answer, _ = post_json(server, {**BODY, "response_format": "url"}, **headers)
+    url: str = answer["data"][0]["url"]
+    return url.rpartition("/files/")[0]
+
+
+def test_behind_a_trusted_proxy_addresses_are_those_that_clients_use(
+    generators: dict[str, Generator], server: Running
+) -> None:
+    forwarded = {"X-Forwarded-Proto": "https", "Host": "images.example"}
+    behind = Listening(proxies=read_networks(["127.0.0.1"]))
+    with serving(generators, listening=behind) as trusting:
+        assert url_of(trusting, **forwarded) == "https://images.example"
+    assert url_of(server, **forwarded) == "http://images.example"  # anybody could say https
+    elsewhere = Listening(proxies=read_networks(["10.0.0.0/8"]))
+    with serving(generators, listening=elsewhere) as other:
+        assert url_of(other, **forwarded) == "http://images.example"
+
+
+def test_the_public_url_is_that_of_answers_and_of_the_page(
+    generators: dict[str, Generator],
+) -> None:
+    public = read_public_url("https://images.example/demask")
+    with serving(generators, config=ServerConfig(public_url=public)) as server:
+        assert url_of(server) == "https://images.example/demask"
+        assert post_json(server, BODY, Origin="https://images.example")[0] == 200
+        assert post_json(server, BODY, Origin="https://elsewhere.example")[0] == 403
+
+
+def test_a_client_is_its_address_or_its_site() -> None:
+    assert client_name("10.1.2.3") == client_name("::ffff:10.1.2.3") == "10.1.2.3"
+    assert (
+        client_name("2001:db8:1:2::3") == client_name("2001:db8:1:2:ffff::") == "2001:db8:1:2::/64"
+    )
+    assert client_name("2001:db8:1:3::3") == "2001:db8:1:3::/64"
+    assert client_name("testclient") == "testclient"
 
 
 def test_keys_are_read_from_a_file(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
+import math
 import urllib.request
+from typing import Any
 
 import httpx
 import numpy as np
@@ -12,6 +15,13 @@ import openai
 import pytest
 from PIL import Image
 
+from demask.data.color import to_rgb
+from demask.data.images import read_image
+from demask.editing import inpaint
+from demask.server.engine import Request as ImageRequest
+from demask.server.engine import Ticket
+from demask.server.fields import Generation
+from demask.server.images import Service
 from serving import Running
 
 
@@ -42,6 +52,23 @@ def test_a_model_of_prompts(server: Running) -> None:
     )
     alone = server.engine.generators["tiny_text"].generate("red apple", seed=1, steps=3)[0]
     assert np.array_equal(pixels(answer.data[0].b64_json), np.asarray(alone.image))
+
+
+def test_a_one_step_generator(server: Running) -> None:
+    body = {"seed": 1, "steps": 1, "start": "one_step:ratio=0.5"}
+    answer = server.client.images.generate(
+        model="tiny_text", prompt="red apple", size="16x16", n=2, extra_body=body
+    )
+    tiny = server.engine.generators["tiny_text"]
+    for index, item in enumerate(answer.data):
+        alone = tiny.generate("red apple", seed=1 + index, steps=1, start="one_step:ratio=0.5")[0]
+        assert np.array_equal(pixels(item.b64_json), np.asarray(alone.image))
+    with pytest.raises(openai.BadRequestError, match="needs a Meissonic or MaskGITV1"):
+        server.client.images.generate(model="tiny", prompt="dog", extra_body=body)
+    with pytest.raises(openai.BadRequestError, match="set steps to 1, not 3"):
+        server.client.images.generate(
+            model="tiny_text", prompt="dog", size="16x16", extra_body={**body, "steps": 3}
+        )
 
 
 def test_an_address_holds_the_image(server: Running) -> None:
@@ -78,8 +105,6 @@ def test_a_stream_shows_the_image_on_its_way(server: Running) -> None:
 
 @pytest.mark.parametrize("form", ["black and white", "black with a hole", "hole", "strokes"])
 def test_an_edit_regenerates_what_the_mask_says(server: Running, form: str) -> None:
-    from demask.editing import inpaint
-
     image = Image.effect_noise((16, 16), 80).convert("RGB")
     white = Image.new("L", (16, 16), 0)
     white.paste(255, (0, 0, 8, 16))
@@ -104,9 +129,6 @@ def test_an_edit_regenerates_what_the_mask_says(server: Running, form: str) -> N
 
 
 def test_an_edit_of_a_transparent_image_of_16_bits_is_read_as_everywhere(server: Running) -> None:
-    from demask.data.images import read_image
-    from demask.editing import inpaint
-
     levels = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
     data = png(Image.fromarray(levels))
     white = Image.new("L", (16, 16), 255)
@@ -124,13 +146,89 @@ def test_an_edit_of_a_transparent_image_of_16_bits_is_read_as_everywhere(server:
     assert np.array_equal(pixels(answer.data[0].b64_json), np.asarray(alone.image))
 
 
+def test_an_uploaded_photo_and_its_mask_are_turned_upright(server: Running) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned by a quarter
+    image, white = Image.effect_noise((24, 16), 80).convert("RGB"), Image.new("L", (24, 16))
+    white.paste(255, (0, 0, 8, 16))
+    sent = []
+    for part in (image, white):
+        buffer = io.BytesIO()
+        part.save(buffer, "PNG", exif=turned)
+        sent.append(buffer.getvalue())
+    answer = server.client.images.edit(
+        model="tiny",
+        image=("image.png", sent[0]),
+        mask=("mask.png", sent[1]),
+        prompt="cat",
+        extra_body={"seed": 2, "steps": 4, "feather": 0},
+    )
+    upright = [part.transpose(Image.Transpose.ROTATE_270) for part in (image, white)]
+    (alone,) = inpaint(server.engine.generators["tiny"], *upright, "cat", 1, 2, 0, steps=4)
+    found = pixels(answer.data[0].b64_json)
+    assert found.shape == (24, 16, 3)
+    assert np.array_equal(found, np.asarray(alone.image))
+
+
+def test_an_edit_keeps_transparent_pixels(server: Running) -> None:
+    image = Image.new("RGBA", (16, 16), (200, 30, 30, 255))
+    image.paste((1, 2, 3, 90), (8, 0, 16, 16))
+    white = Image.new("L", (16, 16), 0)
+    white.paste(255, (0, 0, 4, 4))
+    answer = server.client.images.edit(
+        model="tiny",
+        image=("image.png", png(image)),
+        mask=("mask.png", png(white)),
+        prompt="cat",
+        extra_body={"seed": 2, "steps": 1, "feather": 0},
+    )
+    assert np.array_equal(pixels(answer.data[0].b64_json)[:, 4:], np.asarray(image)[:, 4:])
+
+
 def test_an_edit_can_be_streamed_and_read_its_mask_from_the_image(server: Running) -> None:
     image = Image.new("RGBA", (16, 16), (200, 30, 30, 255))
     image.paste((0, 0, 0, 0), (4, 4, 12, 12))
     stream = server.client.images.edit(
-        model="tiny", image=[("a.png", png(image))], prompt="dog", stream=True
+        model="tiny",
+        image=[("a.png", png(image))],
+        prompt="dog",
+        stream=True,
+        extra_body={"seed": 4, "steps": 4, "feather": 0},
     )
-    assert [event.type for event in stream] == ["image_edit.completed"]
+    (event,) = stream
+    assert event.type == "image_edit.completed"
+    hole = Image.new("L", (16, 16))
+    hole.paste(255, (4, 4, 12, 12))
+    tiny = server.engine.generators["tiny"]
+    (alone,) = inpaint(tiny, to_rgb(image), hole, "dog", 1, 4, 0, steps=4)
+    assert np.array_equal(pixels(event.b64_json), np.asarray(alone.image))
+
+
+def test_an_edit_needs_a_mask_or_a_transparent_part(server: Running) -> None:
+    image = Image.new("RGB", (16, 16), "red")
+    with pytest.raises(openai.BadRequestError, match="mask: needed, as the image has no transp"):
+        server.client.images.edit(model="tiny", image=("a.png", png(image)), prompt="dog")
+
+
+def test_an_answer_has_the_order_of_the_request(server: Running) -> None:
+    """Whichever image is finished first."""
+    images = server.engine.generators["tiny"].generate("cat", num_images=3, steps=2)
+    tickets = [Ticket(ImageRequest("tiny", "cat"), math.inf) for _ in images]
+
+    class Connected:
+        async def is_disconnected(self) -> bool:
+            return False
+
+    async def answered() -> dict[str, Any]:
+        service, asked = Service(server.engine), Generation(prompt="cat")
+        task = asyncio.create_task(service.answer(tickets, asked, Connected()))
+        await asyncio.sleep(0.01)
+        for index in (2, 0, 1):
+            tickets[index].report(images[index])
+        return await task
+
+    answer = asyncio.run(answered())
+    assert [item["seed"] for item in answer["data"]] == [0, 1, 2]
 
 
 def test_models_are_listed_by_name(server: Running) -> None:

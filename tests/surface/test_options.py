@@ -16,7 +16,7 @@ from demask.settings import Settings
 
 MODEL = "--model --tokenizer --device --dtype --lora --aux --low-memory"
 SAMPLING = (
-    "--preset --steps --schedule --order --choice-temperature --choice-temperature-decay"
+    "--preset --steps --schedule --order --start --choice-temperature --choice-temperature-decay"
     " --temperature --temperature-decay --top-k --top-p --correction"
     " --guidance-scale --guidance-schedule --guidance-method --guidance-refresh --negative-prompt"
     " --accelerate --width --height --micro-conditions"
@@ -32,7 +32,7 @@ COMMANDS = {
     f" --out {MODEL} {SAMPLING}",
     "outpaint": "--image --left --right --top --bottom --prompt --class -n --num-images --seed"
     f" --out {MODEL} {SAMPLING}",
-    "reconstruct": "images --model --tokenizer --device --out",
+    "reconstruct": "images --model --tokenizer --prompt --device --out",
     "models": "",
     "models list": "",
     "models show": "name --tokenizer",
@@ -49,9 +49,9 @@ COMMANDS = {
     "convert": "source --kind --out",
     "quantize": "--model --tokenizer --device --scheme --data -n --num-images --share --tune --seed"
     " --out",
-    "serve": "--model --device --dtype --host --port --api-key-file --no-page --insecure"
-    " --max-queue --max-tokens --max-pixels --max-windows --max-bytes --time-limit --no-provenance"
-    " --c2pa-certificate --c2pa-key",
+    "serve": "--model --device --dtype --host --port --api-key-file --public-url"
+    " --trusted-proxy --no-page --insecure --max-queue --max-tokens --max-pixels --max-windows"
+    " --max-bytes --max-connections --time-limit --no-provenance --c2pa-certificate --c2pa-key",
     "figure": "",
     "figure seeds": f"--variant --prompt --class -n --num-images --seed --out {MODEL}",
     "figure data": "--data -n --num-images --first --out",

@@ -129,8 +129,11 @@ def test_a_control_scores_the_same_images_with_other_words(
     assert twice.other_words[:3] == ["b", "b", "a"]
 
 
-def test_results_say_how_they_came_about(comparison: Comparison, tmp_path: Path) -> None:
+def test_results_say_how_they_came_about(
+    comparison: Comparison, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run(comparison, tmp_path)
+    assert [message[:18] for message in caplog.messages] == ["3 prompts are few:"]
     results = json.loads((tmp_path / RESULTS).read_text())
     assert results["base"] == "base"
     assert results["prompts"] == list(PROMPTS)
@@ -140,6 +143,9 @@ def test_results_say_how_they_came_about(comparison: Comparison, tmp_path: Path)
     assert results["outcomes"][1]["paired"]["wins"] + results["outcomes"][1]["paired"]["ties"] <= 6
     text = (tmp_path / TABLE).read_text()
     assert "3 prompts, 2 seeds each from 5 on" in text
+    assert "\n**3 prompts are few: the truth may lie outside of the intervals; take 20 or" in text
+    assert "tie if they differ by less than 1% of the standard deviation" in text
+    assert results["outcomes"][1]["paired"]["margin"] > 0
     assert "Arithmetic, for tests." in text
     assert "| same | 50.0% (50.0% to 50.0%) | 0 / 6 / 0 |" in text
     assert "    demask compare" in text
@@ -164,9 +170,9 @@ def test_refuses(comparison: Comparison) -> None:
     for changes, message in (
         ({"variants": [base]}, "nothing to compare"),
         ({"variants": [base, base]}, "two variants are called 'base'"),
-        ({"num_seeds": 0}, "number of seeds is at least 1"),
+        ({"num_seeds": 0}, "number of seeds must be at least 1"),
         ({"resamples": 1}, "resamples must be at least 2"),
-        ({"generator": tiny_generator()}, "tiny generates classes"),
+        ({"generator": tiny_generator()}, "tiny is a model of classes"),
         ({"control": True, "prompts": ("a", "a")}, "two different prompts"),
         ({"variants": [base, Variant("x", {"step": 2})]}, "unknown setting 'step'"),
         ({"variants": [base, Variant("x", {"steps": 99})]}, "steps must be 1 to 16"),

@@ -60,7 +60,7 @@ def test_only_points_of_the_front_become_presets() -> None:
     named = front.to_preset("plain, steps 4, bfloat16")
     assert (named.settings.steps, named.dtype) == (4, "bfloat16")
     with pytest.raises(
-        ValueError, match=r"steps 8, float32' is not on the front; on it are: plain"
+        ValueError, match=r"steps 8, float32' is not on the front; the front consists of: plain"
     ):
         front.to_preset("plain, steps 8, float32")
     with pytest.raises(ValueError, match="is no point"):

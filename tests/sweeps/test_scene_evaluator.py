@@ -83,8 +83,11 @@ def test_a_sweep_needs_no_reference(tmp_path: Path) -> None:
     ("words", "line"),
     [
         (("--model", "cifar10"), "generates 32x32 pixels of 10 classes"),
-        (("--model", "emoji", "--reference", "real"), "measured alone"),
-        (("--model", "emoji", "--set", 'measure.metrics=["scenes", "kid"]'), "measured alone"),
+        (("--model", "emoji", "--reference", "real"), "takes no other metrics"),
+        (
+            ("--model", "emoji", "--set", 'measure.metrics=["scenes", "kid"]'),
+            "takes no other metrics",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(words: tuple, line: str, tmp_path: Path) -> None:

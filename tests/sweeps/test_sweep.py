@@ -62,7 +62,7 @@ def test_a_method_may_start_at_a_preset() -> None:
         ({"methods": [{"name": "a", "settings": {"schedule": "cosin"}}]}, "'cosine'"),
         ({"methods": [{"name": "a", "settings": {"steps": "8"}}]}, "steps"),
         ({"measure": {"count": 1}}, "at least 2 images"),
-        ({"measure": {"seeds": []}}, "at least one first seed"),
+        ({"measure": {"seeds": []}}, "at least one seed"),
         ({"measure": {"cuont": 1}}, "did you mean 'count'"),
         ({"measure": {"metrics": ["fid"]}}, "unknown metric 'fid'"),
         ({"final": {"by": "fid"}}, "unknown metric 'fid'"),

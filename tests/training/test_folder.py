@@ -31,5 +31,5 @@ def test_another_run_is_not_resumed(
 ) -> None:
     run(recipes, images, tmp_path)
     name = change.partition("=")[0].removeprefix("run.")
-    with pytest.raises(ValueError, match=f"holds a run with {name} .* go on with it or choose"):
+    with pytest.raises(ValueError, match=f"holds a run with {name} .* keep it or choose"):
         run(recipes, images, tmp_path, change, "run.steps=1000")

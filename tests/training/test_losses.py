@@ -68,10 +68,14 @@ def test_cross_entropy_counts_what_has_weight() -> None:
 
 
 def test_the_average_forgets_its_random_start() -> None:
+    """And averages what comes after it: weights that alternate between 0 and 2 are 1 on average."""
     parameter = torch.nn.Parameter(torch.full((2,), 100.0))
-    average = EMA([("w", parameter)], decay=0.999)
+    average, expected = EMA([("w", parameter)], decay=0.999), 100.0
     for update in range(200):
-        parameter.data.fill_(1.0)
+        parameter.data.fill_(2.0 * (update % 2))
         average.update([("w", parameter)], update)
-    assert average.tensors["w"].max() < 1.01
-    assert parameter.data.min() == 1.0, "the parameter itself is untouched"
+        past = (1 + update) / (10 + update)
+        expected = past * expected + (1 - past) * 2.0 * (update % 2)
+    assert average.tensors["w"].tolist() == pytest.approx([expected] * 2, rel=1e-5)
+    assert average.tensors["w"].tolist() == pytest.approx([1.0] * 2, abs=0.05)
+    assert parameter.data.min() == 2.0, "the parameter itself is untouched"

@@ -6,6 +6,9 @@ import pytest
 import torch
 
 from demask.training.masking import MASK_RATIOS, Masking, mask_tokens
+from demask.training.tasks.masked import MaskedRecipe, MaskedTask
+from demask.training.tasks.self_guidance import SelfGuidanceRecipe, SelfGuidanceTask
+from tiny import CLASS_NAMES, TinyTokens, tiny_tokenizer, tiny_transformer
 
 
 def draw(masking: Masking, images: int = 200) -> tuple[torch.Tensor, object]:
@@ -63,6 +66,26 @@ def test_weights() -> None:
     _, masked = draw(Masking(visible_weight=0.25))
     assert (masked.weight_BL[masked.masked_BL] == 1).all()
     assert (masked.weight_BL[~masked.masked_BL] == 0.25).all()
+
+
+@pytest.mark.parametrize("kind", ["masked", "complementary", "beside"])
+def test_a_training_of_classes_drops_them_as_often_as_asked(kind: str) -> None:
+    if kind == "beside":
+        beside = SelfGuidanceRecipe(class_dropout=0.25)
+        task = SelfGuidanceTask(
+            beside, tiny_transformer(), TinyTokens(), TinyTokens(), tiny_tokenizer()
+        )
+    else:
+        masking = Masking(complementary=kind == "complementary")
+        recipe = MaskedRecipe(16, 1, 1, 16, class_dropout=0.25, masking=masking)
+        task = MaskedTask(recipe, TinyTokens(), TinyTokens(), tiny_tokenizer())
+    batch = task.load(torch.arange(4000), torch.Generator().manual_seed(0))
+    dropped_B = batch["class_ids"] == len(CLASS_NAMES)
+    assert (batch["class_ids"][~dropped_B] == 1).all()
+    assert float(dropped_B.double().mean()) == pytest.approx(0.25, abs=0.02)
+    if kind == "complementary":
+        first_B, second_B = dropped_B.chunk(2)
+        assert torch.equal(first_B, second_B), "both halves of an image show the same"
 
 
 def test_bad_settings_are_named() -> None:

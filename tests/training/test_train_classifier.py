@@ -103,11 +103,11 @@ def test_images_are_augmented_each_in_its_own_way() -> None:
 def test_refuses(images: Path, tmp_path: Path) -> None:
     (images / "green").mkdir()
     (images / "red" / "0.png").rename(images / "green" / "0.png")
-    with pytest.raises(ValueError, match="tells 2 classes apart, the images have 3"):
+    with pytest.raises(ValueError, match="has 2 classes, the images have 3"):
         train("classifier", training("small_conv", images), tmp_path / "out")
     with pytest.raises(ValueError, match="one of the tables"):
         ClassifierRecipe()
-    with pytest.raises(ValueError, match="patch_mixer is for 8 pixels a side, size is 32"):
+    with pytest.raises(ValueError, match="patch_mixer has size 8, the classifier 32"):
         replace(RECIPES["patch_mixer"], size=32)
     with pytest.raises(ValueError, match="cutout of 9 pixels is larger than the image"):
         replace(RECIPES["small_conv"], cutout=9)

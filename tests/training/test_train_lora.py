@@ -160,7 +160,7 @@ def test_mistakes_are_one_line(model: str, concepts: Path, images: Path, tmp_pat
     with pytest.raises(ValueError, match="20 of 20 images have no caption"):
         train("lora", lora_recipe(images, *SHORT), tmp_path / "lora", model=model)
     classes = str(save_tiny(tmp_path / "classes"))
-    with pytest.raises(ValueError, match="generates classes; a LoRA adapts a model of prompts"):
+    with pytest.raises(ValueError, match="is a model of classes; LoRA adapts models of prompts"):
         train("lora", lora_recipe(concepts, *SHORT), tmp_path / "lora", model=classes)
     with pytest.raises(ValueError, match="unknown model 'emojy'.*Valid:"):
         train("lora", lora_recipe(concepts), tmp_path / "lora", model="emojy")

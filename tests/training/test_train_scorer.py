@@ -165,5 +165,5 @@ def test_refuses(pairs: Path, tmp_path: Path) -> None:
         ReconstructionAugment("emoji", damage=(0.5, 0.1))
     with pytest.raises(ValueError, match="share must be within 0 and 1, not 2"):
         ReconstructionAugment("emoji", share=2)
-    with pytest.raises(ValueError, match="captions have 0.0"):
+    with pytest.raises(ValueError, match="need dropout 0.0, not"):
         replace(RECIPE, captions=CaptionRecipe())

@@ -111,7 +111,7 @@ def test_the_target_itself_has_no_error(tmp_path: Path) -> None:
 def test_what_it_refuses(tmp_path: Path) -> None:
     words, classes = str(save_tiny_text(tmp_path / "w")), str(save_tiny(tmp_path / "c"))
     training = ShortcutTraining(RECIPE, RUN)
-    with pytest.raises(ValueError, match="name some to learn from with --prompts"):
+    with pytest.raises(ValueError, match="name some to generate with --prompts"):
         train("shortcut", training, tmp_path / "out", model=words)
     with pytest.raises(ValueError, match="leave --prompts out"):
         train("shortcut", training, tmp_path / "out", model=classes, prompts=["cat"])

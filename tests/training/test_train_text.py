@@ -104,7 +104,7 @@ def test_a_frozen_text_encoder_stays(captioned: Path, out: Path) -> None:
 
 
 def test_a_frozen_one_must_be_pretrained(captioned: Path) -> None:
-    with pytest.raises(ValueError, match="frozen must be pretrained"):
+    with pytest.raises(ValueError, match="frozen text encoder must be pretrained"):
         text_recipe(captioned, "meissonic.text.frozen=true")
 
 

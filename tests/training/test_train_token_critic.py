@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from demask.training.tasks.token_critic import (
     TokenCriticTraining,
 )
 from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
-from tiny import CLASS_NAMES, save_tiny, tiny_tokenizer, tiny_transformer
+from tiny import CLASS_NAMES, TinyTokens, save_tiny, tiny_tokenizer, tiny_transformer
 
 RECIPE = TokenCriticRecipe(
     width=32,
@@ -110,6 +111,16 @@ def test_masked_places_hold_the_models_guesses_and_the_others_the_truth(
     assert filled_BL.max() < base.codebook_size
     assert (filled_BL[masked_BL] != true_BL[masked_BL]).any()
     assert not any(p.requires_grad for p in base.parameters())
+
+
+def test_the_loss_is_low_where_real_tokens_are_called_real() -> None:
+    task = TokenCriticTask(RECIPE, tiny_transformer(), TinyTokens(), TinyTokens(), tiny_tokenizer())
+    batch = task.load(torch.arange(8), torch.Generator().manual_seed(0))
+    real_BL = torch.where(batch["masked_BL"], -4.0, 4.0)  # the log odds of what is told apart
+    task.modules["token_critic"] = lambda filled_BL, class_ids_B: real_BL
+    loss, values = task.loss("judge", batch, 0, torch.Generator())
+    assert loss.item() == pytest.approx(math.log(1 + math.exp(-4)), rel=1e-4)
+    assert values["accuracy"] == 1
 
 
 def test_it_starts_from_what_fits_of_the_model() -> None:

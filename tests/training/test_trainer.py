@@ -40,6 +40,7 @@ class Regression(Task):
         self.x_N3 = torch.randn(64, 3, generator=torch.Generator().manual_seed(1))
         self.validated: list[bool] = []
         self.exported: dict[str, Tensor] = {}
+        self.measured: dict[str, Tensor] = {}
         self.gradients: list[Tensor] = []
 
     def identity(self) -> str:
@@ -60,6 +61,7 @@ class Regression(Task):
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         self.validated.append(model.training)
+        self.measured = {n: t.clone() for n, t in model.state_dict().items()}
         return {"loss": 0.0}
 
     def sample(self, model: nn.Module) -> Tensor:
@@ -75,14 +77,32 @@ def config(steps: int = 12, **more: Any) -> TrainConfig:
     return TrainConfig(steps=steps, **{**fast, **more})
 
 
-def test_the_average_is_what_is_exported(tmp_path: Path) -> None:
+def test_the_average_is_what_is_measured_and_exported(tmp_path: Path) -> None:
     task = Regression()
     Trainer(task, config(ema_decay=0.9), tmp_path).fit()
     saved = checkpoints.load_latest(tmp_path / "checkpoints" / "model")
     assert saved is not None
     for name, tensor in task.exported.items():
         assert torch.equal(tensor, saved["average"][name])
+        assert torch.equal(tensor, task.measured[name])
         assert not torch.equal(tensor, saved["modules"]["model"][name])
+
+
+def test_the_average_takes_in_the_weights_after_every_step(tmp_path: Path) -> None:
+    before: list[Tensor] = []
+
+    class Watched(Regression):
+        def loss(self, *arguments: Any) -> tuple[Tensor, dict[str, Tensor]]:
+            before.append(linear.weight.detach().clone())
+            return super().loss(*arguments)
+
+    task = Watched()
+    linear: Any = task.modules["model"][0]  # type: ignore[index]
+    Trainer(task, config(ema_decay=0.6), tmp_path).fit()
+    average, *after = [*before, linear.weight.detach()]
+    for number, weight in enumerate(after):
+        average = average.lerp(weight, 1 - min(0.6, (1 + number) / (10 + number)))
+    torch.testing.assert_close(task.exported["0.weight"], average)
 
 
 def test_the_average_weighs_the_past_by_its_decay() -> None:
@@ -111,10 +131,55 @@ def test_accumulated_parts_are_one_batch(tmp_path: Path) -> None:
     assert norms[1:] == pytest.approx(norms[:1] * 2)
 
 
+@pytest.mark.parametrize("clip", [0.01, 1e9])
+def test_gradients_are_clipped_before_the_step(tmp_path: Path, clip: float) -> None:
+    norms = []
+
+    def watch(optimizer: Any, _arguments: object, _options: object) -> None:
+        weights = [p for group in optimizer.param_groups for p in group["params"]]
+        norms.append(torch.stack([p.grad.norm() for p in weights if p.grad is not None]).norm())
+
+    trainer = Trainer(Regression(Optim(optimizer="adamw", clip=clip)), config(), tmp_path)
+    wrapped: Any = trainer.optimizers["fit"][0]
+    wrapped.optimizer.register_step_pre_hook(watch)
+    logged = float(trainer.update(next(trainer.batches()))["fit/gradient"])
+    assert logged > 0.1, "what is logged is the norm before"
+    assert float(norms[0]) == pytest.approx(min(clip, logged), rel=1e-3)
+
+
 def test_gradients_are_cleared_between_steps(tmp_path: Path) -> None:
     task = Regression()
     Trainer(task, config(), tmp_path).fit()
     assert not task.gradients
+
+
+def test_every_step_drops_other_features_and_a_repeated_step_the_same(tmp_path: Path) -> None:
+    class Watched(Regression):
+        def loss(self, *arguments: Any) -> tuple[Tensor, dict[str, Tensor]]:
+            drawn.append(torch.rand(1).item())
+            return super().loss(*arguments)
+
+    runs = []
+    for number in range(2):
+        drawn: list[float] = []
+        Trainer(Watched(), config(steps=5), tmp_path / str(number)).fit()
+        runs.append(drawn)
+    assert len(set(runs[0])) == 5
+    assert runs[0] == runs[1]
+
+
+def test_a_resumed_run_ends_as_the_whole_one(tmp_path: Path) -> None:
+    whole, broken = Regression(), Regression()
+    every = {"save_every": 4, "ema_decay": 0.9}
+    Trainer(whole, config(**every), tmp_path).fit()
+    (tmp_path / "checkpoints" / "model" / "step-00000012.pt").unlink()
+    trainer = Trainer(broken, config(**every), tmp_path)
+    trainer.fit()
+    assert trainer.step == 12
+    for name, tensor in whole.exported.items():
+        assert torch.equal(tensor, broken.exported[name])
+    states = [task.modules["model"].state_dict() for task in (whole, broken)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
 def test_the_learning_rate_warms_up_and_falls_in_the_loop(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from demask.transformer.layers import Attention, received, rotary_2d, rotate
-from demask.transformer.modern_maskgit import ModernMaskGITConfig
+from demask.transformer.modern_maskgit import Block, ModernMaskGITConfig
 from demask.types import Condition, Step, TokenLayout
 from tiny import tiny_transformer
 
@@ -50,11 +50,46 @@ def test_batch_mates_do_not_matter_in_float64() -> None:
 
 
 @torch.no_grad()
-def test_other_grids_run() -> None:
+def test_another_grid_has_its_own_rows_and_columns() -> None:
     model = tiny_transformer()
-    ids_BL = torch.full((1, 24), model.mask_id)
+    ids_BL = torch.randint(0, 15, (1, 24), generator=torch.Generator().manual_seed(0))
     condition = Condition({"class_ids": torch.tensor([0])})
-    assert model.predict(ids_BL, condition, step((4, 6))).logits_BLV.shape == (1, 24, 15)
+    wide_BLV = model.predict(ids_BL, condition, step((4, 6))).logits_BLV
+    assert wide_BLV.shape == (1, 24, 15)
+    assert torch.equal(wide_BLV, model(ids_BL, condition["class_ids"], (4, 6)))
+    tall_BLV = model.predict(
+        ids_BL.view(1, 4, 6).mT.flatten(1), condition, step((6, 4))
+    ).logits_BLV.unflatten(1, (6, 4))
+    assert not torch.allclose(wide_BLV, tall_BLV.transpose(1, 2).flatten(1, 2), atol=1e-3)
+
+
+@pytest.mark.parametrize("grid", [(2, 5), (3, 2)])
+def test_rotary_angles_are_those_of_row_and_column(grid: tuple[int, int]) -> None:
+    """The first half of the angles turns with the row, the second with the column."""
+    cos_LK, sin_LK = rotary_2d(grid, 8, torch.device("cpu"), theta=100.0)
+    for row in range(grid[0]):
+        for column in range(grid[1]):
+            angle_K = torch.tensor([row, row / 10, column, column / 10])
+            place = row * grid[1] + column
+            torch.testing.assert_close(cos_LK[place], angle_K.cos())
+            torch.testing.assert_close(sin_LK[place], angle_K.sin())
+
+
+@torch.no_grad()
+def test_dropout_is_for_training_alone() -> None:
+    torch.manual_seed(0)
+    sizes = {"codebook_size": 4, "num_classes": 1, "width": 8, "heads": 1, "mlp_width": 8}
+    block = Block(ModernMaskGITConfig(**sizes, dropout=1.0))
+    block.modulation.fill_(1.0)
+    x_BLD, shared_B6D = torch.randn(1, 4, 8), torch.zeros(1, 6, 8)
+    rotary = rotary_2d((2, 2), 8, torch.device("cpu"))
+    trained_BLD = block.train()(x_BLD, shared_B6D, rotary)
+    assert torch.equal(trained_BLD, x_BLD), "all of both branches is dropped"
+    whole = Block(ModernMaskGITConfig(**sizes))
+    whole.load_state_dict(block.state_dict())
+    found_BLD = block.eval()(x_BLD, shared_B6D, rotary)
+    assert torch.equal(found_BLD, whole(x_BLD, shared_B6D, rotary))
+    assert not torch.allclose(found_BLD, x_BLD, atol=1e-3)
 
 
 def test_unconditional_is_the_dropped_class() -> None:

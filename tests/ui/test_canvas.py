@@ -40,6 +40,14 @@ def test_growing_alone_generates_what_outpaint_generates(model):
     assert ours.image.tobytes() == theirs.image.tobytes()
 
 
+def test_transparent_pixels_stay_so(model):
+    image = photo().convert("RGBA")
+    image.paste((9, 8, 7, 0), (8, 0, 16, 16))
+    edit = read_canvas(model, blank(model, address(image), (0,)) | {"margins": {"right": 4}})
+    assert edit.image.crop((0, 0, 16, 16)).tobytes() == image.tobytes()
+    assert edit.image.getpixel((19, 0)) == (0, 0, 0, 255)
+
+
 def test_a_side_that_is_no_multiple_of_a_token_is_covered(model):
     edit = read_canvas(model, blank(model, address(photo(18, 16)), (4,)))
     assert np.asarray(edit.mask)[:4, 16:].all()

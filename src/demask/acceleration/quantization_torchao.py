@@ -8,12 +8,11 @@ Shape legend: M output channels, K input channels.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+
+from demask.quiet import quiet_torchao
 
 
 def torchao_rows(layer: nn.Linear) -> tuple[Tensor, Tensor]:
@@ -23,7 +22,7 @@ def torchao_rows(layer: nn.Linear) -> tuple[Tensor, Tensor]:
         ValueError: torchao is not installed.
     """
     try:
-        with quiet("torchao", "torch.utils._pytree"):
+        with quiet_torchao():
             from torchao.quantization import Int8WeightOnlyConfig, quantize_
     except ModuleNotFoundError:
         raise ValueError("this needs torchao: pip install 'demask[quantization]'") from None
@@ -32,17 +31,3 @@ def torchao_rows(layer: nn.Linear) -> tuple[Tensor, Tensor]:
     quantize_(alone, Int8WeightOnlyConfig(set_inductor_config=False))
     weight: Any = alone[0].weight
     return weight.qdata.detach().clone(), weight.scale.detach().float().flatten()
-
-
-@contextmanager
-def quiet(*names: str) -> Iterator[None]:
-    """A context that silences torchao's warnings about other hardware and deprecated names."""
-    logs = [logging.getLogger(name) for name in names]
-    levels = [log.level for log in logs]
-    for log in logs:
-        log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for log, level in zip(logs, levels, strict=True):
-            log.setLevel(level)

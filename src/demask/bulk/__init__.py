@@ -1,1 +1,1 @@
-"""Writing images, few or many, in memory that does not grow with their number."""
+"""Write any number of images in bounded memory."""

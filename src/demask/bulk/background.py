@@ -1,4 +1,4 @@
-"""Writing in the background: the next image is generated while the disk takes the last ones."""
+"""Write files in background threads, while the next images are generated."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 WRITERS = 4
-"""Files that wait for the disk at a time."""
+"""The number of threads, and so of files that are written at the same time."""
 MOST_WAITING = 64
-"""Files that are waited for; with more, the generator waits."""
+"""The most files in the queue; a call with a full queue blocks until the oldest is written."""
 
 Write = Callable[[], None]
 
 
 @contextmanager
 def background() -> Iterator[Callable[[Write], None]]:
-    """A function that does something soon; all of it is done, or has failed, at the end.
+    """A function that queues a write for the threads; the end of the block waits for all writes.
 
     Raises:
-        Exception: the first that anything has raised, at the next call or at the end.
+        Exception: the first error of a write, at the next call of the function or at the end.
     """
     waiting: deque[Future[None]] = deque()
 

@@ -1,4 +1,4 @@
-"""Many images on one, so that a person sees them together."""
+"""A contact sheet: many images on one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
+from demask.data.color import to_rgb
+
 SMALLEST, LARGEST = 128, 320  # pixels of a tile's longer side
 GAP = 4
 CAPTION_SIZE = 13
@@ -16,7 +18,7 @@ PAPER, INK = (255, 255, 255), (70, 70, 70)
 
 @dataclass(frozen=True)
 class CaptionedImage:
-    """An image and what to write below it."""
+    """An image and the text below it."""
 
     image: Image.Image
     caption: str = ""
@@ -25,12 +27,13 @@ class CaptionedImage:
 def contact_sheet(tiles: Sequence[CaptionedImage], lines: int = 1) -> Image.Image:
     """Lay images out in rows, with thin gaps.
 
-    Small ones are enlarged by a whole factor with hard pixels, large ones are shrunk, all by the
-    factor of the largest; smaller ones stand in the middle of their place.
+    All images are scaled by one factor, that of the largest: below 128 pixels they are enlarged by
+    a whole number without interpolation, above 320 pixels they are shrunk. A smaller image is
+    centred in its tile.
 
     Args:
         tiles: the images.
-        lines: how many lines a caption may have; what does not fit is cut off.
+        lines: the most lines of a caption; the rest is cut off.
 
     Raises:
         ValueError: no images.
@@ -54,7 +57,7 @@ def contact_sheet(tiles: Sequence[CaptionedImage], lines: int = 1) -> Image.Imag
             max(1, tile.image.height * height // largest[1]),
         )
         corner = left + (width - own[0]) // 2, top + (height - own[1]) // 2
-        sheet.paste(scaled(tile.image.convert("RGB"), own), corner)
+        sheet.paste(scaled(to_rgb(tile.image), own), corner)
         for line, text in enumerate(wrap(tile.caption, font, width, lines)):
             place = left + width / 2, top + height + 2 + line * (CAPTION_SIZE + 3)
             draw.text(place, text, INK, font, anchor="ma")
@@ -62,7 +65,7 @@ def contact_sheet(tiles: Sequence[CaptionedImage], lines: int = 1) -> Image.Imag
 
 
 def scaled_size(size: tuple[int, int]) -> tuple[int, int]:
-    """The width and height of a tile for images of a width and height."""
+    """The width and height of a tile, in pixels, for images of this width and height."""
     longer = max(size)
     factor: float = math.ceil(SMALLEST / longer)
     if longer > LARGEST:
@@ -71,13 +74,13 @@ def scaled_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def scaled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The image at another size: hard pixels when it grows, smooth when it shrinks."""
+    """The image at another size: nearest neighbour to enlarge it, Lanczos to shrink it."""
     grows = size[0] >= image.width
     return image.resize(size, Image.Resampling.NEAREST if grows else Image.Resampling.LANCZOS)
 
 
 def best_columns(count: int) -> int:
-    """The number of columns that leaves the fewest holes; the squarest of these."""
+    """The number of columns that leaves the fewest empty tiles; of these, the most square."""
     square = math.ceil(math.sqrt(count))
     return min(range(square, max(2 * square, 2)), key=lambda columns: (-count % columns, columns))
 
@@ -85,7 +88,7 @@ def best_columns(count: int) -> int:
 def wrap(
     text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int, lines: int
 ) -> list[str]:
-    """The text in lines of at most ``width`` pixels, the last of them cut where need be."""
+    """The text in at most ``lines`` lines of at most ``width`` pixels; the last one is cut off."""
     found, words = [""], text.split(" ")
     while words and len(found) < lines:
         longer = f"{found[-1]} {words[0]}".strip()

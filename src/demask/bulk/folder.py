@@ -28,16 +28,17 @@ def write_folder(
     the images that were written.
 
     Args:
-        folder: made if need be; files of the same seeds are replaced. Of images of one seed, all
-            but the first have their number among them in their names.
-        images: may be more than memory could hold.
-        first: tiles that open the contact sheet, such as the image before a change.
+        folder: created if it does not exist. Files are named after the seed, such as
+            ``000007.png``, and replace files of the same name; the second image of a seed is
+            ``000007-2.png``.
+        images: read one at a time.
+        first: the first tiles of the contact sheet, such as the image before an edit.
 
     Returns:
         How many images were written.
 
     Raises:
-        OSError: the disk is full or the folder may not be written; no file is half-written.
+        OSError: the disk is full or the folder is not writable; no file is half-written.
     """
     (folder / SHEET).unlink(missing_ok=True)
     tiles, count, seen = list(first), 0, Counter[int]()

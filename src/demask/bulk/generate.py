@@ -1,4 +1,4 @@
-"""Generate jobs one after the other, letting someone watch every step."""
+"""Generate the images of jobs one after the other, with callbacks after every step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ StepCallback = Callable[[Job, DecodeState], None]
 def generate_jobs(
     generator: Generator, jobs: Iterable[Job], *callbacks: StepCallback
 ) -> Iterator[GeneratedImage]:
-    """The images of the jobs in turn; no job is read before the one ahead of it is generated."""
+    """The images of the jobs, in order; a job is read when the one before it is generated."""
     for job in jobs:
         state = None
         for state in generator.decode(job, generator.blank(job)):

@@ -1,7 +1,7 @@
 """GenEval's prompts, and the folders that its own scorer reads (arXiv 2310.11513).
 
-The benchmark's program looks for objects, colours and places in images with a detector; here it
-gets the images: a folder for each line of its prompt file.
+The benchmark's own program finds objects, colours and positions in the images with a detector. This
+module writes the images for it: a folder for each line of its prompt file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from demask.files import write_text
 from demask.image import GeneratedImage
 
 EACH = 4
-"""Images of each prompt, as published."""
+"""Images of each prompt in the published results."""
 COLUMNS = 2
 
 
@@ -28,8 +28,8 @@ class GenEvalPrompt:
     """A line of the prompt file.
 
     Attributes:
-        prompt: what is generated.
-        text: all of it, as it was written: the scorer reads there which objects must be seen.
+        prompt: the prompt of the images.
+        text: the whole line; the scorer reads from it which objects the images must show.
     """
 
     prompt: str
@@ -41,7 +41,7 @@ def read_geneval(path: Path) -> list[GenEvalPrompt]:
 
     Raises:
         OSError: no such file.
-        ValueError: it is no UTF-8 text, holds nothing, or a line is no such object.
+        ValueError: the file is not UTF-8 text, has no lines, or a line is no such object.
     """
     try:
         written = path.read_text(encoding="utf-8-sig").splitlines()
@@ -55,7 +55,7 @@ def read_geneval(path: Path) -> list[GenEvalPrompt]:
 
 
 def line_of(text: str, path: Path, number: int) -> GenEvalPrompt:
-    """One line, understood."""
+    """Parse one line; raises ValueError if it is no JSON object with a prompt."""
     try:
         found = json.loads(text)
     except ValueError:
@@ -78,16 +78,16 @@ def write_geneval(
     """Write ``00000/metadata.jsonl``, ``00000/samples/0000.png``, ``00000/grid.png``, and so on.
 
     Args:
-        folder: made if need be; files of the same names are replaced.
-        lines: of the prompt file.
-        generated_images: of the first line, then of the second, and so on.
-        each: how many images a line has.
+        folder: created if it does not exist; files of the same names are replaced.
+        lines: the lines of the prompt file.
+        generated_images: the images of the first line, then of the second, and so on.
+        each: the number of images of a line.
 
     Returns:
         How many images were written.
 
     Raises:
-        OSError: the disk is full or the folder may not be written; no file is half-written.
+        OSError: the disk is full or the folder is not writable; no file is half-written.
     """
     count = 0
     for number, line in enumerate(lines):

@@ -1,4 +1,4 @@
-"""One file of many images, in the form that published evaluators of generative models read.
+"""Many images in one ``.npz`` file, the format that ADM's evaluator reads (arXiv 2105.05233).
 
 Shape legend: N images, H W rows and columns of pixels.
 """
@@ -12,8 +12,8 @@ from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
-from numpy.lib import format as npy
 
+from demask.data.array_file import npy_header
 from demask.files import write_atomically
 from demask.image import GeneratedImage
 
@@ -21,41 +21,32 @@ from demask.image import GeneratedImage
 def write_npz(path: Path, images: Iterable[GeneratedImage], count: int) -> None:
     """Write ``arr_0``, uint8 (N, H, W, 3), and ``arr_1``, the labels, int64 (N).
 
-    The images go to the disk one by one; the file gets its name when all are written.
+    The images are written one by one under a temporary name, which is then renamed.
 
     Args:
-        path: of the file, replaced if it exists.
+        path: the file, replaced if it exists.
         images: at least ``count``, all of one size.
         count: N.
 
     Raises:
-        OSError: the disk is full or the place may not be written; nothing is left there.
+        OSError: the disk is full or the folder is not writable; no partial file is left.
     """
     write_atomically(path, lambda temporary: _write(temporary, images, count))
 
 
-def _write(path: Path, images: Iterable[GeneratedImage], count: int) -> None:
+def _write(temporary: Path, images: Iterable[GeneratedImage], count: int) -> None:
     labels = array("q")
     stream = islice(images, count)
-    with zipfile.ZipFile(path, "w", allowZip64=True) as archive:
+    with zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
         first = next(stream)
         width, height = first.image.size
         with archive.open("arr_0.npy", "w", force_zip64=True) as file:
-            _write_header(file, np.uint8, (count, height, width, 3))
+            file.write(npy_header(np.uint8, (count, height, width, 3)))
             for image in chain([first], stream):
                 assert image.image.size == (width, height)
                 labels.append(image.label)
                 file.write(image.image.convert("RGB").tobytes())
         assert len(labels) == count
         with archive.open("arr_1.npy", "w", force_zip64=True) as file:
-            _write_header(file, np.int64, (count,))
+            file.write(npy_header(np.int64, (count,)))
             file.write(np.asarray(labels, dtype=np.int64).tobytes())
-
-
-def _write_header(file: object, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
-    header = {
-        "descr": npy.dtype_to_descr(np.dtype(dtype)),
-        "fortran_order": False,
-        "shape": shape,
-    }
-    npy.write_array_header_1_0(file, header)  # type: ignore[arg-type]

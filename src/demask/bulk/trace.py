@@ -1,4 +1,4 @@
-"""An animation of the tokens appearing.
+"""An animation of the decoding steps.
 
 Shape legend: B batch, H W rows and columns of pixels.
 """
@@ -19,10 +19,11 @@ MOST_TILES = 16
 
 
 class Trace:
-    """Watches the first batch that it sees and keeps a frame of each step.
+    """A step callback that records a frame of each step of the first batch.
 
     Attributes:
-        frames: the first images of the batch, as a contact sheet a step; the first is all grey.
+        frames: a contact sheet of the batch's first images for each step, after one of the
+            all-masked start.
     """
 
     def __init__(self, generator: Generator) -> None:
@@ -43,10 +44,10 @@ class Trace:
         self.frames.append(contact_sheet([CaptionedImage(Image.fromarray(p)) for p in pixels_BHWC]))
 
     def write(self, path: Path) -> None:
-        """Write the animation, which holds its last frame and then starts again.
+        """Write the animation as a GIF that repeats; the last frame is shown longer.
 
         Raises:
-            OSError: the disk is full or the place may not be written; nothing is left there.
+            OSError: the disk is full or the folder is not writable; no partial file is left.
         """
         assert self.frames, "nothing was generated"
         first, *rest = self.frames

@@ -5,7 +5,6 @@ They are converted back to floating point when they are read.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ import torch
 from demask.checkpoint.read import Tensors, read_tensors
 from demask.checkpoint.rows import SCALE
 from demask.checkpoint.save import save_tensors
+from demask.files import copy_files, files_written_together
 
 LEAST = 4096
 """Smaller tensors are not converted."""
@@ -52,10 +52,9 @@ def shrink_model(source: Path, out: Path) -> list[Path]:
         raise ValueError(f"{source} holds no networks (transformer.safetensors, ...)")
     if out.resolve() == source.resolve():
         raise ValueError(f"{out}: name another folder; this one is read")
-    for path in networks:
-        tensors, description = read_tensors(path)
-        save_tensors(out / path.name, shrink_tensors(tensors), description)
-    text = source / "text_encoder"
-    if text.is_dir():
-        shutil.copytree(text, out / "text_encoder", dirs_exist_ok=True)
+    with files_written_together(out) as work:
+        for path in networks:
+            tensors, description = read_tensors(path)
+            save_tensors(work / path.name, shrink_tensors(tensors), description)
+        copy_files(source / "text_encoder", work / "text_encoder")
     return [out / path.name for path in networks]

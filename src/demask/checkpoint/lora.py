@@ -23,6 +23,7 @@ from demask.checkpoint.published_lora import Pair, published_file, read_publishe
 from demask.checkpoint.quantized import made_from
 from demask.checkpoint.read import CheckpointError, parse_json, read_tensors
 from demask.files import write_atomically, write_text
+from demask.quiet import quiet_torchao
 from demask.registry import unknown
 
 if TYPE_CHECKING:
@@ -115,16 +116,17 @@ def add_adapters(
         dropout: on the adapters' input.
         base: name of the base model.
     """
-    from peft import LoraConfig, inject_adapter_in_model  # imports transformers, which is slow
+    with quiet_torchao():
+        from peft import LoraConfig, inject_adapter_in_model  # imports transformers, which is slow
 
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
-        target_modules=list(layers),
-        base_model_name_or_path=base,
-    )
-    inject_adapter_in_model(config, model, ADAPTER)
+        config = LoraConfig(
+            r=rank,
+            lora_alpha=alpha,
+            lora_dropout=dropout,
+            target_modules=list(layers),
+            base_model_name_or_path=base,
+        )
+        inject_adapter_in_model(config, model, ADAPTER)
 
 
 def weigh_adapters(model: nn.Module, weight: float) -> None:
@@ -245,11 +247,13 @@ def merge(model: nn.ModuleDict, lora: Lora, tensors: Mapping[str, torch.Tensor])
     Raises:
         CheckpointError: the configuration is broken, or the tensors do not match it.
     """
-    from peft import LoraConfig, LoraModel, get_peft_model_state_dict, set_peft_model_state_dict
+    with quiet_torchao():
+        from peft import LoraConfig, LoraModel, get_peft_model_state_dict, set_peft_model_state_dict
 
     try:
         config = LoraConfig.from_pretrained(str(lora.folder))
-        with torch.random.fork_rng(devices=[]):  # new adapters start with random values
+        # new adapters start with random values
+        with torch.random.fork_rng(devices=[]), quiet_torchao():
             tuner = LoraModel(model, config, ADAPTER)
     except (TypeError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())

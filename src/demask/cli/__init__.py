@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+import threading
+from functools import partial
+
 import click
 
 from demask import __version__
 from demask.cli.bench import bench
-from demask.cli.command import Group
+from demask.cli.command import TERMINATED, Group, report_thread
 from demask.cli.compare import compare
 from demask.cli.convert import convert
 from demask.cli.evaluate import evaluate
@@ -41,5 +46,7 @@ for command in COMMANDS:
 
 
 def main() -> None:
-    """The program ``demask``."""
+    """The program ``demask``; SIGTERM ends it in order, without its temporary files."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(TERMINATED))
+    threading.excepthook = partial(report_thread, threading.excepthook)
     demask.main(prog_name="demask")

@@ -1,4 +1,4 @@
-"""`demask bench`: what settings cost, and which are on the Pareto front."""
+"""`demask bench`: the cost of settings, and which are on the Pareto front."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from demask.sweeps.front import Front
 
 QUALITY = ("frechet", "retrieval", "kid", "precision")
-TABLE, PICTURE = "front.md", "front.png"
+TABLE, PLOT = "front.md", "front.png"
 
 FRONT = OptionGroup(
     "Front",
@@ -55,10 +55,10 @@ def bench(
     plot_only: bool,
     choice: ModelChoice,
 ) -> None:
-    """Measure what an image costs under the settings of a recipe, in time of all cores.
+    """Measure the cost of an image under the settings of a recipe: forward passes and time.
 
     Each trial is measured once; an interrupted benchmark continues where it stopped. A few images
-    are generated before time is measured.
+    are generated before the time is measured.
     """
     from demask.preset_file import check_name
 
@@ -71,14 +71,14 @@ def bench(
         from demask.cli.sweep_progress import shown
         from demask.sweeps.sweep import sweep as run
 
-        seen = reference if front else None
-        runner, generator = open_runner(choice, plan.measure, seen, extractors, out, looks=front)
+        real = reference if front else None
+        runner, generator = open_runner(choice, plan.measure, real, extractors, out, quality=front)
         with shown() as progress:
             run(runner, plan, generator.presets, progress)
     if not front:
         click.echo(out / "table.md")
         return
-    found, lines = draw(out), [str(out / TABLE), str(out / PICTURE)]
+    found, lines = draw(out), [str(out / TABLE), str(out / PLOT)]
     if name is not None and point is not None:
         lines.append(save(found, name, point, file or presets_of(choice.model, out)))
     click.echo("\n".join(lines))
@@ -88,7 +88,7 @@ def draw(out: Path) -> Front:
     """The front of all results in a folder; writes its table and its plot there.
 
     Raises:
-        ValueError: the folder has no results, or none of quality.
+        ValueError: the folder has no results, or no metric of quality was measured.
     """
     from demask.files import write_text
     from demask.sweeps.curves import first_of, points_of
@@ -102,7 +102,7 @@ def draw(out: Path) -> Front:
         raise ValueError(f"a front needs one of {', '.join(QUALITY)} in the recipe's metrics")
     front = Front.of(points_of(results), metric)
     write_text(out / TABLE, front_table(front))
-    draw_front(front, out / PICTURE)
+    draw_front(front, out / PLOT)
     return front
 
 

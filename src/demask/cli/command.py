@@ -1,8 +1,9 @@
-"""How every command reads its arguments and reports an error: one line, exit code 2."""
+"""The base classes of commands: arguments, help pages, and errors of one line with exit code 2."""
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import click
 
 from demask.foreign_names import translated
 
-INTERRUPTED = 130  # the exit code that a shell expects after Ctrl-C
+INTERRUPTED, TERMINATED = 130, 143  # what a shell expects after Ctrl-C and after SIGTERM
 
 Decorator = Callable[[Any], Any]
-"""What `click.option` returns."""
+"""The type of the result of `click.option`."""
+ThreadHook = Callable[[threading.ExceptHookArgs], object]
 
 
 class UserError(click.ClickException):
@@ -31,7 +33,7 @@ class Several(click.Option):
 
 
 def number(*names: str, **more: Any) -> Decorator:
-    """An option with a default, whose type is that of the default and which the help shows."""
+    """An option whose default gives its type and is shown in the help."""
     return click.option(*names, **{"type": type(more["default"]), "show_default": True, **more})
 
 
@@ -53,7 +55,7 @@ class OptionGroup(Sequence[Decorator]):
 
     Args:
         title: the heading.
-        options: what `click.option` returns.
+        options: results of `click.option`.
     """
 
     def __init__(self, title: str, options: Sequence[Decorator]) -> None:
@@ -160,6 +162,12 @@ def spread(words: list[str], several: Collection[str]) -> list[str]:
         else:
             result.append(word)
     return result
+
+
+def report_thread(usual: ThreadHook, error: threading.ExceptHookArgs) -> None:
+    """Report the error of a thread; TensorBoard's also ends the training, which reports it."""
+    if not type(error.thread).__module__.startswith("tensorboard"):
+        usual(error)
 
 
 def describe(error: Exception) -> str:

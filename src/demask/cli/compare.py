@@ -1,4 +1,4 @@
-"""`demask compare`: how often one setting's images beat another's, by a scorer."""
+"""`demask compare`: win rates of settings over a base, by a scorer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WHAT = OptionGroup(
             "variants",
             metavar="'NAME: SETTING=VALUE ...'...",
             required=True,
-            help="The base, then what to compare with it: 'more: steps=16', 'NAME: preset=NAME'.",
+            help="The base, then variants of it, such as 'more: steps=16' or 'NAME: preset=NAME'.",
         ),
         number("--num-seeds", default=4, help="Images of each prompt."),
         number("--seed", default=0, help="Random seed: image i uses seed + i."),
@@ -64,7 +64,7 @@ OUT = OptionGroup(
             type=int,
             default=0,
             metavar="N",
-            help="Also write an image: the first N prompts under every variant.",
+            help="Also write gallery.png: images of the first N prompts, a row per variant.",
         ),
         path_option(
             "--out",
@@ -89,8 +89,8 @@ def compare(
 ) -> None:
     """Compare settings of a model of prompts: win rates against the first of them.
 
-    All variants generate the same prompts with the same seeds, and a scorer says which image of
-    two fits its prompt better. An interrupted comparison continues where it stopped.
+    All variants generate the same prompts with the same seeds; the image with the higher score
+    wins. An interrupted comparison continues where it stopped.
     """
     from demask.cli.figure import read_variant
     from demask.measuring.compare import open_comparison, run_comparison
@@ -99,7 +99,7 @@ def compare(
     prompts = read_lines(file)
     rows = [read_variant(text) for text in variants]
     if gallery < 0:
-        raise ValueError(f"--gallery is at least 0, not {gallery}")
+        raise ValueError(f"--gallery must be at least 0, not {gallery}")
     check_device(choice.device)
     comparison = open_comparison(choice.load(), rows, prompts, device=choice.device, **options)
     run_comparison(comparison, out, counting).write(out / CSV)

@@ -17,7 +17,7 @@ from demask.cli.options import FOLDER, add
     default="auto",
     metavar="NAME",
     show_default=True,
-    help="auto (found out from the source), pytorch or jax_maskgit.",
+    help="auto (detected from the source), pytorch or jax_maskgit.",
 )
 @add(FOLDER)
 def convert(source: str, kind: str, out: Path) -> None:

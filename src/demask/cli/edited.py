@@ -1,4 +1,4 @@
-"""What the commands that edit an image share: reading it and writing the results."""
+"""Functions of the commands that edit an image: read it, and write the results."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ IMAGE = OptionGroup(
 
 
 def open_image(path: Path) -> Image.Image:
-    """An image as RGB, upright.
+    """An image, upright and in sRGB, with its transparent parts.
 
     Raises:
         OSError: no such file.
-        ValueError: it is no image that can be read.
+        ValueError: the file is not a readable image.
     """
     data = path.read_bytes()
 
-    from demask.data.images import read_image
+    from demask.data.images import read_layer
 
-    return read_image(data, str(path))
+    return read_layer(data, str(path))
 
 
 def write_versions(
@@ -49,10 +49,10 @@ def write_versions(
 ) -> None:
     """Write each version of an image, and a contact sheet that begins with the original.
 
-    ``edit`` is a function of `demask.editing`; what follows it are options of the commands.
+    ``edit`` is a function of `demask.editing`; the further arguments are options of the commands.
 
     Raises:
-        ValueError: an option is not valid, or no such model.
+        ValueError: an option is invalid, or there is no such model.
     """
     generator = choice.load(settings.get("preset"))
     conditions = condition_inputs(prompts, classes, generator)

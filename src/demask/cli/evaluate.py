@@ -1,4 +1,4 @@
-"""`demask evaluate`: measure images against real ones."""
+"""`demask evaluate`: compare images with real ones."""
 
 from __future__ import annotations
 
@@ -100,11 +100,11 @@ def evaluate(
     choice: ModelChoice,
     **options: Any,
 ) -> None:
-    """Measure images, or a model's, against real ones.
+    """Compare images, or those of a model, with real images.
 
     Fréchet and kernel distance, precision, recall, density, coverage, class score and accuracy,
-    each with a 95 % interval and the name of the network that made the features. For a model of
-    scenes, --metric scenes: the share of correct images by an exact scorer, and diversity.
+    each with a 95 % interval and the name of the extractor. For scenes, --metric scenes: the
+    fraction of correct images by an exact scorer, and diversity.
     """
     from demask.measuring.evaluate import SCENES
     from demask.measuring.evaluate import evaluate as run
@@ -148,7 +148,7 @@ def check_one_source(context: click.Context, samples: Path | None) -> None:
 
 
 def show(title: str, scores: Sequence[Score]) -> None:
-    """A table on stdout."""
+    """Print a table of scores on stdout."""
     from rich.console import Console
     from rich.table import Table
 

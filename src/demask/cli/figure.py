@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from demask.sweeps.gallery import Variant
 
 SEVERAL = {"correction": "corrections", "accelerate": "accelerators"}
-"""Options that may be given several times, and the settings that they fill."""
+"""Option that may be given several times -> its setting."""
 
 FILE = OptionGroup(
     "Output",
@@ -47,7 +47,7 @@ VARIANTS = OptionGroup(
     ],
 )
 
-HIDE = OptionGroup(
+ONE_STEP = OptionGroup(
     "Images",
     [
         click.option(
@@ -86,7 +86,7 @@ PREVIEW = OptionGroup(
 
 @click.group(cls=Group)
 def figure() -> None:
-    """Draw images that show the effect of settings and guidances."""
+    """Draw image grids that show the effect of settings and guidances."""
 
 
 @figure.command("seeds", cls=Command)
@@ -114,7 +114,7 @@ def seeds_figure(
 
 
 @figure.command("one-step", cls=Command)
-@add(HIDE, FILE)
+@add(ONE_STEP, FILE)
 @with_model
 def one_step_figure(
     data: str,
@@ -129,7 +129,7 @@ def one_step_figure(
 ) -> None:
     """Draw images of which most tokens are masked and predicted in one step."""
     if num_images < 1:
-        raise ValueError(f"-n is at least 1, not {num_images}")
+        raise ValueError(f"-n must be at least 1, not {num_images}")
     generator = choice.load()
 
     from demask.bulk.folder import write_png
@@ -163,7 +163,7 @@ def one_step_figure(
 def data_figure(data: str, num_images: int, first: int, out: Path) -> None:
     """Draw the first images of a data set with their captions or classes."""
     if num_images < 1:
-        raise ValueError(f"-n is at least 1, not {num_images}")
+        raise ValueError(f"-n must be at least 1, not {num_images}")
 
     from demask.bulk.contact_sheet import CaptionedImage, contact_sheet
     from demask.bulk.folder import write_png
@@ -171,7 +171,7 @@ def data_figure(data: str, num_images: int, first: int, out: Path) -> None:
 
     samples = open_images(data)
     if not 0 <= first < len(samples):
-        raise ValueError(f"--first is from 0 to {len(samples) - 1}, not {first}")
+        raise ValueError(f"--first must be from 0 to {len(samples) - 1}, not {first}")
     chosen = [samples[i] for i in range(first, min(first + num_images, len(samples)))]
     tiles = [
         CaptionedImage(p.image, p.captions[0] if p.captions else samples.class_names[p.label])
@@ -182,13 +182,13 @@ def data_figure(data: str, num_images: int, first: int, out: Path) -> None:
 
 
 def in_turn(samples: ImageDataset, first: int, count: int) -> list[ImageSample]:
-    """Some images, of each class in turn as far as possible.
+    """``count`` images from an index on, of each class in turn as far as possible.
 
     Raises:
         ValueError: the first index is out of range.
     """
     if not 0 <= first < len(samples):
-        raise ValueError(f"--first is from 0 to {len(samples) - 1}, not {first}")
+        raise ValueError(f"--first must be from 0 to {len(samples) - 1}, not {first}")
     found: list[ImageSample] = []
     rest: list[ImageSample] = []
     classes = len(samples.class_names)

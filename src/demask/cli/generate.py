@@ -36,7 +36,7 @@ PROMPTS = OptionGroup(
             help="A text file with one prompt per line, in addition to those given here.",
         ),
         click.option(
-            "--unconditional", is_flag=True, help="Without a prompt, of a model of prompts."
+            "--unconditional", is_flag=True, help="Generate without a prompt, if it reads prompts."
         ),
     ],
 )
@@ -81,10 +81,10 @@ def generate(
     choice: ModelChoice,
     **settings: Any,
 ) -> None:
-    """Generate images of prompts, or of classes.
+    """Generate images of prompts or of classes.
 
     Writes one PNG per image and a contact sheet, one NPZ file for an evaluator, or the folders of
-    GenEval. Settings that are not given are the model's defaults; see 'demask models show'.
+    GenEval. Settings that are not given have the model's defaults; see 'demask models show'.
     """
     kind = kind or ("npz" if out.suffix == ".npz" else "png")
     check_output(out, kind, trace)
@@ -104,10 +104,10 @@ def generate(
         return
     texts = [*prompts, *(read_lines(file) if file else ())]
     generator = choice.load(settings.get("preset"))
-    conditions = condition_inputs(texts, classes, generator)
+    given = condition_inputs(texts, classes, generator)
     check_prompts(generator, texts, unconditional=unconditional)
-    seed = one_or_each(seeds)
-    count = len(generator.seeds(seed, len(generator.condition_inputs(conditions)), num_images))
+    conditions, seed = generator.conditioner.condition_inputs(given), one_or_each(seeds)
+    count = len(generator.seeds(seed, len(conditions), num_images))
     jobs = generator.jobs(conditions, count, seed, batch_size, **settings)
 
     write_images(generator, jobs, count, out=out, kind=kind, trace=trace)
@@ -115,10 +115,10 @@ def generate(
 
 
 def check_prompts(generator: Generator, texts: list[str], *, unconditional: bool) -> None:
-    """Refuse to generate without a prompt, which a model of prompts was hardly trained for.
+    """Refuse to generate without a prompt, unless that is asked for.
 
     Raises:
-        ValueError: no prompt or an empty one, and not ``unconditional``; or both.
+        ValueError: no prompt or an empty one without ``unconditional``, or a prompt with it.
     """
     if unconditional and (texts or generator.class_names):
         raise ValueError("--unconditional is for a model of prompts, without any prompt")
@@ -126,7 +126,7 @@ def check_prompts(generator: Generator, texts: list[str], *, unconditional: bool
         return
     if not texts or not all(text.strip() for text in texts):
         raise ValueError(
-            f"{generator.name} generates images of prompts: give one, such as 'red apple', or "
+            f"{generator.name} is a model of prompts: give one, such as 'red apple', or "
             "--unconditional"
         )
 
@@ -134,7 +134,7 @@ def check_prompts(generator: Generator, texts: list[str], *, unconditional: bool
 def write_images(
     generator: Generator, jobs: Iterator[Job], count: int, *, out: Path, kind: str, trace: bool
 ) -> None:
-    """Generate the jobs, and write the images as they come."""
+    """Generate the jobs, and write each image when it is finished."""
     from demask.bulk.folder import write_folder
     from demask.bulk.generate import generate_jobs
     from demask.bulk.npz import write_npz

@@ -31,11 +31,13 @@ def generate_geneval(
         raise ValueError("--format geneval needs its prompts: --prompts evaluation_metadata.jsonl")
     each = EACH if each is None else each
     if each < 1:
-        raise ValueError(f"-n is at least 1, not {each}")
+        raise ValueError(f"-n must be at least 1, not {each}")
     lines = read_geneval(file)
     generator = choice.load(settings.get("preset"))
     if generator.class_names:
-        raise ValueError(f"{generator.name} generates classes; GenEval is for models of prompts")
+        raise ValueError(
+            f"{generator.name} is a model of classes; GenEval is for models of prompts"
+        )
     words = [line.prompt for line in lines for _ in range(each)]
     request = {"seed": one_or_each(seeds), "batch_size": batch_size, **settings}
     jobs = generator.jobs(words, num_images=len(words), **request)

@@ -47,8 +47,11 @@ def inpaint(
     **request: Any,
 ) -> None:
     """Regenerate a part of an image: the white part of a mask, a box, or a random part."""
-    if sum(area is not None for area in (mask, box, strength)) != 1:
-        raise ValueError("give what to regenerate: exactly one of --mask, --box and --strength")
+    areas = {"--mask": mask, "--box": box, "--strength": strength}
+    given = [name for name, area in areas.items() if area is not None]
+    if len(given) != 1:
+        both = f"{' and '.join(given)} exclude each other" if given else "nothing is to regenerate"
+        raise ValueError(f"{both}: give one of --mask, --box and --strength")
     if strength is not None and feather is not None:
         raise ValueError("--feather belongs to --mask and --box; --strength has no edge")
     original = open_image(image)
@@ -64,7 +67,7 @@ def inpaint(
 
 
 def open_area(mask: Path | None, box: str | None, size: tuple[int, int]) -> Image.Image:
-    """What to regenerate, as an image in which it is white.
+    """The part to regenerate, as a mask in which it is white.
 
     Raises:
         ValueError: a mask that cannot be read or has another size, or a box outside the image.

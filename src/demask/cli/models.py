@@ -27,7 +27,7 @@ def models(context: click.Context) -> None:
 
 @models.command("list")
 def list_models() -> None:
-    """The models that ship with Demask."""
+    """List the models that ship with Demask."""
     from demask.presets import SHIPPED_MODELS
 
     rows = [(name, p.about, p.license, p.score) for name, p in SHIPPED_MODELS.items()]
@@ -38,7 +38,7 @@ def list_models() -> None:
 @click.argument("name", metavar="NAME|PATH")
 @click.option("--tokenizer", metavar="PATH", help="A model's tokenizer, if kept elsewhere.")
 def show_model(name: str, tokenizer: str | None) -> None:
-    """A model's sizes, license, score and default settings."""
+    """Show a model's sizes, license, score and default settings."""
     from rich.markup import escape
 
     from demask.assembly import load
@@ -106,7 +106,7 @@ def reads(generator: Generator) -> tuple[str, str]:
 
 
 def count_parameters(module: object) -> str:
-    """The number of parameters of a module as text, and how many of them are of low precision."""
+    """The number of parameters of a module as text, and how many of them are quantized."""
     from torch import nn
 
     from demask.acceleration.quantization import quantized_layers
@@ -123,7 +123,7 @@ def count_parameters(module: object) -> str:
 
 
 def text(value: object) -> str:
-    """The value of a setting as text; None leaves it to the order, or to the model."""
+    """The value of a setting as text; None is the default of the order or of the model."""
     if value is None:
         return "default"
     if value == "":

@@ -1,4 +1,4 @@
-"""The options that several commands share, each written once."""
+"""The options that several commands share."""
 
 from __future__ import annotations
 
@@ -214,11 +214,11 @@ def condition_inputs(
     """
     if classes and not generator.class_names:
         raise ValueError(
-            f"{generator.name} generates prompts and has no classes: leave --class out"
+            f"{generator.name} is a model of prompts and has no classes: leave --class out"
         )
     found: list[ConditionInput] = list(prompts)
     for text in classes:
-        # a class name may itself hold a comma
+        # a class name may contain a comma
         parts = [text] if text in generator.class_names else text.split(",")
         found += [part.strip() for part in parts if part.strip()]
     for condition_input in found:

@@ -1,4 +1,4 @@
-"""`demask outpaint`: generate around an image."""
+"""`demask outpaint`: enlarge an image by generated margins."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def outpaint(
     bottom: int,
     **request: Any,
 ) -> None:
-    """Generate around an image."""
+    """Enlarge an image by generated margins."""
     margins: dict[str, Any] = {"left": left, "right": right, "top": top, "bottom": bottom}
     if not any(margins.values()):
         raise ValueError("give a margin: --left, --right, --top or --bottom PIXELS")

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Bar:
-    """Counts images; an unfinished batch counts by the fraction of its steps that is done."""
+    """A progress bar of images; of an unfinished batch, the fraction of steps done is counted."""
 
     def __init__(self, total: int, doing: str = "generating") -> None:
         from rich.console import Console
@@ -39,21 +39,21 @@ class Bar:
         self.show(self.done + len(job.seeds) * state.step.progress)
 
     def count(self, images: Iterable[T]) -> Iterator[T]:
-        """Yield the same images, and count them."""
+        """Yield the images unchanged, and count them."""
         for image in images:
             self.done += 1
             self.show(self.done)
             yield image
 
     def show(self, completed: float) -> None:
-        """Advance, never go back: the images of a batch are counted after its last step."""
+        """Advance the bar; it never decreases, since a batch is counted by its steps first."""
         self.shown = max(self.shown, completed)
         self.display.update(self.task, completed=self.shown)
 
 
 @contextmanager
 def generating(total: int) -> Iterator[Bar]:
-    """A bar for a number of images, removed at the end."""
+    """A bar for the generation of a number of images, removed at the end."""
     bar = Bar(total)
     with bar.display:
         yield bar

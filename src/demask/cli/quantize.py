@@ -18,7 +18,7 @@ HOW = [
         default="int8",
         show_default=True,
         metavar="NAME",
-        help="int8 (fast on a CPU), int4 (small), w4a8 (small, int8 activations where it is safe).",
+        help="int8 (fast on a CPU), int4 (small), w4a8 (int4, some layers with int8 activations).",
     ),
     click.option("--data", metavar="PATH", help="Images to calibrate on; int8 needs none."),
     number("-n", "--num-images", default=256, help="Number of calibration images."),
@@ -53,8 +53,8 @@ def quantize(
 ) -> None:
     """Write a model with 8- or 4-bit weights: smaller on disk and in memory.
 
-    The embeddings, the first and last layers and the norms are not changed. The folder is used
-    like any model: 'demask generate --model FOLDER'. For 8 bits without a folder: '--dtype int8'.
+    The embeddings, the first and last layers and the norms are not quantized. The folder is a
+    model: 'demask generate --model FOLDER'. '--dtype int8' quantizes a model when it is loaded.
     """
     from demask.acceleration.quantization_torchao import torchao_rows
     from demask.assembly import load

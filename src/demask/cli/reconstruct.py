@@ -1,4 +1,4 @@
-"""`demask reconstruct`: image -> tokens -> image, to see what a tokenizer preserves.
+"""`demask reconstruct`: encode and decode images, to measure what a tokenizer preserves.
 
 Shape legend: C channels, H W rows and columns of pixels, B = 1.
 """
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import click
 
 from demask.cli.command import Command
-from demask.cli.edited import open_image
 from demask.cli.options import DEFAULT_MODEL, DEVICE, FOLDER, add
 from demask.device import check_device
 
@@ -31,27 +30,36 @@ if TYPE_CHECKING:
     help="The model that the tokenizer belongs to.",
 )
 @click.option("--tokenizer", metavar="PATH", help="Instead of a model: a tokenizer checkpoint.")
+@click.option("--prompt", help="What the images show, for a model whose decoder reads it.")
 @add([DEVICE], FOLDER)
 def reconstruct(
-    images: tuple[Path, ...], model: str, tokenizer: str | None, device: str | None, out: Path
+    images: tuple[Path, ...],
+    model: str,
+    tokenizer: str | None,
+    prompt: str | None,
+    device: str | None,
+    out: Path,
 ) -> None:
-    """Encode and decode images, and print the PSNR.
+    """Encode and decode images with a tokenizer, and print the PSNR.
 
-    Sides that are not a whole number of tokens are cropped, at both ends.
+    Sides that are not a whole number of tokens are cropped equally at both ends. A tokenizer of
+    one size gets the middle of each image in this size.
     """
-    opened = [open_image(path) for path in images]
+    data = [path.read_bytes() for path in images]
 
     from demask.bulk.contact_sheet import CaptionedImage, contact_sheet
     from demask.bulk.folder import write_png
+    from demask.data.images import read_image
+    from demask.data.transforms import psnr, to_pixels
 
-    network = load_tokenizer(model, tokenizer, device)
-    befores = [
-        cut(image, network.downsampling, path) for image, path in zip(opened, images, strict=True)
-    ]
+    opened = [read_image(content, str(path)) for content, path in zip(data, images, strict=True)]
+
+    network = load_tokenizer(model, tokenizer, prompt, device)
+    befores = [fit(image, network, path) for image, path in zip(opened, images, strict=True)]
     scores = []
     for number, (path, before) in enumerate(zip(images, befores, strict=True)):
         after = round_trip(before, network)
-        scores.append(psnr(before, after))
+        scores.append(psnr(to_pixels(before), to_pixels(after), peak=255))
         tiles = [
             CaptionedImage(before, "before"),
             CaptionedImage(after, f"after: {scores[-1]:.2f} dB"),
@@ -62,26 +70,48 @@ def reconstruct(
     click.echo(f"{sum(scores) / len(scores):6.2f} dB  mean of {len(scores)}, side by side in {out}")
 
 
-def load_tokenizer(model: str, tokenizer: str | None, device: str | None) -> Tokenizer:
+def load_tokenizer(
+    model: str, tokenizer: str | None, prompt: str | None, device: str | None
+) -> Tokenizer:
     """The tokenizer of a model, or of a checkpoint.
 
     Raises:
-        ValueError: no such model or device, or a checkpoint that holds no tokenizer.
+        ValueError: no such model or device, a checkpoint that holds no tokenizer, or a prompt for a
+            tokenizer that reads none, or none for one that does.
     """
     import torch
 
     from demask.assembly import load
     from demask.checkpoint.load import load_model
     from demask.transformer.protocols import supports
-    from demask.types import Tokenizer
+    from demask.types import ReadsCondition, Tokenizer
 
     check_device(device)
     if tokenizer is None:
-        return load(model, device=device).tokenizer
+        generator = load(model, device=device)
+        if prompt is not None and not supports(generator.tokenizer, ReadsCondition):
+            raise ValueError(f"the decoder of {model} reads no prompt: leave --prompt out")
+        return generator.tokenizer_for(1, None if prompt is None else generator.condition([prompt]))
     network = load_model(tokenizer, dtype=torch.float32, device=device or "cpu").eval()
     if not supports(network, Tokenizer):
         raise ValueError(f"{tokenizer} holds a {type(network).__name__}, which is not a tokenizer")
+    if prompt is not None or supports(network, ReadsCondition):
+        raise ValueError(
+            f"a prompt is read by a whole model: name it (--model) instead of {tokenizer} alone"
+        )
     return network
+
+
+def fit(image: Image.Image, tokenizer: Tokenizer, path: Path) -> Image.Image:
+    """An image of a size that the tokenizer takes; see `cut`.
+
+    Raises:
+        ValueError: the image is smaller than one token.
+    """
+    from demask.data.transforms import cover
+
+    size: tuple[int, int] | None = getattr(tokenizer, "image_size", None)
+    return cut(image, tokenizer.downsampling, path) if size is None else cover(image, *size)
 
 
 def cut(image: Image.Image, multiple: int, path: Path) -> Image.Image:
@@ -113,12 +143,3 @@ def round_trip(image: Image.Image, tokenizer: Tokenizer) -> Image.Image:
     image_BCHW = image_HWC.permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
         return to_image(tokenizer.decode(tokenizer.encode(image_BCHW.to(device)))[0])
-
-
-def psnr(before: Image.Image, after: Image.Image) -> float:
-    """Peak signal-to-noise ratio of two images in dB; infinite where they are equal."""
-    import numpy as np
-
-    difference = np.asarray(before, np.float64) - np.asarray(after, np.float64)
-    error = float(np.mean(difference**2))
-    return 10 * float(np.log10(255**2 / error)) if error else float("inf")

@@ -47,6 +47,17 @@ ADDRESS = OptionGroup(
             "--api-key-file",
             help="A file with one API key per line; /v1 then requires one of them.",
         ),
+        click.option(
+            "--public-url",
+            metavar="URL",
+            help="The address that others use, as behind a proxy with TLS; 'url' answers begin so.",
+        ),
+        several(
+            "--trusted-proxy",
+            "trusted_proxies",
+            metavar="ADDRESS...",
+            help="Addresses or networks of proxies whose X-Forwarded headers are believed.",
+        ),
         click.option("--no-page", is_flag=True, help="Serve only the API."),
         click.option(
             "--insecure", is_flag=True, help="Accept requests from other machines without a key."
@@ -61,7 +72,7 @@ LIMITS = OptionGroup(
             "--max-queue",
             type=click.IntRange(1),
             default=128,
-            help="Images that may wait; further requests get 429.",
+            help="Images that may wait in the queue; further requests get status 429.",
         ),
         number("--max-tokens", type=click.IntRange(1), default=1024, help="Tokens in one batch."),
         number(
@@ -80,6 +91,12 @@ LIMITS = OptionGroup(
             "--max-bytes", type=click.IntRange(1), default=10 * 2**20, help="Bytes of one request."
         ),
         number(
+            "--max-connections",
+            type=click.IntRange(1),
+            default=256,
+            help="Open connections of one client address.",
+        ),
+        number(
             "--time-limit",
             type=click.FloatRange(0, min_open=True),
             default=120.0,
@@ -94,7 +111,7 @@ FACTS = OptionGroup(
         click.option("--no-provenance", is_flag=True, help="Write no metadata into the images."),
         path_option(
             "--c2pa-certificate",
-            help="Certificates (PEM) that sign C2PA manifests; default: made at start.",
+            help="Certificates (PEM) that sign C2PA manifests; default: created at the start.",
         ),
         path_option("--c2pa-key", help="The private key of the certificates (PEM)."),
     ],
@@ -110,6 +127,8 @@ def serve(
     host: str,
     port: int,
     api_key_file: Path | None,
+    public_url: str | None,
+    trusted_proxies: tuple[str, ...],
     no_page: bool,
     insecure: bool,
     max_queue: int,
@@ -117,34 +136,42 @@ def serve(
     max_pixels: int,
     max_windows: int,
     max_bytes: int,
+    max_connections: int,
     time_limit: float,
     no_provenance: bool,
     c2pa_certificate: Path | None,
     c2pa_key: Path | None,
 ) -> None:
     """Serve a page and an OpenAI-compatible images API until Ctrl-C."""
-    from demask.server.app import LOCAL, ServerConfig, create_app
+    from demask.server.addresses import read_networks, read_public_url
+    from demask.server.app import ServerConfig, create_app
     from demask.server.engine import Engine, Limits
     from demask.server.metrics import Metrics
-    from demask.server.run import is_local
+    from demask.server.run import Listening
     from demask.server.run import serve as run
 
-    keys = open_keys(host, api_key_file, insecure, is_local(host))
-    hosts = LOCAL if keys is None and is_local(host) else ()
+    url, proxies = read_public_url(public_url or ""), read_networks(trusted_proxies)
+    keys = open_keys(host, api_key_file, insecure, bool(url or proxies))
+    hosts = own_names(host, url) if keys is None else ()
     provenance = open_provenance(no_provenance, c2pa_certificate, c2pa_key)
     generators = load_models(models, device, dtype)
     metrics = Metrics()
-    sizes = {"tokens": max_tokens, "pixels": max_pixels, "windows": max_windows}
-    limits = Limits(queue=max_queue, seconds=time_limit, **sizes)
-    config = ServerConfig(keys=keys, provenance=provenance, most_bytes=max_bytes, hosts=hosts)
+    limits = Limits(max_queue, max_tokens, max_pixels, max_windows, time_limit)
+    config = ServerConfig(keys, provenance, max_bytes, hosts=hosts, public_url=url)
     page = None if no_page or keys else find_page()
     app = create_app(Engine(generators, limits, metrics), metrics, config, page)
     click.echo(f"{', '.join(generators)} at http://{host}:{port}, documentation at /docs")
-    run(app, host, port, time_limit)
+    run(app, Listening(host, port, time_limit, proxies, max_connections))
 
 
-def open_keys(host: str, file: Path | None, insecure: bool, local: bool) -> Keys | None:
+def open_keys(host: str, file: Path | None, insecure: bool, forwarded: bool) -> Keys | None:
     """The API keys; None if none are required.
+
+    Args:
+        host: the address to listen on.
+        file: holds the keys.
+        insecure: other machines need no key.
+        forwarded: a proxy forwards requests of other machines.
 
     Raises:
         ValueError: other machines could send requests, and neither option allows it.
@@ -153,15 +180,29 @@ def open_keys(host: str, file: Path | None, insecure: bool, local: bool) -> Keys
         from demask.server.guard import Keys
 
         return Keys.read(file)
-    if not local and not insecure:
-        raise ValueError(
-            f"--host {host} is open to other machines: give --api-key-file, or --insecure"
-        )
+    from demask.server.addresses import is_local
+
+    if (forwarded or not is_local(host)) and not insecure:
+        by = "a proxy" if forwarded else f"--host {host}"
+        raise ValueError(f"{by} is open to other machines: give --api-key-file, or --insecure")
     return None
 
 
+def own_names(host: str, public_url: str) -> tuple[str, ...]:
+    """The host names that requests may use, where none of them needs a key; () for any."""
+    from urllib.parse import urlsplit
+
+    from demask.server.addresses import is_local
+    from demask.server.app import LOCAL
+
+    if not is_local(host):
+        return ()
+    name = urlsplit(public_url).hostname
+    return LOCAL if name is None else (*LOCAL, name)
+
+
 def find_page() -> Page | None:
-    """The page, or None where Gradio is not installed."""
+    """The page, or None if Gradio is not installed."""
     import importlib.util
 
     if importlib.util.find_spec("gradio") is None:
@@ -172,7 +213,7 @@ def find_page() -> Page | None:
 
 
 def open_provenance(off: bool, certificate: Path | None, key: Path | None) -> Provenance:
-    """What the server writes into images.
+    """The metadata that the server writes into images.
 
     Raises:
         ValueError: a certificate without its key, or one that cannot sign.
@@ -192,10 +233,10 @@ def open_provenance(off: bool, certificate: Path | None, key: Path | None) -> Pr
 def load_models(
     models: tuple[str, ...], device: str | None, dtype: str | None
 ) -> dict[str, Generator]:
-    """The generators by the names that requests use; for a path, its last part.
+    """Name in requests -> generator; the name of a path is its last part.
 
     Raises:
-        ValueError: two models of one name, or one that cannot be loaded.
+        ValueError: two models have one name, or one cannot be loaded.
     """
     import dataclasses
 

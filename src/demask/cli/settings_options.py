@@ -1,4 +1,4 @@
-"""The options of `Settings`, made of what its fields say."""
+"""The command-line options of the settings, built from the fields of `Settings`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def option(setting: Field[Any]) -> Callable[[Any], Any]:
 
 
 def nothing_is_none(_context: click.Context, _option: click.Parameter, names: Any) -> Any:
-    """No name at all leaves the setting as it is."""
+    """None if no value is given, which leaves the setting unchanged."""
     return names or None
 
 

@@ -129,17 +129,17 @@ def open_runner(
     extractors: tuple[str, ...],
     out: Path,
     *,
-    looks: bool = True,
+    quality: bool = True,
 ) -> tuple[SweepRunner, Generator]:
     """A sweep runner for the model, and the model without auxiliary networks.
 
     Args:
         choice: the model.
-        measure: what to measure.
-        reference: real images.
-        extractors: in place of the recipe's.
+        measure: how each trial is measured.
+        reference: the source of real images.
+        extractors: extractors in place of the recipe's.
         out: the folder of the results.
-        looks: whether quality is measured; otherwise only cost is.
+        quality: whether quality is measured; otherwise only cost is.
 
     Raises:
         ValueError: no reference, or a model, extractor or reference that cannot be opened.
@@ -149,8 +149,8 @@ def open_runner(
 
     scenes = SCENES in measure.metrics
     if scenes and (reference or extractors or measure.extractors or len(measure.metrics) > 1):
-        raise ValueError("the metric scenes is measured alone, without reference and extractors")
-    if reference is None and looks and not scenes:
+        raise ValueError("the metric scenes takes no other metrics, reference or extractors")
+    if reference is None and quality and not scenes:
         raise ValueError("name the real images to compare with: --reference PATH")
 
     def load(aux: tuple[str, ...], dtype: str | None) -> Generator:
@@ -158,18 +158,18 @@ def open_runner(
         return replace(choice, aux=beside, dtype=dtype or choice.dtype).load()
 
     generator = load((), None)
-    looking: tuple[Sequence[Evaluator], tuple[str, ...] | None] = [], None
-    if scenes and looks:
-        looking = open_scorer(generator, measure.count)
+    opened: tuple[Sequence[Evaluator], tuple[str, ...] | None] = [], None
+    if scenes and quality:
+        opened = open_scorer(generator, measure.count)
     elif reference:
-        looking = open_evaluators(generator, measure, reference, extractors)
+        opened = open_evaluators(generator, measure, reference, extractors)
     runner = SweepRunner(
         load=load,
-        evaluators=looking[0],
+        evaluators=opened[0],
         folder=out,
         batch_size=measure.batch_size,
         command=command_line(),
-        condition_inputs=looking[1],
+        condition_inputs=opened[1],
     )
     runner.generators[(), None] = generator
     return runner, generator
@@ -188,17 +188,19 @@ def open_evaluators(
 
     for metric in measure.metrics:
         METRICS[metric]
-    names = extractors or measure.extractors or SHIPPED
-    networks = [load_extractor(name, str(generator.device)) for name in names]
+    wanted = extractors or measure.extractors or SHIPPED
+    networks = [load_extractor(name, str(generator.device)) for name in wanted]
     classes, numbers = tuple(generator.class_names), (measure.metrics, measure.resamples)
     if RETRIEVAL in measure.metrics:
-        told = see_names(reference, generator, networks, measure.leave_out)
-        eyes = evaluators(networks, told.features, told.fingerprint, (), *numbers, told.answers)
-        return eyes, told.condition_inputs
-    seen, facts = features_of_reference(
+        names = open_names(reference, generator, networks, measure.leave_out)
+        inputs = names.condition_inputs
+        return evaluators(
+            networks, names.features, names.fingerprint, (), *numbers, names.answers
+        ), inputs
+    features, facts = features_of_reference(
         reference, generator.size, classes, networks, progress=counting
     )
-    return evaluators(networks, seen, facts["data"], classes, *numbers), None
+    return evaluators(networks, features, facts["data"], classes, *numbers), None
 
 
 def open_scorer(
@@ -219,7 +221,7 @@ def open_scorer(
     return [SceneEvaluator(tuple(open_captions(1)))], scene_prompts(count)
 
 
-def see_names(
+def open_names(
     reference: str, generator: Generator, extractors: list[Extractor], leave_out: tuple[str, ...]
 ) -> Names:
     """The prompts in the captions of the reference, and its images.
@@ -233,7 +235,7 @@ def see_names(
 
     if generator.class_names:
         raise ValueError(
-            f"{generator.name} generates classes; {RETRIEVAL} is for models of prompts"
+            f"{generator.name} is a model of classes; {RETRIEVAL} is for models of prompts"
         )
     images = open_images(reference)
     with counting("features of the reference", len(images)) as progress:

@@ -23,7 +23,7 @@ def shown() -> Iterator[Progress]:
 
     console = Console(stderr=True, highlight=False)
     display = Display(
-        TextColumn("row {task.fields[number]} of {task.fields[rows]}"),
+        TextColumn("trial {task.fields[number]} of {task.fields[rows]}"),
         BarColumn(),
         TextColumn("{task.completed:.0f} of {task.total:.0f} images"),
         TimeRemainingColumn(),

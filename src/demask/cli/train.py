@@ -28,14 +28,14 @@ FILE = click.Path(path_type=Path)
 
 
 class Trainings(Group):
-    """The commands of `TRAININGS`, also of rows that were added at run time."""
+    """The commands of `TRAININGS`, including rows that are added at run time."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of the rows, with hyphens."""
         return [name.replace("_", "-") for name in TRAININGS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of a row; None where there is no such row."""
+        """The command of a row; None if there is no such row."""
         name = cmd_name.replace("-", "_")
         return training_command(name, TRAININGS[name]) if name in TRAININGS else None
 
@@ -73,7 +73,7 @@ def training_command(name: str, training: Training) -> click.Command:
 
 
 def options_of(training: Training) -> Iterator[click.Option]:
-    """The options of a training, from what its row says."""
+    """The options of a training, from its row of the table."""
     takes = training.inputs
     if "model" in takes:
         model = "The trained model to start from: a shipped one, a folder or a hub id."
@@ -82,11 +82,12 @@ def options_of(training: Training) -> Iterator[click.Option]:
     yield click.Option(["--recipe"], type=FILE, required="model" not in takes, help=recipe)
     if "data" in takes:
         yield click.Option(["--data"], metavar="PATH", help=DATA_HELP)
-        held_out = f"Other images to measure on; default: {training.held_out}."
+        held_out = f"Other images for the held-out scores; default: {training.held_out}."
         yield click.Option(["--held-out"], metavar="PATH", help=held_out)
     if "prompts" in takes:
         prompts = (
-            "A text file with a prompt per line: the images to train on, for a model of prompts."
+            "A text file with one prompt per line, for a model of prompts: it is trained on their "
+            "images."
         )
         yield click.Option(["--prompts"], type=FILE, help=prompts)
     folder = FOLDERS.get(training.folder or "")
@@ -102,7 +103,7 @@ def options_of(training: Training) -> Iterator[click.Option]:
         init = "A checkpoint or hub id with the initial weights; default: random weights."
         yield click.Option(["--init"], metavar="PATH", help=init)
     if "data" in takes:
-        strict = "An unreadable image is an error; otherwise it is skipped."
+        strict = "Stop at an unreadable image, which is skipped otherwise."
         yield click.Option(["--strict"], is_flag=True, help=strict)
     if "tokenizer" in takes:
         tokenizer = "The tokenizer's checkpoint; default: the one in the folder of the run."
@@ -110,7 +111,7 @@ def options_of(training: Training) -> Iterator[click.Option]:
 
 
 def read_recipe(training: Training, options: Mapping[str, Any]) -> TrainRecipe:
-    """The recipe file, changed by the options ``--set``, ``--data`` and ``--held-out``.
+    """The recipe of a file, changed by the options ``--set``, ``--data`` and ``--held-out``.
 
     Raises:
         ValueError: the file or a change is invalid.

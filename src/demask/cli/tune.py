@@ -23,7 +23,7 @@ SEARCH = OptionGroup(
         number(
             "--refine",
             default=0,
-            help="Further evaluations, in which each step has a value of its own.",
+            help="Further evaluations, with separate values for each step.",
         ),
         several(
             "--search",
@@ -45,7 +45,7 @@ SEARCH = OptionGroup(
         number(
             "--final-count",
             default=2000,
-            help="Images of other seeds on which the finalists are measured again.",
+            help="Images, of other seeds, for the second measurement of the finalists.",
         ),
         number("--finalists", default=3, help="Number of finalists."),
         number("--seed", default=0, help="Random seed: image i uses seed + i."),
@@ -97,8 +97,9 @@ def tune(
 ) -> None:
     """Search mask schedule, temperatures and guidance for a number of steps.
 
-    Starts at the settings of the model, changed by those given. An interrupted search continues
-    where it stopped. The finalists are measured again with other seeds; the best is saved.
+    The search starts at the settings of the model, changed by the given ones. An interrupted search
+    continues where it stopped. The finalists are measured again with other seeds; the best is saved
+    as a preset.
     """
     from demask.cli.sweep_progress import shown
     from demask.preset_file import check_name, read_presets, write_presets
@@ -113,7 +114,7 @@ def tune(
     tuning = Tuning(**search, final_seed=search["seed"] + 2_000_000)
     measure = Measuring(count=tuning.count, batch_size=batch_size)
     runner, generator = open_runner(choice, measure, reference, extractors, folder)
-    read_presets(target)  # an invalid file is found before the search
+    read_presets(target)  # report an invalid file before the search
     with shown() as progress:
         tuned = run(runner, generator.chosen(**options), tuning, progress)
     presets = read_presets(target)  # another program may have changed it meanwhile
@@ -124,7 +125,7 @@ def tune(
 
 
 def presets_of(model: str, folder: Path) -> Path:
-    """The file of a model's presets: beside its weights, unless those ship with Demask."""
+    """The file of a model's presets: in its folder, unless it ships with Demask."""
     from demask.preset_file import FILE
     from demask.presets import SHIPPED_MODELS, model_folder
 
@@ -134,7 +135,7 @@ def presets_of(model: str, folder: Path) -> Path:
 
 
 def report(tuned: Tuned, metric: str) -> list[str]:
-    """The finalists from the best on; the start is among them."""
+    """A line for each finalist and for the start, best first."""
     from demask.sweeps.table import number
 
     def line(result: Result) -> str:

@@ -1,7 +1,7 @@
-"""Turn a mapping, as a TOML file holds it, into nested frozen dataclasses.
+"""Convert a mapping, such as the content of a TOML file, to nested frozen dataclasses.
 
-Nothing is guessed: an unknown key, a missing key or a value of another type is an error of one line
-that says where it stands and what would be valid.
+An unknown key, a missing key or a value of another type is an error of one line that names the key
+and what would be valid.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class ConfigError(ValueError):
-    """A configuration that can't be used; the message names the file and the key."""
+    """An invalid configuration; the message names the file and the key."""
 
 
 def load_toml(path: str | Path) -> dict[str, Any]:
@@ -42,10 +42,10 @@ def load_toml(path: str | Path) -> dict[str, Any]:
 def override(mapping: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
     """The mapping with some values changed, as in ``["run.steps=10", "views.flip=false"]``.
 
-    A value is read as TOML, and as plain text where it is none, so words need no quotes.
+    A value is read as TOML, or else as plain text, so words need no quotes.
 
     Raises:
-        ConfigError: an assignment without a key or a ``=``, or one below a plain value.
+        ConfigError: an assignment has no key or no ``=``, or its key is inside of a plain value.
     """
     changed = deepcopy(dict(mapping))
     for assignment in assignments:
@@ -77,11 +77,11 @@ def parse(cls: type[T], mapping: Mapping[str, Any], source: str | Path = "recipe
 
     Args:
         cls: the dataclass.
-        mapping: its values; lists stand for tuples, mappings for dataclasses.
-        source: the file they came from, for messages.
+        mapping: its values, with lists for tuples and mappings for dataclasses.
+        source: the file of the values, for messages.
 
     Raises:
-        ConfigError: an unknown or a missing key, or a value that its field does not take.
+        ConfigError: an unknown or a missing key, or an invalid value.
     """
     assert is_dataclass(cls)
     check_keys(cls, mapping, str(source))
@@ -90,7 +90,7 @@ def parse(cls: type[T], mapping: Mapping[str, Any], source: str | Path = "recipe
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{source}: {error}") from error
     try:
-        # JSON, since only there does pydantic take lists for tuples without taking "1" for 1
+        # only from JSON does strict pydantic accept lists as tuples, and still refuse "1" as 1
         return TypeAdapter(cls).validate_json(text, strict=True)
     except ValidationError as error:
         raise ConfigError(f"{source}: {describe(error)}") from error
@@ -115,7 +115,7 @@ def check_keys(annotation: Any, value: Any, source: str, path: tuple[str, ...] =
 
 
 def dataclass_in(annotation: Any) -> Any:
-    """The dataclass of ``X``, ``X | None`` or ``tuple[X, ...]``; None where there is no such."""
+    """The dataclass of ``X``, ``X | None`` or ``tuple[X, ...]``; None if there is none."""
     if is_dataclass(annotation):
         return annotation
     found = [cls for option in get_args(annotation) if (cls := dataclass_in(option))]
@@ -123,7 +123,7 @@ def dataclass_in(annotation: Any) -> Any:
 
 
 def describe(error: ValidationError) -> str:
-    """The first thing that is wrong, in one line."""
+    """The first error, in one line."""
     first, *rest = error.errors(include_url=False)
     path = ".".join(map(str, first["loc"]))
     more = f" (and {len(rest)} more)" if rest else ""

@@ -17,7 +17,7 @@ def choose_columns(
     ``aliases`` if it exists; no columns if there is none of them.
 
     Args:
-        source: name of the source, for messages.
+        source: the name of the source, for messages.
         names: all columns of the source.
         wanted: columns to use instead, in this order; empty for no captions.
 

@@ -84,7 +84,7 @@ def find_tables(root: Path) -> list[Path]:
     """The tables in a folder and its sub-folders, except dot folders.
 
     Raises:
-        ValueError: a folder with two tables.
+        ValueError: a folder holds two tables.
     """
     tables = sorted(
         path
@@ -107,7 +107,7 @@ def composed_names(names: Sequence[str]) -> dict[str, str]:
     """The names of the images by their composed form.
 
     Raises:
-        ValueError: two names that differ only in their Unicode form.
+        ValueError: two names differ only in their Unicode form.
     """
     by_name = {composed(name): name for name in names}
     if len(by_name) < len(names):
@@ -212,10 +212,10 @@ def read_jsonl(path: Path) -> list[tuple[int, dict[str, object]]]:
 
 
 def read_text(path: Path) -> str:
-    """A text file.
+    """The content of a text file.
 
     Raises:
-        ValueError: it is not UTF-8.
+        ValueError: the file cannot be read or is not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8-sig")

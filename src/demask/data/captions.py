@@ -24,7 +24,8 @@ def hold_out(
 
     Args:
         captions: the captions of each image.
-        fraction: fraction of all alternatives, rounded; fewer if too few are unique.
+        fraction: the fraction of all alternatives that is held out, in [0, 1]; it is less if too
+            few alternatives are unique.
         seed: seed of the selection.
 
     Returns:

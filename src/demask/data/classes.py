@@ -22,13 +22,13 @@ def number_labels(
     Args:
         labels: the class of each image, all by number or all by name; all None if the source has
             no classes.
-        found: names of numbered classes, if the source has them.
-        wanted: order of the classes, which may include classes without images; the names, if the
-            source only has numbers.
+        found: the names of numbered classes, if the source has them.
+        wanted: the class names in the order of their numbers, which may include classes without
+            images; None keeps the order of the source.
 
     Raises:
-        ValueError: some images have no class, or a class that is not wanted or has no name; or a
-            wanted class is listed twice.
+        ValueError: some images have no class, or a class that has no name or is not in
+            ``wanted``; or ``wanted`` lists a class twice.
     """
     if wanted and len(set(wanted)) != len(wanted):
         raise ValueError(f"a class is named twice in: {', '.join(wanted)}")
@@ -64,7 +64,7 @@ def number_names(
         The class names, and the number of each of ``found``.
 
     Raises:
-        ValueError: the source has a class that is not wanted.
+        ValueError: the source has a class that is not in ``wanted``.
     """
     names = tuple(wanted or found)
     for name in found:
@@ -74,7 +74,7 @@ def number_names(
 
 
 def name_numbers(labels: Sequence[int], wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """Name classes that the source has by number; without names, the number is the name.
+    """The names of classes that the source has by number; without names, the numbers as text.
 
     Raises:
         ValueError: a label below 0, or a label without a name.

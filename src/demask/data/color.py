@@ -1,4 +1,4 @@
-"""Pixels of any mode, depth and colour profile -> 8 bits of sRGB."""
+"""Convert images of any mode, depth and colour profile to 8-bit sRGB."""
 
 from __future__ import annotations
 
@@ -15,17 +15,30 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """Any image as 8-bit sRGB; transparent parts are composed on white.
 
     Raises:
+        ValueError: as `to_8_bits`.
+    """
+    image = with_alpha(image)
+    if image.mode == "RGB":
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def with_alpha(image: Image.Image) -> Image.Image:
+    """Any image as 8-bit sRGB: of mode ``RGBA`` if a part is transparent, else ``RGB``.
+
+    Raises:
         ValueError: floating-point pixels in no range that is known.
     """
     image = to_8_bits(to_srgb(image))
     if not image.has_transparency_data:
         return image.convert("RGB")
     layer = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    opaque = layer.getchannel("A").getextrema() == (255, 255)
+    return layer.convert("RGB") if opaque else layer
 
 
 def to_8_bits(image: Image.Image) -> Image.Image:
-    """Greys of 16 or 32 bits and of floating-point numbers as 8-bit greys; others as they are.
+    """Grey images of 16 or 32 bits or of floating-point numbers as 8-bit grey; others unchanged.
 
     The largest 16-bit value becomes 255. Floating-point values are taken as 0 to 1, 0 to 255 or
     0 to 65535, whichever is the first range that holds them all.
@@ -48,7 +61,7 @@ def to_8_bits(image: Image.Image) -> Image.Image:
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
-    """The image with its embedded colour profile applied; as it is without one.
+    """The image with its embedded colour profile applied; unchanged if it has none.
 
     A profile that cannot be read, or that is of another colour space than the pixels, is ignored,
     as browsers do.

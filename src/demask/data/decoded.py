@@ -1,9 +1,9 @@
-"""Images that were decoded once to one size: a memory-mapped array that batches are cut from.
+"""Images that were decoded once to one size, in a memory-mapped array.
 
 A GPU trains small networks on more images a second than one process can decode. `decode_images`
-lets several processes decode a source into a folder; ``decoded:FOLDER`` opens it as a source, and
-`random_views` and `plain_views` make whole batches of it at once, bit for bit as
-`demask.data.views` and `demask.data.transforms` make them of single images.
+decodes a source into a folder with several processes, ``decoded:FOLDER`` opens it as a source, and
+`random_views` and `views_of` make whole batches at once, bit for bit as `demask.data.transforms`
+and `demask.data.views` make them from single images.
 
 Shape legend: N images, B batch, C channels, H W rows and columns of pixels.
 """
@@ -26,11 +26,12 @@ from PIL import Image
 from torch import Tensor
 
 from demask import rng
+from demask.data.array_file import array_parts, write_array
 from demask.data.classes import number_names
 from demask.data.images import ImageDataset, ImageSample
 from demask.data.transforms import cover, moved, to_pixels
 from demask.data.views import Views
-from demask.files import folder_written_atomically
+from demask.files import folder_written_atomically, write_text
 from demask.fingerprint import fingerprint
 
 PREFIX = "decoded:"
@@ -40,7 +41,7 @@ CHUNK = 256
 
 @dataclass(frozen=True)
 class Decoded:
-    """One image: its pixels and what is known of it."""
+    """One decoded image with its class number, captions and score."""
 
     pixels_HWC: np.ndarray
     label: int
@@ -56,12 +57,12 @@ class DecodedImages:
         class_names: the order of the classes; by default that of the source.
 
     Attributes:
-        pixels_NHWC: uint8, memory-mapped.
+        pixels_NHWC: (N, H, W, 3) uint8, memory-mapped.
         size: side of the images, in pixels.
-        class_names: what the labels mean.
+        class_names: the names of the class numbers.
 
     Raises:
-        ValueError: the folder holds no such images, or they are of other classes.
+        ValueError: the folder holds no such images, or a class that is not in ``class_names``.
     """
 
     def __init__(self, folder: Path, class_names: Sequence[str] | None = None) -> None:
@@ -89,7 +90,7 @@ class DecodedImages:
         return ImageSample(image, int(self.labels[index]), f"image {index}", captions, score)
 
     def plain(self, indices: Sequence[int]) -> Tensor:
-        """Some images as they are, (B, 3, H, W) in [0, 1]."""
+        """The unchanged images of these indices (B), (B, 3, H, W) in [0, 1]."""
         pixels_BHWC = torch.from_numpy(self.pixels_NHWC[np.asarray(indices)])
         return pixels_BHWC.permute(0, 3, 1, 2).contiguous().float() / 255
 
@@ -109,10 +110,10 @@ def decode_images(images: ImageDataset, size: int, folder: Path, workers: int = 
     """Decode all images into a folder, which appears once it is complete.
 
     Args:
-        images: what to decode.
-        size: side of the largest centred square, in pixels.
-        folder: is made; nothing happens if it is there.
-        workers: processes, forked from this one: call it where no other threads run.
+        images: the images to decode.
+        size: side in pixels to which the largest centred square of each image is resized.
+        folder: the folder to create; if it exists, nothing is done.
+        workers: number of processes. They are forked, so no other threads may run.
     """
     if folder.exists():
         return
@@ -123,24 +124,26 @@ def decode_images(images: ImageDataset, size: int, folder: Path, workers: int = 
     meta = {"size": size, "class_names": images.class_names, "fingerprint": images.fingerprint}
     with folder_written_atomically(folder) as work:
         shape = len(images), size, size, 3
-        pixels_NHWC = np.lib.format.open_memmap(work / "pixels.npy", "w+", np.uint8, shape)
         reader = Reader(images, size)
         context = multiprocessing.get_context("fork")
-        with ProcessPoolExecutor(workers, context, begin, (reader,)) as pool:
+        with (
+            array_parts(work / "pixels.npy", np.uint8, shape) as append,
+            ProcessPoolExecutor(workers, context, begin, (reader,)) as pool,
+        ):
             made = map(reader, parts) if workers == 1 else pool.map(read_part, parts)
             for part, found in zip(parts, made, strict=True):
                 for index, image in zip(part, found, strict=True):
-                    pixels_NHWC[index], labels[index] = image.pixels_HWC, image.label
+                    append(image.pixels_HWC[None])
+                    labels[index] = image.label
                     captions.append(image.captions)
                     scores.append(image.score)
-        pixels_NHWC.flush()
-        np.save(work / "labels.npy", labels)
-        (work / "captions.json").write_text(json.dumps(captions), encoding="utf-8")
-        (work / "meta.json").write_text(json.dumps(meta | {"scores": scores}), encoding="utf-8")
+        write_array(work / "labels.npy", labels)
+        write_text(work / "captions.json", json.dumps(captions))
+        write_text(work / "meta.json", json.dumps(meta | {"scores": scores}))
 
 
 class Reader:
-    """Decodes parts of a source."""
+    """Decodes parts of a source to one size."""
 
     def __init__(self, images: ImageDataset, size: int) -> None:
         self.images, self.size = images, size
@@ -150,17 +153,17 @@ class Reader:
         return [self.read(self.images[index]) for index in part]
 
     def read(self, sample: ImageSample) -> Decoded:
-        """One image, as `demask.data.transforms.to_tensor` cuts it."""
+        """Decode one image, cropped and resized as in `demask.data.transforms.to_tensor`."""
         image = cover(sample.image.convert("RGB"), self.size, self.size)
         return Decoded(to_pixels(image), sample.label, sample.captions, sample.score)
 
 
 _readers: list[Reader] = []
-"""The reader of a worker process; a forked process has the source already."""
+"""The reader of a worker process, which needs no pickling because the process is forked."""
 
 
 def begin(reader: Reader) -> None:
-    """A worker process starts; it ends with the process that started it, however that one ends."""
+    """Initialize a worker process, which exits when its parent process ends, even if killed."""
     _readers[:] = [reader]
     parent = os.getppid()
 
@@ -180,14 +183,14 @@ def read_part(part: range) -> list[Decoded]:
 def random_views(
     images: DecodedImages, indices: Sequence[int], flip: bool, shift: int, draws_B3: Tensor
 ) -> Tensor:
-    """`demask.data.transforms.random_view` of a batch, from the numbers that each of them draws.
+    """`demask.data.transforms.random_view` of a batch, from its random numbers.
 
     Args:
-        images: where they come from.
-        indices: which of them (B).
-        flip: whether they may be mirrored.
-        shift: they move by up to this many pixels each way.
-        draws_B3: uniform numbers.
+        images: the decoded images.
+        indices: indices of the batch's images (B).
+        flip: whether to flip horizontally with probability 0.5.
+        shift: maximum shift in pixels in each direction; the border is mirrored.
+        draws_B3: the three uniform numbers in [0, 1) that `random_view` draws for each image.
 
     Returns:
         (B, 3, H, W) in [0, 1].
@@ -199,12 +202,11 @@ def random_views(
         image_BCHW = torch.where(chosen_B111, image_BCHW.flip(-1), image_BCHW)
     if not shift:
         return image_BCHW
-    top_B, left_B = ((part_B * (2 * shift + 1)).long() for part_B in (down_B, right_B))
-    return moved(image_BCHW, shift, top_B, left_B).contiguous()
+    return moved(image_BCHW, shift, down_B, right_B).contiguous()
 
 
 def views_of(images: DecodedImages, views: Views, indices: Sequence[int], number: int) -> Tensor:
-    """`Views.view` of a batch of images of that size, (B, 3, H, W)."""
+    """`Views.view` ``number`` of a batch of images of these indices, (B, 3, H, W) in [0, 1]."""
     if number == 0:
         return images.plain(indices)
     if number == 1 and views.flip:
@@ -217,5 +219,5 @@ def views_of(images: DecodedImages, views: Views, indices: Sequence[int], number
 
 
 def fits(images: DecodedImages, size: int, buckets: Sequence[object] = ()) -> bool:
-    """Whether batches of a size, and of no other shapes, can be cut from decoded images."""
+    """Whether decoded images have this size and no buckets of other shapes are asked for."""
     return images.size == size and not buckets

@@ -16,9 +16,9 @@ PREFIX = "hf:"
 
 
 class HubImages:
-    """A data set with images in ``image`` and optional classes in ``label``, captions and scores.
+    """A data set with images in ``image`` or ``img``.
 
-    Preference scores are in ``score``.
+    Optional columns are ``label`` (classes), ``score`` (preference scores) and captions.
 
     Args:
         dataset: a `datasets.Dataset`.
@@ -41,7 +41,7 @@ class HubImages:
 
         self.name = name
         self._column = image_column(name, dataset.column_names)
-        # undecoded, so that our reader handles broken images
+        # undecoded, so that `read_image` reports broken images
         self._dataset = dataset.cast_column(self._column, Image(decode=False))
         labelled = LABEL_COLUMN in dataset.column_names
         labels = list(dataset[LABEL_COLUMN]) if labelled else [None] * len(dataset)
@@ -57,7 +57,7 @@ class HubImages:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the library's fingerprint, the captions and the scores."""
+        """A hash of the name, the library's fingerprint, the classes, captions and scores."""
         captions = [self.captions] if any(self.captions) else []
         facts = (*self.class_names, *captions, *known(self.scores))
         return fingerprint(self.name, self._dataset._fingerprint, *facts)
@@ -93,7 +93,7 @@ def open_hub(
         ) from error
     try:
         dataset = datasets.load_dataset(name, split=split or "train")
-    # it raises the errors of all its dependencies
+    # the library raises the errors of all its dependencies
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"can't load {source} from the Hub: {reason}") from error

@@ -66,7 +66,7 @@ class ImageFolder:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the path and content of each file, the captions and the scores."""
+        """A hash of each file's path and `file_sample`, the classes, captions and scores."""
         facts = [(path.relative_to(self.root).as_posix(), file_sample(path)) for path in self.paths]
         captions = [self.captions] if any(self.captions) else []
         return fingerprint(*facts, *self.class_names, *captions, *known(self.scores))

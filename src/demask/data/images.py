@@ -10,7 +10,7 @@ from typing import Protocol
 
 from PIL import Image, ImageOps
 
-from demask.data.color import to_rgb
+from demask.data.color import to_rgb, with_alpha
 from demask.data.masks import read_mask
 from demask.fingerprint import fingerprint
 
@@ -22,7 +22,7 @@ class ImageSample:
     Attributes:
         image: RGB, in its original size.
         label: class number, an index of `ImageDataset.class_names`.
-        name: origin, for messages.
+        name: where the image comes from, for messages.
         captions: the main caption, then alternatives; empty if there are none.
         score: preference score on the scale of the source, or None.
     """
@@ -50,7 +50,7 @@ class ImageDataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> ImageSample:
-        """Read an image; raises `UnreadableImageError`."""
+        """Read an image; raises `UnreadableImageError` if it cannot be read."""
         ...
 
 
@@ -83,7 +83,9 @@ class UnreadableImageError(ValueError):
 
 
 def read_image(data: bytes | None, name: str) -> Image.Image:
-    """Encoded bytes (PNG, JPEG, WebP, ...) -> an upright sRGB image, on white where transparent.
+    """Decode bytes (PNG, JPEG, WebP, ...) to an upright 8-bit sRGB image.
+
+    Transparent parts are composed on white. ``name`` is the image's name in messages.
 
     Raises:
         UnreadableImageError: empty, broken or unknown data, or more pixels than Pillow's limit
@@ -92,8 +94,17 @@ def read_image(data: bytes | None, name: str) -> Image.Image:
     return decoded(data, name, to_rgb)
 
 
+def read_layer(data: bytes | None, name: str) -> Image.Image:
+    """Encoded bytes -> an upright sRGB image that keeps its transparent parts; see `read_image`.
+
+    Raises:
+        UnreadableImageError: as `read_image`.
+    """
+    return decoded(data, name, with_alpha)
+
+
 def read_mask_bytes(data: bytes | None, name: str) -> Image.Image:
-    """Encoded bytes -> an edit mask, as `demask.data.masks.read_mask` reads it.
+    """Decode bytes to an edit mask; see `demask.data.masks.read_mask`.
 
     Raises:
         UnreadableImageError: as `read_image`.
@@ -105,7 +116,7 @@ def read_mask_bytes(data: bytes | None, name: str) -> Image.Image:
 def decoded(
     data: bytes | None, name: str, convert: Callable[[Image.Image], Image.Image]
 ) -> Image.Image:
-    """Encoded bytes -> the upright image, converted while its file is open; see `read_image`."""
+    """Decode bytes to an upright image and convert it; see `read_image`."""
     if not data:
         raise UnreadableImageError(f"{name}: empty")
     try:

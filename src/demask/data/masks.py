@@ -1,4 +1,4 @@
-"""Edit masks as people have them -> black and white; every door reads them here."""
+"""Read edit masks of all usual conventions; Python, command line, server and page use it."""
 
 from __future__ import annotations
 
@@ -8,28 +8,27 @@ from PIL import Image
 from demask.data.color import to_8_bits
 
 OPAQUE = WHITE = 128
-"""From this value on a pixel counts as opaque, or as white."""
+"""The least opacity, or grey value, of a pixel that counts as opaque, or as white."""
 UNIFORM = 16
-"""Values that differ by at most this much are one colour, as after JPEG."""
+"""Values that differ by at most this much count as one colour, since JPEG changes them."""
 
 
 def read_mask(image: Image.Image, name: str = "mask", *, prefer_hole: bool = False) -> Image.Image:
-    """The part of an image that is to be regenerated: mode ``L``, 255 there and 0 elsewhere.
+    """The part of an image to regenerate: mode ``L``, 255 there and 0 elsewhere.
 
-    Without transparency, white is regenerated. With transparency there are two conventions, and
-    what is opaque says which: only white, and the white strokes are regenerated (a layer of a
-    drawing program); an image in colours or greys, and its transparent hole is (OpenAI's images
+    Without transparency, white is regenerated. With transparency there are two conventions. If all
+    opaque pixels are white, they are regenerated (white strokes on a layer of a drawing program).
+    If they form an image in colours or greys, its transparent hole is regenerated (OpenAI's images
     API).
 
     Args:
-        image: of any mode, upright.
-        name: what messages call it.
-        prefer_hole: read a layer of one other colour, such as black with a transparent part, as one
-            with a hole: where OpenAI's convention is the documented one. It is refused otherwise,
-            as it may be strokes in black.
+        image: a mask of any mode, upright.
+        name: the name of the mask in messages.
+        prefer_hole: whether a layer of one other colour, such as black with a transparent part, is
+            read by OpenAI's convention. By default it is refused, as it may be strokes in black.
 
     Raises:
-        ValueError: a mask that could be read both ways.
+        ValueError: the mask can be read in both ways.
     """
     if not image.has_transparency_data:
         grey = np.asarray(to_8_bits(image).convert("L"))
@@ -50,12 +49,12 @@ def read_mask(image: Image.Image, name: str = "mask", *, prefer_hole: bool = Fal
 
 
 def is_image(colors_N3: np.ndarray) -> bool:
-    """Whether pixels are those of an image: not one colour, and not just black and white."""
+    """Whether pixels are those of an image: not of one colour, and not only black and white."""
     spread = int(np.ptp(colors_N3.astype(np.int16), axis=0).max())
     middle = (colors_N3 > UNIFORM) & (colors_N3 < 255 - UNIFORM)
     return spread > UNIFORM and bool(middle.any(axis=1).mean() > 0.05)
 
 
 def as_mask(white_YX: np.ndarray) -> Image.Image:
-    """Mode ``L``: 255 where true."""
+    """An image of mode ``L``: 255 where true, else 0."""
     return Image.fromarray(white_YX.astype(np.uint8) * 255)

@@ -68,7 +68,7 @@ def open_images(
 def open_unverified(
     source: str, class_names: Sequence[str] | None, captions: Sequence[str] | None
 ) -> ImageDataset:
-    """The reader for a source."""
+    """The reader for files, folders and Hub data sets; see `open_images`."""
     if source.startswith(PREFIX):
         return open_hub(source, class_names, captions)
     path = Path(source).expanduser()
@@ -94,7 +94,7 @@ def open_files(
     class_names: Sequence[str] | None,
     captions: Sequence[str] | None,
 ) -> ImageDataset:
-    """The reader for files, by their suffix."""
+    """The reader for files of one suffix, ``.parquet`` or ``.tar``."""
     suffixes = {file.suffix.lower() for file in files}
     if suffixes == {".parquet"}:
         return ParquetImages(files, class_names, caption_columns=captions)

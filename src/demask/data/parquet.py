@@ -1,6 +1,6 @@
 """Images in parquet files, in the layout of Hugging Face: ``image{bytes, path}``, ``label``.
 
-Captions are texts or lists of texts in the columns of `demask.data.caption_columns`, preference
+Captions are texts or lists of texts in the columns of `demask.data.caption_columns`; preference
 scores are numbers in a column ``score``.
 """
 
@@ -32,7 +32,13 @@ CACHE_BYTES = 2**30
 
 @dataclass(frozen=True)
 class RowGroup:
-    """A row group, the part of a file that is read at once: number, size and first row."""
+    """A row group, the unit in which a file is read.
+
+    Attributes:
+        path: the file.
+        number: index of the row group in the file.
+        first_row: index of its first row among the rows of all files.
+    """
 
     path: Path
     number: int
@@ -91,7 +97,7 @@ class ParquetImages:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of each file's name, size and footer, the labels, captions and scores."""
+        """A hash of each file's name, size and last 64 KiB, the classes, captions and scores."""
         facts = [(p.name, p.stat().st_size, read_end(p).hex()) for p in self.paths]
         captions = [self.captions] if any(self.captions) else []
         return fingerprint(*facts, *self.class_names, *captions, *known(self.scores))
@@ -162,7 +168,7 @@ def open_parquet(path: Path) -> Any:
 
 
 def image_column(source: str, names: Sequence[str]) -> str:
-    """The name of the image column."""
+    """The name of the image column; raises ValueError if there is none."""
     for name in IMAGE_COLUMNS:
         if name in names:
             return name

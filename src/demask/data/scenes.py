@@ -1,4 +1,4 @@
-"""Scenes as a source of images: computed from their seeds, never stored.
+"""Scenes as a source of images, computed from their seeds on access.
 
 Three sources, each followed by ``:SEED,COUNT``; image i has seed SEED + i:
 
@@ -6,9 +6,8 @@ Three sources, each followed by ``:SEED,COUNT``; image i has seed SEED + i:
 - ``scenes_unseen``: captioned scenes, each with a held-out combination;
 - ``scenes_classes``: all objects of a scene have one shape, which is the class; no captions.
 
-Seeds are divided into three ranges, so that training never sees what is measured on: training uses
-0 to 999,999,999, validation 1,000,000,000 to 1,999,999,999, held-out evaluation 2,000,000,000 to
-2,999,999,999. A source lies within one range.
+Training, validation and held-out evaluation have disjoint ranges of seeds: 0 to 999,999,999,
+1,000,000,000 to 1,999,999,999 and 2,000,000,000 to 2,999,999,999. A source lies within one range.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from demask.scenes.law import RANGE
 from demask.scenes.vocabulary import KINDS, SHAPES
 
 VERSION = 1
-"""Raised with every change of the law or the drawing, which makes other images of a seed."""
+"""Part of the fingerprint; raised with every change that makes other images or captions."""
 
 Labelled = tuple[Scene, int, tuple[str, ...]]
 """A scene, its class number and its captions."""
@@ -44,7 +43,7 @@ class SceneLaw:
 
     Attributes:
         at: seed -> scene, class number and captions.
-        class_names: what the class numbers mean.
+        class_names: the names of the class numbers.
     """
 
     at: Callable[[int], Labelled]
@@ -61,17 +60,17 @@ LAWS = {
 SOURCE = re.compile(rf"({'|'.join(LAWS)}):(.*)")
 
 
-class ScenePictures:
+class SceneImages:
     """Scenes of consecutive seeds.
 
     Args:
-        law: one of `LAWS`.
-        seed: of the first scene.
-        count: how many.
-        class_names: the order of the classes.
+        law: a name in `LAWS`.
+        seed: the seed of the first scene.
+        count: the number of scenes.
+        class_names: the order of the classes; by default that of the law.
 
     Raises:
-        ValueError: no scenes, seeds outside one range, or unknown classes.
+        ValueError: no scenes, seeds outside one range, or a class that is not in ``class_names``.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class ScenePictures:
 
     @property
     def fingerprint(self) -> str:
-        """Made of the law, its version, the seeds and the classes."""
+        """A hash of the law, `VERSION`, the seeds and the classes."""
         return fingerprint(self.law, VERSION, self.seed, self.count, *self.class_names)
 
     def __len__(self) -> int:
@@ -107,11 +106,11 @@ def open_scenes(
     source: str,
     class_names: Sequence[str] | None = None,
     caption_columns: Sequence[str] | None = None,
-) -> ScenePictures | None:
-    """Open ``scenes:SEED,COUNT`` or one of its siblings; None for any other source.
+) -> SceneImages | None:
+    """Open ``scenes:SEED,COUNT``, ``scenes_unseen:...`` or ``scenes_classes:...``; else None.
 
     Raises:
-        ValueError: seed and count are no such numbers, or columns are named.
+        ValueError: seed and count are not such numbers, or caption columns are named.
     """
     match = SOURCE.fullmatch(source)
     if not match:
@@ -121,4 +120,4 @@ def open_scenes(
         raise ValueError(f"can't read {source}; valid: {law}:SEED,COUNT, such as {law}:0,1000")
     if caption_columns:
         raise ValueError(f"{source} has no caption columns; its captions are computed")
-    return ScenePictures(law, int(found[1]), int(found[2]), class_names)
+    return SceneImages(law, int(found[1]), int(found[2]), class_names)

@@ -9,10 +9,10 @@ SCORE_COLUMN = "score"
 
 
 def read_score(cell: object) -> float | None:
-    """The number in a cell, possibly as text; None if it is empty or not a number.
+    """The number in a cell, possibly as text; None if the cell is empty or NaN.
 
     Raises:
-        ValueError: the cell holds something else.
+        ValueError: the cell holds something else, or an infinite number.
     """
     if cell is None or cell == "":
         return None
@@ -28,10 +28,10 @@ def read_score(cell: object) -> float | None:
 
 
 def read_scores(cells: Iterable[object]) -> list[float | None]:
-    """The numbers in a column.
+    """`read_score` of every cell of a column.
 
     Raises:
-        ValueError: a cell holds something else.
+        ValueError: as `read_score`.
     """
     return [read_score(cell) for cell in cells]
 

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from demask.data.array_file import array_parts, write_array
 from demask.data.decoded import DecodedImages, fits, views_of
 from demask.data.images import ImageDataset, ImageSample
 from demask.data.views import Views as Views
-from demask.files import folder_written_atomically
+from demask.files import folder_written_atomically, write_text
 from demask.fingerprint import fingerprint, weights_fingerprint
 from demask.types import MICRO_CONDITIONS, USUAL_SCORE, Tokenizer, TokenLayout
 
@@ -44,7 +45,7 @@ class TokenCache:
 
     Attributes:
         groups: one group for each bucket of the views, usually a single one.
-        group_numbers: index of each image's group (images).
+        group_numbers: the index of each image's group (images).
         labels: class numbers (images).
         class_names: names of the classes.
         fingerprint: identifies the images, the views and the tokenizer.
@@ -117,7 +118,7 @@ def load_tokens(folder: Path) -> TokenCache:
             )
         )
         if any(len(group.indices) != len(group.ids) for group in groups):
-            raise ValueError("its groups don't fit its ids")
+            raise ValueError("groups.npy is missing or does not fit the ids")
         captions = read_captions(folder / "captions.json", len(labels))
         micro = read_micro(folder / "micro.npy", len(labels))
     except (OSError, ValueError, EOFError, KeyError) as error:
@@ -162,7 +163,8 @@ def read_micro(path: Path, count: int) -> np.ndarray | None:
         return None
     micro_N5 = np.load(path)
     if micro_N5.shape != (count, len(MICRO_CONDITIONS)):
-        raise ValueError(f"{path.name} holds numbers of shape {micro_N5.shape}, not of {count}")
+        wanted = (count, len(MICRO_CONDITIONS))
+        raise ValueError(f"{path.name} has the shape {micro_N5.shape}, not {wanted}")
     return micro_N5
 
 
@@ -187,6 +189,10 @@ def build_tokens(
         folder: folder of all caches.
         progress: called with the number of images done so far.
         batch_size: images per batch.
+
+    Raises:
+        ValueError: a size of the views is not a multiple of the tokenizer's downsampling.
+        OSError: the disk is full or the folder is not writable; no partial cache is left.
     """
     assert isinstance(tokenizer, nn.Module)
     name = fingerprint(weights_fingerprint(tokenizer), views.facts(), samples.fingerprint)
@@ -200,7 +206,7 @@ def build_tokens(
         "fingerprint": name,
     }
     with folder_written_atomically(place) as work:
-        (work / "meta.json").write_text(json.dumps(meta))
+        write_text(work / "meta.json", json.dumps(meta))
         write_tokens(work, layouts, tokenizer, samples, views, progress, batch_size)
     return load_tokens(place)
 
@@ -223,28 +229,28 @@ def write_tokens(
         indices = np.flatnonzero(numbers == number)
         shape = (len(indices), views.count, layout.tokens)
         width = np.uint16 if tokenizer.codebook_size <= 2**16 else np.uint32
-        ids_GWL = np.lib.format.open_memmap(path, "w+", width, shape)
-        for part in batches(len(indices), batch_size):
-            chosen = indices[part].tolist()
-            picked, ids_GWL[part] = tokenise(tokenizer, samples, views, chosen)
-            for index, sample in zip(chosen, picked, strict=True):
-                labels[index], captions[index] = sample.label, sample.captions
-                score = USUAL_SCORE if sample.score is None else sample.score
-                micro[index] = (*views.micro(sample.image), score)
-            done += len(chosen)
-            progress(done)
-        ids_GWL.flush()
-    np.save(folder / "groups.npy", numbers)
-    np.save(folder / "labels.npy", labels)
-    np.save(folder / "micro.npy", micro)
-    (folder / "captions.json").write_text(json.dumps(captions))
+        with array_parts(path, width, shape) as append:
+            for part in batches(len(indices), batch_size):
+                chosen = indices[part].tolist()
+                picked, ids_BWL = tokenise(tokenizer, samples, views, chosen)
+                append(ids_BWL)
+                for index, sample in zip(chosen, picked, strict=True):
+                    labels[index], captions[index] = sample.label, sample.captions
+                    score = USUAL_SCORE if sample.score is None else sample.score
+                    micro[index] = (*views.micro(sample.image), score)
+                done += len(chosen)
+                progress(done)
+    write_array(folder / "groups.npy", numbers)
+    write_array(folder / "labels.npy", labels)
+    write_array(folder / "micro.npy", micro)
+    write_text(folder / "captions.json", json.dumps(captions))
 
 
 def layout_of(size: tuple[int, int], downsampling: int) -> TokenLayout:
-    """The layout of the tokens of an image.
+    """The layout of the tokens of an image of this height and width in pixels.
 
     Raises:
-        ValueError: its sides are not multiples of ``downsampling``.
+        ValueError: the sides are not multiples of ``downsampling``.
     """
     height, width = size
     if height % downsampling or width % downsampling:

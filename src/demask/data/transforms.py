@@ -5,6 +5,8 @@ Shape legend: B batch, C channels, H W rows and columns of pixels.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from PIL import Image
@@ -16,20 +18,26 @@ Size = int | tuple[int, int]
 
 
 def to_pixels(image: Image.Image) -> np.ndarray:
-    """A copy of an image's pixels, (H, W) or (H, W, 3) uint8."""
+    """A copy of an image's pixels, (H, W), (H, W, 3) or (H, W, 4) uint8."""
     return np.array(image, dtype=np.uint8)
 
 
 def to_tensor(image: Image.Image, size: Size) -> Tensor:
-    """The largest centre crop of that shape, resized, as (3, H, W) in [0, 1]."""
+    """The largest centre crop of the shape of ``size``, resized to it, (3, H, W) in [0, 1]."""
     pixels_HWC = torch.from_numpy(to_pixels(cover(image.convert("RGB"), *sides(size))))
     return pixels_HWC.permute(2, 0, 1).contiguous().float() / 255
 
 
 def to_image(image_CHW: Tensor) -> Image.Image:
-    """(3, H, W) in [0, 1] -> an image; values are clipped to the range."""
+    """(3, H, W), or (4, H, W) with alpha, in [0, 1] -> an image; values are clipped."""
     pixels_CHW = image_CHW.detach().float().cpu().clamp(0, 1).mul(255).round().byte()
     return Image.fromarray(pixels_CHW.permute(1, 2, 0).contiguous().numpy())
+
+
+def psnr(before: np.ndarray, after: np.ndarray, peak: float) -> float:
+    """Peak signal-to-noise ratio of pixels up to ``peak`` in dB; infinite where they are equal."""
+    error = float(np.mean((before.astype(np.float64) - after.astype(np.float64)) ** 2))
+    return 10 * math.log10(peak**2 / error) if error else math.inf
 
 
 def sides(size: Size) -> tuple[int, int]:
@@ -40,7 +48,7 @@ def sides(size: Size) -> tuple[int, int]:
 def cover(image: Image.Image, height: int, width: int) -> Image.Image:
     """The largest centre crop of that shape, resized to ``height`` and ``width`` in pixels.
 
-    Lanczos with antialiasing.
+    The filter is Lanczos with antialiasing.
     """
     left, top, right, bottom = box = centre_box(image.size, height, width)
     if image.size != (right - left, bottom - top):
@@ -54,9 +62,9 @@ def centre_box(size: tuple[int, int], height: int, width: int) -> tuple[int, int
     """The largest centre crop of that shape: left, top, right and bottom.
 
     Args:
-        size: width and height of an image.
-        height: of the shape.
-        width: of the shape.
+        size: width and height of an image, in pixels.
+        height: height of the shape; only its ratio to ``width`` counts.
+        width: width of the shape.
     """
     across = min(size[0], max(1, round(size[1] * width / height)))
     down = min(size[1], max(1, round(size[0] * height / width)))
@@ -93,20 +101,24 @@ def random_view(
     return padded_CHW[:, top : top + height, left : left + width].contiguous()
 
 
-def moved(image_BCHW: Tensor, shift: int, top_B: Tensor, left_B: Tensor) -> Tensor:
-    """A batch of images moved by up to ``shift`` pixels; their mirror images fill the gaps.
+def moved(
+    image_BCHW: Tensor, shift: int, down_B: Tensor, right_B: Tensor, border: str = "reflect"
+) -> Tensor:
+    """Shift each image of a batch by up to ``shift`` pixels.
 
     Args:
         image_BCHW: the images.
-        shift: how far at most, each way.
-        top_B: the first row that stays, of an image that is padded by ``shift``.
-        left_B: the first column that stays.
+        shift: maximum shift in pixels in each direction.
+        down_B: uniform numbers in [0, 1) that determine the vertical shift.
+        right_B: those that determine the horizontal shift.
+        border: how the gaps are filled: ``reflect`` or ``replicate``, as in `F.pad`.
 
     Returns:
-        (B, C, H, W), in the order of channels last.
+        (B, C, H, W), in the channels-last memory format.
     """
     batch, _, height, width = image_BCHW.shape
-    padded_BCHW = F.pad(image_BCHW, (shift,) * 4, mode="reflect")
+    padded_BCHW = F.pad(image_BCHW, (shift,) * 4, mode=border)
+    top_B, left_B = ((part_B * (2 * shift + 1)).long() for part_B in (down_B, right_B))
     rows_BH1 = (top_B[:, None] + torch.arange(height))[:, :, None]
     columns_B1W = (left_B[:, None] + torch.arange(width))[:, None, :]
     which_B11 = torch.arange(batch)[:, None, None]

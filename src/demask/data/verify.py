@@ -21,10 +21,10 @@ def verify(
     strict: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> ImageDataset:
-    """The readable images of a data set; a warning counts the others.
+    """The readable images of a data set; a warning gives the number of the others.
 
     The result depends only on the data, so a resumed run uses the same images. Every image is
-    decoded once.
+    decoded once, on all processor cores.
 
     Args:
         images: the data set.
@@ -43,7 +43,7 @@ def find_unreadable(
     strict: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[int, str]:
-    """The indices of unreadable images and the reasons; a warning counts them.
+    """The indices of unreadable images and the reasons; a warning gives their number.
 
     Raises:
         ValueError: no image can be read, or with ``strict`` one can't.

@@ -17,7 +17,7 @@ from demask.types import Tokenizer, Transformer
 
 @dataclass(frozen=True)
 class Views:
-    """The views of each image that are tokenised.
+    """Which views of each image are tokenised.
 
     Attributes:
         size: side of the square crop, in pixels.
@@ -45,17 +45,17 @@ class Views:
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
-        """The heights and widths that images are cropped to."""
+        """The heights and widths, in pixels, to which images are cropped and resized."""
         return self.buckets or ((self.size, self.size),)
 
     def bucket_of(self, image: Image) -> int:
-        """The index in `sizes` of the nearest aspect ratio."""
+        """The index in `sizes` of the aspect ratio that is nearest to an image's."""
         ratio = math.log(image.height / image.width)
         distances = [abs(ratio - math.log(height / width)) for height, width in self.sizes]
         return distances.index(min(distances))
 
     def view(self, image: Image, index: int, number: int) -> Tensor:
-        """View ``number`` of image ``index``, (3, H, W); deterministic."""
+        """View ``number`` of image ``index``, (3, H, W) in [0, 1]; a function of both numbers."""
         size = self.sizes[self.bucket_of(image)]
         plain = to_tensor(image, size)
         if number == 0:
@@ -84,14 +84,14 @@ class Views:
 
 @dataclass(frozen=True)
 class ModelViews(Views):
-    """`Views` for the training of an auxiliary network; size 0: the size of the model's images."""
+    """`Views` for the training of an auxiliary network; size 0 is that of the model's images."""
 
     size: int = 0
     count: int = 1
     flip: bool = False
 
     def of(self, transformer: Transformer, tokenizer: Tokenizer) -> Views:
-        """With the size of a model's images, if ``size`` is 0.
+        """These views, with the size of the model's images if ``size`` is 0.
 
         Raises:
             ValueError: the model's tokens are no grid, or parts of positions.

@@ -1,9 +1,9 @@
 """Images in tar files, named as WebDataset does: ``key.jpg``, ``key.cls``, ``key.txt``.
 
-The members of one key form one image: its data, its class (a number or a name), its captions (one
-per line). A ``key.json`` may hold ``label``, captions in ``caption``, ``captions`` or ``text``,
-alternative ones in ``aliases``, and a preference score in ``score``. The tars are scanned once for
-the offsets of their members; then each image needs one seek.
+The members of one key form one image: its data, its class (a number or a name) and its captions
+(one per line). A ``key.json`` may hold ``label``, captions in ``caption``, ``captions`` or
+``text``, alternative ones in ``aliases``, and a preference score in ``score``. The tars are scanned
+once for the offsets of their members; then each image needs one seek.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Sample:
 
     @property
     def image(self) -> str | None:
-        """The suffix of the image member, if any."""
+        """The suffix of the image member, or None."""
         return next((end for end in self.members if f".{end}" in SUFFIXES), None)
 
     def text(self, ending: str) -> str:
@@ -128,7 +128,7 @@ class WebShards:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of blocks of each tar, the keys, labels, captions and scores."""
+        """A hash of each tar's `file_sample`, the keys, labels, classes and caption columns."""
         files = [(path.name, file_sample(path)) for path in self.paths]
         keys = [
             (s.tar.name, s.key, label) for s, label in zip(self.samples, self.labels, strict=True)

@@ -1,4 +1,4 @@
-"""Metrics of the logits of an extractor's classes.
+"""Metrics that are computed from an extractor's class logits.
 
 Shape legend: K classes, M choices of samples, N samples.
 """
@@ -13,12 +13,12 @@ def class_score(logits_NK: Tensor, kept_MN: Tensor) -> Tensor:
     """The Inception Score, from 1 to K: confidence per image and diversity over all images.
 
     "Improved Techniques for Training GANs" (arXiv 1606.03498), section 4: the exponential of the
-    mean divergence of an image's classes from those of all. It is called Inception Score where
-    Inception v3 made the logits. All images are one split.
+    mean Kullback-Leibler divergence of an image's class distribution from the mean distribution.
+    With the logits of Inception v3 it is the Inception Score. All images form one split.
 
     Args:
         logits_NK: logits of the samples.
-        kept_MN: which samples each choice takes.
+        kept_MN: booleans, the samples of each choice.
 
     Returns:
         Scores (M), float64.
@@ -33,7 +33,13 @@ def class_score(logits_NK: Tensor, kept_MN: Tensor) -> Tensor:
 
 
 def class_accuracy(logits_NK: Tensor, labels_N: Tensor, kept_MN: Tensor) -> Tensor:
-    """The fraction of the samples that show their intended class, (M)."""
+    """The fraction of samples whose largest logit is that of their intended class, (M).
+
+    Args:
+        logits_NK: logits of the samples.
+        labels_N: the intended classes.
+        kept_MN: booleans, the samples of each choice.
+    """
     return mean_of((logits_NK.argmax(-1) == labels_N).double(), kept_MN)
 
 

@@ -3,7 +3,7 @@
 "Learning Transferable Visual Models From Natural Language Supervision" (arXiv 2103.00020), from a
 local folder in the layout of Hugging Face.
 
-Shape legend: B batch, C channels, D width of the features, H W rows and columns, T words.
+Shape legend: B batch, C channels, D width of the features, H W rows and columns, T texts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 WEIGHTS = ("*.safetensors", "*.bin")
 BATCH = 250
-"""How many texts are read together."""
+"""Texts of a batch."""
 
 Shaped = Callable[[Tensor, int], Tensor]
 """Images (B, C, H, W) of any shape and a size -> squares of that size."""
@@ -33,10 +33,10 @@ class TwoTowers:
     """A loaded CLIP: images and texts -> features of the same space.
 
     Args:
-        model: of transformers.
-        tokenizer: of transformers.
-        device: where it runs.
-        shaped: resizes images to squares.
+        model: a ``CLIPModel`` of transformers.
+        tokenizer: a ``CLIPTokenizer`` of transformers.
+        device: the device of the model.
+        shaped: resizes images to squares; by default `centred`.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class TwoTowers:
 
     @torch.inference_mode()
     def images(self, image_BCHW: Tensor) -> Tensor:
-        """Features of images in [0, 1], of any size, (B, D)."""
+        """Features (B, D) of images (B, 3, H, W) in [0, 1], of any size."""
         image_BCHW = self.shaped(image_BCHW.to(self.device), self.size)
         mean_C11, deviation_C11 = (
             torch.tensor(numbers, device=self.device)[:, None, None]
@@ -78,11 +78,11 @@ class TwoTowers:
 
 
 class Clip(TwoTowers):
-    """The extractor.
+    """CLIP's image features as an extractor.
 
     Args:
-        folder: ``config.json``, weights, and the tokenizer's files.
-        device: where it runs.
+        folder: a folder with ``config.json``, the weights and the tokenizer's files.
+        device: the device of the model.
 
     Raises:
         ValueError: no such folder, or no CLIP in it.
@@ -110,11 +110,11 @@ def read(folder: Path, words: Path | None = None) -> tuple[Any, Any]:
     """The model of a folder, in float32, and its tokenizer.
 
     Args:
-        folder: with the model.
-        words: with the tokenizer's files, where they are not in ``folder``.
+        folder: the folder of the model.
+        words: the folder of the tokenizer's files, if they are not in ``folder``.
 
     Raises:
-        ValueError: no such folder, or no whole CLIP in it.
+        ValueError: no such folder, or it holds no complete CLIP.
     """
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder}: no CLIP, which is a folder with a config.json")
@@ -125,9 +125,9 @@ def read(folder: Path, words: Path | None = None) -> tuple[Any, Any]:
             model, found = CLIPModel.from_pretrained(
                 folder, output_loading_info=True, local_files_only=True
             )
-    except Exception as error:  # transformers raises what it likes
+    except Exception as error:  # transformers raises many types of errors
         raise ValueError(f"{folder}: holds no CLIP that can be read ({reason(error)})") from None
-    if missing := sorted(found["missing_keys"]):  # transformers would leave them random
+    if missing := sorted(found["missing_keys"]):  # transformers initializes them at random
         count = f"{len(missing)} tensors, such as {missing[0]}"
         raise ValueError(f"{folder}: holds no CLIP of images and words; it lacks {count}")
     return model.float().eval(), read_tokenizer(words or folder)
@@ -137,7 +137,7 @@ def read_tokenizer(folder: Path) -> Any:
     """CLIP's tokenizer from ``vocab.json`` and ``merges.txt`` of a folder.
 
     Raises:
-        ValueError: they are not there, or broken.
+        ValueError: the files are missing or broken.
     """
     for name in ("vocab.json", "merges.txt"):
         if not (folder / name).is_file() and not (folder / "tokenizer.json").is_file():
@@ -150,14 +150,14 @@ def read_tokenizer(folder: Path) -> Any:
     try:
         with silence():
             return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # transformers raises what it likes
+    except Exception as error:  # transformers raises many types of errors
         raise ValueError(
             f"{folder}: holds no CLIP tokenizer that can be read ({reason(error)})"
         ) from None
 
 
 def reason(error: Exception) -> str:
-    """The message of an exception, in one short line."""
+    """The message of an exception, in one line of at most 160 characters."""
     return (" ".join(str(error).split()) or type(error).__name__)[:160]
 
 
@@ -178,10 +178,10 @@ def silence() -> Iterator[None]:
 
 
 def centred(image_BCHW: Tensor, size: int) -> Tensor:
-    """The shorter side resampled to ``size`` (bicubic), and the middle square of that."""
+    """Resize the shorter side to ``size`` pixels (bicubic), then crop the centre square."""
     height, width = image_BCHW.shape[-2:]
     shorter = min(height, width)
-    tall, wide = height * size // shorter, width * size // shorter  # rounded down, as CLIP's are
+    tall, wide = height * size // shorter, width * size // shorter  # rounded down, as in CLIP
     if (tall, wide) != (height, width):
         image_BCHW = F.interpolate(image_BCHW, (tall, wide), mode="bicubic", antialias=True)
     top, left = (tall - size) // 2, (wide - size) // 2
@@ -189,7 +189,7 @@ def centred(image_BCHW: Tensor, size: int) -> Tensor:
 
 
 def padded(image_BCHW: Tensor, size: int) -> Tensor:
-    """The longer side resampled to ``size`` (bicubic), on black to the middle of a square."""
+    """Resize the longer side to ``size`` pixels (bicubic), then pad with black to a square."""
     height, width = image_BCHW.shape[-2:]
     longer = max(height, width)
     tall, wide = round(height * size / longer), round(width * size / longer)

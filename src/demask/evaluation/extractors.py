@@ -21,12 +21,12 @@ WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 class Extractor(Protocol):
-    """Images -> features, and the logits of its classes where it has some.
+    """Images -> features, and class logits if the network is a classifier.
 
     Attributes:
         name: its name in scores.
-        fingerprint: changes with everything that changes the features: weights, resizing.
-        size: side of the network's square input; images are resized to it.
+        fingerprint: hash of everything that the features depend on: weights, resizing.
+        size: side of the network's square input in pixels; images are resized to it.
         class_names: the classes of the logits; empty if they are not known.
     """
 
@@ -36,7 +36,7 @@ class Extractor(Protocol):
     class_names: tuple[str, ...]
 
     def __call__(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Images in [0, 1], of any size -> features (B, D), logits (B, K) or None."""
+        """Images (B, 3, H, W) in [0, 1], of any size -> features (B, D), logits (B, K) or None."""
         ...
 
 
@@ -45,11 +45,11 @@ class ClassifierExtractor:
 
     Args:
         name: see `Extractor`.
-        path: its file.
-        device: where it runs.
+        path: the file of the network.
+        device: the device of the network.
 
     Raises:
-        ValueError: no such file, or no such network in it.
+        ValueError: no such file, or it holds no such network.
     """
 
     def __init__(self, name: str, path: Path, device: str = "cpu") -> None:
@@ -67,24 +67,24 @@ class ClassifierExtractor:
 
 
 def resized(image_BCHW: Tensor, size: int) -> Tensor:
-    """Squares of ``size`` pixels a side, bilinear; averaged where that is smaller."""
+    """Resize images to squares of ``size`` pixels a side (bilinear, antialiased)."""
     if image_BCHW.shape[-2:] == (size, size):
         return image_BCHW
     return F.interpolate(image_BCHW, (size, size), mode="bilinear", antialias=True)
 
 
 def cifar10_conv(weights: str = "", *, device: str = "cpu") -> Extractor:
-    """The shipped convolutional network; ``weights`` names another file of its kind."""
+    """The shipped `SmallConv`; ``weights`` names another file of its kind."""
     return shipped("cifar10_conv", weights, device)
 
 
 def cifar10_patches(weights: str = "", *, device: str = "cpu") -> Extractor:
-    """The shipped mixer of patches; ``weights`` names another file of its kind."""
+    """The shipped `PatchMixer`; ``weights`` names another file of its kind."""
     return shipped("cifar10_patches", weights, device)
 
 
 def shipped(name: str, weights: str, device: str) -> Extractor:
-    """A shipped network, or another one of its kind from a file, which is labelled so."""
+    """A shipped network, or one of its kind from a file, named ``name:FOLDER`` after its folder."""
     path = Path(weights).expanduser() if weights else WEIGHTS / name / "classifier.safetensors"
     label = f"{name}:{path.parent.name}" if weights else name
     return ClassifierExtractor(label, path, device)
@@ -110,7 +110,7 @@ class Pixels:
 def pixels(size: str = "64", *, device: str = "cpu") -> Extractor:
     """The pixels at a size; ``device`` is ignored."""
     if not (size.isdecimal() and int(size) > 0):
-        raise ValueError(f"pixels: the size is a whole number from 1 on, not {size}")
+        raise ValueError(f"pixels: the size must be a whole number of at least 1, not {size}")
     return Pixels(int(size))
 
 
@@ -145,7 +145,7 @@ def load_extractor(text: str, device: str = "cpu") -> Extractor:
 
     Args:
         text: a row of `EXTRACTORS`, with its option after a colon.
-        device: where it runs.
+        device: the device of its network.
 
     Raises:
         ValueError: an unknown name or option, or a file that is missing or broken.

@@ -25,11 +25,11 @@ from demask.files import write_atomically
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-"""Of the cached files; to be raised when anything changes that their key does not name."""
+"""Version of the cached files; raised when anything changes that their key does not contain."""
 CACHE = Path("~/.cache/demask")
 
 Batch = tuple[Tensor, Tensor | None]
-"""Images, uint8 (B, H, W, 3), and their classes (B) where they have some."""
+"""Images, uint8 (B, H, W, 3), and their classes (B), or None."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Features:
         logits_NK: logits of the extractor's classes; None if it has none.
         labels_N: the intended class of each image; None if it is not known.
         class_names: the classes of the logits.
-        texts_ND: features of the prompt of each image, by an extractor that reads texts.
-        answers_N: the label of the reference image that each prompt names.
+        texts_ND: features of the prompt of each image, by an extractor of images and texts.
+        answers_N: for `retrieval`, the label of the reference image that each prompt names.
     """
 
     features_ND: Tensor
@@ -75,7 +75,7 @@ def extract(
     """Extract the features of all images.
 
     Args:
-        batches: the images; they are not kept.
+        batches: the images, read one batch at a time.
         extractor: the extractor.
         progress: called with the number of images done.
 
@@ -122,7 +122,7 @@ def extract_all(
 
 
 def of_one_size(batches: Iterable[Batch]) -> Iterator[Batch]:
-    """The same batches.
+    """The batches unchanged, after a check of their sizes.
 
     Raises:
         ValueError: no images, or images of several sizes.
@@ -171,7 +171,7 @@ def reference_features(
     try:
         write_features(path, features)
     except OSError as error:
-        log.warning("features are not kept: %s", error)
+        log.warning("features are not cached: %s", error)
     return features
 
 
@@ -185,7 +185,7 @@ def write_features(path: Path, features: Features) -> None:
     """Write features as safetensors, atomically.
 
     Raises:
-        OSError: the disk is full, or the place may not be written.
+        OSError: the disk is full, or the folder is not writable.
     """
     from safetensors.torch import save_file
 
@@ -200,7 +200,7 @@ def write_features(path: Path, features: Features) -> None:
 
 
 def read_features(path: Path, extractor: Extractor) -> Features | None:
-    """Features written by `write_features` for this extractor; None if there are none to read."""
+    """Features written by `write_features` for this extractor; None if missing or broken."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -220,5 +220,5 @@ def read_features(path: Path, extractor: Extractor) -> Features | None:
             **tensors,
         )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("%s is broken (%s) and is made anew", path, error)
+        log.warning("%s is broken (%s); the features are extracted again", path, error)
         return None

@@ -1,7 +1,7 @@
 """The Fréchet distance of two Gaussians that are fitted to two sets of features.
 
-"GANs Trained by a Two Time-Scale Update Rule" (arXiv 1706.08500), equation 6: it is called FID
-where Inception v3 made the features.
+"GANs Trained by a Two Time-Scale Update Rule" (arXiv 1706.08500), equation 6. With the features of
+Inception v3 it is the FID.
 
 Shape legend: D width of the features, M choices of samples, N samples.
 """
@@ -18,13 +18,13 @@ from demask.evaluation.statistics import moments
 def frechet(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor:
     """``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))`` of each choice of samples.
 
-    The trace of the root is that of ``(C2^(1/2) C1 C2^(1/2))^(1/2)``: symmetric, so that its
-    eigenvalues are real, and the root of the reference's covariance is taken once for all.
+    The trace of the root equals that of ``(C2^(1/2) C1 C2^(1/2))^(1/2)``, which is symmetric and so
+    has real eigenvalues; ``C2^(1/2)`` of the reference is computed only once.
 
     Args:
         sample_ND: features of the samples.
         reference: the features of the reference.
-        kept_MN: which samples each choice takes.
+        kept_MN: booleans, the samples of each choice.
 
     Returns:
         Distances (M), float64.

@@ -24,12 +24,12 @@ BATCH = 250
 
 @dataclass(frozen=True)
 class NpzImages:
-    """The images of an NPZ file, read as they are asked for.
+    """The images of an NPZ file, read batch by batch.
 
     Attributes:
-        path: of the file.
+        path: the file.
         shape: N, H, W.
-        labels_N: the classes, int64; None where the file does not hold them.
+        labels_N: the classes, int64; None if the file does not hold them.
     """
 
     path: Path
@@ -41,12 +41,12 @@ class NpzImages:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width."""
+        """Height and width in pixels."""
         return self.shape[1:]
 
     @property
     def fingerprint(self) -> str:
-        """Of the file's bytes."""
+        """A hash of the file's bytes."""
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
@@ -99,14 +99,14 @@ def open_npz(path: Path) -> NpzImages:
 
 
 def read_header(file: object) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether columns come first, and type of an array, leaving the file at its numbers."""
+    """The shape, Fortran order and type of a ``.npy`` array; the file then is at its data."""
     version = npy.read_magic(file)  # type: ignore[arg-type]
     read: Callable = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     return read(file)
 
 
 def in_batches(images: Iterable[tuple[Image.Image, int]]) -> Iterator[Batch]:
-    """Images with their classes, -1 for any, as batches; only one batch is in memory.
+    """Batches of images with their classes, -1 for none; only one batch is in memory.
 
     Raises:
         ValueError: images of several sizes.

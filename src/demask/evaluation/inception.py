@@ -1,4 +1,4 @@
-"""Inception v3 in the version that the Fréchet Inception Distance is defined by.
+"""Inception v3 in the version that defines the Fréchet Inception Distance.
 
 The network of "Rethinking the Inception Architecture" (arXiv 1512.00567) as TensorFlow's file of
 2015-12-05 holds it, under the names of the public PyTorch file
@@ -11,13 +11,13 @@ Shape legend: B batch, C channels, H W rows and columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demask.evaluation.networks import read_tensors
 from demask.fingerprint import file_fingerprint
 
 SIZE, WIDTH, CLASSES = 299, 2048, 1008
@@ -44,7 +44,7 @@ class Convolution(nn.Module):
 
 
 def average(x_BCHW: Tensor) -> Tensor:
-    """The mean of 3x3 neighbours; at the border, of those that there are."""
+    """The mean of 3x3 neighbours, without the padding at the border."""
     return F.avg_pool2d(x_BCHW, 3, stride=1, padding=1, count_include_pad=False)
 
 
@@ -79,7 +79,7 @@ class BlockA(nn.Module):
 
 
 class BlockB(nn.Module):
-    """Figure 10: half the height and width."""
+    """Figure 10 of the paper, which halves height and width."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class BlockB(nn.Module):
 
 
 class BlockC(nn.Module):
-    """Figure 6: 7x7 convolutions as rows and columns."""
+    """Figure 6 of the paper: 7x7 convolutions as 1x7 and 7x1 ones."""
 
     def __init__(self, channels: int, inner: int) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class BlockC(nn.Module):
 
 
 class BlockD(nn.Module):
-    """Half the height and width once more."""
+    """The second block that halves height and width."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class BlockD(nn.Module):
 
 
 class BlockE(nn.Module):
-    """Figure 7. The first of the two pools by mean, the second by maximum."""
+    """Figure 7 of the paper; the first of the two pools by mean, the second by maximum."""
 
     def __init__(self, channels: int, by_maximum: bool) -> None:
         super().__init__()
@@ -215,14 +215,14 @@ class InceptionV3(nn.Module):
 
 
 class Inception:
-    """The extractor.
+    """Inception v3 as an extractor.
 
     Args:
         path: the public ``.pth`` file, or the same tensors as ``.safetensors``.
-        device: where it runs.
+        device: the device of the network.
 
     Raises:
-        ValueError: no such file, or other tensors in it.
+        ValueError: no such file, or it holds other tensors.
     """
 
     name = "inception"
@@ -248,11 +248,11 @@ def read_network(path: Path) -> InceptionV3:
     """The network with the tensors of a file.
 
     Raises:
-        ValueError: no such file, or other tensors in it.
+        ValueError: no such file, or it holds other tensors.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file; docs/methods/evaluation.md says where to get it")
-    tensors = read_tensors(path)
+    tensors = read_tensors(path, "Inception's file is pt_inception-2015-12-05-6726825d.pth")
     network = InceptionV3()
     counters = {name for name in network.state_dict() if name.endswith("num_batches_tracked")}
     tensors = {name: t for name, t in tensors.items() if name not in counters}
@@ -272,23 +272,3 @@ def read_network(path: Path) -> InceptionV3:
         )
     network.load_state_dict(tensors, strict=False)
     return network.eval()
-
-
-def read_tensors(path: Path) -> Mapping[str, Tensor]:
-    """The named tensors of a ``.pth`` or ``.safetensors`` file; nothing else in it is run.
-
-    Raises:
-        ValueError: it holds something else.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever broken bytes make a reader raise
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise ValueError(f"{path}: cannot be read ({reason})") from None
-    if not isinstance(loaded, Mapping):
-        raise ValueError(f"{path}: holds no named tensors")
-    return loaded

@@ -1,7 +1,7 @@
 """The kernel distance of two sets of features: an unbiased squared maximum mean discrepancy.
 
-"Demystifying MMD GANs" (arXiv 1801.01401), section 3: it is called KID where Inception v3 made the
-features. The paper averages over small subsets; here every pair of images counts once.
+"Demystifying MMD GANs" (arXiv 1801.01401), section 3. With the features of Inception v3 it is the
+KID. The paper averages over small subsets; here every pair of images counts once.
 
 Shape legend: B block, D width of the features, M choices of samples, N samples, R reference
 images.
@@ -17,15 +17,15 @@ from demask.evaluation.statistics import BLOCK, cubic_kernel
 
 
 def kernel_distance(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor:
-    """The distance of each choice of samples; its mean over draws does not depend on their number.
+    """The distance of each choice of samples; its expectation does not depend on their number.
 
     Args:
         sample_ND: features of the samples.
         reference: the features of the reference.
-        kept_MN: which samples each choice takes.
+        kept_MN: booleans, the samples of each choice.
 
     Returns:
-        Distances (M), float64; they can lie below zero.
+        Distances (M), float64; they can be negative.
     """
     kept_NM = kept_MN.to(sample_ND.dtype).T.contiguous()
     count_M = kept_MN.sum(1).double()

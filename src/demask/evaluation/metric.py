@@ -1,4 +1,4 @@
-"""A metric, and the score that it gives.
+"""The types of a metric and of its score.
 
 Shape legend: M choices of samples, N samples.
 """
@@ -25,14 +25,14 @@ class Metric:
 
     Attributes:
         title: its name in tables.
-        inception: its name where the features are those of Inception v3.
-        compute: computes it.
-        least: the least number of samples and of reference images, from the width of the features.
+        inception: its name in tables if the features are those of Inception v3.
+        compute: the function that computes it.
+        least: width of the features -> the least number of samples and of reference images.
         best: ``lowest`` or ``highest``.
-        needs: the fields of the samples' `Features` that must be there.
+        needs: the fields of the samples' `Features` that must not be None or empty.
         compares: whether it depends on the reference.
-        limits: the least and the greatest possible value; intervals end there.
-        refusal: says why these samples cannot be measured, in a sentence; None where they can.
+        limits: the least and the greatest possible value, to which intervals are clipped.
+        refusal: the reason why samples cannot be measured, in a sentence, or None if they can.
     """
 
     title: str
@@ -53,7 +53,7 @@ class Score:
     Attributes:
         name: its metric and extractor, such as "recall, cifar10_conv".
         value: the value over all samples.
-        low: lower end of the 95 % interval; None if no interval was asked for.
+        low: lower end of the 95 % interval; None if no interval was computed.
         high: upper end of the interval.
         metric: its row in `METRICS`.
         extractor: the name of the extractor.

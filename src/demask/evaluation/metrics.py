@@ -30,9 +30,9 @@ RESAMPLES = 30
 
 
 def clip_score(samples: Features, kept_MN: Tensor) -> Tensor:
-    """100 times the cosine of image and words, at least 0, (M).
+    """The mean of 100 times the cosine of image and text features, clipped at 0, (M).
 
-    "CLIPScore" (arXiv 2104.08718), equation 1, with the factor that is usual for generators.
+    "CLIPScore" (arXiv 2104.08718), section 3, with the usual factor of 100 in place of 2.5.
     """
     assert samples.texts_ND is not None
     cosine_N = F.cosine_similarity(samples.features_ND, samples.texts_ND, dim=-1)
@@ -53,11 +53,11 @@ def unknown_class(samples: Features) -> str | None:
     last, count = int(samples.labels_N.max()), len(samples.class_names)
     if last < count and int(samples.labels_N.min()) >= 0:
         return None
-    return f"class {last} is none of the {count} that {samples.extractor} knows"
+    return f"class {last} is not one of the {count} classes of {samples.extractor}"
 
 
 def of_features(compute: Callable[[Tensor, Reference, Tensor], Tensor]) -> Compute:
-    """A metric that depends on the features alone."""
+    """The metric of a function that needs only the features."""
     return lambda samples, reference, kept_MN: compute(
         samples.features_ND, reference.alone, kept_MN
     )
@@ -149,10 +149,10 @@ METRICS: Table[Metric] = Table(
 WHAT_IS_MISSING = {
     "logits_NK": "the extractor {extractor} has no classes",
     "class_names": "the extractor {extractor} does not name its classes",
-    "labels_N": "nothing says which class each image was meant to show",
-    "texts_ND": "needs images of known words and an extractor that reads words, such as clip",
+    "labels_N": "the intended class of the images is not known",
+    "texts_ND": "it needs images of known prompts and an extractor of texts, such as clip",
     "scenes": "the exact scorer of scenes measures it, in a sweep or by --metric scenes",
-    "answers_N": "needs a model of prompts and a reference with captions, in a sweep",
+    "answers_N": "it needs a model of prompts and a reference with captions, in a sweep",
 }
 
 
@@ -163,16 +163,16 @@ def measure(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> list[Score]:
-    """Compare samples with a reference, both seen by the same extractor.
+    """Compute metrics of samples and a reference, with features of the same extractor.
 
     The interval describes how a score varies with the choice of the samples: it is
     ``value +- 1.96 s``, where s is the standard deviation over ``resamples`` random halves of the
-    samples. Halves drawn without replacement spread as much around the whole as the whole does
-    around the truth (the delete-half jackknife: Shao and Wu, "A General Theory for Jackknife
-    Variance Estimation", 1989), and hold no image twice, which would disturb nearest neighbours
-    and unbiased sums as a bootstrap does. The reference is taken as it is. An interval does
-    not contain the bias of the Fréchet distance, which falls with the number of samples: compare
-    such distances at equal numbers only.
+    samples (the delete-half jackknife: Shao and Wu, "A General Theory for Jackknife Variance
+    Estimation", 1989). Scores of halves vary around that of all samples as much as the latter
+    varies around its expectation. Unlike a bootstrap sample, a half holds no image twice, which
+    would bias nearest neighbours and sums over pairs. The variation of the reference is not
+    included, nor is the bias of the Fréchet distance, which falls with the number of samples:
+    compare such distances at equal numbers only.
 
     Args:
         samples: features of the samples.
@@ -187,8 +187,8 @@ def measure(
     """
     if samples.fingerprint != reference.fingerprint:
         raise ValueError(
-            f"samples seen by {samples.extractor} cannot be compared with a reference seen by "
-            f"{reference.extractor}, or by another version of it"
+            f"the features of the samples are by {samples.extractor}, those of the reference by "
+            f"{reference.extractor} or another version of it; both must be by the same extractor"
         )
     if resamples < 0 or resamples == 1:
         raise ValueError(f"resamples must be 0, or at least 2, not {resamples}")
@@ -205,7 +205,7 @@ def possible(samples: Features) -> list[str]:
 
 
 def missing(metric: Metric, samples: Features) -> list[str]:
-    """The fields that a metric needs and the features do not have."""
+    """The fields that a metric needs and that are None or empty in the features."""
     fields = {name: getattr(samples, name, None) for name in metric.needs}
     return [name for name, field in fields.items() if field is None or len(field) == 0]
 
@@ -230,7 +230,7 @@ def check(name: str, samples: Features, reference: Features) -> None:
 
 
 def choices(count: int, seed: int, resamples: int) -> Tensor:
-    """All samples, then random halves of them, (1 + resamples, count)."""
+    """All samples, then random halves of them: booleans, (1 + resamples, count)."""
     generator = torch.Generator().manual_seed(rng.derive(seed, "halves of the samples"))
     kept_MN = torch.ones(1 + resamples, count, dtype=torch.bool)
     for half_N in kept_MN[1:]:

@@ -4,8 +4,11 @@ Precision and recall: "Improved Precision and Recall Metric for Assessing Genera
 1904.06991), section 3. Density and coverage: "Reliable Fidelity and Diversity Metrics for
 Generative Models" (arXiv 2002.09797), section 3.
 
+The ball of an image is centred at its features; its radius is the distance of the k-th nearest
+other image of the same set.
+
 Shape legend: B block, D width of the features, M choices of samples, N samples, R reference
-images, T nearest ones that are remembered.
+images, T nearest samples.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from demask.evaluation.reference import Reference
 from demask.evaluation.statistics import DENSITY_K, PRECISION_K, distances, nearest
 
 REMEMBERED = 32
-"""Nearest ones of a sample that are looked through for those that a choice kept."""
+"""How many nearest samples of each are searched for the k-th that a choice kept."""
 
 
 def precision(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor:
@@ -27,14 +30,14 @@ def precision(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tenso
 
 
 def density(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor:
-    """The mean number of reference balls around a sample, over k; 1 is ideal, (M)."""
+    """The mean number of reference balls that contain a sample, divided by k; 1 is ideal, (M)."""
     return mean_of(balls_around(sample_ND, reference, DENSITY_K) / DENSITY_K, kept_MN)
 
 
 def recall(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor:
     """The fraction of reference images that lie in a ball of the kept samples, (M).
 
-    A sample's ball reaches to its third nearest of the *kept* ones.
+    The radius of a ball is the distance of the third nearest *kept* sample.
     """
     radius_MN = kept_radii(sample_ND, kept_MN, PRECISION_K)
     inside_M = torch.zeros(len(kept_MN), dtype=torch.float64)
@@ -56,7 +59,7 @@ def coverage(sample_ND: Tensor, reference: Reference, kept_MN: Tensor) -> Tensor
 
 
 def balls_around(sample_ND: Tensor, reference: Reference, k: int) -> Tensor:
-    """The number of reference balls around each sample, (N), float64."""
+    """The number of reference balls that contain each sample, (N), float64."""
     radius_R = reference.radius_R(k)
     counts = [
         (distance_BR < radius_R).sum(1).double()
@@ -66,7 +69,7 @@ def balls_around(sample_ND: Tensor, reference: Reference, k: int) -> Tensor:
 
 
 def kept_radii(sample_ND: Tensor, kept_MN: Tensor, k: int) -> Tensor:
-    """The distance of each sample's k-th nearest kept one, (M, N); -1 for what is not kept."""
+    """The distance of each sample's k-th nearest kept sample, (M, N); -1 for samples not kept."""
     distance_NT, index_NT = nearest(sample_ND, min(REMEMBERED, len(sample_ND) - 1))
     radii = []
     for kept_N in kept_MN:

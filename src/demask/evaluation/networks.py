@@ -31,9 +31,9 @@ class Classifier:
     """A network from a file.
 
     Attributes:
-        network: images in [0, 1] -> features and logits.
+        network: images (B, 3, H, W) in [0, 1] -> features (B, D) and logits (B, K).
         class_names: the classes of the logits.
-        size: side of its input images.
+        size: side of its input images, in pixels.
     """
 
     network: nn.Module
@@ -69,8 +69,29 @@ def load_pair_scorer(path: Path) -> PairScorer:
     return network
 
 
+def read_tensors(path: Path, advice: str) -> Mapping[str, Any]:
+    """The content of a ``.pt``, ``.pth`` or ``.safetensors`` file by name; no code in it is run.
+
+    Raises:
+        ValueError: it cannot be read, with ``advice`` on which file to take.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # readers raise many types of errors on broken data
+        reason = " ".join(str(error).split())[:80] or type(error).__name__
+        message = f"{path}: holds more than tensors, or is broken ({reason}); {advice}"
+        raise ValueError(message) from None
+    if not isinstance(loaded, Mapping):
+        raise ValueError(f"{path}: holds no named tensors; {advice}")
+    return loaded
+
+
 def read_network(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """The metadata and the tensors of a file.
+    """The metadata and the tensors of a file that ``demask train`` wrote.
 
     Raises:
         ValueError: no such file, or it cannot be read.
@@ -95,7 +116,7 @@ def built(
     described: Mapping[str, Any],
     tensors: Mapping[str, torch.Tensor],
 ) -> nn.Module:
-    """The network of a file, in float32.
+    """The network of a file, in float32 and evaluation mode.
 
     Raises:
         ValueError: the metadata does not fit the tensors.

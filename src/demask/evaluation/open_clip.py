@@ -1,8 +1,8 @@
-"""A CLIP in the layout of open_clip, as HPSv2 is published, under the names of transformers.
+"""Read a CLIP in the layout of open_clip, such as HPSv2, as a ``CLIPModel`` of transformers.
 
-open_clip itself needs torchvision; its weights need only other names. Four things differ beside
-names: queries, keys and values are one matrix there, both projections are transposed, and what one
-side keeps as a plain tensor the other wraps into an embedding.
+open_clip itself would need torchvision. Besides the names, two things differ: open_clip holds the
+projections of queries, keys and values in one matrix, and its two output projections are
+transposed.
 
 Shape legend: D width of a tower, P width of the features.
 """
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from demask.evaluation.clip import reason
+from demask.evaluation.networks import read_tensors
 
 Tensors = dict[str, Tensor]
 
@@ -48,19 +49,19 @@ LAYER = {
 }
 FUSED = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
 TOWERS = {"transformer.resblocks": "text_model", "visual.transformer.resblocks": "vision_model"}
-MADE_ANEW = ("attn_mask", "text_model.embeddings.position_ids")
-"""Tensors that some files hold and nothing reads: they follow from the sizes."""
+DERIVED = ("attn_mask", "text_model.embeddings.position_ids")
+"""Tensors that some files hold and that are ignored: they follow from the sizes."""
 
 
 @dataclass(frozen=True)
 class ClipSizes:
-    """What the shapes of the tensors don't say.
+    """The part of the configuration that does not follow from the shapes of the tensors.
 
     Attributes:
         size: side of the images, in pixels.
-        text_heads: attention heads of the words' tower.
-        vision_heads: of the images' tower.
-        activation: of both towers' MLPs, as transformers calls it.
+        text_heads: attention heads of the text tower.
+        vision_heads: attention heads of the image tower.
+        activation: the activation of both towers' MLPs, by its name in transformers.
     """
 
     size: int = 224
@@ -70,17 +71,17 @@ class ClipSizes:
 
 
 VIT_H_14 = ClipSizes()
-"""What open_clip calls ViT-H-14: 32 layers of 1,280 channels, and 24 of 1,024 for the words."""
+"""open_clip's ViT-H-14: an image tower of 32 layers of width 1,280, a text tower of 24 of 1,024."""
 
 
 def layers_of(tensors: Mapping[str, Tensor], tower: str) -> int:
-    """How many layers a tower has."""
+    """The number of layers of a tower."""
     numbers = {n[len(tower) + 1 :].partition(".")[0] for n in tensors if n.startswith(f"{tower}.")}
     return len(numbers)
 
 
 def key_map(text_layers: int, vision_layers: int) -> dict[str, tuple[str, ...]]:
-    """Each of open_clip's names -> the one of transformers, or the three that it is cut into."""
+    """Name in open_clip -> the name in transformers, or the three of queries, keys and values."""
     names: dict[str, tuple[str, ...]] = {
         theirs: (ours,) for theirs, ours in (PLAIN | TRANSPOSED).items()
     }
@@ -97,13 +98,13 @@ def key_map(text_layers: int, vision_layers: int) -> dict[str, tuple[str, ...]]:
 
 
 def to_transformers(tensors: Mapping[str, Tensor]) -> Tensors:
-    """Open_clip's tensors under the names of transformers' ``CLIPModel``.
+    """The tensors of open_clip under the names of transformers' ``CLIPModel``, in float32.
 
     Raises:
         ValueError: names are missing or unexpected.
     """
     names = key_map(*(layers_of(tensors, tower) for tower in TOWERS))
-    check_names(set(tensors) - set(MADE_ANEW), set(names))
+    check_names(set(tensors) - set(DERIVED), set(names))
     found: Tensors = {}
     for theirs, ours in names.items():
         tensor = tensors[theirs].T if theirs in TRANSPOSED else tensors[theirs]
@@ -124,25 +125,15 @@ def check_names(given: set[str], expected: set[str]) -> None:
 
 
 def read_checkpoint(path: Path) -> Tensors:
-    """The tensors of a ``.pt`` or ``.safetensors`` file; nothing else in it is run.
+    """The tensors of a ``.pt`` or ``.safetensors`` file; no code in it is run.
 
     Raises:
         ValueError: no such file, or it holds something else.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file; docs/methods/preference.md says where to get it")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return dict(load_file(path))
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever broken bytes make a reader raise
-        raise ValueError(
-            f"{path}: holds more than tensors, or is broken; HPSv2's compressed files can be read "
-            f"({reason(error)[:80]})"
-        ) from None
-    tensors = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
+    loaded = read_tensors(path, "of HPSv2, take HPS_v2.1_compressed.pt")
+    tensors = loaded.get("state_dict", loaded)
     if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise ValueError(f"{path}: holds no named tensors, nor a 'state_dict' of them")
     return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
@@ -152,12 +143,12 @@ def build(path: Path, tokenizer: Any, sizes: ClipSizes = VIT_H_14) -> Any:
     """The ``CLIPModel`` of transformers with the tensors of an open_clip file, in float32.
 
     Args:
-        path: of the file.
-        tokenizer: whose mark of the end the words' tower looks for.
-        sizes: what the tensors' shapes don't say.
+        path: the file.
+        tokenizer: the ``CLIPTokenizer``; the text tower pools at its end-of-text token.
+        sizes: the sizes that do not follow from the tensors.
 
     Raises:
-        ValueError: no such file, or other tensors in it.
+        ValueError: no such file, or it holds other tensors.
     """
     from transformers import CLIPConfig, CLIPModel
 
@@ -166,7 +157,7 @@ def build(path: Path, tokenizer: Any, sizes: ClipSizes = VIT_H_14) -> Any:
         tensors = to_transformers(theirs)
         with torch.device("meta"):
             model = CLIPModel(CLIPConfig(**config_of(theirs, tokenizer, sizes)))
-        # what transformers derives from the sizes is not in the file, and must not stay on meta
+        # position ids are derived from the sizes: they are not in the file, nor valid on "meta"
         model.to_empty(device="cpu")
         for module in model.modules():
             ids = getattr(module, "position_ids", None)
@@ -179,7 +170,7 @@ def build(path: Path, tokenizer: Any, sizes: ClipSizes = VIT_H_14) -> Any:
 
 
 def config_of(tensors: Mapping[str, Tensor], tokenizer: Any, sizes: ClipSizes) -> dict[str, Any]:
-    """What transformers is told of the model, from the shapes of open_clip's tensors."""
+    """The arguments of ``CLIPConfig``, from the shapes of open_clip's tensors."""
     text, vision = TOWERS
     words, text_width = tensors["token_embedding.weight"].shape
     vision_width, _, patch, _ = tensors["visual.conv1.weight"].shape

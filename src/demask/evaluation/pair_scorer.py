@@ -1,11 +1,12 @@
 """A small network that scores how well an image fits a text: two towers and their cosine.
 
-As CLIP (arXiv 2103.00020, section 2.3), made small enough to be trained on one core. It shares
-nothing with the text encoder of any model that it scores: it represents words by pieces of their
-letters ("Enriching Word Vectors with Subword Information", arXiv 1607.04606, section 3.2).
+The design is CLIP's (arXiv 2103.00020, section 2.3), small enough to be trained on one core. It
+shares nothing with the text encoders of the models that it scores: it represents a word by its
+character n-grams ("Enriching Word Vectors with Subword Information", arXiv 1607.04606, section
+3.2), here called pieces.
 
-Shape legend: B batch, C channels, D width of the features, E width of the text, G pieces of a word,
-H W rows and columns, T words.
+Shape legend: B batch, C channels, D width of the features, E width of the text tower, G pieces of a
+word, H W rows and columns, T words.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from torch import Tensor, nn
 
 WORD = re.compile(r"[^\W_]+|[^\w\s]")
 PIECES = (3, 4, 5)
-"""Letters of a piece; the word itself, with its ends marked, is one more."""
+"""The numbers of letters of a piece; the whole word with marked ends is one more piece."""
 MOST_PIECES = 32
-"""Of a word; what is longer loses its last ones."""
+"""The most pieces of a word; further ones are ignored."""
 FIRST_SCALE = 15.0
-"""What cosines are multiplied with in training, at its start ..."""
+"""The factor on cosines at the start of the training; it is learned."""
 LARGEST_SCALE = 100.0
-"""... and at most."""
+"""The largest factor on cosines."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,14 @@ class PairScorerConfig:
     """The sizes of a `PairScorer`.
 
     Attributes:
-        size: side of its images, in pixels.
-        widths: channels of the stages of the image's tower; each halves the image.
-        layout: channels of what the last stage says of each place.
-        pieces: rows of the table in which pieces of words are looked up; several share one.
-        words: those of a text beyond this many are not read.
+        size: side of the images, in pixels.
+        widths: channels of the stages of the image tower; each halves height and width.
+        layout: channels of each position before the linear map of all positions.
+        pieces: rows of the embedding of pieces; pieces are hashed to rows, so some share one.
+        words: the most words of a text; further ones are ignored.
         text_width: E.
-        text_layers: blocks of the words' tower.
-        text_heads: attention heads.
+        text_layers: blocks of the text tower.
+        text_heads: attention heads of a block.
         features: D.
     """
 
@@ -69,7 +70,7 @@ class PairScorerConfig:
 
 
 class Stage(nn.Module):
-    """A convolution that halves the image, then a residual pair where one is wanted."""
+    """A convolution of stride 2, then a residual pair of convolutions if ``residual``."""
 
     def __init__(self, channels_in: int, channels: int, kernel: int, residual: bool) -> None:
         super().__init__()
@@ -83,7 +84,7 @@ class Stage(nn.Module):
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Half the height and width out."""
+        """Halve height and width."""
         x_BCHW = F.relu(self.norm(self.down(x_BCHW)))
         if not self.pair:
             return x_BCHW
@@ -91,7 +92,7 @@ class Stage(nn.Module):
 
 
 class ImageTower(nn.Module):
-    """Convolutions, then one linear map of the whole layout, so that places count."""
+    """Convolutions, then one linear map of all positions, which keeps the layout of the image."""
 
     def __init__(self, config: PairScorerConfig) -> None:
         super().__init__()
@@ -112,7 +113,7 @@ class ImageTower(nn.Module):
 
 
 class TextBlock(nn.Module):
-    """Attention among the words of a text, then an MLP; both behind a layer norm."""
+    """Attention among the words of a text, then an MLP; each after a layer norm."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -122,7 +123,7 @@ class TextBlock(nn.Module):
         self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
 
     def forward(self, x_BTE: Tensor, there_BT: Tensor) -> Tensor:
-        """Same shape in and out; places without a word are not looked at."""
+        """Same shape in and out; positions without a word are not attended to."""
         queries, keys, values = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in self.qkv(self.norm1(x_BTE)).chunk(3, -1)
@@ -135,7 +136,7 @@ class TextBlock(nn.Module):
 
 
 class TextTower(nn.Module):
-    """Words from their pieces, a few blocks over them, their mean."""
+    """The sum of each word's pieces, blocks over the words, then their mean."""
 
     def __init__(self, config: PairScorerConfig) -> None:
         super().__init__()
@@ -152,7 +153,7 @@ class TextTower(nn.Module):
         there_BTG = pieces_BTG > 0
         count_BT1 = there_BTG.sum(-1, keepdim=True)
         x_BTE = self.pieces(pieces_BTG).sum(2) / count_BT1.clamp_min(1).sqrt() + self.places
-        # a text without words is read as its first, empty place
+        # the first position of a text without words counts as a word
         there_BT = count_BT1[..., 0] > 0
         there_BT = there_BT | (torch.arange(there_BT.shape[1], device=there_BT.device) == 0)
         for block in self.blocks:
@@ -163,10 +164,10 @@ class TextTower(nn.Module):
 
 
 class PairScorer(nn.Module):
-    """Both towers.
+    """A tower for images, a tower for texts and the scale of their cosine.
 
     Args:
-        config: their sizes.
+        config: the sizes.
     """
 
     def __init__(self, config: PairScorerConfig) -> None:
@@ -176,13 +177,13 @@ class PairScorer(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(FIRST_SCALE).log())
 
     def forward(self, image_BCHW: Tensor, pieces_BTG: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features of images and of texts, not always as many, and the scale of cosines."""
+        """Features of images and of texts, whose numbers may differ, and the scale of cosines."""
         scale = self.log_scale.exp().clamp_max(LARGEST_SCALE)
         return self.picture(image_BCHW), self.text(pieces_BTG), scale
 
 
 def spell(texts: Sequence[str], config: PairScorerConfig) -> Tensor:
-    """The rows of the pieces of each text's words, (B, T, G) int64, 0 where there is none."""
+    """The embedding rows of the pieces of each text's words, (B, T, G) int64, padded with 0."""
     pieces_BTG = torch.zeros(len(texts), config.words, MOST_PIECES, dtype=torch.int64)
     for number, text in enumerate(texts):
         for place, word in enumerate(WORD.findall(text.casefold())[: config.words]):
@@ -195,6 +196,6 @@ def spell(texts: Sequence[str], config: PairScorerConfig) -> Tensor:
 def rows_of(word: str, count: int) -> tuple[int, ...]:
     """The rows of a word and its pieces, 1 to ``count`` - 1, the same on every machine."""
     marked = f"<{word}>"
-    found = [f"{marked}{marked}"]  # the word itself shares no row with a piece but by chance
+    found = [f"{marked}{marked}"]  # doubled, so that the word does not equal one of its pieces
     found += [marked[i : i + n] for n in PIECES for i in range(len(marked) - n + 1)]
     return tuple(1 + zlib.crc32(p.encode()) % (count - 1) for p in found[:MOST_PIECES])

@@ -1,6 +1,6 @@
 """A small mixer of image patches, for the evaluation of small images.
 
-Its design differs from `SmallConv`, so that agreement of both is not an artefact of one network.
+Its design differs from that of `SmallConv`, so results that both agree on are no artefact of one.
 
 Shape legend: B batch, C channels, D width of the features, H W rows and columns, K classes,
 N patches.
@@ -21,10 +21,10 @@ class PatchMixerConfig:
 
     Attributes:
         num_classes: K.
-        size: side of its images, in pixels.
+        size: side of the images, in pixels.
         stem: channels of the two convolutions that make 4x4 patches.
         width: D.
-        depth: blocks.
+        depth: number of blocks.
         patch_width: hidden units of the MLPs over patches.
         channel_width: hidden units of the MLPs over channels.
     """
@@ -64,7 +64,7 @@ class Block(nn.Module):
 
 
 class PatchMixer(nn.Module):
-    """Two convolutions that make patches, mixer blocks, the mean over patches.
+    """Three convolutions that make patches, mixer blocks, the mean over patches.
 
     Args:
         config: its sizes.

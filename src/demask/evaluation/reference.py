@@ -1,9 +1,9 @@
 """Statistics of the reference alone, which are computed once and cached.
 
-A sweep measures every trial against the same images, and for 50,000 images their nearest neighbours
-and kernel sums take longer than everything that concerns a trial.
+A sweep measures every trial against the same images. For 50,000 images, their nearest neighbours
+and kernel sums take longer than all computations with a trial's samples.
 
-Shape legend: D width of the features, K nearest ones, R reference images.
+Shape legend: D width of the features, K nearest neighbours, R reference images.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Reference:
     """The features of real images.
 
     Args:
-        features_RD: float32; not changed afterwards.
+        features_RD: float32; must not be modified afterwards.
     """
 
     def __init__(self, features_RD: Tensor) -> None:
@@ -44,9 +44,9 @@ class Reference:
 
     @cached_property
     def distances_RK(self) -> Tensor:
-        """How far the nearest others of each are, nearest first."""
+        """The distances of each image's nearest neighbours (R, K), nearest first."""
         return nearest(self.features_RD, min(DENSITY_K, len(self.features_RD) - 1))[0]
 
     def radius_R(self, k: int) -> Tensor:
-        """The distance of each one's k-th nearest."""
+        """The distance of each image's k-th nearest neighbour, (R)."""
         return self.distances_RK[:, k - 1]

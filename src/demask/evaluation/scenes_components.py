@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 NEIGHBOURS = ((0, 1), (1, -1), (1, 0), (1, 1))
-"""Half of the eight neighbours of a pixel; the other half sees it as theirs."""
+"""Offsets to half of a pixel's eight neighbours; the pairs with the other half are the same."""
 
 
 def connected_components(mask_BHW: np.ndarray) -> tuple[np.ndarray, int]:
@@ -21,8 +21,8 @@ def connected_components(mask_BHW: np.ndarray) -> tuple[np.ndarray, int]:
         mask_BHW: booleans; pixels of different images never connect.
 
     Returns:
-        The number of each pixel's component, from 1, and 0 outside the mask (B, H, W); and how many
-        components there are. They are numbered in the order of their first pixels.
+        The number of each pixel's component (B, H, W), from 1 in the order of their first pixels,
+        and 0 outside of the mask; and the number of components.
     """
     number_BHW = np.cumsum(mask_BHW).reshape(mask_BHW.shape) - 1
     first_E, second_E = edges(mask_BHW, number_BHW)

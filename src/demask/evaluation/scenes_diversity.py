@@ -13,7 +13,7 @@ from demask.evaluation.scenes_truth import Counts, Truth, truth_of
 from demask.scenes.vocabulary import Requirement, Scene
 
 REPEATS = 200
-"""True samples that the floor is made of."""
+"""Sets of true samples from which the floor is computed."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Distance:
 
     Attributes:
         attribute: ``colour``, ``background``, ``size``, ``position``, for classes ``number``; or
-            ``distinct``, which is no distance: the number of distinct scenes.
+            ``distinct``, which is no distance but the number of distinct scenes.
         value: total variation distance of the generated and the true distribution, 0 to 1.
         floor: the mean distance of as many true samples.
-        floor_low: lower end of the interval that holds 95 % of true samples.
+        floor_low: lower end of the interval of 95 % of the sets of true samples.
         floor_high: its upper end.
         conditions: number of captions or classes.
         images: number of images.
@@ -51,8 +51,8 @@ def diversity(
     """The distances of all attributes that conditions leave open.
 
     Args:
-        groups: by caption of one object or by class, the scenes that are right; at least one each.
-        seed: of the true samples.
+        groups: caption of one object, or class -> its scenes that are right, at least one.
+        seed: seed of the true samples.
 
     Raises:
         ValueError: a condition without scenes or with several named objects.
@@ -83,7 +83,7 @@ def measured(truth: Truth, counts: Counts) -> dict[str, np.ndarray]:
 def summary(
     name: str, values: Sequence[float], floors: Sequence[np.ndarray], images: int
 ) -> Distance:
-    """Means over conditions."""
+    """The distance of one attribute, from those of each condition and its true samples."""
     floor_M = np.mean(floors, axis=0)
     low, high = np.quantile(floor_M, (0.025, 0.975))
     mean = float(np.mean(values))

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from itertools import permutations
 
+import numpy as np
+
 from demask.evaluation.scenes_parser import FoundObject, ParsedScene
-from demask.scenes.vocabulary import MAX_OBJECTS, OFFSET, Requirement
+from demask.scenes.places import has_relation
+from demask.scenes.vocabulary import MAX_OBJECTS, Requirement
 
 TOLERANCE = 1.5
-"""What a centre may be off without breaking a relation, in pixels."""
+"""By how much two centres may miss their relation, in pixels."""
 
 
 def is_right(parsed: ParsedScene, requirement: Requirement) -> bool:
-    """Whether the objects of an image are exactly those that are asked for.
+    """Whether an image shows exactly what its caption asks for.
 
-    Number, shapes, and the colours, sizes, relation and background that the caption names. Every
-    object must have a shape and another colour than the background.
+    The number and shapes of the objects must match, and the colours, sizes, relation and background
+    that the caption names. Every object must have another colour than the background.
     """
     if len(parsed.objects) != len(requirement.shapes):
         return False
@@ -27,7 +30,7 @@ def is_right(parsed: ParsedScene, requirement: Requirement) -> bool:
 
 
 def fits(objects: tuple[FoundObject, ...], requirement: Requirement) -> bool:
-    """Whether objects in this order are those that are asked for."""
+    """Whether the objects, in this order, match a requirement."""
     wanted = zip(requirement.shapes, requirement.colours, requirement.sizes, strict=True)
     for found, (shape, colour, size) in zip(objects, wanted, strict=True):
         if found.shape != shape or colour not in (None, found.colour):
@@ -36,16 +39,9 @@ def fits(objects: tuple[FoundObject, ...], requirement: Requirement) -> bool:
             return False
     if requirement.relation is None:
         return True
-    return related(objects[0], objects[1], requirement.relation)
-
-
-def related(first: FoundObject, second: FoundObject, relation: str) -> bool:
-    """Whether the first object is left of, right of, above or below the second."""
-    x, y = first.x - second.x, first.y - second.y
-    along, across = (x, y) if relation in ("left of", "right of") else (y, x)
-    if relation in ("left of", "above"):
-        along = -along
-    return along >= OFFSET - TOLERANCE and along >= abs(across) - TOLERANCE
+    first, second = objects
+    x, y = np.array(first.x - second.x), np.array(first.y - second.y)
+    return bool(has_relation(x, y, requirement.relation, TOLERANCE))
 
 
 def is_of_class(parsed: ParsedScene, shape: str) -> bool:

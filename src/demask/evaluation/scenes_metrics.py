@@ -27,7 +27,7 @@ SCENE_METRICS: dict[str, tuple[str, ...]] = {
     "scenes_position": ("position distance",),
     "scenes_distinct": ("distinct scenes",),
 }
-"""What the exact scorer of scenes measures, and the names of its scores."""
+"""Metric of the exact scorer of scenes -> the names of its scores."""
 
 
 def of_scenes(name: str) -> Metric:

@@ -16,16 +16,16 @@ from demask.evaluation.scenes_templates import Match, match
 from demask.scenes.vocabulary import COLOURS, PALETTE, RADII, SHAPES, SIDE
 
 LEAST_PIXELS = 20
-"""Smaller components are no objects."""
+"""The least size of a component that counts as an object."""
 
 LEAST_OVERLAP = 0.6
-"""Intersection over union below which a component has no shape."""
+"""The least intersection over union of a component with the template of its shape."""
 
 LEAST_CONTRAST = 36.0
 """Euclidean RGB distance from the background below which a pixel belongs to it."""
 
 WINDOW = 36
-"""Side of the window around a component, in pixels; the largest object has 28."""
+"""Side of the window around a component, in pixels; the largest object measures 28."""
 
 RADIUS_TOLERANCE = 1.5
 """How far a radius may be from the interval of its size, in pixels."""
@@ -41,13 +41,13 @@ class FoundObject:
     """A component of an image.
 
     Attributes:
-        shape: the best template; None where its overlap is below 0.6.
+        shape: the shape of the best template; None if its overlap is below 0.6.
         colour: the most frequent palette colour of its inner pixels.
-        size: by its radius; None where that is far from both sizes.
+        size: the size that its radius has; None if the radius is far from both sizes.
         x: centre of its bounding circle, in pixels from the left border.
         y: the same from the upper border.
-        radius: of its bounding circle, in pixels.
-        overlap: intersection over union with the template.
+        radius: radius of its bounding circle, in pixels.
+        overlap: intersection over union with the best template, 0 to 1.
     """
 
     shape: str | None
@@ -61,12 +61,12 @@ class FoundObject:
 
 @dataclass(frozen=True)
 class ParsedScene:
-    """What an image shows.
+    """The content of an image.
 
     Attributes:
         background: the most frequent palette colour.
         objects: its components of at least 20 pixels.
-        clean: the share of foreground pixels in components that match a template; 1 where there is
+        clean: the fraction of foreground pixels in components that match a template; 1 if there is
             no foreground.
     """
 
@@ -123,7 +123,7 @@ def parse_chunk(images_BHW3: np.ndarray) -> Iterator[ParsedScene]:
 
 
 def nearest_colour(images_BHW3: np.ndarray) -> np.ndarray:
-    """The palette colour that is nearest to each pixel, (B, H, W)."""
+    """The index in `COLOURS` of the palette colour that is nearest to each pixel, (B, H, W)."""
     scores = images_BHW3 @ PALETTE_C3.T - (PALETTE_C3 * PALETTE_C3).sum(1) / 2
     return scores.argmax(-1)
 
@@ -137,13 +137,17 @@ def backgrounds(images_BHW3: np.ndarray, label_BHW: np.ndarray) -> tuple[np.ndar
 
 
 def weighted_mean(values_KSS3: np.ndarray, weight_KSS: np.ndarray) -> np.ndarray:
-    """The mean colour of each window under weights, (K, 3)."""
+    """The weighted mean colour of each window, (K, 3)."""
     total_K = weight_KSS.sum((1, 2)).clip(1e-6)
     return np.einsum("kabc,kab->kc", values_KSS3, weight_KSS) / total_K[:, None]
 
 
 def foreground(images_BHW3: np.ndarray, behind_B3: np.ndarray) -> np.ndarray:
-    """Which pixels differ from the background by at least half of what their neighbours do."""
+    """The pixels that differ from the background, (B, H, W).
+
+    Their contrast is at least 36 and at least half of the largest one among their neighbours, which
+    excludes the faint half of an antialiased edge.
+    """
     difference = images_BHW3 - behind_B3[:, None, None]
     contrast_BHW = np.sqrt((difference * difference).sum(-1))
     padded = np.pad(contrast_BHW, ((0, 0), (1, 1), (1, 1)))
@@ -168,7 +172,7 @@ def corners(component_BHW: np.ndarray, count: int) -> np.ndarray:
 def cut(
     images_BHWx: np.ndarray, image_K: np.ndarray, corner_K2: np.ndarray, outside: int
 ) -> np.ndarray:
-    """Windows of images, (K, S, S, ...); ``outside`` fills them beyond the border."""
+    """Windows of images, (K, S, S, ...); pixels beyond the border have the value ``outside``."""
     padding = [(0, 0), (WINDOW, WINDOW), (WINDOW, WINDOW)] + [(0, 0)] * (images_BHWx.ndim - 3)
     padded = np.pad(images_BHWx, padding, constant_values=outside)
     span = np.arange(WINDOW) + WINDOW
@@ -179,10 +183,9 @@ def cut(
 def component_colours(
     window_KSS3: np.ndarray, own_KSS: np.ndarray, label_KSS: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The most frequent palette colour of inner pixels (K), and the mean of those (K, 3).
+    """The most frequent palette colour of inner pixels (K), and the mean of its pixels (K, 3).
 
-    Inner pixels have their four neighbours in the component; where there are none, all pixels
-    count.
+    The four neighbours of an inner pixel are in the component; if there is none, all pixels count.
     """
     inner_KSS = own_KSS.copy()
     inner_KSS[:, 1:] &= own_KSS[:, :-1]
@@ -198,7 +201,7 @@ def component_colours(
 
 
 def widened(mask_KSS: np.ndarray) -> np.ndarray:
-    """Masks with the eight neighbours of their pixels."""
+    """Masks dilated by one pixel in all eight directions."""
     tall = mask_KSS.copy()
     tall[:, 1:] |= mask_KSS[:, :-1]
     tall[:, :-1] |= mask_KSS[:, 1:]
@@ -209,7 +212,10 @@ def widened(mask_KSS: np.ndarray) -> np.ndarray:
 
 
 def coverages(window_KSS3: np.ndarray, behind_K3: np.ndarray, front_K3: np.ndarray) -> np.ndarray:
-    """How much of each pixel has the front colour, (K, S, S): its place between both colours."""
+    """The fraction of each pixel that the object covers, (K, S, S).
+
+    It is the projection of the pixel's colour on the line from the background's to the object's.
+    """
     way_K3 = front_K3 - behind_K3
     length_K = (way_K3 * way_K3).sum(-1).clip(1e-6)
     along_KSS = np.einsum("kabc,kc->kab", window_KSS3 - behind_K3[:, None, None], way_K3)
@@ -217,7 +223,7 @@ def coverages(window_KSS3: np.ndarray, behind_K3: np.ndarray, front_K3: np.ndarr
 
 
 def objects_of(found: Match, colour_K: np.ndarray, corner_K2: np.ndarray) -> Iterator[FoundObject]:
-    """The objects of matched components."""
+    """The objects of the components, in order."""
     x_K, y_K = found.x_K + corner_K2[:, 1], found.y_K + corner_K2[:, 0]
     columns = (found.shape_K, found.overlap_K, x_K, y_K, found.radius_K, colour_K)
     for shape, overlap, x, y, radius, colour in zip(
@@ -228,7 +234,7 @@ def objects_of(found: Match, colour_K: np.ndarray, corner_K2: np.ndarray) -> Ite
 
 
 def size_of(radius: float) -> str | None:
-    """The size of a radius in pixels; None where it is far from both."""
+    """The size of an object of this radius in pixels; None if it is far from both sizes."""
     for size, (low, high) in RADII.items():
         if low - RADIUS_TOLERANCE <= radius <= high + RADIUS_TOLERANCE:
             return size

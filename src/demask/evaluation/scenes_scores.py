@@ -22,12 +22,12 @@ SCENES = "scenes"
 """The name of the metric."""
 
 Wanted = Requirement | str
-"""What an image should show: a caption's requirement, or the shape that is its class."""
+"""What an image should show: the requirement of a caption, or a shape as its class."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """An image of a scene, and whether it is right."""
+    """A parsed image, what it should show, and whether it does."""
 
     wanted: Wanted
     parsed: ParsedScene
@@ -35,10 +35,10 @@ class Judged:
 
 
 def wanted_of(text: str) -> Wanted:
-    """What a caption or a class name asks for.
+    """The requirement of a caption, or the name of a class.
 
     Raises:
-        ValueError: neither a scene's caption nor a shape.
+        ValueError: the text is neither a caption of scenes nor a shape.
     """
     return text if text in SHAPES else parse_caption(text)
 
@@ -48,10 +48,10 @@ def judge(images_BHW3: np.ndarray, wanted: Sequence[Wanted]) -> list[Judged]:
 
     Args:
         images_BHW3: (B, 64, 64, 3) uint8.
-        wanted: for each image.
+        wanted: what each image should show (B).
 
     Raises:
-        ValueError: images of another shape or number.
+        ValueError: images of another shape, type or number.
     """
     if len(images_BHW3) != len(wanted):
         raise ValueError(f"{len(images_BHW3)} images, but {len(wanted)} requirements")
@@ -62,7 +62,7 @@ def judge(images_BHW3: np.ndarray, wanted: Sequence[Wanted]) -> list[Judged]:
 
 
 def agrees(parsed: ParsedScene, wanted: Wanted) -> bool:
-    """Whether an image shows what it should."""
+    """Whether an image shows what it should: `is_of_class` or `is_right`."""
     return is_of_class(parsed, wanted) if isinstance(wanted, str) else is_right(parsed, wanted)
 
 
@@ -70,8 +70,8 @@ def faithfulness(judged: Sequence[Judged]) -> list[Score]:
     """Faithfulness and clean share of judged images.
 
     Returns:
-        The share of right images with its Wilson interval, of all seen and unseen captions and of
-        each kind, or of all and each class; then the mean clean share.
+        The fraction of right images with its Wilson interval: of all seen captions, of all unseen
+        ones and of each kind, or of all classes and of each; then the mean clean fraction.
 
     Raises:
         ValueError: no images.
@@ -91,7 +91,7 @@ def faithfulness(judged: Sequence[Judged]) -> list[Score]:
 
 
 def groups_of(wanted: Wanted) -> tuple[str, str]:
-    """The names of the groups that an image is counted in."""
+    """The names of the scores that an image counts for."""
     if isinstance(wanted, str):
         return "right", f"right, {wanted}"
     seen = "unseen" if wanted.unseen else "seen"
@@ -99,30 +99,30 @@ def groups_of(wanted: Wanted) -> tuple[str, str]:
 
 
 def all_groups() -> list[str]:
-    """The names of all groups, in the order of a table."""
+    """The names of all scores, in the order of a table."""
     seen = ["right, seen", *(f"right, seen, {kind}" for kind in KINDS)]
     unseen = ["right, unseen", *(f"right, unseen, {kind}" for kind in UNSEEN_KINDS)]
     return [*seen, *unseen, "right", *(f"right, {shape}" for shape in SHAPES)]
 
 
 def share(name: str, right: Sequence[bool]) -> Score:
-    """The share of right images."""
+    """The score of the fraction of right images."""
     hits, count = sum(right), len(right)
     return Score(name, hits / count, *wilson(hits, count), SCENES, "", "highest")
 
 
 def diversity_scores(judged: Sequence[Judged], seed: int = 0) -> list[Score]:
-    """The distances of the right images' attributes from the truth, each with its floor.
+    """The distances of the right images from the true distribution, each with its floor.
 
     Args:
-        judged: images of captions of one object, or of classes; several of each. Captions of
-            several objects are left out.
-        seed: of the true samples of the floor.
+        judged: several images of each caption of one object or class. Images of captions of
+            several objects are ignored.
+        seed: seed of the true samples of the floor.
 
     Returns:
         For each attribute the total variation distance, averaged over captions or classes, then
-        the mean distance of as many true samples with the interval that holds 95 % of them; last
-        the number of distinct scenes and that of true samples. Empty where no such image is right.
+        the mean distance of as many true samples with the interval of 95 % of them; last the
+        number of distinct scenes and that of true samples. Empty if no such image is right.
     """
     groups: dict[Wanted, list[Scene | ParsedScene]] = {}
     for one in judged:
@@ -132,7 +132,7 @@ def diversity_scores(judged: Sequence[Judged], seed: int = 0) -> list[Score]:
 
 
 def distance_scores(found: Distance) -> tuple[Score, Score]:
-    """A distance and its floor."""
+    """The scores of a distance and of its floor."""
     distinct = found.attribute == "distinct"
     name = "distinct scenes" if distinct else f"{found.attribute} distance"
     best = "highest" if distinct else "lowest"
@@ -144,7 +144,7 @@ def distance_scores(found: Distance) -> tuple[Score, Score]:
 
 
 def held_out_captions(count: int) -> list[str]:
-    """Captions of held-out seeds, in turn of each seen kind and each unseen one."""
+    """Main captions of held-out seeds, alternately of each seen and each unseen kind."""
     groups = [(kind, False) for kind in KINDS] + [(kind, True) for kind in UNSEEN_KINDS]
     waiting: dict[tuple[str, bool], list[str]] = {group: [] for group in groups}
     rounds, seed = math.ceil(count / len(groups)), HELD_OUT_SEED
@@ -156,5 +156,5 @@ def held_out_captions(count: int) -> list[str]:
 
 
 def open_captions(each: int) -> list[str]:
-    """Captions that leave all but the shape open, ``each`` of every shape, shapes in turn."""
+    """Captions that name only a shape: all eight shapes, ``each`` times."""
     return [f"a {shape}" for _ in range(each) for shape in SHAPES]

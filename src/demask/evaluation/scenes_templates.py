@@ -1,6 +1,6 @@
-"""Compares components with the eight shapes.
+"""Find the shape of components by templates.
 
-Shape legend: K components, S side of their windows, T samples along it.
+Shape legend: K components, S side of their windows, T samples along that side.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SAMPLES = 2
 """Samples of a pixel of a template along each axis."""
 
 FINE = 801
-"""Samples along each axis for the moments of a shape."""
+"""Samples along each axis from which the moments of a shape are computed."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Match:
     """The best template of each component.
 
     Attributes:
-        shape_K: its place in `SHAPES`.
-        overlap_K: intersection over union with it, 0 to 1.
-        x_K: centre of its bounding circle, in pixels of the window.
-        y_K: the same from above.
-        radius_K: of that circle, in pixels.
+        shape_K: index of its shape in `SHAPES`.
+        overlap_K: intersection over union of component and template, 0 to 1.
+        x_K: centre of the bounding circle, in pixels from the left border of the window.
+        y_K: the same from the upper border.
+        radius_K: radius of that circle, in pixels.
     """
 
     shape_K: np.ndarray
@@ -56,7 +56,7 @@ def match(coverage_KSS: np.ndarray) -> Match:
     each pixel.
 
     Args:
-        coverage_KSS: how much of each pixel a component covers, 0 to 1.
+        coverage_KSS: the fraction of each pixel that a component covers.
     """
     side = coverage_KSS.shape[1]
     pixel_S = np.arange(side, dtype=np.float32) + np.float32(0.5)
@@ -87,7 +87,7 @@ def match(coverage_KSS: np.ndarray) -> Match:
 def draw_template(
     shape: str, x_K: np.ndarray, y_K: np.ndarray, radius_K: np.ndarray, side: int
 ) -> np.ndarray:
-    """How much of each pixel of a window a shape covers, from 2x2 samples, (K, S, S)."""
+    """The fraction of each pixel of a window that a shape covers (K, S, S), from 2x2 samples."""
     sample_T = (np.arange(SAMPLES * side, dtype=np.float32) + np.float32(0.5)) / SAMPLES
     column_KT = (sample_T - x_K[:, None]) / radius_K[:, None]
     row_KT = (sample_T - y_K[:, None]) / radius_K[:, None]

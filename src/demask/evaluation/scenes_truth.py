@@ -1,4 +1,4 @@
-"""The true distribution of what a caption or a class leaves open.
+"""The true distribution of the attributes that a caption or a class leaves open.
 
 Shape legend: M repeats, N scenes, A categories of an attribute, F all categories of a scene.
 """
@@ -31,13 +31,13 @@ CELLS = 4
 """Cells along each axis for positions."""
 
 STEPS = 64
-"""Radii of a size over which positions are averaged."""
+"""Radii of a size over which the distribution of positions is averaged."""
 
 CLASS_SCENES = 6000
-"""True scenes that stand for the distribution of class-conditional scenes."""
+"""True scenes from which the distribution of class-conditional scenes is estimated."""
 
 Counts = dict[str, np.ndarray]
-"""For each attribute, how often each category occurs (..., A)."""
+"""Attribute -> the count, or the probability, of each category (..., A)."""
 
 
 class Truth(Protocol):
@@ -59,7 +59,7 @@ class Truth(Protocol):
 
 @dataclass(frozen=True)
 class CaptionTruth:
-    """Of captions that name one object, in closed form.
+    """The distribution under a caption that names one object, in closed form.
 
     Attributes:
         joint: the probability of each colour, background, size and cell, (10, 10, 2, 16).
@@ -88,7 +88,7 @@ class CaptionTruth:
 
 
 def marginals(joint: np.ndarray) -> Counts:
-    """The sums over all but one of the last four axes."""
+    """The sums over all but one of the last four axes, (..., A)."""
     names = ("colour", "background", "size", "position")
     axes = range(-4, 0)
     return {
@@ -98,7 +98,7 @@ def marginals(joint: np.ndarray) -> Counts:
 
 
 def counted(joint: np.ndarray) -> Counts:
-    """Marginal counts, and how many categories of the joint distribution occur."""
+    """The marginal counts, and the number of categories of the joint distribution that occur."""
     return {**marginals(joint), "distinct": (joint > 0).sum((-4, -3, -2, -1))[..., None]}
 
 
@@ -106,7 +106,7 @@ def caption_truth(requirement: Requirement) -> CaptionTruth:
     """The distribution under a caption that names one object; see `demask.scenes.law`.
 
     Raises:
-        ValueError: a caption of several objects.
+        ValueError: the caption names several objects.
     """
     if len(requirement.shapes) != 1:
         raise ValueError("the closed form is for captions of one object, such as 'a star'")
@@ -116,8 +116,8 @@ def caption_truth(requirement: Requirement) -> CaptionTruth:
     for front in (colour,) if colour else seen_colours(shape):
         for behind in (named,) if named else COLOURS:
             pair[COLOURS.index(front), COLOURS.index(behind)] = front != behind
-    # a named background comes first and excludes a colour; an open one comes last, and each colour
-    # leaves the same number of backgrounds: uniform over the allowed pairs either way
+    # uniform over the allowed pairs: a named background excludes its colour, and each colour leaves
+    # the same number of backgrounds
     pair /= pair.sum()
     sizes = np.array([float(size in (None, name)) for name in SIZES])
     places = np.stack([position_shares(name) for name in SIZES])
@@ -127,7 +127,7 @@ def caption_truth(requirement: Requirement) -> CaptionTruth:
 
 @cache
 def position_shares(size: str) -> np.ndarray:
-    """The probability of each cell for a single object of a size, (16)."""
+    """The probability of each cell for the centre of a single object of a size, (16)."""
     low, high = RADII[size]
     radius = low + (high - low) * (np.arange(STEPS) + 0.5) / STEPS
     first, last = (radius + MARGIN)[:, None], (SIDE - radius - MARGIN)[:, None]
@@ -143,7 +143,7 @@ def cell(x: float, y: float) -> int:
 
 
 def size_index(radius: float) -> int:
-    """The place in `SIZES` of a radius, divided in the middle between both."""
+    """The index in `SIZES` of the size that is nearer to a radius in pixels."""
     return int(radius > (RADII["small"][1] + RADII["large"][0]) / 2)
 
 
@@ -154,15 +154,15 @@ WIDTHS = {
     "size": len(SIZES),
     "position": CELLS * CELLS,
 }
-"""Categories of each attribute of a scene of a class."""
+"""The number of categories of each attribute of a class-conditional scene."""
 
 
 @dataclass(frozen=True)
 class ClassTruth:
-    """Of scenes of one class, by true scenes; the law is the same for all classes.
+    """The distribution under a class, estimated from true scenes; it is the same for all classes.
 
     Attributes:
-        counts_NF: of every scene, the counts of all categories.
+        counts_NF: the counts of all categories in every scene.
     """
 
     counts_NF: np.ndarray
@@ -189,7 +189,7 @@ class ClassTruth:
 
 
 def split(counts: np.ndarray) -> Counts:
-    """The categories of all attributes, one after the other (..., F), by attribute."""
+    """Split counts of all categories (..., F) into those of each attribute."""
     ends = np.cumsum(list(WIDTHS.values()))[:-1]
     return dict(zip(WIDTHS, np.split(counts, ends, axis=-1), strict=True))
 

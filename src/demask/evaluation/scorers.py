@@ -1,4 +1,4 @@
-"""Scorers of how well an image fits its prompt, and of human preference, by name.
+"""Scorers of how well an image fits its prompt, or of human preference, by name.
 
 Shape legend: B batch, C channels, H W rows and columns.
 """
@@ -38,7 +38,7 @@ class Scorer(Protocol):
     notice: str
 
     def __call__(self, image_BCHW: Tensor, texts: Sequence[str]) -> Tensor:
-        """Images in [0, 1], of any size, and their prompts -> scores (B), float64."""
+        """Images (B, 3, H, W) in [0, 1], of any size, and prompts (B) -> scores (B), float64."""
         ...
 
 
@@ -47,11 +47,12 @@ class PairJudge:
 
     Args:
         name: see `Scorer`.
-        path: its file.
-        device: where it runs.
+        path: the file of the network.
+        notice: see `Scorer`.
+        device: the device of the network.
 
     Raises:
-        ValueError: no such file, or no such network in it.
+        ValueError: no such file, or it holds no such network.
     """
 
     def __init__(self, name: str, path: Path, notice: str, device: str = "cpu") -> None:
@@ -70,7 +71,7 @@ class PairJudge:
 
 
 class ClipJudge:
-    """A CLIP whose scaled cosine is the score.
+    """CLIP's cosine of image and text features, scaled, as a score.
 
     Args:
         name: see `Scorer`.
@@ -105,9 +106,9 @@ def emoji_pairs(weights: str = "", *, device: str = "cpu") -> Scorer:
     """The shipped network for emoji; ``weights`` names another file of its kind."""
     path = Path(weights).expanduser() if weights else WEIGHTS / "emoji_pairs" / "scorer.safetensors"
     if weights:
-        notice = "a small network of 'demask train scorer', no model of what people prefer"
+        notice = "a small network of 'demask train scorer', not trained on human preferences"
         return PairJudge(f"emoji_pairs:{path.parent.name}", path, notice, device)
-    notice = "Demask's own small network of emoji and their names, no model of what people prefer"
+    notice = "Demask's small network of emoji and their names, not trained on human preferences"
     return PairJudge("emoji_pairs", path, notice, device)
 
 
@@ -115,7 +116,7 @@ def clip_score(folder: str, tokenizer: str = "", *, device: str = "cpu") -> Scor
     """CLIPScore (arXiv 2104.08718) from a folder in the layout of Hugging Face."""
     path = Path(folder).expanduser()
     towers = TwoTowers(*read(path, elsewhere(tokenizer)), device)
-    notice = "100 times the cosine of CLIP's features, at least 0: fit to the words, not beauty"
+    notice = "100 times the cosine of CLIP's features, at least 0; it rates the prompt, not beauty"
     name = f"clip_score:{path.resolve().name}"
     return ClipJudge(name, towers, files_of(path), notice, floor=0.0)
 
@@ -125,22 +126,22 @@ def pick_score(folder: str, tokenizer: str = "", *, device: str = "cpu") -> Scor
     path = Path(folder).expanduser()
     towers = TwoTowers(*read(path, elsewhere(tokenizer)), device)
     factor = float(towers.model.logit_scale.detach().exp())
-    notice = "trained on what people chose among images of their own prompts"
+    notice = "trained on people's choices between two images of their own prompts"
     return ClipJudge("pick_score", towers, files_of(path), notice, factor)
 
 
 def hps_v2(weights: str, tokenizer: str, *, device: str = "cpu") -> Scorer:
-    """HPSv2 (arXiv 2306.09341, section 4) from its public file; CLIP's tokenizer is a folder."""
+    """HPSv2 (arXiv 2306.09341, section 4) from its public file and a folder of CLIP's tokenizer."""
     from demask.evaluation.open_clip import build
 
     path, words = Path(weights).expanduser(), read_tokenizer(Path(tokenizer).expanduser())
     towers = TwoTowers(build(path, words), words, device, padded)
-    notice = "trained on what people chose among images of one prompt; 100 times the cosine"
+    notice = "trained on people's rankings of images of one prompt; 100 times the cosine"
     return ClipJudge("hps_v2", towers, [path], notice)
 
 
 def elsewhere(folder: str) -> Path | None:
-    """The folder of a tokenizer, if one is named."""
+    """The folder of a tokenizer; None if the text is empty."""
     return Path(folder).expanduser() if folder else None
 
 
@@ -160,7 +161,7 @@ def load_scorer(text: str, device: str = "cpu") -> Scorer:
 
     Args:
         text: a row of `SCORERS`, with its options after a colon.
-        device: where it runs.
+        device: the device of its network.
 
     Raises:
         ValueError: an unknown name or option, or a file that is missing or broken.

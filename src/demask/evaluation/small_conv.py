@@ -18,9 +18,9 @@ class SmallConvConfig:
 
     Attributes:
         num_classes: K.
-        widths: channels of the stages; each but the last one's image is halved by pooling.
+        widths: channels of the stages; each halves height and width by pooling.
         features: D.
-        residual: the stage that a residual pair of convolutions follows, counted from 0.
+        residual: index of the stage with a residual pair of convolutions.
     """
 
     num_classes: int = 10
@@ -59,7 +59,7 @@ class Residual(nn.Module):
 
 
 class SmallConv(nn.Module):
-    """Convolutions and pooling, with one residual pair: a nine-layer net made narrow.
+    """Convolutions and pooling, with one residual pair.
 
     Args:
         config: its sizes.

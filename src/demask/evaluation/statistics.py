@@ -14,8 +14,8 @@ from torch import Tensor
 BLOCK = 1024
 """Rows of a kernel matrix or a distance matrix that are in memory at a time."""
 PRECISION_K, DENSITY_K = 3, 5
-"""The neighbour whose distance is the radius of a ball: of precision and recall (arXiv 1904.06991)
-and of density and coverage (arXiv 2002.09797)."""
+"""k of the k-th nearest neighbour, whose distance is the radius of a ball: for precision and recall
+(arXiv 1904.06991), and for density and coverage (arXiv 2002.09797)."""
 
 NORMAL_95 = 1.96
 """Standard deviations around the mean that hold 95 % of a normal distribution."""
@@ -35,7 +35,7 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
     centre = share + z * z / (2 * count)
     spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     scale = 1 + z * z / count
-    # at 0 and at all hits the ends are exact, which rounding would miss
+    # exactly 0 or 1 where rounding would give nearly so
     low = 0.0 if hits == 0 else (centre - spread) / scale
     return low, 1.0 if hits == count else (centre + spread) / scale
 
@@ -72,7 +72,7 @@ def cubic_kernel(x_BD: Tensor, y_ND: Tensor) -> Tensor:
 
 
 def nearest(features_ND: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k nearest others of each: distances and indices (N, k), nearest first."""
+    """The k nearest other samples of each: distances and indices (N, k), nearest first."""
     found_distances, found = [], []
     for start, distance_BN in distances(features_ND, features_ND):
         distance_BN.diagonal(start).fill_(torch.inf)
@@ -83,6 +83,6 @@ def nearest(features_ND: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def distances(x_ND: Tensor, y_RD: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """The Euclidean distances of some of x to all of y, (B, R), and where these begin in x."""
+    """Blocks of the Euclidean distances of x to y: the first row of x, and distances (B, R)."""
     for start in range(0, len(x_ND), BLOCK):
         yield start, torch.cdist(x_ND[start : start + BLOCK], y_RD)

@@ -183,7 +183,7 @@ SCALE_FAMILIES: Table[Callable[..., Scale]] = Table("guidance scale", {"listed":
 
 
 def parse_scale(text: str, value: float) -> Scale:
-    """Parse a guidance schedule: ``ramp``, ``ramp:delayed=True``, ``interval:start=0.2``, ``listed:0,0.5,1``.
+    """Parse a guidance schedule: ``ramp``, ``ramp:delayed=True``, ``listed:0,0.5,1``, ...
 
     Args:
         text: a row of `SCALES` or `SCALE_FAMILIES`, with options after a colon.

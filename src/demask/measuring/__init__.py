@@ -1,4 +1,4 @@
 """Measure models from Python: `demask.evaluate` and `demask.compare`.
 
-Results are records: frozen dataclasses that write themselves as JSON or CSV.
+Results are records: frozen dataclasses with methods that write JSON or CSV.
 """

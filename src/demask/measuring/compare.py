@@ -1,4 +1,4 @@
-"""`demask.compare`: how often one setting's images beat another's, by a scorer."""
+"""`demask.compare`: win rates of settings over a base, by a scorer."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ DEFAULT_SCORERS = ("emoji_pairs",)
 
 @dataclass(frozen=True)
 class ComparisonResult(Record):
-    """Variants against the first of them.
+    """The variants, compared with the first of them.
 
     Attributes:
-        outcomes: each variant by each scorer: mean score, win rate with interval, cost.
-        model: its name.
-        base: the first variant.
-        settings: by variant, what differs from the model's settings.
+        outcomes: of each variant and scorer the mean score, win rate with interval, and cost.
+        model: the name of the model.
+        base: the name of the first variant.
+        settings: variant -> its settings that differ from the model's.
         num_prompts: the number of prompts.
         num_seeds: images of each prompt.
-        seed: of the first image.
-        command: the command line of the program that measured.
+        seed: seed of the first image.
+        command: the command line of the measurement.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -49,7 +49,7 @@ class ComparisonResult(Record):
     command: str
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
-        """A row per variant and scorer; the base has no win rate."""
+        """A row for each variant and scorer; the base has no win rate."""
         rows = []
         for outcome in self.outcomes:
             row = dict(vars(outcome))
@@ -75,22 +75,22 @@ def compare(
 ) -> ComparisonResult:
     """Compare settings of a model of prompts: win rates against the first of them.
 
-    All variants generate the same prompts with the same seeds, and a scorer says which image of
-    two fits its prompt better.
+    All variants generate the same prompts with the same seeds. The image with the higher score
+    wins.
 
     Args:
         generator: a model of prompts.
-        variants: settings by name, of which the first is the base.
-        prompts: what is generated; a single one may be a text.
+        variants: name -> settings; the first is the base.
+        prompts: one prompt or several.
         num_seeds: images of each prompt.
-        seed: of the first image; the next ones count on.
-        batch_size: images generated together.
+        seed: seed of the first image; the following images have the following seeds.
+        batch_size: images of a batch.
         scorers: names such as ``emoji_pairs`` or ``hps_v2:weights=PATH,tokenizer=PATH``.
-        control: also score the base's images with the words of other prompts, which must lose.
-        resamples: of the prompts, for the intervals.
-        out: a folder for the scores and a table; a comparison that was interrupted continues there.
-        device: of the scorers; by default a GPU if there is one.
-        progress: shows how far it is.
+        control: whether the base's images are also scored with other prompts, which must lose.
+        resamples: bootstrap resamples of the prompts, for the intervals.
+        out: a folder for the scores and a table, in which an interrupted comparison continues.
+        device: the device of the scorers; by default a GPU if there is one.
+        progress: shows the progress.
 
     Raises:
         ValueError: nothing to compare, an unknown scorer or setting, a model of classes, or a value
@@ -119,7 +119,7 @@ def compare(
 
 
 def check_variants(generator: object, variants: object) -> None:
-    """Raise a ValueError for what is no generator, or no dict of settings by name."""
+    """Raise a ValueError unless these are a generator and a dict of settings by name."""
     if not isinstance(generator, Generator) or not isinstance(variants, Mapping):
         raise ValueError("compare takes a generator and a dict of settings by name")
     for name, settings in variants.items():
@@ -131,7 +131,7 @@ def prompts_of(prompts: str | Sequence[str]) -> list[str]:
     """One prompt or several as a list.
 
     Raises:
-        ValueError: no prompt, or something that is no text.
+        ValueError: no prompt, or a prompt that is not a text.
     """
     several = texts("prompts", prompts)
     if not several:

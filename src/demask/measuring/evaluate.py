@@ -1,4 +1,4 @@
-"""`demask.evaluate`: measure images, or a model's, against real ones."""
+"""`demask.evaluate`: compare images from files or of a model with real ones."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ SCENES = "scenes"
 
 @dataclass(frozen=True)
 class Evaluation(Record):
-    """Measured numbers, and all that is needed to measure them again.
+    """Scores, and everything that is needed to measure them again.
 
     Attributes:
-        scores: the numbers, each with its 95 % interval and its extractor.
-        samples: the number of images, and where they come from.
-        reference: the same of the real images; empty for the metric scenes.
-        extractors: name and fingerprint of each network.
+        scores: the scores, each with its 95 % interval and its extractor.
+        samples: the number of images and their source.
+        reference: the number of real images and their source; empty for the metric scenes.
+        extractors: name and fingerprint of each extractor.
         options: metrics, resamples and seed.
-        command: the command line of the program that measured.
-        commit: of the source code; "" if unknown.
-        date: in UTC.
-        threads: of the CPU.
-        demask: the version.
+        command: the command line of the measurement.
+        commit: the git commit of the source code; "" if unknown.
+        date: date and time in UTC.
+        threads: CPU threads of torch.
+        demask: the version of Demask.
     """
 
     scores: tuple[Score, ...]
@@ -68,14 +68,14 @@ class Evaluation(Record):
     demask: str = field(default_factory=lambda: version("demask"))
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
-        """A row per score."""
+        """A row for each score."""
         return [asdict(score) for score in self.scores]
 
     def __getitem__(self, metric: str) -> Score:
         """The first score of a metric.
 
         Raises:
-            KeyError: it was not measured.
+            KeyError: the metric was not measured.
         """
         return {score.metric: score for score in reversed(self.scores)}[metric]
 
@@ -96,27 +96,28 @@ def evaluate(
     progress: Progress = silent,
     **settings: Unpack[SettingsKwargs],
 ) -> Evaluation:
-    """Measure a model, or images from files, against real images.
+    """Compare the images of a model, or images from files, with real images.
 
     Args:
         samples: a generator; or an .npz file or a folder of images.
-        reference: real images: a folder, parquet or .npz. The metric ``scenes`` needs none.
-        conditions: what the model generates; see `Generator.generate`.
+        reference: real images: an .npz file, or a source for `demask.data.open_images`. The metric
+            ``scenes`` needs none.
+        conditions: the conditions of the model's images; see `Generator.generate`.
         num_images: the number of images that the model generates.
-        seed: of the first image; and of the random halves of the intervals.
-        batch_size: images generated together.
-        extractors: names of networks, such as ``inception:weights=PATH``; by default the two that
-            ship with Demask.
+        seed: seed of the first image, and of the random halves of the intervals.
+        batch_size: images of a batch.
+        extractors: rows of `EXTRACTORS`, such as ``inception:weights=PATH``; by default the two
+            that ship with Demask.
         metrics: rows of `demask.evaluation.metrics.METRICS`; by default all that can be measured.
-        resamples: random halves for the intervals; 0: no intervals.
+        resamples: random halves for the intervals; 0 = no intervals.
         cache: the folder of the reference's features; by default ``~/.cache/demask``.
-        device: of the extractors; by default a GPU if there is one.
-        progress: shows how far it is.
-        settings: of the model, as in `Generator.generate`.
+        device: the device of the extractors; by default a GPU if there is one.
+        progress: shows the progress.
+        settings: settings of the model, as in `Generator.generate`.
 
     Raises:
-        ValueError: an unknown name, files that cannot be read, too few images, or a request that
-            the model refuses; names and files are checked before any image is generated.
+        ValueError: an unknown name, files that cannot be read, too few images, or settings that
+            the model does not support. Names and files are checked before any image is generated.
     """
     names, networks = texts("metrics", metrics), texts("extractors", extractors)
     if whole_number("resamples", resamples) < 0 or resamples == 1:
@@ -150,7 +151,7 @@ def named(reference: str | Path | None) -> str | Path:
         ValueError: there is none.
     """
     if reference is None:
-        raise ValueError("name the real images to compare with: reference")
+        raise ValueError("reference is missing: name the real images to compare with")
     return reference
 
 
@@ -169,7 +170,7 @@ def features_of_both(
     cache: Path | None,
     progress: Progress,
 ) -> tuple[list[tuple[Features, Features]], dict[str, Any]]:
-    """The features of samples and reference by each extractor; and facts of the reference.
+    """The features of samples and reference by each extractor, and facts of the reference.
 
     Raises:
         ValueError: images of several sizes, or a reference of other classes or of another size.
@@ -191,10 +192,10 @@ def open_samples(
     batch_size: int,
     settings: SettingsKwargs,
 ) -> Samples:
-    """The images to measure, of which none is read or generated yet.
+    """The images to measure; none is read or generated yet.
 
     Raises:
-        ValueError: they cannot be read, or the model refuses the request.
+        ValueError: they cannot be read, or the model does not support the settings.
     """
     if isinstance(samples, Generator):
         return generated_samples(samples, conditions, num_images, seed, batch_size, settings)
@@ -204,16 +205,16 @@ def open_samples(
 
 
 def facts_of(samples: Samples) -> dict[str, Any]:
-    """The number of images, and where they come from."""
+    """The number of images and their source."""
     return {"count": samples.count, **samples.facts}
 
 
 def refuse_with_scenes(
     metrics: Sequence[str], reference: object, extractors: Sequence[str]
 ) -> None:
-    """Raise a ValueError for what the metric scenes has no use for."""
+    """Raise a ValueError for inputs that the metric scenes does not use."""
     if set(metrics) != {SCENES}:
-        raise ValueError("the metric scenes is measured alone; leave the others out")
+        raise ValueError("the metric scenes cannot be combined with others; leave them out")
     unused = {"reference": reference, "extractors": extractors}
     if given := [name for name, value in unused.items() if value]:
         raise ValueError(f"the metric scenes needs no {' and no '.join(given)}; leave it out")

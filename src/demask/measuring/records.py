@@ -1,4 +1,4 @@
-"""Results as plain records: frozen dataclasses that write themselves as JSON or CSV."""
+"""Results as plain records: frozen dataclasses with methods that write JSON or CSV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from demask.files import write_text
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""Called with what begins and the number of images; gives a function for the number done."""
+"""Name of an activity, number of images -> a context with a function for the number done."""
 
 FORMATS = (".json", ".csv")
 
@@ -26,7 +26,7 @@ def silent(_doing: str, _total: int) -> AbstractContextManager[Callable[[int], N
 
 
 def check_format(path: str | Path) -> None:
-    """Raise a ValueError for a file that is neither JSON nor CSV; before any work is done."""
+    """Raise a ValueError for a file whose name ends neither in .json nor in .csv."""
     if Path(path).suffix not in FORMATS:
         raise ValueError(f"results are written as {' or '.join(FORMATS)}, not as '{path}'")
 
@@ -40,7 +40,7 @@ class Record(ABC):
         """The rows of the CSV: one per measured number, all with the same columns."""
 
     def to_json(self) -> str:
-        """All of it as JSON."""
+        """The record as JSON."""
         return json.dumps(asdict(self), indent=2, default=str, ensure_ascii=False) + "\n"
 
     def to_csv(self) -> str:
@@ -53,11 +53,11 @@ class Record(ABC):
         return buffer.getvalue()
 
     def write(self, path: str | Path) -> Path:
-        """Write JSON or CSV, as the name ends; an existing file is replaced.
+        """Write JSON or CSV, by the suffix of the path; an existing file is replaced.
 
         Raises:
-            ValueError: another ending.
-            OSError: the file cannot be written; nothing half-written is left.
+            ValueError: another suffix.
+            OSError: the file cannot be written; no partial file is left.
         """
         check_format(path)
         target = Path(path)

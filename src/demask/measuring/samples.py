@@ -29,11 +29,11 @@ class Samples:
     """The images to measure, and what is known about them.
 
     Attributes:
-        batches: starts to read or generate them.
+        batches: returns an iterator that reads or generates them.
         count: the number of images.
         class_names: the names of their classes; empty if unknown.
         words: the prompt of each image; empty if unknown.
-        facts: where they come from, for the report.
+        facts: their source, for the report.
     """
 
     batches: Callable[[], Iterator[Batch]]
@@ -74,15 +74,15 @@ def generated_samples(
     batch_size: int,
     settings: SettingsKwargs,
 ) -> Samples:
-    """Images that a model generates when they are measured; none is kept.
+    """Images that a model generates while they are measured; only one batch is in memory.
 
     Raises:
-        ValueError: settings that the model refuses.
+        ValueError: settings that the model does not support.
     """
     jobs = generator.jobs(conditions, count, seed, batch_size, **settings)
     shown = [
         generator.conditioner.parse(condition_input)
-        for condition_input in generator.condition_inputs(conditions)
+        for condition_input in generator.conditioner.condition_inputs(conditions)
     ]
     words = tuple(shown[i % len(shown)].prompt for i in range(count))
 
@@ -100,12 +100,15 @@ def generated_samples(
 
 
 def meaningful(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Class names; none if there is one class, or if they are only numbers."""
+    """Class names; () if there are fewer than two, or if all are numbers."""
     return () if len(names) < 2 or all(name.isdecimal() for name in names) else names
 
 
 def with_meaning(features: Features, extractor: Extractor, samples: Samples) -> Features:
-    """Features with class numbers of the extractor, and with the features of their prompts."""
+    """Features with the extractor's class numbers, and with the features of the prompts.
+
+    The prompts are those of the samples, or else their class names.
+    """
     labels_N, names = features.labels_N, samples.class_names
     if labels_N is not None and names:
         known = extractor.class_names
@@ -128,7 +131,7 @@ Reference = NpzImages | ImageDataset
 
 
 def open_reference(path: str | Path) -> Reference:
-    """The real images, of which none is decoded yet.
+    """The real images; none is decoded yet.
 
     Raises:
         ValueError: they cannot be read.
@@ -144,7 +147,7 @@ def features_of_reference(
     cache: Path | None = None,
     progress: Progress = silent,
 ) -> tuple[list[Features], dict[str, Any]]:
-    """The features of the real images, cropped and resampled to the samples' size; and facts.
+    """The features of the real images, cropped and resized to the samples' size, and facts of them.
 
     Raises:
         ValueError: they cannot be read, or have other classes or, in an NPZ file, another size.

@@ -1,4 +1,4 @@
-"""The metric ``scenes``: images of scenes, judged by an exact scorer."""
+"""The metric ``scenes``: faithfulness and diversity of scenes by an exact scorer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from demask.measuring.samples import Samples, generated_samples
 from demask.scenes.vocabulary import SHAPES, SIDE
 
 EACH = 200
-"""The most images of each caption that leaves everything open."""
+"""The most images of each caption that names only a shape."""
 
 SHARE_OPEN = 5
 """One image of each such caption is generated per this many images of held-out captions."""
@@ -45,18 +45,19 @@ def evaluate_scenes(
 
     Args:
         samples: a model, or images with captions or in folders of classes.
-        conditions: captions or classes; None: held-out captions, or all classes.
-        num_images: images of held-out captions, or of classes.
-        seed: of the first image, and of the intervals.
-        batch_size: images generated together.
-        progress: shows how many images are judged.
-        settings: of the model.
+        conditions: captions or classes; None = held-out captions, or all classes.
+        num_images: number of images of held-out captions, or of classes.
+        seed: seed of the first image, and of the true samples of the floors.
+        batch_size: images of a batch.
+        progress: shows the number of images judged.
+        settings: settings of the model.
 
     Raises:
-        ValueError: images or captions that are not of scenes, or a request that the model refuses.
+        ValueError: images or captions that are not of scenes, or settings that the model does not
+            support.
     """
     if num_images < 1:
-        raise ValueError(f"the number of images is at least 1, not {num_images}")
+        raise ValueError(f"the number of images must be at least 1, not {num_images}")
     if not isinstance(samples, Generator):
         read = captioned_samples(Path(samples))
         judged = judged_samples(read, progress)
@@ -78,7 +79,7 @@ def model_samples(
     batch_size: int,
     settings: Any,
 ) -> tuple[Samples, int]:
-    """The images of a model, and how many at their end measure diversity."""
+    """The images of a model, and how many of the last ones measure diversity."""
     count, number_open = num_images, 0
     if conditions is None and not generator.class_names:
         each = min(EACH, count // SHARE_OPEN)
@@ -88,7 +89,7 @@ def model_samples(
     made = generated_samples(generator, conditions, count, seed, batch_size, settings)
     if not generator.class_names:
         return made, number_open
-    inputs = generator.condition_inputs(conditions)
+    inputs = generator.conditioner.condition_inputs(conditions)
     parsed = [generator.conditioner.parse(condition_input) for condition_input in inputs]
     names = [generator.class_names[one.label] for one in parsed]
     return replace(made, words=tuple(names[i % len(names)] for i in range(count))), count

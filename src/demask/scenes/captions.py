@@ -1,4 +1,4 @@
-"""The words of captions, and what they ask for."""
+"""Captions of scenes, from a requirement and back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RELATION_WORDS = {
 
 
 def wordings(requirement: Requirement) -> tuple[str, ...]:
-    """All captions that ask for exactly this; three of each kind."""
+    """The three captions that ask for exactly this requirement."""
     objects = zip(requirement.sizes, requirement.colours, requirement.shapes, strict=True)
     phrases = [" ".join(filter(None, words)) for words in objects]
     tail = with_article(f"{requirement.background} background") if requirement.background else ""
@@ -27,7 +27,12 @@ def wordings(requirement: Requirement) -> tuple[str, ...]:
 
 
 def plain_wordings(requirement: Requirement, phrases: Sequence[str]) -> tuple[str, ...]:
-    """The captions without the background, from the phrase of each object without an article."""
+    """The captions without the background.
+
+    Args:
+        requirement: what they ask for.
+        phrases: size, colour and shape of each object in words, without an article.
+    """
     if requirement.kind == "counting":
         shape = requirement.shapes[0]
         many = phrases[0].removesuffix(shape) + PLURALS[shape]
@@ -50,7 +55,7 @@ def with_article(phrase: str) -> str:
 
 
 def any_of(words: Sequence[str]) -> str:
-    """A pattern of any of some words, longer ones first."""
+    """A pattern that matches any of the words, longer ones first."""
     return "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
 
 
@@ -71,10 +76,10 @@ Phrase = tuple[str | None, str | None, str]
 
 
 def parse_caption(caption: str) -> Requirement:
-    """What a caption asks for; the inverse of `wordings`.
+    """The requirement of a caption; the inverse of `wordings`.
 
     Raises:
-        ValueError: the words are not those of a scene's caption.
+        ValueError: the text is not one of the captions of scenes.
     """
     text, background = " ".join(caption.lower().split()), None
     if match := BACKGROUND.fullmatch(text):
@@ -112,7 +117,7 @@ def kind_of(objects: Sequence[Phrase], relation: str | None) -> str:
 def assemble(
     kind: str, objects: Sequence[Phrase], relation: str | None, background: str | None
 ) -> Requirement:
-    """A requirement of objects."""
+    """The requirement that these objects make."""
     assert kind in KINDS
     sizes, colours, shapes = zip(*objects, strict=True)
     return Requirement(kind, shapes, colours, sizes, relation, background)

@@ -15,7 +15,7 @@ class Chance:
 
     Args:
         seed: a non-negative integer.
-        stream: numbers of another stream are independent of these.
+        stream: number of the stream; streams of one seed are independent.
     """
 
     def __init__(self, seed: int, stream: int) -> None:
@@ -33,5 +33,5 @@ class Chance:
         return self._ready.pop()
 
     def choice(self, options: Sequence[T]) -> T:
-        """One of some options, all equally likely."""
+        """One of the options, all with the same probability."""
         return options[int(self.number() * len(options))]

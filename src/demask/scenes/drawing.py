@@ -35,7 +35,7 @@ def blend(image_HW3: np.ndarray, thing: SceneObject) -> None:
 
 
 def coverage(thing: SceneObject) -> tuple[int, int, np.ndarray]:
-    """Top and left pixel of an object's window, and how much of each of its pixels it covers."""
+    """Top and left pixel of an object's window, and the covered fraction of its pixels (H, W)."""
     top, rows_S = window(thing.y, thing.radius)
     left, columns_S = window(thing.x, thing.radius)
     inside_SS = MASKS[thing.shape](columns_S[None, :], rows_S[:, None])
@@ -45,7 +45,7 @@ def coverage(thing: SceneObject) -> tuple[int, int, np.ndarray]:
 
 
 def window(centre: float, radius: float) -> tuple[int, np.ndarray]:
-    """The first pixel that an object touches along an axis, and its samples in radii (S)."""
+    """The first pixel of an object along an axis, and the samples' offsets in radii (S)."""
     first = max(math.floor(centre - radius), 0)
     last = min(math.ceil(centre + radius), SIDE)
     samples = np.arange(SAMPLES * (last - first), dtype=np.float32)

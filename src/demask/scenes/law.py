@@ -73,7 +73,7 @@ class Sample:
 
 
 def scene(seed: int) -> Scene:
-    """The scene of a seed, a non-negative integer."""
+    """The scene of `sample`; ``seed`` is a non-negative integer."""
     return sample(seed).scene
 
 
@@ -100,12 +100,12 @@ def unseen_sample(seed: int) -> Sample:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a kind of caption fixes first.
+    """What the kind of a caption determines: step 3 of the law.
 
     Attributes:
-        shapes: of every object.
-        relation: of the first object to the second.
-        pair: the place of an object whose colour is given, and that colour.
+        shapes: the shape of every object.
+        relation: the relation of the first object to the second.
+        pair: the index of an object whose colour is given, and that colour.
     """
 
     shapes: tuple[str, ...]
@@ -222,7 +222,7 @@ def draw_colours(
 
 
 def without(options: Sequence[str], *taken: str | None) -> list[str]:
-    """Some options without those that are taken."""
+    """The options without those in ``taken``."""
     return [name for name in options if name not in taken]
 
 
@@ -257,7 +257,7 @@ def place(
 
 
 def jitter(chance: Chance) -> int:
-    """A difference of one colour channel."""
+    """What is added to one colour channel: an integer from -6 to 6."""
     return int(chance.number() * (2 * JITTER + 1)) - JITTER
 
 

@@ -1,4 +1,4 @@
-"""Where the objects of a scene may be.
+"""The positions of the objects of a scene.
 
 Shape legend: P proposals, N objects.
 """
@@ -13,13 +13,19 @@ from demask.scenes.chance import Chance
 from demask.scenes.vocabulary import MARGIN, OFFSET, SIDE
 
 PROPOSALS = 128
-"""Places tried at once."""
+"""Proposals of all positions that are drawn at once."""
 
 
 def free_places(
     radii: Sequence[float], relation: str | None, chance: Chance
 ) -> list[tuple[float, float]]:
-    """Centres of objects, jointly uniform over the places that are allowed (by rejection)."""
+    """The centres of the objects, in pixels: step 9 of `demask.scenes.law`, by rejection sampling.
+
+    Args:
+        radii: the radius of each object (N), in pixels.
+        relation: of the first object to the second; one of `RELATIONS` or None.
+        chance: the random numbers.
+    """
     radius_N, count = np.array(radii), len(radii)
     low_N, room_N = radius_N + MARGIN, SIDE - 2 * (radius_N + MARGIN)
     first, second = np.triu_indices(count, 1)
@@ -36,9 +42,16 @@ def free_places(
             return [(x, y) for x, y in centre_PN2[free_P.argmax()].tolist()]
 
 
-def has_relation(x: np.ndarray, y: np.ndarray, relation: str) -> np.ndarray:
-    """Whether an object is in a relation to another, from its offset to the other in pixels."""
+def has_relation(x: np.ndarray, y: np.ndarray, relation: str, tolerance: float = 0.0) -> np.ndarray:
+    """Whether an object has a relation to another (P), from its offset (P each) in pixels.
+
+    Args:
+        x: how far the object is right of the other.
+        y: how far it is below the other.
+        relation: one of `RELATIONS`.
+        tolerance: by how many pixels the offset along the axis may be too small.
+    """
     along, across = (x, y) if relation in ("left of", "right of") else (y, x)
     if relation in ("left of", "above"):
         along = -along
-    return (along >= OFFSET) & (along > abs(across))
+    return (along >= OFFSET - tolerance) & (along > abs(across) - tolerance)

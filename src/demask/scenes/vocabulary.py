@@ -133,7 +133,7 @@ class Requirement:
         shapes: of every object (N).
         colours: of every object (N).
         sizes: of every object (N).
-        relation: where the first object is, seen from the second; one of `RELATIONS`.
+        relation: the relation of the first object to the second; one of `RELATIONS`.
         background: one of `COLOURS`.
     """
 

@@ -37,6 +37,8 @@ class ServerConfig:
         most_bytes: the largest request, in bytes.
         body_seconds: the time in which a request must arrive.
         hosts: the host names that a request may have, against DNS rebinding; () for any.
+        public_url: the address under which clients reach the server, with a slash at its end;
+            "" for the one that each request names.
     """
 
     keys: Keys | None = None
@@ -44,6 +46,7 @@ class ServerConfig:
     most_bytes: int = 10 * 2**20
     body_seconds: float = 30.0
     hosts: tuple[str, ...] = ()
+    public_url: str = ""
 
 
 def create_app(
@@ -73,11 +76,15 @@ def create_app(
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(Exception, on_api_error)
     app.add_middleware(
-        RequestGuard, keys=config.keys, most_bytes=config.most_bytes, seconds=config.body_seconds
+        RequestGuard,
+        keys=config.keys,
+        most_bytes=config.most_bytes,
+        seconds=config.body_seconds,
+        public_url=config.public_url,
     )
     if config.hosts:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(config.hosts))
-    service = Service(engine, config.provenance)
+    service = Service(engine, config.provenance, public_url=config.public_url)
     app.include_router(routes(service))
     app.include_router(files(service))
     add_health(app, engine, metrics)

@@ -70,12 +70,14 @@ class RequestGuard:
         keys: the accepted keys; None accepts every request.
         most_bytes: the largest body.
         seconds: the time in which a body must arrive.
+        public_url: the address under which browsers reach the server, if it is not this one.
     """
 
     app: ASGIApp
     keys: Keys | None = None
     most_bytes: int = 10 * 2**20
     seconds: float = 30.0
+    public_url: str = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -91,7 +93,7 @@ class RequestGuard:
 
     def refusal(self, method: str, path: str, headers: dict[bytes, str]) -> ApiError | None:
         """The error of a request as far as its headers show it, or None."""
-        if not self.keys and method not in SAFE and is_foreign(headers):
+        if not self.keys and method not in SAFE and is_foreign(headers, self.public_url):
             said = "a page of another site sent this; without API keys only the server's own may"
             return ApiError(403, said, "foreign_origin")
         if (
@@ -107,7 +109,7 @@ class RequestGuard:
         return None
 
 
-def is_foreign(headers: Mapping[bytes, str]) -> bool:
+def is_foreign(headers: Mapping[bytes, str], public_url: str = "") -> bool:
     """Whether a browser says that a page of another origin made the request.
 
     Programs send neither header. A page can make a browser post a form to any address, even to
@@ -117,7 +119,8 @@ def is_foreign(headers: Mapping[bytes, str]) -> bool:
     if site is not None:
         return site not in ("same-origin", "none")
     origin = headers.get(b"origin")
-    return origin is not None and urlsplit(origin).netloc != headers.get(b"host")
+    own = (headers.get(b"host"), urlsplit(public_url).netloc or None)
+    return origin is not None and urlsplit(origin).netloc not in own
 
 
 class Body:

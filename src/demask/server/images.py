@@ -37,11 +37,13 @@ class Service:
         engine: generates the images.
         provenance: writes the facts into finished images.
         images: stores the images that are fetched by their URL.
+        public_url: see `demask.server.app.ServerConfig`.
     """
 
     engine: Engine
     provenance: Provenance = field(default_factory=Provenance)
     images: ImageStore = field(default_factory=ImageStore)
+    public_url: str = ""
 
     def model(self, name: str | None) -> str:
         """The name of a model; None is the first one.
@@ -121,8 +123,8 @@ class Service:
         """A finished image in an answer, as base64 text or as a URL."""
         png = await asyncio.to_thread(self.provenance.png, image)
         if asked.response_format == "url":
-            url = f"{request.base_url}files/{self.images.put(png)}.png"
-            return {"url": url, "seed": image.seed}
+            base = self.public_url or request.base_url
+            return {"url": f"{base}files/{self.images.put(png)}.png", "seed": image.seed}
         return {"b64_json": base64.b64encode(png).decode(), "seed": image.seed}
 
 

@@ -3,25 +3,87 @@
 from __future__ import annotations
 
 import asyncio
-import socket
+from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from demask.server.addresses import Network, client_name, is_trusted
+
 HEAD_SECONDS = 15.0
 """The time in which the first line and the headers of a request must arrive."""
 
 MAX_CONNECTIONS = 1000
+"""Of all clients together; beyond it, requests get 503."""
+
+TOO_MANY = b"too many connections of one client at once"
+REFUSAL = (
+    b"HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nRetry-After: 1\r\n"
+    b"Content-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(TOO_MANY), TOO_MANY)
+)
 
 
-class TimeoutProtocol(H11Protocol):
-    """Closes a connection on which no request arrives in time; uvicorn has no such timeout."""
+@dataclass(frozen=True)
+class Listening:
+    """Where and to whom a server listens.
+
+    Attributes:
+        host: the address to listen on.
+        port: the port; 0 for any free one.
+        seconds: the time for running requests to finish after SIGTERM; None for no limit.
+        proxies: the proxies whose headers X-Forwarded-For and X-Forwarded-Proto are believed.
+        connections: the open connections of one client; proxies may have more.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    seconds: float | None = None
+    proxies: tuple[Network, ...] = ()
+    connections: int = 256
+
+
+class ListeningConfig(uvicorn.Config):
+    """The configuration of uvicorn, with what `Connection` needs beside it."""
+
+    def __init__(self, app: FastAPI, listening: Listening) -> None:
+        seconds = listening.seconds
+        super().__init__(
+            app,
+            listening.host,
+            listening.port,
+            http=Connection,
+            ws="none",
+            log_level="info",
+            server_header=False,
+            proxy_headers=bool(listening.proxies),
+            forwarded_allow_ips=[str(proxy) for proxy in listening.proxies],
+            limit_concurrency=MAX_CONNECTIONS,
+            timeout_graceful_shutdown=None if seconds is None else int(seconds) + 5,
+        )
+        self.listening = listening
+
+
+class Connection(H11Protocol):
+    """Is closed if no request arrives in time, or its client has too many connections."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._expect()
+        if self._is_one_too_many():
+            transport.write(REFUSAL)
+            transport.close()
+        else:
+            self._expect()
+
+    def _is_one_too_many(self) -> bool:
+        assert isinstance(self.config, ListeningConfig)
+        listening = self.config.listening
+        if self.client is None or is_trusted(self.client[0], listening.proxies):
+            return False
+        clients = [one.client for one in self.connections if isinstance(one, Connection)]
+        names = [client_name(client[0]) for client in clients if client is not None]
+        return names.count(client_name(self.client[0])) > listening.connections
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -36,40 +98,11 @@ class TimeoutProtocol(H11Protocol):
             self.transport.close()
 
 
-def serve(app: FastAPI, host: str, port: int, seconds: float | None) -> None:
-    """Answer requests until SIGTERM or Ctrl-C; then finish the running ones.
-
-    Args:
-        app: the application.
-        host: the address to listen on.
-        port: the port; 0 for any free one.
-        seconds: the time for running requests to finish after SIGTERM; None for no limit.
-    """
-    server_of(app, host, port, seconds).run()
+def serve(app: FastAPI, listening: Listening) -> None:
+    """Answer requests until SIGTERM or Ctrl-C; then finish the running ones."""
+    server_of(app, listening).run()
 
 
-def server_of(app: FastAPI, host: str, port: int, seconds: float | None = None) -> uvicorn.Server:
-    """A server that is not started yet; see `serve`."""
-    config = uvicorn.Config(
-        app,
-        host,
-        port,
-        http=TimeoutProtocol,
-        ws="none",
-        log_level="info",
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=MAX_CONNECTIONS,
-        timeout_graceful_shutdown=None if seconds is None else int(seconds) + 5,
-    )
-    return uvicorn.Server(config)
-
-
-def is_local(host: str) -> bool:
-    """Whether an address can be reached from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return socket.inet_pton(socket.AF_INET, host)[0] == 127
-    except OSError:
-        return host == "::1"
+def server_of(app: FastAPI, listening: Listening) -> uvicorn.Server:
+    """A server that is not started yet."""
+    return uvicorn.Server(ListeningConfig(app, listening))

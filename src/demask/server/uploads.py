@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from demask.data.color import to_rgb
+from demask.data.color import with_alpha
 from demask.data.masks import read_mask
 from demask.server.engine import Edit
 from demask.server.errors import ApiError, complaint
@@ -111,7 +111,7 @@ def read_edit(form: Form, most_pixels: int) -> Edit:
             mask = read_mask(loaded, "mask", prefer_hole=True)
         except ValueError as error:
             raise ApiError(400, str(error), param="mask") from None
-    return Edit(to_rgb(image), mask, form.asked.feather)
+    return Edit(with_alpha(image), mask, form.asked.feather)
 
 
 def _transparent(image: Image.Image) -> Image.Image:
@@ -125,22 +125,35 @@ def open_upload(data: bytes, name: str, most_pixels: int) -> Image.Image:
     Raises:
         ApiError: the data is no PNG, JPEG or WebP, is broken, or is too large.
     """
+    check_pixels(data, name, most_pixels)
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except Exception:  # decoders raise exceptions of any type on untrusted data
+        raise unreadable(name) from None
+
+
+def check_pixels(data: bytes, name: str, most_pixels: int) -> None:
+    """Check the size of an image by its first bytes, without decoding its pixels.
+
+    Raises:
+        ApiError: the data is no PNG, JPEG or WebP, or is too large.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                if image.width * image.height > most_pixels:
-                    raise ApiError(
-                        413,
-                        f"{name}: {image.width}x{image.height} pixels, more than {most_pixels}",
-                        "too_large",
-                        name,
-                    )
-                image.load()
-                return ImageOps.exif_transpose(image)
+                width, height = image.size
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise ApiError(413, f"{name}: too many pixels", "too_large", name) from None
-    except ApiError:
-        raise
-    except Exception:  # decoders raise exceptions of any type on untrusted data
-        raise ApiError(400, f"{name}: no PNG, JPEG or WebP that can be read", param=name) from None
+    except Exception:
+        raise unreadable(name) from None
+    if width * height > most_pixels:
+        said = f"{name}: {width}x{height} pixels, more than {most_pixels}"
+        raise ApiError(413, said, "too_large", name)
+
+
+def unreadable(name: str) -> ApiError:
+    """The error of an upload that is no image."""
+    return ApiError(400, f"{name}: no PNG, JPEG or WebP that can be read", param=name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from demask.evaluation.win_rate import paired_comparison
+from demask.evaluation.win_rate import few_prompts, paired_comparison
 from demask.files import write_text
 from demask.sweeps.compare_table import table
 from demask.sweeps.comparison import CONTROL, Comparison
@@ -24,10 +25,11 @@ from demask.sweeps.gallery import Variant
 from demask.sweeps.outcome import Outcome
 from demask.sweeps.runner import commit, decode_job
 
+log = logging.getLogger(__name__)
 RESULTS, TABLE, GALLERY = "results.json", "table.md", "gallery.png"
 
 OnScored = Callable[[str, int], None]
-"""Is told how many images of a variant are done."""
+"""Called with the name of a variant and the number of its images that are scored."""
 
 
 @dataclass
@@ -36,10 +38,10 @@ class Scores:
 
     Attributes:
         name: the name of the variant.
-        settings: all of them.
+        settings: all settings.
         scores: scorer -> the score of each image.
-        control: the same with other prompts; empty unless asked for.
-        forwards: forward passes per image, summed over all images.
+        control: scorer -> the score of each image with another prompt; empty without a control.
+        forwards: forward passes, summed over all images.
         seconds: wall-clock time, without scoring.
         cpu_seconds: processor time of all cores.
     """
@@ -69,8 +71,10 @@ def run(
         on_scored: called with the name of the variant and the number of images scored.
 
     Raises:
-        ValueError: a file of scores there is broken.
+        ValueError: a file of scores in the folder is broken.
     """
+    if note := few_prompts(len(comparison.prompts)):
+        log.warning("%s", note)
     measured = [measure(comparison, variant, out, on_scored) for variant in comparison.variants]
     outcomes = judge(comparison, measured)
     write_results(comparison, measured, outcomes, out)

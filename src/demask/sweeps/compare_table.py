@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from demask.evaluation.win_rate import TIE, few_prompts
 from demask.sweeps.comparison import Comparison
 from demask.sweeps.outcome import Outcome
 
@@ -12,15 +13,17 @@ COST = ("forwards", "ms")
 
 
 def table(comparison: Comparison, outcomes: Sequence[Outcome]) -> str:
-    """The whole page: the setup, a table for each scorer with its notice, the command."""
+    """The Markdown text: the setup, a table for each scorer with its notice, the command."""
     base = comparison.variants[0].name
+    note = few_prompts(len(comparison.prompts))
     intro = (
         f"{comparison.generator.name}: {len(comparison.prompts):,} prompts, "
         f"{comparison.num_seeds} seeds each from {comparison.first_seed} on. "
         f"Win rates are against '{base}' on the same prompt and seed, ties count "
-        f"half; intervals by {comparison.resamples:,} resamples of the prompts.\n"
+        f"half; intervals by {comparison.resamples:,} resamples of the prompts. Scores tie if they "
+        f"differ by less than {TIE:.0%} of the standard deviation of both settings' scores.\n"
     )
-    parts = [intro]
+    parts = [intro, f"**{note}**\n"] if note else [intro]
     for scorer in comparison.scorers:
         rows = [outcome for outcome in outcomes if outcome.scorer == scorer.name]
         parts.append(f"## {scorer.name}\n\n{scorer.notice[0].upper()}{scorer.notice[1:]}.\n")
@@ -51,5 +54,5 @@ def percent(rate: float, low: float, high: float) -> str:
 
 
 def between(value: str, low: str, high: str) -> str:
-    """A number and its interval, where there is one."""
+    """A number and its interval, or the number alone if the interval is NaN."""
     return value if "nan" in (low.strip("+%") + high) else f"{value} ({low} to {high})"

@@ -21,14 +21,14 @@ from demask.generator import Generator, Job
 from demask.settings import Settings
 from demask.sweeps.gallery import Variant
 
-VERSION = 1  # of what a stored score means: an older one is measured again
+VERSION = 1  # raised when stored scores become invalid, so that they are measured again
 CONTROL = "other words"
-"""The row of the base's images, scored with the words of another prompt."""
+"""The name of the row of the base's images, scored with other prompts."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison.
+    """Settings that are compared on the same prompts and seeds.
 
     Attributes:
         generator: a model of prompts.
@@ -37,9 +37,9 @@ class Comparison:
         scorers: they score each image with its prompt.
         num_seeds: images per prompt.
         first_seed: the first seed; the others follow it.
-        batch_size: images generated together.
+        batch_size: images of a batch.
         resamples: bootstrap resamples of the intervals.
-        control: also score the images of the base with other prompts.
+        control: whether the images of the base are also scored with other prompts.
         command: the command line, for the result files.
 
     Raises:
@@ -64,13 +64,12 @@ class Comparison:
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two variants are called '{twice[0]}'")
         if self.num_seeds < 1:
-            raise ValueError(f"the number of seeds is at least 1, not {self.num_seeds}")
+            raise ValueError(f"the number of seeds must be at least 1, not {self.num_seeds}")
         if self.resamples < 2:
             raise ValueError(f"resamples must be at least 2, not {self.resamples}")
         if not isinstance(self.generator.conditioner, Prompts):
             raise ValueError(
-                f"{self.generator.name} generates classes; only models of prompts can be compared "
-                "by what scorers make of their words"
+                f"{self.generator.name} is a model of classes; scorers compare models of prompts"
             )
         if self.control and len(set(self.prompts)) < 2:
             raise ValueError("a control needs at least two different prompts")
@@ -106,7 +105,7 @@ class Comparison:
         return generator
 
     def jobs(self, generator: Generator, variant: Variant, start: int) -> Iterator[Job]:
-        """The batches of a variant, from an image on."""
+        """The batches of a variant, from image ``start`` on."""
         seeds = range(self.first_seed + start, self.first_seed + self.count)
         words = self.words[start:]
         return generator.jobs(words, None, list(seeds), self.batch_size, **variant.settings)
@@ -131,7 +130,7 @@ class Comparison:
         return self.generator.chosen(**variant.settings)
 
     def networks(self, variant: Variant) -> dict[str, str]:
-        """The fingerprints of the networks that generate."""
+        """The fingerprints of the networks that a variant uses."""
         generator = self.generator_for(variant)
         used = {
             "transformer": generator.transformer,

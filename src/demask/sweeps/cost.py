@@ -18,17 +18,16 @@ from demask.types import Predict
 
 @dataclass
 class CostMeter:
-    """The cost of generating so far.
+    """The cost of generation so far.
 
-    A forward is one pass of any network over the tokens of one image: the model, the second pass
-    of self-guidance, a Token-Critic, a weaker model. All count alike, whatever their size; the
-    seconds show the difference. A pass of an accelerated model counts as one forward, however
-    little it computes.
+    A forward is one pass of any network over the tokens of one image: of the model, the second pass
+    of self-guidance, a Token-Critic or a weaker model. All count as one, whatever their size, and
+    so does a pass of an accelerated model; the times show the difference.
 
     Attributes:
         forwards: forward passes, summed over all images.
-        seconds: wall-clock time.
-        cpu_seconds: processor time of all cores.
+        seconds: wall-clock time in seconds.
+        cpu_seconds: processor time of all cores in seconds.
     """
 
     forwards: int = 0
@@ -64,7 +63,7 @@ class MeteredGenerator(Generator):
     """A generator whose passes are counted.
 
     Attributes:
-        meter: counts.
+        meter: the cost meter that counts the passes.
     """
 
     meter: CostMeter | None = None

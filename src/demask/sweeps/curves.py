@@ -11,7 +11,7 @@ from demask.sweeps.result import Result
 from demask.sweeps.sweep import loss
 
 ALONG = ("temperature", "choice_temperature", "guidance_scale", "top_p", "top_k", "steps")
-"""What a line of quality against diversity follows: the first of these that a method varies."""
+"""Settings along which a curve of quality against diversity runs: the first that varies."""
 
 Number = Callable[["Point"], float]
 
@@ -21,14 +21,14 @@ class Point:
     """One point of a method's grid, averaged over its seeds.
 
     Attributes:
-        results: one a seed.
+        results: the results, one for each seed.
     """
 
     results: tuple[Result, ...]
 
     @property
     def method(self) -> str:
-        """The line that it belongs to."""
+        """The method that the point belongs to."""
         return self.results[0].trial.method
 
     def number(self, name: str) -> float | None:
@@ -43,22 +43,22 @@ class Point:
         return fmean(getattr(v, part) for v in found if v) if all(found) else None
 
     def loss(self, metric: str) -> float:
-        """The metric with lower as better, averaged over all extractors."""
+        """The mean over seeds of `demask.sweeps.sweep.loss`; lower is better."""
         return fmean(loss(result, metric) for result in self.results)
 
     @property
     def seconds(self) -> float:
-        """The mean per image."""
+        """Mean wall-clock time per image."""
         return fmean(result.seconds for result in self.results)
 
     @property
     def cpu_seconds(self) -> float:
-        """Processor time per image; it does not depend on other processes."""
+        """Mean processor time per image, which hardly depends on other processes."""
         return fmean(result.cpu_seconds for result in self.results)
 
     @property
     def forwards(self) -> float:
-        """The mean per image."""
+        """Mean number of forward passes per image."""
         return fmean(result.forwards for result in self.results)
 
 
@@ -69,7 +69,7 @@ class Curve:
     Attributes:
         label: the method.
         points: the points, in order.
-        notes: the label of each point; "" = none.
+        notes: the annotation of each point; "" = none.
     """
 
     label: str
@@ -89,7 +89,7 @@ def points_of(results: Iterable[Result]) -> list[Point]:
 
 
 def methods(points: Iterable[Point]) -> dict[str, list[Point]]:
-    """The points of each line."""
+    """The points of each method."""
     lines: dict[str, list[Point]] = {}
     for point in points:
         lines.setdefault(point.method, []).append(point)
@@ -97,7 +97,7 @@ def methods(points: Iterable[Point]) -> dict[str, list[Point]]:
 
 
 def varied(points: Sequence[Point]) -> list[str]:
-    """The numbers of which some method has several values, in the order of the recipe."""
+    """The settings and facts of which a method has several values, in the order of the recipe."""
     names = dict.fromkeys(
         name for p in points for name in (*p.results[0].trial.varied, *p.results[0].trial.facts)
     )
@@ -109,13 +109,13 @@ def varied(points: Sequence[Point]) -> list[str]:
 
 
 def values(points: Iterable[Point], name: str) -> list[float]:
-    """The values that some points have of a number, from low to high."""
+    """The values of a setting or fact among points, in ascending order."""
     found = {number for point in points if (number := point.number(name)) is not None}
     return sorted(found)
 
 
 def best_at(points: Sequence[Point], name: str, metric: str) -> list[Point]:
-    """For each value of a number, the point that is best in everything else."""
+    """For each value of a setting or fact, the point with the lowest loss."""
     return [
         min((p for p in points if p.number(name) == value), key=lambda p: p.loss(metric))
         for value in values(points, name)
@@ -123,7 +123,7 @@ def best_at(points: Sequence[Point], name: str, metric: str) -> list[Point]:
 
 
 def trade_off(points: Sequence[Point], metric: str) -> list[Curve]:
-    """A curve for each method, along its temperature or another varied number."""
+    """A curve for each method, along the first of `ALONG` that it varies."""
     curves = []
     for method, line in methods(points).items():
         along = next((name for name in ALONG if len(values(line, name)) > 1), None)
@@ -135,7 +135,7 @@ def trade_off(points: Sequence[Point], metric: str) -> list[Curve]:
 
 
 def against(points: Sequence[Point], name: str, metric: str) -> list[Curve]:
-    """A curve for each method that varies a number, with the best value of all others."""
+    """A curve for each method that varies a setting or fact, with the best values of the others."""
     return [
         Curve(method, tuple(chosen), ("",) * len(chosen))
         for method, line in methods(points).items()
@@ -144,7 +144,7 @@ def against(points: Sequence[Point], name: str, metric: str) -> list[Curve]:
 
 
 def against_cost(points: Sequence[Point], metric: str) -> list[Curve]:
-    """A curve for each method along its number of steps, with the best value of all others."""
+    """A curve for each method along its number of steps, with the best values of the others."""
     curves = []
     for method, line in methods(points).items():
         chosen = best_at(line, "steps", metric)

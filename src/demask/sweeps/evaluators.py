@@ -28,7 +28,7 @@ class FeatureEvaluator:
     Attributes:
         extractor: extracts the features.
         reference: the features of the real images.
-        fingerprint: hash of everything that a score depends on beside the images.
+        fingerprint: hash of everything but the images that a score depends on.
         metrics: rows of `METRICS`; () = all that the features allow.
         resamples: resamples for the intervals.
         classes: the extractor's number of each class of the model; None if the classes differ.
@@ -45,7 +45,7 @@ class FeatureEvaluator:
 
     @property
     def name(self) -> str:
-        """The extractor's."""
+        """The name of the extractor."""
         return self.extractor.name
 
     def extract(
@@ -63,7 +63,7 @@ class FeatureEvaluator:
         )
 
     def measure(self, seen: Sequence[Any]) -> list[Value]:
-        """The metrics of all images seen."""
+        """The metrics of the images of all batches."""
         samples = join(seen)
         scores = measure(samples, self.reference, self.metrics or None, resamples=self.resamples)
         return [
@@ -97,7 +97,7 @@ def join(parts: Sequence[Features]) -> Features:
 
 
 def same_classes(model: Sequence[str], extractor: Sequence[str]) -> tuple[int, ...] | None:
-    """The extractor's number of each class of the model; None unless it knows all of them."""
+    """The extractor's number of each class of the model; None if it lacks one of them."""
     if not model or not set(model) <= set(extractor):
         return None
     return tuple(list(extractor).index(name) for name in model)

@@ -25,14 +25,15 @@ class ParetoStatus(StrEnum):
 class Front:
     """The points of a sweep, with the Pareto status of each.
 
-    A point is on the *front* if no other one costs less and is as good, by the mean over
-    extractors. It is *near* if some do, but with each of them it shares a part of its interval,
-    under some extractor: other seeds might have put it on the front. All others are beaten.
+    A point is on the *front* if no other point costs less and is at least as good, by the mean
+    over extractors. It is *near* if there are such points, but the interval of each overlaps with
+    its own under some extractor, so that it could be on the front with other seeds. All others are
+    *beaten*.
 
     Attributes:
         points: the points, fastest first.
         metric: the metric of quality.
-        clock: use wall-clock time instead of processor time.
+        clock: whether cost is wall-clock time instead of processor time.
     """
 
     points: tuple[Point, ...]
@@ -41,13 +42,13 @@ class Front:
 
     @classmethod
     def of(cls, points: Sequence[Point], metric: str) -> Front:
-        """The front by processor time, or by the clock where a GPU has generated."""
+        """The front by processor time, or by wall-clock time if a result is of a GPU."""
         on_gpu = any(r.facts.get("device", "cpu") != "cpu" for p in points for r in p.results)
         front = cls(tuple(points), metric, on_gpu)
         return cls(tuple(sorted(points, key=front.cost)), metric, on_gpu)
 
     def cost(self, point: Point) -> float:
-        """Seconds for an image."""
+        """Seconds per image."""
         return point.seconds if self.clock else point.cpu_seconds
 
     def status(self, point: Point) -> ParetoStatus:
@@ -64,7 +65,7 @@ class Front:
         return ParetoStatus.NEAR if alike else ParetoStatus.BEATEN
 
     def overlap(self, one: Point, other: Point) -> bool:
-        """Whether the intervals of two points share a part under any extractor."""
+        """Whether the intervals of two points overlap under any extractor."""
         for extractor in one.results[0].extractors:
             low = [p.mean(self.metric, extractor, "low") for p in (one, other)]
             high = [p.mean(self.metric, extractor, "high") for p in (one, other)]
@@ -84,7 +85,7 @@ class Front:
         valid = [n for n, p in by_label.items() if self.status(p) is ParetoStatus.FRONT]
         if label not in valid:
             known = "is not on the front" if label in by_label else "is no point of the sweep"
-            raise ValueError(f"'{label}' {known}; on it are: {'; '.join(valid)}")
+            raise ValueError(f"'{label}' {known}; the front consists of: {'; '.join(valid)}")
         return by_label[label]
 
     def to_preset(self, label: str) -> Preset:

@@ -32,7 +32,7 @@ def draw_front(front: Front, path: Path) -> None:
         axes.xaxis.set_major_formatter(plain)
         axes.xaxis.set_minor_formatter(plain)
         axes.tick_params(axis="x", which="minor", labelsize=7)
-    head = "Quality against seconds; ringed and joined: none is both quicker and as good"
+    head = "Quality against time; circled: the Pareto front"
     save(finish(figure, grid, front.points, head), path)
 
 

@@ -25,7 +25,7 @@ GAP, TEXT = 4, 14
 PAPER, INK = (255, 255, 255), (60, 60, 60)
 
 FigureRow = tuple[str, list[Image.Image]]
-"""What is written in front of some images, a line or two, and the images."""
+"""The label of a row, of one or two lines, and its images."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,12 @@ def same_seeds(
     num_images: int | None = None,
     seed: int | Sequence[int] = 0,
 ) -> Image.Image:
-    """Each variant a row, each seed a column (as arXiv 2410.13136, figure 1).
+    """An image grid with a row for each variant and a column for each seed.
+
+    It corresponds to figure 1 of arXiv 2410.13136.
 
     Raises:
-        ValueError: no variant, or settings that the model cannot generate under.
+        ValueError: no variant, or settings that the model does not support.
     """
     if not variants:
         raise ValueError("nothing to compare: name at least one variant")
@@ -81,7 +83,7 @@ def one_step(
 
     Args:
         generator: the model.
-        images: of any size.
+        images: the images, of any size.
         condition_inputs: the condition of each image.
         methods: rows of `GUIDANCES`.
         scale: the guidance scale.
@@ -89,7 +91,7 @@ def one_step(
         seed: seed of the first image's mask; those of the others follow it.
 
     Raises:
-        ValueError: no images, or a guidance that the model cannot offer.
+        ValueError: no images, or a guidance that the model does not support.
     """
     if not images:
         raise ValueError("no images to mask tokens of")
@@ -127,12 +129,12 @@ def guess(
     seed: int,
     settings: Mapping[str, Any],
 ) -> FigureRow:
-    """A row: all masked tokens predicted in one step, and the fraction that is right."""
+    """A row of images whose masked tokens are predicted in one step; its label has the accuracy."""
     plain = {"steps": 1, "temperature": 0.0, "top_k": 0, "top_p": 1.0, **settings}
     (job,) = generator.jobs(list(condition_inputs), len(ids_BL), seed, len(ids_BL), **plain)
     state = last(generator.decode(job, canvas))
     right = (state.ids_BL == ids_BL)[canvas.masked_BL].double().mean()
-    found = generator.pixels(state.ids_BL, canvas.layout)
+    found = generator.pixels(state.ids_BL, canvas.layout, state.condition)
     return f"{name}\n{float(right):.1%} of codes right", images_of(found)
 
 
@@ -142,15 +144,15 @@ def to_bytes(image_BCHW: Tensor) -> Any:
 
 
 def images_of(pixels_BHWC: Tensor) -> list[Image.Image]:
-    """Bytes -> images."""
+    """The images of a uint8 tensor (B, H, W, C)."""
     return [Image.fromarray(pixels_HWC) for pixels_HWC in pixels_BHWC.numpy()]
 
 
 def sheet(rows: Sequence[FigureRow], heads: Sequence[str]) -> Image.Image:
-    """Rows of images of one size, with a name in front of each and a head above each column.
+    """Rows of images of one size, with a label before each row and a head above each column.
 
     Raises:
-        ValueError: there is nothing to lay out.
+        ValueError: there are no images.
     """
     if not rows or not rows[0][1]:
         raise ValueError("a sheet needs at least one image")

@@ -19,7 +19,7 @@ from demask.fingerprint import fingerprint
 
 @dataclass(frozen=True)
 class Names:
-    """Prompts, and the real images that they name.
+    """Prompts, and the real images of which they are captions.
 
     Attributes:
         features: the features of all real images, for each extractor; the labels are the numbers
@@ -42,13 +42,14 @@ def read_names(
     leave_out: Sequence[str] = (),
     progress: Callable[[int], None] | None = None,
 ) -> Names:
-    """The main captions of images, each of which names one.
+    """The main captions that belong to exactly one image.
 
     Args:
-        samples: with captions.
-        size: height and width that they are cut and resampled to.
+        samples: images with captions.
+        size: height and width in pixels to which the images are cropped and resized.
         extractors: the extractors.
-        leave_out: captions with one of these words are not used as prompts; their images stay.
+        leave_out: captions that contain one of these texts are not used as prompts; their images
+            remain candidates.
         progress: called with the number of images done.
 
     Raises:

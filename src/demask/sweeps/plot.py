@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 QUALITY = ("frechet", "kid", "precision", "scenes")
 DIVERSITY = {"recall": "recall (diversity)", "scenes_colour": "colour distance (0: all diversity)"}
 BESIDE = ("precision", "scenes_unseen")
-"""What is drawn against diversity beside the quality."""
+"""Metrics that are drawn against diversity, besides the quality."""
 
 NAMES = {
     "guidance_scale": "guidance scale",
@@ -49,8 +49,8 @@ def draw_all(results: Sequence[Result], folder: Path) -> list[Path]:
     """Write the plots of a sweep as PNG files.
 
     Args:
-        results: of a sweep; its final rows have images of their own.
-        folder: where to write.
+        results: the results of a sweep; its final trials have plots of their own.
+        folder: the folder of the plots.
     """
     paths = []
     for start, final in (("", False), ("final_", True)):
@@ -62,7 +62,7 @@ def draw_all(results: Sequence[Result], folder: Path) -> list[Path]:
 
 
 def figures(results: Sequence[Result]) -> list[tuple[str, Figure]]:
-    """The images of some results that were measured alike, with their names."""
+    """The plots of results of the same measurement, with their names."""
     quality = first_of(QUALITY, results)
     if quality is None:
         return []
@@ -104,14 +104,14 @@ def by_number(
     name: str,
     quality: str,
 ) -> Figure:
-    """Every metric against one number."""
+    """Every metric against one setting or fact."""
     figure, grid = panels(len(extractors), len(metrics))
     for row, extractor in zip(grid, extractors, strict=True):
         for axes, metric in zip(row, metrics, strict=True):
             for number, curve in enumerate(against(points, name, quality)):
                 line(axes, curve, number, lambda p: p.number(name), metric, extractor)
             describe(axes, title(name), metric, extractor)
-    head = f"By {title(name)}: the best of all else at each point"
+    head = f"By {title(name)}, with the best values of the other settings"
     return finish(figure, grid, points, head)
 
 
@@ -141,7 +141,7 @@ def has(points: Sequence[Point], metric: str) -> bool:
 def panels(
     rows: int, columns: int, *, wide: float = 1.0, high: float = 1.0
 ) -> tuple[Figure, list[list[Axes]]]:
-    """A figure of some panels of so many times the usual size, drawn without a screen."""
+    """A figure of panels, each ``wide`` and ``high`` times the size `PANEL`, without a display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -195,7 +195,7 @@ def describe(axes: Axes, across: str, metric: str, extractor: str) -> None:
     name = METRICS[metric].inception if inception else METRICS[metric].title
     axes.set_xlabel(across)
     axes.set_ylabel(f"{name} ({better})")
-    axes.set_title(f"seen with {extractor}", fontsize=9)
+    axes.set_title(f"extractor {extractor}", fontsize=9)
     axes.grid(alpha=0.25)
     axes.margins(0.12)
 

@@ -19,14 +19,14 @@ class Measuring:
 
     Attributes:
         count: images per trial, with classes spread evenly.
-        seeds: the first seed of a row's images, which count on from there; each is measured on
-            its own. The same for every row, so that rows differ by their settings alone.
+        seeds: the seeds of the first image; the following images have the following seeds. There is
+            a trial for each, with the same seeds for all settings.
         extractors: rows of `EXTRACTORS`, with options.
         metrics: rows of `METRICS`; () = all that samples and reference allow.
-        resamples: for the confidence intervals; 0 = none.
-        batch_size: images generated together.
-        leave_out: for retrieval, where the prompts are the reference's main captions: those that
-            hold one of these words are not generated.
+        resamples: random halves for the confidence intervals; 0 = none.
+        batch_size: images of a batch.
+        leave_out: for retrieval, whose prompts are the reference's main captions: captions that
+            contain one of these words are no prompts.
     """
 
     count: int = 1000
@@ -39,9 +39,9 @@ class Measuring:
 
     def __post_init__(self) -> None:
         if self.count < 2:
-            raise ValueError(f"count is at least 2 images, not {self.count}")
+            raise ValueError(f"count must be at least 2 images, not {self.count}")
         if not self.seeds:
-            raise ValueError("seeds is a list of at least one first seed")
+            raise ValueError("seeds must be a list of at least one seed")
         for metric in self.metrics:
             METRICS[metric]
 
@@ -52,14 +52,14 @@ class Method:
 
     Attributes:
         name: its name; methods of the same name share a curve.
-        settings: settings beside the shared ones; ``preset`` names a preset to start from.
+        settings: settings besides the shared ones; ``preset`` names a preset to start from.
         grid: setting -> values; every combination is a trial.
         aux: auxiliary networks, which take precedence over those in the model's folder.
-        facts: numbers that belong to the method and are no settings, such as how long a module was
-            fine-tuned; an image may have them as its axis.
+        facts: numbers of the method that are no settings, such as the length of a fine-tuning; a
+            plot may have one as its axis.
         final: whether it takes part in the final table.
-        dtypes: types of the model's weights, as ``--dtype`` names them; each is a row of every
-            point of the grid. () = what the command says.
+        dtypes: types of the model's weights, by the names of ``--dtype``, each with its own trials.
+            () = the type of the command.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Final:
 
     Attributes:
         count: number of images.
-        seeds: first seeds, away from those of the search.
+        seeds: seeds of the first image, different from those of the search.
         by: the metric that selects the best trial.
     """
 
@@ -123,10 +123,10 @@ class SweepRecipe:
         """All trials.
 
         Args:
-            presets: the model's; None takes any preset for the plain settings, to check the rest.
+            presets: the presets of the model; None checks everything else without them.
 
         Raises:
-            ValueError: an unknown setting or preset, or a value that it does not take.
+            ValueError: an unknown setting or preset, or an invalid value.
         """
         return [
             row
@@ -160,10 +160,10 @@ class SweepRecipe:
         ]
 
     def only(self, names: tuple[str, ...]) -> SweepRecipe:
-        """The recipe with some of its methods.
+        """The recipe with the methods of these names; () = all.
 
         Raises:
-            ValueError: a name that no method has.
+            ValueError: a name of no method.
         """
         known = list(dict.fromkeys(method.name for method in self.methods))
         for name in names:
@@ -181,14 +181,14 @@ class Trial:
     Attributes:
         method: the name of its method.
         settings: the settings.
-        aux: networks beside the model.
-        facts: numbers that may be an axis.
+        aux: the auxiliary networks.
+        facts: numbers that may be the axis of a plot.
         varied: the settings that the grid varies.
         count: number of images.
-        seed: of the first image.
-        takes_part: in the final table.
-        final: it is of the final table.
-        dtype: of the model's weights; None = what the command says.
+        seed: seed of the first image.
+        takes_part: whether its method takes part in the final table.
+        final: whether it is a trial of the final table.
+        dtype: type of the model's weights; None = that of the command.
     """
 
     method: str
@@ -204,13 +204,13 @@ class Trial:
 
     @property
     def label(self) -> str:
-        """The method, with the values that the grid varies."""
+        """The method, with the values that the grid varies, and the type of the weights."""
         values = [f"{name} {getattr(self.settings, name)}" for name in self.varied]
         return ", ".join([self.method, *values, *([self.dtype] if self.dtype else [])])
 
 
 def chosen(given: Mapping[str, Any], presets: PresetFile | None) -> Settings:
-    """Settings from a recipe's values, after those of the preset that they name.
+    """The settings of a recipe's values, which override those of the preset that they name.
 
     Raises:
         ValueError: an unknown preset or setting, or a value of another type.

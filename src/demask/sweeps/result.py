@@ -19,8 +19,8 @@ class Value:
     """One metric under one extractor.
 
     Attributes:
-        metric: its name.
-        extractor: what the images were seen with.
+        metric: the name of the metric.
+        extractor: the name of the extractor.
         value: the value.
         low: lower end of its 95 % interval; equal to the value if there is none.
         high: upper end of the interval.
@@ -54,7 +54,7 @@ class Result:
     facts: Mapping[str, Any]
 
     def value(self, metric: str, extractor: str) -> Value | None:
-        """One number, or None where it was not measured."""
+        """The value of a metric and an extractor; None if it was not measured."""
         found = [v for v in self.values if (v.metric, v.extractor) == (metric, extractor)]
         return found[0] if found else None
 
@@ -97,11 +97,11 @@ def read_result(path: Path, trial: Trial | None = None) -> Result:
     """Read a result.
 
     Args:
-        path: of the JSON file.
-        trial: the trial as the recipe names it now.
+        path: the JSON file.
+        trial: replaces the stored trial, whose names may be of an older recipe.
 
     Raises:
-        ValueError: the file holds none.
+        ValueError: the file holds no result.
     """
     try:
         return result_from(json.loads(path.read_text(encoding="utf-8")), trial)
@@ -110,7 +110,7 @@ def read_result(path: Path, trial: Trial | None = None) -> Result:
 
 
 def result_from(tables: dict[str, Any], trial: Trial | None = None) -> Result:
-    """A result from what JSON holds; files with the older names of settings are read, too."""
+    """A result from its JSON object; older names of settings are translated."""
     tables = current_result(tables)
     written = current_result(tables["trial"])
     settings = current_settings(written["settings"])

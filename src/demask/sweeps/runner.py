@@ -28,7 +28,7 @@ from demask.sweeps.cost import CostMeter
 from demask.sweeps.recipe import Trial
 from demask.sweeps.result import Result, Value, read_result, write_result
 
-VERSION = 1  # of what a result means: an older one is measured again
+VERSION = 1  # raised when stored results become invalid, so that they are measured again
 
 
 class Evaluator(Protocol):
@@ -36,7 +36,7 @@ class Evaluator(Protocol):
 
     Attributes:
         name: the name of the extractor.
-        fingerprint: hash of everything that a score depends on beside the images.
+        fingerprint: hash of everything but the images that a score depends on.
     """
 
     @property
@@ -46,22 +46,22 @@ class Evaluator(Protocol):
     def fingerprint(self) -> str: ...
 
     def extract(self, pixels_BHWC: Tensor, parsed_conditions: Sequence[ParsedCondition]) -> Any:
-        """The features of some images with their conditions; the images are not kept."""
+        """What `measure` needs of a batch of images with these conditions, such as features."""
         ...
 
     def measure(self, seen: Sequence[Any]) -> list[Value]:
-        """The metrics of all images seen."""
+        """The metrics of all images, from the results of `extract`."""
         ...
 
 
 Load = Callable[[tuple[str, ...], str | None], Generator]
-"""The model with some auxiliary networks beside it, in a type or in the usual one."""
+"""Auxiliary networks and type of the weights (None = the default) -> the model."""
 
 WARM = 4
-"""Images that are generated before the clock runs."""
+"""Images that are generated before the measurement, without being timed."""
 
 OnImages = Callable[[int], None]
-"""Is told how many images of the row are done."""
+"""Called with the number of the trial's images that are done."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,13 @@ class SweepRunner:
 
     Attributes:
         load: loads the model with auxiliary networks, in a type.
-        evaluators: measure the images.
+        evaluators: the evaluators of the images.
         folder: the folder of the results, a file each.
-        batch_size: images generated together.
+        batch_size: images of a batch.
         command: the command line, for the result files.
         condition_inputs: conditions, used in turn; None = the defaults of the model.
-        generators: those loaded so far, by their auxiliary networks and type.
-        fingerprints: fingerprints of their networks, by auxiliary networks.
+        generators: the models loaded so far, by their auxiliary networks and type.
+        fingerprints: cached fingerprints of their networks, by the identity of the object.
     """
 
     load: Load
@@ -110,13 +110,13 @@ class SweepRunner:
             trial.seed,
             sorted(self.networks(generator).items()),
             *(f"{evaluator.name} {evaluator.fingerprint}" for evaluator in self.evaluators),
-            # fingerprints of networks do not say it
+            # not part of the networks' fingerprints
             *([] if precision == str(torch.float32) else [precision]),
             *(self.condition_inputs or ()),
         )
 
     def networks(self, generator: Generator) -> dict[str, str]:
-        """The fingerprints of the networks that generate under the generator's settings."""
+        """The fingerprints of the networks that the generator's settings use."""
         used: dict[str, Any] = {
             "transformer": generator.transformer,
             "tokenizer": generator.tokenizer,
@@ -125,7 +125,7 @@ class SweepRunner:
         return {name: self.fingerprint(network) for name, network in used.items()}
 
     def fingerprint(self, network: nn.Module) -> str:
-        """The cached fingerprint of a network; a runner keeps its networks, unchanged."""
+        """The fingerprint of a network, cached, since the runner never modifies its networks."""
         if id(network) not in self.fingerprints:
             self.fingerprints[id(network)] = base_fingerprint(network)
         return self.fingerprints[id(network)]
@@ -138,7 +138,7 @@ class SweepRunner:
         """The result of a trial, measured unless it is stored.
 
         Raises:
-            ValueError: settings that the model cannot generate under, or too few images for a
+            ValueError: the model does not support the settings, or there are too few images for a
                 metric.
         """
         path = self.path(trial)
@@ -149,7 +149,7 @@ class SweepRunner:
         return result
 
     def measure(self, trial: Trial, on_images: OnImages = lambda done: None) -> Result:
-        """Generate and measure batch by batch; images are not kept."""
+        """Generate and measure batch by batch; only one batch of images is in memory."""
         generator, meter, done = self.generator(trial), CostMeter(), 0
         seen: list[list[Any]] = [[] for _ in self.evaluators]
         for job in generator.jobs(self.condition_inputs, min(trial.count, WARM), trial.seed):
@@ -196,7 +196,7 @@ def precision_of(transformer: nn.Module) -> str:
 
 
 def decode_metered(generator: Generator, job: Job, meter: CostMeter) -> Tensor:
-    """One batch as bytes (B, H, W, 3), and what it cost."""
+    """Generate one batch, uint8 (B, H, W, 3), and add its cost to the meter."""
     metered = meter.metered(generator)
     with meter.timing():
         return decode_job(metered, job)
@@ -205,12 +205,12 @@ def decode_metered(generator: Generator, job: Job, meter: CostMeter) -> Tensor:
 def decode_job(generator: Generator, job: Job) -> Tensor:
     """Generate one batch, uint8 (B, H, W, 3)."""
     state = last(generator.decode(job, generator.blank(job)))
-    return generator.pixels(state.ids_BL, state.step.layout)
+    return generator.pixels(state.ids_BL, state.step.layout, state.condition)
 
 
 @cache
 def commit() -> str:
-    """The commit of the program; empty if it is not a working copy."""
+    """The git commit of the source code; empty outside of a working copy."""
     words = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)

@@ -47,13 +47,13 @@ class SceneEvaluator:
     def extract(
         self, pixels_BHWC: Tensor, parsed_conditions: Sequence[ParsedCondition]
     ) -> list[tuple[str, Judged]]:
-        """The caption of each image, and the findings of the scorer."""
+        """The caption or class of each image, and the judgement of the scorer."""
         texts = [parsed.prompt for parsed in parsed_conditions]
         judged = judge(pixels_BHWC.cpu().numpy(), [wanted_of(text) for text in texts])
         return list(zip(texts, judged, strict=True))
 
     def measure(self, seen: Sequence[Any]) -> list[Value]:
-        """The shares and distances of all images."""
+        """The scores of faithfulness and diversity of all images."""
         found = list(chain.from_iterable(seen))
         closed = [one for text, one in found if text not in self.open_captions]
         spread = [one for text, one in found if text in self.open_captions]
@@ -75,7 +75,7 @@ def value_of(metric: str, score: Score, scorer: str) -> Value:
 
 
 def scene_prompts(count: int) -> tuple[str, ...]:
-    """Held-out captions and those that leave all but the shape open, in turn."""
+    """Held-out captions and captions that name only a shape, alternately."""
     left_open = open_captions(count // (2 * len(SHAPES)) + 1)
     closed = [text for text in held_out_captions(count) if text not in left_open]
     mixed = chain.from_iterable(zip(closed, left_open, strict=False))

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
 
-FEW = 12  # dimensions in which a Gaussian process learns from tens of evaluations
-SPREAD = 0.15  # of the first points, as a part of each range
+FEW = 12  # the most dimensions that a Gaussian process can search with tens of evaluations
+SPREAD = 0.15  # standard deviation of the first points, as a fraction of each range
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Tried:
 class Search:
     """Minimises a noisy loss that is slow to evaluate.
 
-    Few dimensions: a Gaussian process with expected improvement, after points around the start.
-    Many dimensions: CMA-ES around the start.
+    In at most 12 dimensions it uses a Gaussian process with expected improvement, after random
+    points around the start; in more dimensions CMA-ES from the start.
 
     Args:
         dimensions: the dimensions, by name.
@@ -62,19 +62,19 @@ class Search:
         self._asked: Any = None
 
     def ask(self) -> dict[str, float]:
-        """The next point to try; the first of all is the start."""
+        """The next point to evaluate; the first one is the start."""
         with quiet():
             self._asked = self.study.ask(self.ranges)
         return dict(self._asked.params)
 
     def tell(self, loss: float) -> None:
-        """Report the loss of the point that was asked for last."""
+        """Report the loss of the point that `ask` returned last."""
         assert self._asked is not None, "nothing was asked for"
         self.study.tell(self._asked, loss)
 
 
 def openings(dimensions: Mapping[str, Dimension], seed: int) -> list[dict[str, float]]:
-    """The first points to try: the start, and for a Gaussian process some around it."""
+    """The first points: the start and, for a Gaussian process, random points around it."""
     chance = random.Random(seed)
     middle = {name: d.start for name, d in dimensions.items()}
     if len(dimensions) > FEW:

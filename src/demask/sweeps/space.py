@@ -72,7 +72,7 @@ def searchable(start: Settings, wanted: Sequence[str] = ()) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Curves:
-    """Few numbers for all steps: a power for the mask schedule, a height and a bend for the rest.
+    """Few numbers for all steps: a power of the mask schedule, and two numbers of the other curves.
 
     Attributes:
         start: the initial settings; parts that are not searched keep their values.
@@ -139,9 +139,10 @@ def number(text: str | None, name: str, otherwise: float) -> float:
 
 @dataclass(frozen=True)
 class Steps:
-    """A number for each step: the difference from the start.
+    """A number for each step: its difference from the initial settings.
 
-    Differences of ratios are log-odds, those of temperatures factors, those of guidance summands.
+    Differences of mask ratios are added to their log-odds, those of temperatures to their
+    logarithms, those of guidance scales to the scales.
 
     Attributes:
         start: the initial settings.

@@ -1,4 +1,4 @@
-"""Run the trials of a recipe, then the best one of each method with other seeds."""
+"""Run the trials of a recipe, then the best trial of each method again with other seeds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from demask.sweeps.runner import SweepRunner
 from demask.sweeps.table import table
 
 RESULTS, TABLE = "results.json", "table.md"
-LEAST = 1e-9  # what stands for a distance of 0, which has no logarithm
+LEAST = 1e-9  # replaces a distance of 0, which has no logarithm
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def sweep(
         progress: progress callbacks.
 
     Raises:
-        ValueError: settings that the model cannot generate under, found before any row is
-            generated; or too few images for a metric.
+        ValueError: the model does not support some settings, which is checked before any image is
+            generated; or there are too few images for a metric.
     """
     rows = recipe.rows(presets)
     for trial in rows:
@@ -82,7 +82,7 @@ def final_rows(results: Iterable[Result], final: Final) -> list[Trial]:
 
 
 def best_point(results: Sequence[Result], metric: str) -> Result:
-    """A result of the point with the lowest mean loss over its seeds."""
+    """The first result of the point with the lowest mean loss over its seeds."""
     points: dict[Hashable, list[Result]] = {}
     for result in results:
         trial = result.trial
@@ -120,7 +120,7 @@ def write_results(folder: Path, results: Sequence[Result]) -> None:
 
 
 def read_results(folder: Path) -> list[Result]:
-    """What `write_results` wrote.
+    """The results that `write_results` wrote.
 
     Raises:
         ValueError: there is no such file, or it is broken.

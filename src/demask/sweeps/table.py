@@ -22,7 +22,7 @@ def table(results: Sequence[Result]) -> str:
 
 
 def rows_of(results: Sequence[Result]) -> str:
-    """A table of results, one for each way of measuring."""
+    """The table of these results, with a column for each metric and extractor."""
     columns = list(dict.fromkeys((v.extractor, v.metric) for r in results for v in r.values))
     names, dtypes = varying(results), len({result.trial.dtype for result in results}) > 1
     head = ["method", *(name.replace("_", " ") for name in names), *(["dtype"] if dtypes else [])]
@@ -60,7 +60,7 @@ def setting(settings: Settings, name: str) -> str:
 
 
 def number(value: Value | None) -> str:
-    """A value with its interval, rounded to significant digits of the interval."""
+    """A value with its interval; the number of decimals depends on the size of the value."""
     if value is None:
         return ""
     size = abs(value.value)

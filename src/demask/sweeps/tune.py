@@ -1,8 +1,8 @@
-"""Search the schedules of a number of steps on a metric (as AutoNAT does, CVPR 2024).
+"""Search the schedules of a number of steps for the best metric (as in AutoNAT, CVPR 2024).
 
-First curves of a few numbers are searched, then, if wanted, every step. All candidates use the same
-seeds, so that they differ by their settings alone; the best few are measured again with other
-seeds, because the selection of the best is biased.
+First curves of a few numbers are searched, then optionally every step. All candidates use the same
+seeds, so that they differ only in their settings; the best few are measured again with other seeds,
+because the selection of the best is biased.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Tuning:
         seed: seed of the first image and of the search.
         metric: the metric to improve, over all extractors.
         parts: the searched parts; () = all that the settings have.
-        finalists: number of candidates to measure again, beside the start.
+        finalists: number of candidates that are measured again, besides the start.
         final_count: images per finalist.
         final_seed: seed of their first image.
     """
@@ -58,9 +58,9 @@ class Tuning:
         METRICS[self.metric]
         for name in ("budget", "finalists"):
             if getattr(self, name) < 1:
-                raise ValueError(f"the {name} is at least 1, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.refine < 0:
-            raise ValueError(f"refine is 0 or more evaluations, not {self.refine}")
+            raise ValueError(f"refine must be at least 0 evaluations, not {self.refine}")
 
 
 @dataclass(frozen=True)
@@ -104,26 +104,21 @@ class Log:
 
     @classmethod
     def open(cls, path: Path) -> Log:
-        """Read a log; an incomplete last line is removed.
+        """Read a log.
 
         Raises:
-            ValueError: another line is invalid.
+            ValueError: a line is invalid.
         """
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            write_text(path, whole)
         try:
-            return cls(path, [Entry.read(line) for line in whole.splitlines()])
+            return cls(path, [Entry.read(line) for line in text.splitlines()])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} holds no log of a search; delete it") from error
 
     def add(self, entry: Entry) -> None:
         """Append an evaluation."""
         self.entries.append(entry)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(entry.line())
+        write_text(self.path, "".join(entry.line() for entry in self.entries))
 
     def of(self, stage: str) -> list[Entry]:
         """The evaluations of a stage."""
@@ -168,7 +163,7 @@ def tune(
 
     Raises:
         ValueError: nothing to search, a metric that is not measured, or settings that the model
-            cannot generate under.
+            does not support.
     """
     told = progress or Progress()
     parts = searchable(start, tuning.parts)

@@ -14,7 +14,7 @@ from demask.training.captioned import TextToImage
 class Adapted(TextToImage):
     """A text-to-image model whose parameters and state are the adapters alone.
 
-    Averages and checkpoints are small, therefore. Copies share the frozen weights.
+    So averages and checkpoints are small. Copies share the frozen weights.
     """
 
     def named_parameters(

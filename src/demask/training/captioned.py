@@ -1,4 +1,4 @@
-"""What trainings on captions share: the choice of captions, the loss and the held-out scores.
+"""The base class of trainings on captions: choice of captions, loss and held-out scores.
 
 Shape legend: B batch, L ids, T text tokens, V codebook.
 """
@@ -33,10 +33,10 @@ class CaptionRecipe:
 
     Attributes:
         dropout: probability of the empty caption, for classifier-free guidance.
-        alternatives: probability of a caption other than the first, where there are several.
+        alternatives: probability of a caption other than the first, if there are several.
         shuffle: probability that the words of a caption are shuffled.
         drop: probability that a word is left out.
-        hold_out: fraction of the alternatives that are held out for measuring.
+        hold_out: fraction of the alternatives that are held out for evaluation.
         rare: words; an image whose first caption contains one is used once per epoch.
         repeat: uses per epoch of every other image.
     """
@@ -50,7 +50,7 @@ class CaptionRecipe:
     repeat: int = 1
 
     def choose(self, captions: tuple[str, ...], generator: torch.Generator) -> str:
-        """A random caption of an image, varied; or the empty one."""
+        """A random caption of an image, augmented by `vary`; or the empty caption."""
         dropped, other, which = torch.rand(3, generator=generator).tolist()
         if dropped < self.dropout or not captions:
             return ""
@@ -159,7 +159,7 @@ class CaptionedTask(Task):
         return {**facts, **asdict(masked)}
 
     def known_micro(self, index_B: Tensor, grid: Grid) -> Tensor:
-        """The micro-conditions (B, 5) of some images; the defaults where none are known."""
+        """The micro-conditions (B, 5) of these images; the defaults if the cache has none."""
         if self.tokens.micro is None:
             return self.micro(grid).expand(len(index_B), -1)
         return torch.from_numpy(self.tokens.micro[index_B.numpy()])
@@ -172,7 +172,7 @@ class CaptionedTask(Task):
     def loss(
         self, phase: str, batch: Batch, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy on masked tokens, and a little on visible ones."""
+        """The weighted cross-entropy of masked and visible tokens; see `Masking`."""
         loss = self.cross_entropy(self.logits(batch), batch)
         return loss, {"loss": loss}
 
@@ -197,7 +197,7 @@ class CaptionedTask(Task):
         return model
 
     def encode(self, model: nn.Module, texts: Sequence[str]) -> Condition:
-        """The condition of some texts."""
+        """The condition of these texts, with the micro-conditions of uncropped images."""
         device = self.parts(model).text.text_projection.weight.device
         text_BT = self.text_tokenizer.ids(texts)
         micro_B5 = self.micro(self.tokens.layout.grid).expand(len(texts), -1)

@@ -24,12 +24,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The images to train on and to measure on; the table ``[data]`` of a recipe.
+    """The training images and the held-out images; the table ``[data]`` of a recipe.
 
     Attributes:
         pictures: a folder, a parquet file or folder, web shards, a hub data set (``hf:...``), or
             generated scenes (``scenes:SEED,COUNT``).
-        held_out: other images to measure on; empty = a part of ``pictures``.
+        held_out: other images for the held-out scores; empty = a part of ``pictures``.
         held_out_fraction: the size of that part, as a fraction of ``pictures``.
         class_names: the names of the classes, for data without them.
     """
@@ -43,10 +43,10 @@ class DataConfig:
         """The data sets of training images and of held-out images.
 
         Args:
-            strict: an unreadable image is an error; otherwise it is skipped.
+            strict: raise an error for an unreadable image, which is skipped otherwise.
 
         Raises:
-            ValueError: ``pictures`` is empty, or an image source that cannot be read.
+            ValueError: ``pictures`` is empty, or a source cannot be read or has too few images.
         """
         if not self.pictures:
             raise ValueError("no training images: name them with --data PATH")
@@ -65,10 +65,10 @@ class DataConfig:
 def tokens_for_model(
     parts: Parts, data: DataConfig, views: ModelViews, out: Path, strict: bool
 ) -> tuple[TokenCache, TokenCache, Tokenizer]:
-    """The tokens to train and to measure on beside a model, and its tokenizer, on the CPU.
+    """The tokens of training and held-out images by a model's tokenizer, and it, on the CPU.
 
     Args:
-        parts: the model. It names the classes where the data does not.
+        parts: the model, whose class names are used if the data has none.
         data: the images.
         views: how the images are tokenised.
         out: the folder of the run.
@@ -89,7 +89,7 @@ def token_caches(
 ) -> tuple[TokenCache, TokenCache]:
     """The tokens of the training images, and of the first view of the held-out images.
 
-    The tokenizer, a module, is left on the GPU where there is one.
+    The tokenizer, a module, is on the default device afterwards.
     """
     tokenizer = tokenizer.to(default_device())
     with main_process_first():
@@ -100,7 +100,7 @@ def token_caches(
 def token_cache(
     tokenizer: Tokenizer, images: ImageDataset, views: Views, out: Path, split: str
 ) -> TokenCache:
-    """The tokens of images; they are computed in the first run and read from ``out`` later."""
+    """The tokens of images, computed in the first run and read from ``out / "tokens"`` later."""
     tenth = max(len(images) // 10, 1)
     on_cpu = next(cast(Any, tokenizer).parameters()).device.type == "cpu"
     batch = 128 if on_cpu else 1024

@@ -13,13 +13,13 @@ from demask.types import Condition, Step, Transformer
 
 
 def spectrum_l1(image_BCHW: Tensor, target_BCHW: Tensor) -> Tensor:
-    """L1 distance of the Fourier magnitudes (arXiv 2012.12821): rewards texture at any place."""
+    """L1 distance of the Fourier magnitudes (arXiv 2012.12821), wherever a texture is."""
     spectra = [torch.fft.rfft2(x.float(), norm="ortho").abs() for x in (image_BCHW, target_BCHW)]
     return (spectra[0] - spectra[1]).abs().mean()
 
 
 def edge_l1(image_BCHW: Tensor, target_BCHW: Tensor) -> Tensor:
-    """L1 distance of the differences between neighbouring pixels: keeps edges sharp."""
+    """L1 distance of the differences between neighbouring pixels, which keeps edges sharp."""
     error_BCHW = image_BCHW - target_BCHW
     return error_BCHW.diff(dim=-1).abs().mean() + error_BCHW.diff(dim=-2).abs().mean()
 
@@ -64,11 +64,11 @@ def held_out_cross_entropy(
 ) -> dict[str, float]:
     """Cross-entropy in nats per masked token, without label smoothing or corruption.
 
-    The mask ratios are spread evenly over the images, the masked positions drawn with seed 0.
+    The mask ratios are spread evenly over the images; the masked positions are drawn with seed 0.
 
     Args:
-        model: on any device.
-        ids_BL: the true ids.
+        model: a module on any device.
+        ids_BL: the true ids, on the CPU.
         condition: the conditions of the images, a batch of B.
 
     Returns:

@@ -1,8 +1,8 @@
 """Training images of a pair scorer: originals, their reconstructions, and damaged ones.
 
-A scorer trained on real images alone recognises generated ones by artefacts of the tokenizer. So it
-is also trained on reconstructions, with the same target, and on images decoded from tokens of which
-some come from another image, with a lower target.
+A scorer that is trained on real images alone learns to detect artefacts of the tokenizer. So it is
+also trained on reconstructions, as if they were the originals, and on damaged images, which are
+decoded from tokens of which some come from another image and must score lower.
 
 Shape legend: B batch, C channels, H W rows and columns, L tokens, N images.
 """
@@ -18,10 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask import rng
+from demask.data.transforms import moved
 from demask.types import Tokenizer
 
-TOGETHER = 128
-"""Images that are reconstructed at a time."""
+BATCH = 128
+"""Images that are reconstructed in a batch."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,10 @@ class ReconstructionAugment:
     Attributes:
         model: the model with the tokenizer: a shipped model, or a folder that training wrote.
         share: fraction of the examples that are reconstructions.
-        damaged: fraction of the examples that are compared with damaged images.
+        damaged: fraction of the examples that are compared with a damaged version.
         damage: the smallest and the largest fraction of tokens from another image.
         versions: damaged versions of each image.
-        weight: weight of that comparison in the loss.
+        weight: weight of this comparison in the loss.
     """
 
     model: str
@@ -57,14 +58,14 @@ class ReconstructionAugment:
 
 @dataclass(frozen=True)
 class Changes:
-    """Random changes of the training images.
+    """Random augmentation of the training images.
 
     Attributes:
-        flip: mirror half of the images whose captions contain none of the ``directed`` words.
+        flip: flip half of the images whose captions contain none of the ``directed`` words.
         directed: words that name a direction.
         shift: largest shift in pixels; the edge pixels fill the gap.
-        colour: each colour channel is multiplied by 1 plus or minus up to this.
-        noise: largest standard deviation of the noise, which half of the images get.
+        colour: each colour channel is multiplied by a random number within 1 +- this.
+        noise: largest standard deviation of the Gaussian noise that half of the images get.
         blur: fraction of the images that are blurred slightly.
     """
 
@@ -101,7 +102,7 @@ def through(
     with torch.inference_mode(), torch.autocast(device.type, dtype, dtype != torch.float32):
         parts = [
             tokenizer.encode(part.to(device).float() / 255).cpu()
-            for part in pixels_NCHW.split(TOGETHER)
+            for part in pixels_NCHW.split(BATCH)
         ]
         ids_NHW = torch.cat(parts)
         damaged = [
@@ -112,7 +113,7 @@ def through(
 
 
 def swapped(ids_NHW: Tensor, damage: tuple[float, float], generator: torch.Generator) -> Tensor:
-    """Ids of which a random fraction comes from another image, at the same positions."""
+    """Ids (N, H, W), a random fraction of which comes from another image at the same positions."""
     count = len(ids_NHW)
     other_NHW = ids_NHW[torch.randperm(count, generator=generator)]
     low, high = damage
@@ -122,16 +123,16 @@ def swapped(ids_NHW: Tensor, damage: tuple[float, float], generator: torch.Gener
 
 
 def decode_to_bytes(tokenizer: Tokenizer, ids_NHW: Tensor, device: torch.device) -> Tensor:
-    """Ids -> bytes (N, 3, H, W)."""
+    """Decode ids to images, uint8 (N, 3, H, W)."""
     parts = [
         (tokenizer.decode(part.to(device)).float() * 255).round().clamp(0, 255).byte().cpu()
-        for part in ids_NHW.split(TOGETHER)
+        for part in ids_NHW.split(BATCH)
     ]
     return torch.cat(parts)
 
 
 def mirrors(captions: Sequence[tuple[str, ...]], changes: Changes) -> Tensor:
-    """Which images may be mirrored (N)."""
+    """Booleans (N): which images may be flipped horizontally."""
     directed = set(changes.directed)
     said = [{word for text in texts for word in text.casefold().split()} for texts in captions]
     return torch.tensor([changes.flip and not words & directed for words in said])
@@ -140,14 +141,14 @@ def mirrors(captions: Sequence[tuple[str, ...]], changes: Changes) -> Tensor:
 def changed(
     pixels_BCHW: Tensor, mirror_B: Tensor, changes: Changes, generator: torch.Generator
 ) -> Tensor:
-    """Images uint8 -> [0, 1], each with its own random changes."""
+    """uint8 images as float32 in [0, 1], each with its own random augmentation."""
     count = len(pixels_BCHW)
     image_BCHW = pixels_BCHW.float() / 255
     flip_B, down_B, right_B, noisy_B, strength_B, blur_B = torch.rand(6, count, generator=generator)
     flipped_B = mirror_B & (flip_B < 0.5)
     image_BCHW = torch.where(flipped_B[:, None, None, None], image_BCHW.flip(-1), image_BCHW)
     if changes.shift:
-        image_BCHW = moved(image_BCHW, changes.shift, down_B, right_B)
+        image_BCHW = moved(image_BCHW, changes.shift, down_B, right_B, "replicate")
     blurred_B = blur_B < changes.blur
     if blurred_B.any():
         image_BCHW = torch.where(blurred_B[:, None, None, None], softened(image_BCHW), image_BCHW)
@@ -156,18 +157,6 @@ def changed(
     deviation_B = changes.noise * strength_B * (noisy_B < 0.5)
     noise_BCHW = torch.randn(image_BCHW.shape, generator=generator)
     return (image_BCHW + noise_BCHW * deviation_B[:, None, None, None]).clamp(0, 1)
-
-
-def moved(image_BCHW: Tensor, shift: int, down_B: Tensor, right_B: Tensor) -> Tensor:
-    """Images shifted by up to ``shift`` pixels per axis, from random numbers in [0, 1)."""
-    height, width = image_BCHW.shape[-2:]
-    moves = 2 * shift + 1
-    padded_BHWC = F.pad(image_BCHW, (shift,) * 4, mode="replicate").permute(0, 2, 3, 1)
-    rows_BH = (down_B * moves).long()[:, None] + torch.arange(height)
-    columns_BW = (right_B * moves).long()[:, None] + torch.arange(width)
-    image_B = torch.arange(len(image_BCHW))
-    moved_BHWC = padded_BHWC[image_B[:, None, None], rows_BH[:, :, None], columns_BW[:, None]]
-    return moved_BHWC.permute(0, 3, 1, 2)
 
 
 def softened(image_BCHW: Tensor) -> Tensor:

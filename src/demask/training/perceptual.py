@@ -1,8 +1,8 @@
 """A perceptual loss: the distance of two images in the features of a frozen classifier.
 
-As LPIPS (arXiv 1801.03924) without learned weights: the features of every layer are normalised to
-unit length over their channels and their squared differences averaged. The classifier is one that
-``demask train classifier`` wrote; a network that is used here must not measure the model later.
+It is LPIPS (arXiv 1801.03924) without learned weights: the features of every layer are normalised
+to unit length over their channels, and their squared differences averaged. The classifier is a file
+of ``demask train classifier``; the network of the loss must not be used to evaluate the model.
 
 Shape legend: B batch, C channels, H W rows and columns.
 """
@@ -38,7 +38,7 @@ class PerceptualLoss(nn.Module):
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def features(self, image_BCHW: Tensor) -> list[Tensor]:
-        """The features after every layer but the pooling, of unit length over C."""
+        """The features after every layer except pooling, of unit length over the channels."""
         x_BCHW = (image_BCHW * 4 - 2).contiguous(memory_format=torch.channels_last)
         features = []
         for layer in self.network.body:

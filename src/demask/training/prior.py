@@ -21,7 +21,7 @@ from demask.transformer.condition import WORD_END, TextTokenizer
 
 MOST_WORDS = 3
 EMPTY = 0.1
-"""How often the prompt is the empty one, which guidance moves away from."""
+"""Probability of the empty prompt, which guidance moves away from."""
 
 
 def whole_words(tokenizer: TextTokenizer) -> list[str]:
@@ -32,7 +32,7 @@ def whole_words(tokenizer: TextTokenizer) -> list[str]:
 
 
 def random_prompts(known: Sequence[str], count: int, generator: torch.Generator) -> list[str]:
-    """Prompts of one to three words; some are empty, and all if ``words`` is."""
+    """Prompts of one to three of the ``known`` words; some are empty, and all if ``known`` is."""
     prompts = []
     for _ in range(count):
         empty, length, *draws = torch.rand(2 + MOST_WORDS, generator=generator).tolist()
@@ -53,7 +53,7 @@ def without_adapters(model: nn.Module) -> Iterator[None]:
 
 
 def partly_masked(logits_BLV: Tensor, mask_id: int, generator: torch.Generator) -> Tensor:
-    """Ids (B, L): in each row a random part is drawn from the logits, the rest is masked."""
+    """Ids (B, L): in each row a random fraction is drawn from the logits, the rest is masked."""
     count, length = logits_BLV.shape[:2]
     uniform_R = torch.rand(count * length, generator=generator, dtype=torch.float64)
     logits_RV = logits_BLV.flatten(0, 1).double()

@@ -1,4 +1,4 @@
-"""Quantize a model: calibrate on images, round the weights, tune them if asked, save.
+"""Quantize a model: calibrate it on images, round the weights, fine-tune and save it.
 
 Shape legend: B batch, L tokens, C H W channels, rows and columns of pixels.
 """
@@ -6,7 +6,6 @@ Shape legend: B batch, L tokens, C H W channels, rows and columns of pixels.
 from __future__ import annotations
 
 import copy
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from demask.conditioning import ConditionInput, Prompts
 from demask.data import open_images
 from demask.data.images import ImageSample
 from demask.data.transforms import to_tensor
+from demask.files import copy_file, copy_files, files_written_together
 from demask.generator import Generator
 from demask.preset_file import FILE, Preset, PresetFile, write_presets
 from demask.presets import model_folder
@@ -34,7 +34,7 @@ from demask.training.quantize_tuning import finetune_quantized
 from demask.types import Condition, Step
 
 UNIFORM = Masking("uniform", corruption=0.0)
-"""Every mask ratio as often: a layer meets them all when it generates."""
+"""All mask ratios are equally likely, since all occur in decoding."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Quantization:
     Attributes:
         scheme: a row of `SCHEMES`.
         share: fraction of layers with int8 activations under ``w4a8``; None = the default.
-        pictures: how many calibration images, evenly spread over the data.
+        pictures: number of calibration images, evenly spread over the data.
         batch: images per batch.
-        tune: steps of fine-tuning of the scales, biases and norms.
+        tune: steps of fine-tuning of the scales, biases and norms; 0 = none.
         seed: seed of the masks.
     """
 
@@ -61,13 +61,14 @@ class Quantization:
         scheme = SCHEMES[self.scheme]
         if self.share is not None and not (0 < scheme.share < 1 and 0 <= self.share <= 1):
             raise ValueError(
-                f"a share is for w4a8, and lies within 0 and 1: {self.scheme}, {self.share}"
+                f"share must be within 0 and 1 and needs scheme w4a8, not {self.share} with "
+                f"{self.scheme}"
             )
         if min(self.pictures, self.batch) < 1 or self.tune < 0:
-            raise ValueError("images and batch are at least 1, tuning steps at least 0")
+            raise ValueError("images and batch must be at least 1, tuning steps at least 0")
 
     def check_data(self, data: str | None) -> None:
-        """Raise a ValueError where images are needed and none are named."""
+        """Raise a ValueError if images are needed and none are named."""
         if data is None and SCHEMES[self.scheme].calibrated:
             raise ValueError(f"{self.scheme} is calibrated on images: name some with --data PATH")
         if data is None and self.tune:
@@ -91,14 +92,14 @@ class Examples:
     recipe: Quantization
 
     def batches(self, turn: int = 0) -> Iterator[tuple[Tensor, Condition, Step, Tensor]]:
-        """Input ids, condition, step and masked positions; another turn masks other tokens."""
+        """Input ids, condition, step and masked positions of each batch, masked by ``turn``."""
         network, device = self.generator.transformer, self.generator.device
         random = torch.Generator().manual_seed(self.recipe.seed + turn)
         for part in torch.arange(len(self.ids_BL)).split(self.recipe.batch):
             ids_BL = self.ids_BL[part]
             masked = mask_tokens(ids_BL, UNIFORM, network.codebook_size, network.mask_id, random)
             ratio_B = masked.masked_BL.double().mean(-1)
-            # a model that is told the step, not the ratio, is told one that suits the batch
+            # for models that read the step instead of the ratio: the step with the mean ratio
             index = int((1 - float(ratio_B.mean())) * self.generator.settings.steps)
             step = Step(index, self.generator.settings.steps, network.layout, ratio_B)
             given = self.condition.take(part.to(device))
@@ -107,7 +108,7 @@ class Examples:
 
 @torch.inference_mode()
 def read_examples(generator: Generator, data: str, recipe: Quantization) -> Examples:
-    """Tokenise some images, with their classes or captions.
+    """Tokenise the calibration images, with their classes or captions.
 
     Raises:
         ValueError: the data cannot be read, or has other classes than the model.
@@ -127,7 +128,7 @@ def read_examples(generator: Generator, data: str, recipe: Quantization) -> Exam
 
 
 def shown(generator: Generator, image: ImageSample) -> ConditionInput:
-    """The class or the caption of an image, as the model's conditioner takes it."""
+    """The class or the main caption of an image, as condition input."""
     if generator.class_names:
         return image.label
     return image.captions[0] if image.captions else ""
@@ -141,20 +142,21 @@ def quantize_generator(
     Args:
         generator: the model; its transformer is modified.
         recipe: the scheme and the calibration.
-        data: images, as `demask.data.open_images` takes them; None where none are needed.
-        rows: rounds a weight to int8.
+        data: a source of images for `demask.data.open_images`; None if none are needed.
+        rows: the function that rounds a weight to int8.
 
     Returns:
         The number of quantized layers.
 
     Raises:
-        ValueError: it is already, images are needed, or no layer can be.
+        ValueError: the model is quantized already, images are needed, or it has no layer to
+            quantize.
     """
     recipe.check_data(data)
     network, scheme = generator.transformer, SCHEMES[recipe.scheme]
     assert isinstance(network, nn.Module)
     if quantized_layers(network):
-        raise ValueError(f"{generator.name} is of low precision already: name the full model")
+        raise ValueError(f"{generator.name} is quantized already; name the full model")
     base = base_fingerprint(network)
     full = copy.deepcopy(network) if recipe.tune else None
     if data is None:
@@ -171,7 +173,7 @@ def quantize_generator(
 
 
 def forwards(examples: Examples) -> Callable[[], Iterator[None]]:
-    """Runs the transformer over the examples, each time it is called."""
+    """A function that runs the transformer over the examples, one batch per yield."""
 
     def run() -> Iterator[None]:
         for ids_BL, condition, step, _hidden_BL in examples.batches():
@@ -184,65 +186,65 @@ def forwards(examples: Examples) -> Callable[[], Iterator[None]]:
 def save_generator(
     generator: Generator, scheme: str, out: Path, tokenizer: str | None = None
 ) -> list[Path]:
-    """Write a quantized model as a folder that `demask.load` takes.
+    """Write a quantized model as a folder that `demask.load` reads.
 
-    The tokenizer, the text encoder, the networks beside the model and its presets come along, as
-    files where the model has such files: those may be small ones.
+    The tokenizer, the text encoder, auxiliary networks and presets are written, too; files of the
+    model's folder are copied unchanged, as they may be smaller than newly saved ones.
 
     Args:
         generator: the model.
-        scheme: its name, for the metadata.
+        scheme: the name of its scheme, for the metadata.
         out: the folder.
-        tokenizer: where its tokenizer came from, if not from the model's folder.
+        tokenizer: the source of its tokenizer, if that is not the model's folder.
 
     Returns:
-        The transformer's file and the tokenizer's.
+        The paths of the transformer and of the tokenizer.
 
     Raises:
-        ValueError: the folder is the model's own.
+        ValueError: ``out`` is the model's own folder.
     """
     source = model_folder(generator.name)
     if out.resolve() == source.resolve():
-        raise ValueError(f"{out}: name another folder; this one is read")
+        raise ValueError(f"{out} is the folder of the model; name another one")
     network = generator.transformer
     assert isinstance(network, nn.Module)
     names = {"class_names": list(generator.class_names)} if generator.class_names else {}
-    files = [out / "transformer.safetensors", out / "tokenizer.safetensors"]
-    out.mkdir(parents=True, exist_ok=True)
-    copy_or_save_tokenizer(generator, source if tokenizer is None else None, files[1])
-    if isinstance(generator.conditioner, Prompts):
-        if (source / "text_encoder" / "vocab.json").is_file():
-            shutil.copytree(source / "text_encoder", out / "text_encoder", dirs_exist_ok=True)
-        else:
-            save_text_encoder(out / "text_encoder", generator.conditioner.text)
-    for kind in AUXILIARY:
-        if (beside := source / f"{kind}.safetensors").is_file():
-            shutil.copyfile(beside, out / beside.name)
-    presets = generator.presets
-    if presets.default is None:
-        usual = {"usual": Preset(generator.settings), **presets.by_name}
-        presets = PresetFile(usual, "usual")
-    write_presets(out / FILE, presets)
-    save_quantized(files[0], network, architecture_of(network), scheme, **names)
-    return files
+    files = ("transformer.safetensors", "tokenizer.safetensors")
+    with files_written_together(out) as work:
+        copy_or_save_tokenizer(generator, source if tokenizer is None else None, work / files[1])
+        if isinstance(generator.conditioner, Prompts):
+            if (source / "text_encoder" / "vocab.json").is_file():
+                copy_files(source / "text_encoder", work / "text_encoder")
+            else:
+                save_text_encoder(work / "text_encoder", generator.conditioner.text)
+        for kind in AUXILIARY:
+            if (beside := source / f"{kind}.safetensors").is_file():
+                copy_file(beside, work / beside.name)
+        presets = generator.presets
+        if presets.default is None:
+            usual = {"usual": Preset(generator.settings), **presets.by_name}
+            presets = PresetFile(usual, "usual")
+        write_presets(work / FILE, presets)
+        save_quantized(work / files[0], network, architecture_of(network), scheme, **names)
+    return [out / name for name in files]
 
 
 def copy_or_save_tokenizer(generator: Generator, source: Path | None, file: Path) -> None:
-    """Write a model's tokenizer, as the file that it has in the source if there is one."""
+    """Write a model's tokenizer: a copy of its file in ``source``, if there is one."""
     if source is not None and (source / file.name).is_file():
-        shutil.copyfile(source / file.name, file)
+        copy_file(source / file.name, file)
         return
     assert isinstance(generator.tokenizer, nn.Module)
     save_model(file, generator.tokenizer, architecture_of(generator.tokenizer))
 
 
 def architecture_of(network: nn.Module) -> str:
-    """The row of `ARCHITECTURES` that a network is of."""
+    """The name in `ARCHITECTURES` of a network's type."""
     return next(name for name, row in ARCHITECTURES.items() if row.module is type(network))
 
 
 def stored_bytes(network: nn.Module) -> int:
-    """The memory of a network's weights and scales."""
+    """The memory of a network's weights and scales, in bytes."""
     return sum(t.numel() * t.element_size() for t in network.state_dict().values())
 
 

@@ -1,7 +1,7 @@
-"""Light quantisation-aware fine-tuning (SCQ, arXiv 2411.10781): say what the full network says.
+"""Light quantisation-aware fine-tuning (SCQ, arXiv 2411.10781): distillation of the full network.
 
-The codes stay as they are. Only the scales of rows, the biases and the weights of norms learn: few
-numbers, so that it takes little memory and time.
+The int8 weights are frozen. Only the scales of rows, the biases and the weights of norms are
+trained, which takes little memory and time.
 
 Shape legend: B batch, L tokens, V codebook.
 """
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from demask.types import Condition, Step
 
 RATE = 1e-3
-"""The first steps change a tensor's numbers by this part of their mean size."""
+"""The initial learning rate of a tensor, as a fraction of the mean of its absolute values."""
 
 Batches = Callable[[int], Iterator[tuple[Tensor, Condition, Step, Tensor]]]
 
@@ -26,16 +26,17 @@ Batches = Callable[[int], Iterator[tuple[Tensor, Condition, Step, Tensor]]]
 def finetune_quantized(
     network: nn.Module, full: nn.Module, batches: Batches, steps: int
 ) -> list[float]:
-    """Train the scales, biases and norms of a network of low precision.
+    """Train the scales, biases and norms of a quantized network.
 
     Args:
-        network: it is changed, and evaluates afterwards.
-        full: what it should say.
-        batches: input ids, condition, step and masked positions of a turn over the images.
-        steps: batches to learn from.
+        network: the quantized network; it is modified.
+        full: the full network, whose predictions are the targets.
+        batches: returns input ids, condition, step and masked positions of each batch of a turn
+            over the images.
+        steps: the number of training steps.
 
     Returns:
-        The loss of every step: the divergence from the full network at masked tokens, in nats.
+        The loss of every step: the `divergence` in nats.
     """
     learning = [p for p in network.parameters() if p.ndim == 1 and p.is_floating_point()]
     before = {p: p.requires_grad for p in network.parameters()}
@@ -70,7 +71,7 @@ def finetune_quantized(
 def divergence(
     network: Any, full: Any, ids_BL: Tensor, condition: Condition, step: Step, masked_BL: Tensor
 ) -> Tensor:
-    """KL(full || network) a masked token, in nats."""
+    """The mean of KL(full || network) over masked tokens, in nats."""
     with torch.no_grad():
         wanted_BLV = full.predict(ids_BL, condition, step).logits_BLV.float().log_softmax(-1)
     said_BLV = network.predict(ids_BL, condition, step).logits_BLV.float().log_softmax(-1)

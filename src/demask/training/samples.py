@@ -33,7 +33,11 @@ def sample_grid(
     sampler = Sampler(min(STEPS, canvas.ids_BL.shape[1]), order=order or Confidence())
     generators = rng.image_generators(range(count))
     state = last(decode(transformer.predict, condition, canvas, generators, sampler))
-    image_BCHW = tokenizer.decode(layout.join(state.ids_BL, transformer.codebook_size).cpu())
-    missing = torch.ones(-count % ACROSS, *image_BCHW.shape[1:])
-    rows = torch.cat([image_BCHW, missing]).split(ACROSS)
+    return tiled(tokenizer.decode(layout.join(state.ids_BL, transformer.codebook_size).cpu()))
+
+
+def tiled(image_BCHW: Tensor, across: int = ACROSS) -> Tensor:
+    """Images as one image (C, rows of H, ``across`` of W); the last row is filled with white."""
+    missing = image_BCHW.new_ones(-len(image_BCHW) % across, *image_BCHW.shape[1:])
+    rows = torch.cat([image_BCHW, missing]).split(across)
     return torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from demask.checkpoint.load import locate, locate_pipeline
+from demask.checkpoint.hub import locate, locate_pipeline
 from demask.checkpoint.pipeline import OUR_PARTS, is_public
 from demask.checkpoint.read import Tensors, read_tensors
 from demask.training.captioned import TextToImage
@@ -25,7 +25,7 @@ EMBEDDING = "embed.embeddings.weight"
 
 
 def transformer_of(checkpoint: str) -> Path:
-    """The path of the transformer of a text model; its text encoder may be in a folder beside it.
+    """The path of a text-to-image model's transformer.
 
     Args:
         checkpoint: a transformer's file or folder, a model's folder, or a folder or hub id in
@@ -58,8 +58,8 @@ def with_its_tokenizer(recipe: MeissonicRecipe, checkpoint: str) -> MeissonicRec
 def start_from(module: nn.Module, checkpoint: str) -> None:
     """Copy the tensors of a checkpoint that have the same shapes; all others stay random.
 
-    For example, a class embedding does not fit other classes. Of a text model, the transformer is
-    copied; for the text encoder see `with_its_tokenizer`.
+    For example, a class embedding does not fit another number of classes. Only the transformer of a
+    text-to-image model is copied; for its text encoder see `with_its_tokenizer`.
 
     Raises:
         ValueError: the checkpoint cannot be read, or none of its tensors fits.
@@ -77,11 +77,11 @@ def start_from(module: nn.Module, checkpoint: str) -> None:
         raise ValueError(f"{checkpoint}: none of its tensors fits a {type(module).__name__}")
     module.load_state_dict(fitting, strict=False)
     fresh = sorted(set(own) - set(fitting))
-    log.info("starting from %s%s", checkpoint, f"; anew: {', '.join(fresh)}" if fresh else "")
+    log.info("starting from %s%s", checkpoint, f"; random: {', '.join(fresh)}" if fresh else "")
 
 
 def with_our_vocabulary(given: Tensors, model: Meissonic) -> Tensors:
-    """The tensors without the rows that a public embedding has between the codes and the mask."""
+    """The tensors without the unused rows of Meissonic's embedding between codes and mask token."""
     head = given.get("mlm_layer.conv2.weight")
     if EMBEDDING not in given or head is None or len(head) != model.codebook_size:
         return given

@@ -20,23 +20,23 @@ from demask.transformer.feature_selection import Base
 from demask.types import Condition, Step, TokenLayout
 
 USUAL_STEPS = 64
-"""Of a decode, for models that are told which step it is."""
+"""The number of steps that is assumed for models that read the step."""
 MOST_KNOWN = 2**28
-"""So many logits at most are kept of fully masked grids: half a gigabyte."""
+"""The most logits of fully masked grids that are cached: half a gigabyte in float16."""
 
 SUBSTITUTIONS: Table[Callable[[Tensor], Tensor]] = Table(
     "substitution",
     {
         "model": lambda logits_RV: logits_RV,
         "uniform": torch.zeros_like,
-        "authors": lambda logits_RV: logits_RV.softmax(-1),  # whose softmax is drawn from
+        "authors": lambda logits_RV: logits_RV.softmax(-1),  # the authors apply softmax twice
     },
 )
-"""From the model's logits on a fully masked grid to those that replacements are drawn from."""
+"""The model's logits on a fully masked grid -> the logits from which replacements are drawn."""
 
 
 def choose(count: int, tokens: int, fraction: float, generator: torch.Generator) -> Tensor:
-    """Which tokens are masked (0), replaced (1) and left (2), (B, L) int64.
+    """Which tokens are masked (0), replaced (1) and unchanged (2), (B, L) int64.
 
     The mask ratio has the cosine distribution. At least one token is masked, and at least one of
     the others is replaced, if there is one.
@@ -51,12 +51,12 @@ def choose(count: int, tokens: int, fraction: float, generator: torch.Generator)
 
 
 def others(logits_RV: Tensor, true_R: Tensor, generator: torch.Generator) -> Tensor:
-    """A draw from each row that is not its true code (R), int64.
+    """A code from each row's distribution without the true code, (R) int64.
 
     Args:
-        logits_RV: on any device.
-        true_R: on the same device.
-        generator: on the CPU, so that draws are the same everywhere.
+        logits_RV: logits, on any device.
+        true_R: the true codes, on the same device.
+        generator: random generator on the CPU, so that draws do not depend on the device.
     """
     without_RV = logits_RV.double().scatter(-1, true_R[:, None], -math.inf)
     uniform_R = torch.rand(len(true_R), generator=generator, dtype=torch.float64)
@@ -100,7 +100,7 @@ class Corruption:
             true_BL: the true ids, on the device of the model.
             condition: the condition of the images.
             layout: of the ids.
-            generator: on the CPU.
+            generator: random generator on the CPU.
         """
         count, tokens = true_BL.shape
         kind_BL = choose(count, tokens, self.replaced, generator).to(true_BL.device)

@@ -20,7 +20,7 @@ from demask.sampling.decode import decode, last
 from demask.types import Condition, Prediction, Step, TokenLayout
 
 AT_ONCE = 32
-"""Images that are generated together."""
+"""Images of a batch."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def sampled(
     """Generate images with the generator's settings and record each step.
 
     Args:
-        generator: with classifier-free guidance or none; both passes are made in every step.
+        generator: the model, with classifier-free guidance or none; every step makes all passes.
         condition_inputs: conditions, used in turn; None = the defaults of the model.
         count: number of images.
         seed: seed of the first image.

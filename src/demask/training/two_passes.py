@@ -11,14 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from demask.training.samples import tiled
 from demask.training.substitution import Corruption, step_of
 from demask.transformer.feature_selection import Base, FeatureSelection
 from demask.types import Condition, Tokenizer, TokenLayout
 
 MASK_RATIO = 0.9
-"""Of an image that is generated in one step."""
+"""Fraction of the tokens that `one_step_images` masks."""
 PUBLISHED = 2.0
-"""The scale that the paper guides with."""
+"""The guidance scale of the paper."""
 
 
 def two_passes(
@@ -48,15 +49,16 @@ def held_out_scores(
     """Cross-entropy in nats per token, without label smoothing.
 
     Args:
-        corruption: makes the inputs.
+        corruption: masks and replaces tokens.
         module: the second pass.
         ids_BL: the true ids.
-        condition: what the images show.
+        condition: the condition of each image.
         layout: of the ids.
 
     Returns:
-        ``replaced``: the second pass at wrong tokens, which is the training loss. At masked tokens:
-        ``masked_plain`` the model, ``masked_smoothed`` the second pass, ``masked_guided`` both.
+        ``replaced``, the cross-entropy of the second pass at replaced tokens, which is the training
+        loss; and at masked tokens ``masked_plain`` of the model, ``masked_smoothed`` of the second
+        pass and ``masked_guided`` of self-guidance.
     """
     generator = torch.Generator().manual_seed(0)
     losses: dict[str, list[Tensor]] = {}
@@ -81,9 +83,10 @@ def one_step_images(
     layout: TokenLayout,
     tokenizer: Tokenizer,
 ) -> Tensor:
-    """Images of which most tokens are masked (seed 0) and predicted in one step: (C, H, W).
+    """Images of which 90 % of the tokens are masked (seed 0) and predicted in one step: (C, H, W).
 
-    Rows: the true tokens, the model alone, its second pass alone, and self-guided; a column each.
+    Four rows with a column for each image: the true tokens, the model, its second pass, and
+    self-guidance.
     """
     order_BL = torch.rand(ids_BL.shape, generator=torch.Generator().manual_seed(0)).argsort(-1)
     masked_BL = (order_BL < math.ceil(MASK_RATIO * ids_BL.shape[1])).to(ids_BL.device)
@@ -91,4 +94,4 @@ def one_step_images(
     passes = two_passes(base, module, seen_BL, condition, layout).values()
     rows = [ids_BL, *(torch.where(masked_BL, l_BLV.argmax(-1), ids_BL) for l_BLV in passes)]
     images = [tokenizer.decode(layout.join(row_BL, base.codebook_size).cpu()) for row_BL in rows]
-    return torch.cat([torch.cat(list(row), dim=-1) for row in images], dim=-2)
+    return tiled(torch.cat(images), across=len(ids_BL))

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from demask.transformer.amused_layers import EPS, OuterBlock, TransformerLayer
 from demask.transformer.feature_selection import FeatureSelectionConfig
 from demask.transformer.hooks import NO_HOOKS, PassHooks
-from demask.transformer.meissonic import MICRO, check_even
-from demask.transformer.meissonic_layers import MLP, Embed, Head, sinusoid
+from demask.transformer.meissonic import MICRO
+from demask.transformer.meissonic_layers import MLP, Embed, Head, check_even, sinusoid
 from demask.transformer.norm import RMSNorm
 from demask.types import Condition, Grid, Prediction, Step, TokenLayout
 

@@ -70,6 +70,10 @@ class PassHooks:
         """
         return NO_HOOK
 
+    def change_embeddings(self, x_BLD: Tensor) -> Tensor:
+        """The embeddings of the image's ids (B, L, D), before positions and compression."""
+        return x_BLD
+
     def select_input(self, x_BND: Tensor, prefix: int = 0) -> Tensor:
         """The tokens (B, M, D) of the first block's input that this pass computes.
 

@@ -21,6 +21,12 @@ from demask.types import Grid
 SINUSOID = 256
 
 
+def check_even(grid: Grid, compress: bool) -> None:
+    """Raise a ValueError if feature compression needs even sides and a side is odd."""
+    if compress and (grid[0] % 2 or grid[1] % 2):
+        raise ValueError(f"a grid of {grid[0]}x{grid[1]} ids: feature compression needs even sides")
+
+
 def sinusoid(values: Tensor, width: int = SINUSOID) -> Tensor:
     """Numbers (...) -> (..., width): cosines first, then sines, from 1 to 1/10,000 radians."""
     half = width // 2

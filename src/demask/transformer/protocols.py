@@ -17,6 +17,8 @@ from demask.types import Condition, Grid, Prediction, Step, TokenLayout
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
+    from demask.transformer.condition import PromptReading
+
 C = TypeVar("C")
 
 
@@ -33,6 +35,14 @@ class SupportsPrompts(Protocol):
 
     def context(self, condition: Condition) -> tuple[Tensor, Tensor]:
         """The states of the prompt and the pooled vector that modulates the blocks."""
+        ...
+
+
+class SupportsPromptReading(Protocol):
+    """A model of prompts that reads them in a way of its own."""
+
+    def prompt_reading(self) -> PromptReading:
+        """How it reads them."""
         ...
 
 

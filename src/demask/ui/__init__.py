@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def mount(app: FastAPI, engine: Engine, provenance: Provenance | None = None) -> None:
-    """Mount the page at / of an application; routes that exist already go first.
+    """Mount the page at / of an application; existing routes take precedence.
 
     Args:
         app: the application.
-        engine: generates the images of the page with its models.
-        provenance: writes the facts into images; by default as PNG text.
+        engine: the engine with its models, which generates the images.
+        provenance: writes the metadata of images; by default as PNG text.
     """
     from demask.ui.page import mount as put
 

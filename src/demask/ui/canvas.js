@@ -1,4 +1,4 @@
-// The picture that is changed. A brush marks tokens, the edges are dragged outward.
+// The image that is edited. A brush marks tokens; the edges are dragged outward.
 // The value is that of demask.ui.canvas.blank: image, cells, margins, cell, step, side, most.
 const root = element.querySelector(".dm-canvas");
 const sheet = element.querySelector(".dm-sheet");
@@ -9,7 +9,7 @@ const said = element.querySelector(".dm-said");
 const input = element.querySelector("input[type=file]");
 const size = element.querySelector("[data-tool=size]");
 const edges = [...element.querySelectorAll(".dm-edge")];
-const HINT = "Brush over what to paint anew; drag an edge outward to paint beyond. "
+const HINT = "Mark the part to repaint with the brush; drag an edge outward to paint beyond it. "
   + "By keyboard: arrows move, space marks.";
 const TALLEST = 420;
 const state = {};
@@ -17,7 +17,7 @@ const state = {};
 function start() {
   const value = props.value || {};
   Object.assign(state, {
-    picture: null,
+    image: null,
     cells: new Set(value.cells || []),
     margins: { left: 0, top: 0, right: 0, bottom: 0, ...value.margins },
     erase: false,
@@ -30,17 +30,17 @@ function start() {
   if (!value.image) return draw();
   const image = new Image();
   image.onload = () => {
-    state.picture = image;
+    state.image = image;
     draw();
   };
   image.src = value.image;
 }
 
-const columns = () => Math.ceil(state.picture.width / props.value.cell);
-const rows = () => Math.ceil(state.picture.height / props.value.cell);
+const columns = () => Math.ceil(state.image.width / props.value.cell);
+const rows = () => Math.ceil(state.image.height / props.value.cell);
 const full = () => ({
-  width: state.picture.width + state.margins.left + state.margins.right,
-  height: state.picture.height + state.margins.top + state.margins.bottom,
+  width: state.image.width + state.margins.left + state.margins.right,
+  height: state.image.height + state.margins.top + state.margins.bottom,
 });
 
 function scale() {
@@ -56,9 +56,9 @@ function tell() {
 }
 
 function draw() {
-  hint.textContent = state.picture ? HINT : "";
-  sheet.hidden = !state.picture;
-  if (!state.picture) return;
+  hint.textContent = state.image ? HINT : "";
+  sheet.hidden = !state.image;
+  if (!state.image) return;
   const whole = full();
   const { cell } = props.value;
   const k = state.drag ? state.drag.k : scale();
@@ -72,8 +72,8 @@ function draw() {
   const style = getComputedStyle(root);
   const colours = { ground: style.getPropertyValue("--hidden"), dot: style.getPropertyValue("--dot") };
   veil(pen, 0, 0, whole.width, whole.height, cell, colours);
-  pen.imageSmoothingEnabled = state.picture.width > 256;
-  pen.drawImage(state.picture, state.margins.left, state.margins.top);
+  pen.imageSmoothingEnabled = state.image.width > 256;
+  pen.drawImage(state.image, state.margins.left, state.margins.top);
   for (const index of state.cells) {
     const [x, y] = place(index);
     veil(pen, x, y, cell, cell, cell, colours);
@@ -109,7 +109,7 @@ function veil(pen, x, y, width, height, cell, colours) {
 
 function label() {
   const { most } = props.value;
-  canvas.setAttribute("aria-label", `The picture; ${state.cells.size} tokens will be painted anew`);
+  canvas.setAttribute("aria-label", `The image; ${state.cells.size} tokens will be repainted`);
   for (const edge of edges) {
     const { side } = edge.dataset;
     edge.setAttribute("role", "slider");
@@ -236,7 +236,7 @@ function open(file) {
   };
   image.onerror = () => {
     URL.revokeObjectURL(source);
-    said.textContent = hint.textContent = "This file is no picture that can be read.";
+    said.textContent = hint.textContent = "This file is not a readable image.";
   };
   image.src = source;
 }
@@ -250,7 +250,7 @@ root.querySelector(".dm-tools").addEventListener("click", (event) => {
       root.querySelector(`[data-tool=${name}]`).setAttribute("aria-pressed", pressed);
     }
   }
-  if (tool === "clear" && state.picture) {
+  if (tool === "clear" && state.image) {
     state.cells.clear();
     state.margins = { left: 0, top: 0, right: 0, bottom: 0 };
     draw();

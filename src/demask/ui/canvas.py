@@ -11,19 +11,17 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from demask.data.color import to_rgb
+from demask.data.color import with_alpha
 from demask.generator import Generator
 from demask.server.engine import Edit
 from demask.server.errors import ApiError
 from demask.server.uploads import open_upload
-from demask.ui.png_metadata import from_address
+from demask.ui.png_metadata import MOST_PIXELS, from_address
 from demask.ui.theme import script
 
 SIDES = ("left", "top", "right", "bottom")
 MAX_GROWTH = 2
-"""A side grows by at most this multiple of the model's own size."""
-
-MOST_PIXELS = 4096 * 4096
+"""An image grows on each side by at most this multiple of the model's default size."""
 
 TEMPLATE = """
 <div class="dm-canvas" data-empty>
@@ -53,7 +51,7 @@ TEMPLATE = """
 
 
 def canvas(generator: Generator) -> gr.HTML:
-    """Build the component; the browser edits the value that `blank` gives."""
+    """Build the component, whose value is that of `blank` and is edited in the browser."""
     return gr.HTML(
         blank(generator),
         html_template=TEMPLATE,
@@ -69,7 +67,7 @@ def blank(generator: Generator, image: str = "", cells: tuple[int, ...] = ()) ->
     Args:
         generator: the model.
         image: a data URL, or an empty string.
-        cells: the tokens to regenerate, counted row by row.
+        cells: the indices of the tokens to regenerate, row by row.
     """
     return {
         "image": image,
@@ -83,7 +81,7 @@ def blank(generator: Generator, image: str = "", cells: tuple[int, ...] = ()) ->
 
 
 def lower_half(generator: Generator) -> tuple[int, ...]:
-    """The tokens of the lower half, which the example image marks."""
+    """The indices of the tokens of the lower half, which are marked in the example."""
     rows, columns = (side // generator.tokenizer.downsampling for side in generator.size)
     return tuple(range(rows // 2 * columns, rows * columns))
 
@@ -98,18 +96,18 @@ def read_canvas(generator: Generator, value: Mapping[str, Any] | None) -> Edit:
     if not value.get("image"):
         raise ValueError("open an image first, or take one that you painted")
     try:
-        image = to_rgb(open_upload(from_address(value["image"]), "image", MOST_PIXELS))
+        image = with_alpha(open_upload(from_address(value["image"]), "image", MOST_PIXELS))
     except ApiError as error:
         raise ValueError(error.message) from error
     cell = generator.tokenizer.downsampling
     mask = token_mask(image.size, cell, value.get("cells") or ())
     left, top, right, bottom = margins(generator, value.get("margins") or {})
     size = (image.width + left + right, image.height + top + bottom)
-    frame, whole = Image.new("RGB", size), Image.new("L", size, 255)
+    frame, whole = Image.new(image.mode, size, "black"), Image.new("L", size, 255)
     frame.paste(image, (left, top))
     whole.paste(mask, (left, top))
     if whole.getextrema() == (0, 0):
-        raise ValueError("brush over what is to be painted anew, or drag an edge outward")
+        raise ValueError("mark the part to repaint with the brush, or drag an edge outward")
     return Edit(frame, whole)
 
 

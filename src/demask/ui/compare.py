@@ -19,7 +19,7 @@ from demask.ui.panel import Panel, fill_controls, panel, settings_of
 from demask.ui.seeds import parse_seeds
 
 FEW = 2
-"""Steps of the first side, few enough that the sides differ."""
+"""Default number of steps of the first side, small enough that the sides differ."""
 
 
 @dataclass(frozen=True)

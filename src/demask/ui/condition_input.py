@@ -23,8 +23,8 @@ class ConditionParts:
     Attributes:
         prompt: the prompt, for a model of prompts.
         classes: the class, for a model of classes.
-        go: the button that generates.
-        seeds: a text that `parse_seeds` reads.
+        go: the button that starts the generation.
+        seeds: the text field of the seeds; see `parse_seeds`.
         count: the number of images.
         examples: example prompts.
     """
@@ -56,7 +56,7 @@ def condition_parts(
         context: the engine and its models.
         verb: the label of the button.
         place: the prefix of the components' element ids.
-        count: the number of images at first.
+        count: the default number of images.
     """
     model = context.model(context.names[0])
     words = not model.class_names
@@ -108,7 +108,7 @@ def first_class(model: Generator) -> str | None:
 
 
 def chosen_condition(model: Generator, prompt: str | None, chosen: str | None) -> ConditionInput:
-    """The condition input that the components hold."""
+    """The condition input of the prompt or the class that the components contain."""
     if not model.class_names:
         return (prompt or "").strip()
     return None if chosen in (None, ANYTHING) else chosen

@@ -1,4 +1,4 @@
-"""What all parts of the page share: the engine, its models and the provenance of images."""
+"""The context that all parts of the page share: the engine, its models and the provenance."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ MAX_PARTIALS = 24
 
 @dataclass(frozen=True)
 class PageContext:
-    """The engine, with what the page needs of it.
+    """The engine and its models, as the page uses them.
 
     Attributes:
-        engine: generates the images.
-        provenance: writes the facts into finished images.
+        engine: the engine, which generates the images.
+        provenance: writes the metadata of finished images.
     """
 
     engine: Engine

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 POLICY = "; ".join(
     [
         "default-src 'self'",
-        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",  # Gradio's page needs them
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",  # Gradio's page needs both
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' data: blob:",
         "font-src 'self' data:",
@@ -28,10 +28,10 @@ UNUSED = ("/gradio_api/upload", "/gradio_api/file", "/gradio_api/proxy", "/gradi
 
 @dataclass(frozen=True)
 class SameOriginOnly:
-    """An application with a policy that forbids a browser to load from other hosts.
+    """An application with a policy that forbids browsers to load anything from other hosts.
 
-    The tags of Gradio's page for link previews name other hosts and are removed. Its routes for
-    files are closed, since this page sends images as values.
+    Gradio's tags for link previews name other hosts and are removed. Its routes for files return
+    404, since this page sends images as values.
 
     Attributes:
         app: the wrapped application.

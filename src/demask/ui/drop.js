@@ -1,4 +1,4 @@
-// A picture's file, dropped anywhere on the page or opened, gives its settings back.
+// An image file that is dropped anywhere on the page, or opened, restores its settings.
 const input = element.querySelector("input");
 const veil = element.querySelector(".dm-veil");
 let depth = 0;

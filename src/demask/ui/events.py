@@ -11,7 +11,7 @@ from demask.ui.context import PageContext
 from demask.ui.panel import OWN, Panel, fill_controls
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-"""Options of every listener: no progress bar of Gradio, and no API beside the server's."""
+"""Options of every listener: neither Gradio's progress bar nor its API."""
 
 
 def on_generate(

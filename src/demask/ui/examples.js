@@ -1,4 +1,4 @@
-// Prompts to take: a click paints one at once.
+// Example prompts; a click generates images of one.
 const row = element.querySelector(".dm-examples");
 
 function draw() {

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from demask.data.color import to_rgb
 from demask.generator import GeneratedImage, Generator
 from demask.preset_file import changed
 from demask.server.engine import Event, Partial, Request, event_queue
@@ -38,7 +39,7 @@ Value = dict[str, Any]
 
 @dataclass(frozen=True)
 class Tile:
-    """One image of the stage.
+    """One image of the stage component.
 
     Attributes:
         seed: the seed of its random generator.
@@ -47,9 +48,9 @@ class Tile:
         step: the number of steps done.
         steps: the number of steps in all.
         title: the prompt or class.
-        how: the settings in words.
-        facts: model, seed and settings, or the error.
-        size: width and height, for the name of its file.
+        how: the settings as text.
+        facts: model, seed and settings, or the error message.
+        size: width and height, for the file name.
     """
 
     seed: int
@@ -118,13 +119,13 @@ def error_message(error: BaseException) -> str:
 
 
 def first(generator: Generator, request: Request) -> Tile:
-    """The tile before the first step; for an edit it shows the part that stays."""
+    """The tile before the first step; for an edit it shows the part that is not regenerated."""
     chosen = generator.chosen(**request.settings)
     title, how = str(request.condition_input or "anything"), summary(chosen)
     tile = Tile(request.seed, steps=chosen.steps, title=title, how=how)
     if request.edit is None:
         return tile
-    image = request.edit.image.convert("RGB")
+    image = to_rgb(request.edit.image)
     kept = request.edit.mask.convert("L").point([255] * 128 + [0] * 128)
     image.putalpha(kept)
     return replace(tile, src=address(image), size=f"{image.width}x{image.height}")
@@ -157,7 +158,7 @@ def unveiled(image: Image.Image, cell: int) -> Image.Image:
 
 
 def address(image: Image.Image) -> str:
-    """An image as a data URL; large images are compressed with loss."""
+    """An image as a data URL; large images are compressed as lossy WebP."""
     kind = "webp" if image.width * image.height > LARGE else "png"
     buffer = io.BytesIO()
     image.save(buffer, kind.upper(), **({"quality": 70} if kind == "webp" else {}))

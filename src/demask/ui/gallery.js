@@ -1,4 +1,4 @@
-// What was painted so far: thumbnails, and one picture large with what can be done with it.
+// The images generated so far: thumbnails, and a dialog with one image and its actions.
 const section = element.querySelector(".dm-gallery");
 const thumbs = element.querySelector(".dm-thumbs");
 const dialog = element.querySelector("dialog");

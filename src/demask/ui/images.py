@@ -26,10 +26,10 @@ GALLERY = """
 """
 DROP = """
 <div class="dm-drop">
-  <p>Images know their settings. Drop one here, anywhere on the page, to get them back, or
+  <p>Images contain their settings. Drop one anywhere on the page to restore them, or
   <button type="button" class="dm-link">open a file</button>.</p>
   <input type="file" accept="image/png" hidden aria-label="An image of Demask">
-  <div class="dm-veil" aria-hidden="true">Drop the image to get its settings back</div>
+  <div class="dm-veil" aria-hidden="true">Drop the image to restore its settings</div>
 </div>
 """
 
@@ -40,7 +40,7 @@ def stage_part(value: Value, name: str, *, places: int = 4, title: str = "") -> 
     Args:
         value: a value of `demask.ui.frames.stage`.
         name: the element id.
-        places: the number of empty places at first.
+        places: the number of empty places before the first image.
         title: the heading.
     """
     return gr.HTML(

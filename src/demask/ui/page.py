@@ -27,7 +27,7 @@ from demask.ui.events import QUIET, on_generate, on_preset
 from demask.ui.frames import Value, error_message, frames, stage
 from demask.ui.images import drop_part, gallery_part, stage_part
 from demask.ui.panel import Panel, fill_controls, panel, settings_of
-from demask.ui.png_metadata import from_address, read_facts
+from demask.ui.png_metadata import from_address, read_usable
 from demask.ui.seeds import parse_seeds
 from demask.ui.theme import CSS, theme
 
@@ -189,13 +189,11 @@ def connect_images(
 
     def restore(data: gr.EventData) -> list[Any]:
         try:
-            facts = read_facts(from_address(data.file))
-            if facts.model not in context.names:
-                raise ValueError(f"the image is of the model '{facts.model}', not served here")
+            facts = read_usable(context.engine, from_address(data.file))
         except ValueError as error:
             gr.Warning(error_message(error))
             return [gr.skip()] * len(outputs)
-        gr.Info(f"The settings of seed {facts.seed} are back. Press Paint.")
+        gr.Info(f"The settings of seed {facts.seed} are restored. Press Paint.")
         return restored(context, facts)
 
     def use(name: str, data: gr.EventData) -> list[Any]:

@@ -18,16 +18,16 @@ from demask.sampling.select import ORDERS
 from demask.settings import Settings, settings_from
 
 OWN = ""
-"""The preset that stands for the model's own settings."""
+"""The value of the preset control for the model's default settings."""
 
 MAX_STEPS = 128
-"""The end of the slider of steps."""
+"""The maximum of the slider of steps."""
 
 CONTROLLED = (
     *("steps", "guidance_scale", "temperature", "order", "choice_temperature", "schedule"),
     *("guidance_method", "guidance_schedule", "corrections", "negative_prompt"),
 )
-"""The settings with a control of their own, in order; `rest` writes the others as a text."""
+"""The settings with a control of their own, in order; the others are a text, see `rest`."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ def panel(generator: Generator, settings: Settings, side: str = "") -> Panel:
 
     Args:
         generator: the model.
-        settings: the settings at first.
-        side: the suffix of the element id, where a page has two panels.
+        settings: the initial settings.
+        side: the suffix of the element id, if the page has several panels.
     """
     now = dict(zip(CONTROLLED, shown(settings)[: len(CONTROLLED)], strict=True))
     with gr.Row(elem_classes="dm-row"):
@@ -81,22 +81,25 @@ def folded_controls(now: Mapping[str, Any], *, prompts: bool) -> dict[str, gr.co
 
     Args:
         now: the values of the settings.
-        prompts: whether the model reads prompts, so that there is a negative one.
+        prompts: whether the model reads prompts; only then the negative prompt is visible.
     """
     made: dict[str, gr.components.Component] = {}
     with gr.Row(elem_classes="dm-row"):
-        made["order"] = choice("Which tokens first", ORDERS, now["order"])
+        made["order"] = choice("Selection order", ORDERS, now["order"])
         made["choice_temperature"] = gr.Number(
-            now["choice_temperature"], label="Noise of that order", minimum=0
+            now["choice_temperature"], label="Choice temperature", minimum=0
         )
-        made["temperature"] = gr.Slider(0, 2, now["temperature"], step=0.05, label="Temperature")
+        highest = max(2, now["temperature"])
+        made["temperature"] = gr.Slider(
+            0, highest, now["temperature"], step=0.05, label="Temperature"
+        )
     with gr.Row(elem_classes="dm-row"):
         made["schedule"] = choice("Mask schedule", SCHEDULES, now["schedule"])
         made["guidance_method"] = choice("Guidance method", GUIDANCES, now["guidance_method"])
         made["guidance_schedule"] = choice("Guidance over time", SCALES, now["guidance_schedule"])
     made["corrections"] = choice("Corrections", CORRECTIONS, now["corrections"], several=True)
     made["negative_prompt"] = gr.Textbox(
-        now["negative_prompt"], label="Not this", visible=prompts, max_length=4000
+        now["negative_prompt"], label="Negative prompt", visible=prompts, max_length=4000
     )
     return made
 
@@ -109,7 +112,7 @@ def choice(label: str, table: Any, value: Any, *, several: bool = False) -> gr.D
 
 
 def presets(generator: Generator) -> list[tuple[str, str]]:
-    """The choices of presets, the model's own settings first."""
+    """The choices of presets, the model's default settings first."""
     return [("Default", OWN), *((name, name) for name in generator.presets.by_name)]
 
 
@@ -135,7 +138,7 @@ def rest(settings: Settings) -> str:
 
 
 def settings_of(values: Sequence[Any]) -> dict[str, Any]:
-    """The settings that the controls hold; empty ones are left to the model.
+    """The settings in the controls; empty controls are left to the model.
 
     Raises:
         ValueError: a setting is unknown, or a value has the wrong type.
@@ -152,7 +155,7 @@ def settings_of(values: Sequence[Any]) -> dict[str, Any]:
 
 
 def read_rest(text: str) -> dict[str, Any]:
-    """Parse the text that `rest` writes; words need no quotes.
+    """Parse a text in the form of `rest`; words need no quotes.
 
     Raises:
         ValueError: a part has no ``=``.
@@ -177,6 +180,7 @@ def fill_controls(generator: Generator, settings: Settings, preset: str = OWN) -
     extra: dict[str, dict[str, Any]] = {
         "steps": {"maximum": max(most_steps(generator), settings.steps)},
         "guidance_scale": {"maximum": max(12, settings.guidance_scale)},
+        "temperature": {"maximum": max(2, settings.temperature)},
         "negative_prompt": {"visible": not generator.class_names},
     }
     for name, value in zip((*CONTROLLED, "rest"), shown(settings), strict=True):

@@ -1,4 +1,4 @@
-// Pictures that appear token by token. The value is that of demask.ui.frames.stage.
+// Images during their generation. The value is that of demask.ui.frames.stage.
 const root = element.querySelector(".dm-stage");
 const said = make("p", "dm-said");
 const complaint = make("p", "dm-complaint");
@@ -60,7 +60,7 @@ function blankTile() {
   const image = make("img", "dm-image");
   const caption = make("figcaption", "dm-caption");
   const save = action("a", "save", "Download");
-  const use = action("button", "use", "Change this picture");
+  const use = action("button", "use", "Change this image");
   use.type = "button";
   use.addEventListener("click", () => trigger("use", { file: image.src }));
   frame.append(image, make("span", "dm-bar"));
@@ -86,7 +86,7 @@ function fill(tile, told, shape) {
   if (told.src && image.src !== told.src) image.src = told.src;
   if (told.state !== "done") return;
   save.href = told.src;
-  save.download = `${(told.title || "picture").replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 40)}-${told.seed}.png`;
+  save.download = `${(told.title || "image").replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 40)}-${told.seed}.png`;
   if (!announced.has(told.src)) {
     announced.add(told.src);
     window.dispatchEvent(new CustomEvent("demask:finished", { detail: { ...told, name: save.download } }));

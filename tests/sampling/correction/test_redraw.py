@@ -10,7 +10,7 @@ from demask.sampling.correction import Redraw
 from demask.sampling.decode import decode
 from demask.sampling.edit import blank
 from demask.sampling.sampler import Sampler
-from demask.types import Condition, Prediction, Step
+from demask.types import Condition, Prediction, Step, TokenLayout
 
 TOKENS, CODES = 400, 1000
 
@@ -23,7 +23,7 @@ def uniform(ids_BL: torch.Tensor, condition: Condition, step: Step) -> Predictio
 @pytest.mark.parametrize("probability", [0.0, 0.25, 1.0])
 def test_so_many_tokens_are_drawn_again(probability: float) -> None:
     condition = Condition({"class_ids": torch.tensor([0])})
-    canvas = blank(1, (20, 20), CODES)
+    canvas = blank(1, TokenLayout((20, 20)), CODES)
     sampler = Sampler(2, corrections=(Redraw(probability),))
     first, second = decode(uniform, condition, canvas, rng.image_generators([5]), sampler)
     decoded_BL = first.decoded_BL

@@ -1,9 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from demask.sampling.select import ORDERS, Confidence, Entropy, Halton, parse_order
+from demask.sampling.select import (
+    ORDERS,
+    ChooseThenSample,
+    Confidence,
+    Entropy,
+    Halton,
+    Margin,
+    parse_order,
+)
 from demask.sampling.temperature import Temperature
 
 FLAT_1LV = torch.full((1, 4, 2), 0.5)
@@ -37,6 +47,22 @@ def test_noise_in_top_is_gumbel(make_look) -> None:
     selection = make_look(FLAT_1LV.expand(4000, 4, 2), [1] * 4000)
     share_L = selection.top(p.log().expand(4000, 4), choice_temperature=1.0).double().mean(0)
     torch.testing.assert_close(share_L, p.double(), atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [Confidence(Temperature(0.0)), Entropy(), Entropy(bound=1.0), Margin(), ChooseThenSample()],
+    ids=lambda order: type(order).__name__,
+)
+def test_a_constant_added_to_a_tokens_logits_changes_no_order(make_look, order) -> None:
+    """A network's logits are not log probabilities: they are known up to a constant."""
+    generator = torch.Generator().manual_seed(0)
+    p_BLV = torch.randn(20, 9, 4, generator=generator).softmax(-1)
+    selection = make_look(p_BLV, [4] * 20)
+    added_BL1 = 5 * torch.randn(20, 9, 1, generator=generator)
+    moved = make_look(p_BLV, [4] * 20)
+    moved = replace(moved, logits_BLV=moved.logits_BLV + added_BL1)
+    assert torch.equal(order(moved), order(selection))
 
 
 def test_spread_puts_rows_back(make_look) -> None:

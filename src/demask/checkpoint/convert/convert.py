@@ -8,11 +8,13 @@ from pathlib import Path
 from demask.checkpoint.architectures import ARCHITECTURES
 from demask.checkpoint.convert import jax_maskgit, unlockmgm
 from demask.checkpoint.convert.converted import Converted
+from demask.checkpoint.hub import locate
 from demask.checkpoint.identify import described
 from demask.checkpoint.layout import PICKLED, SAFE, ZIP, CheckpointError
-from demask.checkpoint.load import build, locate
+from demask.checkpoint.load import build
 from demask.checkpoint.read import read_tensors
 from demask.checkpoint.save import save_tensors
+from demask.files import files_written_together
 from demask.registry import Table, unknown
 
 
@@ -61,17 +63,10 @@ def convert(source: str | Path, out: Path, kind: str | None = None) -> list[Path
             except CheckpointError as error:
                 raise CheckpointError(f"{path}: {error}") from None
 
-    written: list[Path] = []
-    try:
+    with files_written_together(out) as work:
         for network in networks:
-            target = out / network.file_name
-            save_tensors(target, network.tensors, network.description)
-            written.append(target)
-    except BaseException:
-        for target in written:
-            target.unlink()
-        raise
-    return written
+            save_tensors(work / network.file_name, network.tensors, network.description)
+    return [out / network.file_name for network in networks]
 
 
 def recognise(path: Path) -> str:

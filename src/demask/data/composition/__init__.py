@@ -1,1 +1,1 @@
-"""Captioned images composed of drawings: recoloured, moved and set on backgrounds."""
+"""Captioned images composed of drawings, which are recoloured, moved and set on backgrounds."""

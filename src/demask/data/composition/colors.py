@@ -1,4 +1,4 @@
-"""Names of colours: what a person would call the pixels of a drawing, and a colour of each name.
+"""Names of colours: a palette with a colour of each name, and the names of a drawing's pixels.
 
 Shape legend: H W rows and columns of pixels; N pixels in any arrangement.
 """
@@ -49,15 +49,15 @@ COLOR_WORD = re.compile(
 
 
 def name_colors(rgb_N3: np.ndarray) -> np.ndarray:
-    """The name of each pixel's colour, as its position in `NAMES`.
+    """The name of each pixel's colour, as its index in `NAMES`.
 
-    Limits of hue, saturation and value were set by looking at the drawings of five emoji sets.
+    The limits of hue, saturation and value were chosen on the drawings of five emoji sets.
 
     Args:
-        rgb_N3: (..., 3), uint8 or numbers from 0 to 255.
+        rgb_N3: pixels, (..., 3), uint8 or numbers from 0 to 255.
 
     Returns:
-        (...), int64.
+        Indices, (...), int64.
     """
     rgb = np.asarray(rgb_N3, np.float32) / 255
     high, low = rgb.max(-1), rgb.min(-1)
@@ -83,7 +83,7 @@ def name_colors(rgb_N3: np.ndarray) -> np.ndarray:
 
 
 def hues(rgb: np.ndarray, high: np.ndarray, chroma: np.ndarray) -> np.ndarray:
-    """Hue in degrees, [0, 360), of colours in [0, 1]; 0 where there is none."""
+    """Hue in degrees, [0, 360), of colours in [0, 1]; 0 for greys, which have none."""
     red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
     safe = np.maximum(chroma, 1e-6)
     sector = np.where(
@@ -95,14 +95,14 @@ def hues(rgb: np.ndarray, high: np.ndarray, chroma: np.ndarray) -> np.ndarray:
 
 
 def dominant_color(rgb_N3: np.ndarray, weight_N: np.ndarray) -> str:
-    """The name of the colour that most of a drawing has.
+    """The name of the colour with the largest area of a drawing.
 
-    Black, white and grey count only where they cover most of it, as outlines, eyes and wheels
-    don't make a car black.
+    Black, white and grey are counted only if they cover at least 70 % of it: a red car with black
+    outlines and wheels is red.
 
     Args:
         rgb_N3: pixels, (..., 3), 0 to 255.
-        weight_N: how much each counts, (...): the drawing's opacity.
+        weight_N: the weight of each pixel, (...): the drawing's opacity.
     """
     area = np.bincount(name_colors(rgb_N3).ravel(), weight_N.ravel(), len(NAMES))
     neutral = [NAMES.index(name) for name in ("black", "white", "grey")]
@@ -112,12 +112,12 @@ def dominant_color(rgb_N3: np.ndarray, weight_N: np.ndarray) -> str:
 
 
 def color_words(name: str) -> list[str]:
-    """The words for colours in a name, without "light" and "dark"; "gray" becomes "grey"."""
+    """The colour words of a name, without "light" and "dark"; "gray" becomes "grey"."""
     found = (match.split()[-1] for match in COLOR_WORD.findall(name))
     return ["grey" if word == "gray" else word for word in found]
 
 
 def without_color(name: str) -> str:
-    """A name without its words for colours; as it is where nothing else would be left."""
+    """A name without its colour words; unchanged if it consists of nothing else."""
     left = " ".join(COLOR_WORD.sub(" ", name).split())
     return left or name

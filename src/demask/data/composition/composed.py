@@ -1,4 +1,4 @@
-"""A source of composed images: every drawing plain, then copies that are changed and say so."""
+"""A source of composed images: every drawing unchanged, then changed copies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from demask.fingerprint import fingerprint
 PREFIX = "emoji:"
 GRAMMAR = f"{PREFIX}FOLDER,COPIES to train on, {PREFIX}FOLDER,held-out to measure on"
 VERSION = 1
-"""Part of the fingerprint; a change of what is drawn or said is another number."""
+"""Part of the fingerprint; raised with every change that makes other images or captions."""
 HELD_OUT_ALIASES = 0.1
 HELD_OUT_PAIRS = 0.1
 HELD_OUT_DRAWINGS = 0.02
@@ -34,13 +34,13 @@ HELD_OUT_DRAWINGS = 0.02
 
 @dataclass(frozen=True)
 class Pair:
-    """A thing in a colour that training never shows.
+    """A thing and a colour that no training image combines.
 
     Attributes:
-        thing: a name without words for colours.
+        thing: the name of a concept without colour words.
         color: the colour.
-        prompt: asks for both.
-        concepts: the concepts that are this thing.
+        prompt: a prompt for the thing in this colour.
+        concepts: the concepts whose name without colour words is ``thing``.
     """
 
     thing: str
@@ -50,10 +50,10 @@ class Pair:
 
 
 class Catalog:
-    """All drawings by concept, and what may be done to each.
+    """All drawings by concept, and which changes each allows.
 
     Args:
-        drawings: those to train on and those that are held out.
+        drawings: the drawings for training and the held-out ones.
     """
 
     def __init__(self, drawings: Sequence[Drawing]) -> None:
@@ -74,7 +74,7 @@ class Catalog:
         self._natural: dict[str, frozenset[str]] = {}
 
     def held_out(self, number: int) -> bool:
-        """Whether a drawing is kept for measuring; the first one of a concept never is."""
+        """Whether a drawing is held out for evaluation; the first one of a concept never is."""
         drawing = self.drawings[number]
         if number == self.of_concept[drawing.concept][0]:
             return False
@@ -85,13 +85,13 @@ class Catalog:
         return concept not in self.people and rules.recolors(concept)
 
     def seen_colors(self, number: int) -> tuple[str | None, tuple[str, ...]]:
-        """`possible_colors` of a drawing, looked at once."""
+        """`possible_colors` of a drawing, cached."""
         if number not in self._looked:
             self._looked[number] = possible_colors(self.drawings[number].rgba())
         return self._looked[number]
 
     def natural_colors(self, thing: str) -> frozenset[str]:
-        """The colours that a thing has in the drawings as they are, or in the names of concepts."""
+        """The colours that a thing has in unchanged drawings or in the names of its concepts."""
         if thing not in self._natural:
             found: set[str] = set()
             for concept in self.concepts_of[thing]:
@@ -102,13 +102,13 @@ class Catalog:
         return self._natural[thing]
 
     def is_held_out(self, thing: str, color: str) -> bool:
-        """Whether a thing is never shown in a colour."""
+        """Whether the pair of a thing and a colour is held out; natural colours never are."""
         if color in self.natural_colors(thing):
             return False
         return chance("held-out colour", thing, color) < HELD_OUT_PAIRS
 
     def colors(self, number: int) -> list[str]:
-        """What a drawing may be recoloured with, the held-out colours among them."""
+        """The colours that a drawing may be recoloured with, held-out ones included."""
         concept = self.drawings[number].concept
         if not self.recolors(concept):
             return []
@@ -116,7 +116,7 @@ class Catalog:
         return [color for color in self.seen_colors(number)[1] if color not in natural]
 
     def allowed(self, number: int, rgba_HW4: np.ndarray) -> Allowed:
-        """What may be done to a drawing in training."""
+        """The changes that a drawing allows in training; ``rgba_HW4`` are its pixels."""
         concept = self.drawings[number].concept
         thing, person = without_color(concept), concept in self.people
         own = None
@@ -131,7 +131,7 @@ class Catalog:
         )
 
     def held_out_pairs(self) -> list[Pair]:
-        """The (thing, colour) pairs that training never shows though it could, in fixed order."""
+        """The held-out pairs of a thing and a colour, in the order of the drawings."""
         found: dict[tuple[str, str], None] = {}
         for number, drawing in enumerate(self.drawings):
             thing = without_color(drawing.concept)
@@ -150,16 +150,16 @@ def chance(*labels: str) -> float:
     return rng.derive(0, *labels) / 2**63
 
 
-class ComposedPictures:
-    """Copies of drawings: copy 0 of each is plain and on white, the others are changed.
+class ComposedImages:
+    """Copies of drawings: copy 0 of each is unchanged and on white, the others are changed.
 
-    Variants (of a skin tone) have only their copy 0, so that they don't outnumber all else. The
-    order is by copy, then by drawing: fewer copies are a beginning of more.
+    Variants (of a skin tone) have only copy 0, so that they are not the majority. The order is by
+    copy, then by drawing, so the images of fewer copies are the first ones of more copies.
 
     Args:
         catalog: all drawings.
-        numbers: those to show.
-        copies: of each.
+        numbers: the indices in ``catalog.drawings`` of those to use.
+        copies: the number of copies of each drawing.
 
     Raises:
         ValueError: less than one copy.
@@ -175,7 +175,7 @@ class ComposedPictures:
 
     @property
     def fingerprint(self) -> str:
-        """Made of the drawings, which of them are shown, the copies, and how they are changed."""
+        """A hash of all drawings, the numbers of those used, the copies and `VERSION`."""
         drawings = Drawings(self.catalog.drawings).fingerprint
         return fingerprint("composed", VERSION, drawings, self.copies, *self.first)
 
@@ -183,7 +183,7 @@ class ComposedPictures:
         return len(self.first) + (self.copies - 1) * len(self.changed)
 
     def source_of(self, index: int) -> tuple[int, int]:
-        """The number of the drawing of an image, and the number of its copy."""
+        """The index of an image's drawing in the catalog, and the number of its copy."""
         if not 0 <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
         if index < len(self.first):
@@ -192,7 +192,7 @@ class ComposedPictures:
         return self.changed[place], copy + 1
 
     def plan_of(self, index: int) -> tuple[Drawing, np.ndarray, Plan]:
-        """The drawing of an image, its pixels (H, W, 4), and what is done to it."""
+        """The drawing of an image, the drawing's pixels (H, W, 4), and how it is changed."""
         number, copy = self.source_of(index)
         drawing = self.catalog.drawings[number]
         rgba_HW4 = drawing.rgba()
@@ -213,17 +213,17 @@ def open_composed(
     source: str,
     strict: bool = False,
     progress: Callable[[int], None] = lambda done: None,
-) -> ComposedPictures:
-    """Open ``emoji:FOLDER,COPIES`` or ``emoji:FOLDER,held-out``; each drawing is tried once.
+) -> ComposedImages:
+    """Open ``emoji:FOLDER,COPIES`` or ``emoji:FOLDER,held-out``; each drawing is decoded once.
 
     Args:
-        source: a folder with parquet files of drawings, or one such file; and how many copies of
-            each drawing there are, or ``held-out`` for the drawings that no copies are made of.
-        strict: an unreadable drawing is an error; by default it is left out with a warning.
-        progress: is told how many drawings have been tried.
+        source: a folder with parquet files of drawings, or one such file; and the number of copies
+            of each drawing, or ``held-out`` for the drawings that are held out from training.
+        strict: raise an error for an unreadable drawing; by default it is skipped with a warning.
+        progress: called with the number of drawings checked so far.
 
     Raises:
-        ValueError: another grammar, no such folder, or no drawings.
+        ValueError: the source is not written so, does not exist, or holds no drawings.
     """
     match = re.fullmatch(rf"{PREFIX}(.+),(\d+|held-out)", source)
     if not match:
@@ -239,4 +239,4 @@ def open_composed(
     chosen = [number for number, out in enumerate(held) if out == wanted]
     if not chosen:
         raise ValueError(f"{source} holds no drawings")
-    return ComposedPictures(catalog, chosen, 1 if wanted else int(match[2]))
+    return ComposedImages(catalog, chosen, 1 if wanted else int(match[2]))

@@ -27,11 +27,11 @@ class Drawing:
 
     Attributes:
         data: the encoded image.
-        concept: what it shows.
+        concept: the name of what it shows.
         aliases: other names of the concept.
         style: the name of the set that it belongs to.
-        variant: whether it is one of many like it: a person or hand with a skin tone.
-        origin: where it came from, for messages.
+        variant: whether it is a person or hand with a skin tone, of which there are many.
+        origin: its file and row, for messages.
     """
 
     data: bytes
@@ -45,18 +45,18 @@ class Drawing:
         """The pixels, (H, W, 4) uint8.
 
         Raises:
-            UnreadableImageError: the data is no image.
+            UnreadableImageError: the data is not a readable image.
         """
         try:
             with Image.open(io.BytesIO(self.data)) as image:
                 return np.array(image.convert("RGBA"))
         except Exception as error:
-            read_image(self.data, self.origin)  # its message is better
+            read_image(self.data, self.origin)  # raises the more precise message, if it fails
             raise UnreadableImageError(f"{self.origin}: {error}") from error
 
 
 class Drawings:
-    """Drawings as a source of images: each plain, on white, with its names as captions."""
+    """Drawings as a source of images: each unchanged, on white, with its names as captions."""
 
     def __init__(self, drawings: Sequence[Drawing]) -> None:
         self.drawings = list(drawings)
@@ -64,7 +64,7 @@ class Drawings:
 
     @property
     def fingerprint(self) -> str:
-        """Made of all data and names."""
+        """A hash of the data and the facts of all drawings."""
         return fingerprint(*(fact for d in self.drawings for fact in (d.data, *facts(d))))
 
     def __len__(self) -> int:
@@ -77,7 +77,7 @@ class Drawings:
 
 
 def facts(drawing: Drawing) -> tuple[object, ...]:
-    """What is known of a drawing without looking at it."""
+    """What the fingerprint contains of a drawing besides its data."""
     return drawing.concept, drawing.aliases, drawing.style, drawing.variant
 
 
@@ -85,11 +85,11 @@ def read_drawings(paths: Sequence[Path]) -> list[Drawing]:
     """The drawings of parquet files, in the order of the files and their rows.
 
     Each row has an image, a name in ``text``, other names in ``aliases``, the style in ``style``
-    and whether it is a variant in ``has_skin_tone``. A file without styles is of one style: the
-    name of its folder up to the first dash.
+    and whether it is a variant in ``has_skin_tone``. All drawings of a file without ``style`` have
+    the style that its folder is named after, up to the first dash.
 
     Raises:
-        ValueError: no readable parquet, or a column is missing or holds something else.
+        ValueError: a file is no readable parquet file, or a column is missing or invalid.
     """
     return [drawing for path in paths for drawing in read_file(path)]
 
@@ -122,7 +122,7 @@ def read_row(row: dict[str, Any], image: str, only_style: str, origin: str) -> D
 def find_drawings(path: Path) -> list[Path]:
     """The parquet files of a folder that hold drawings: those with a column ``text``.
 
-    A file whose drawings have no ``style`` comes before those that name several.
+    Files without a column ``style`` come first. A path of a file is that file.
 
     Raises:
         ValueError: there are none.

@@ -1,7 +1,7 @@
-"""What is done to one copy of a drawing, decided by its concept, its style and the copy's number.
+"""How one copy of a drawing is changed: a function of its concept, its style and the copy's number.
 
-Every choice takes the same number of draws whatever comes of it, so that one choice never changes
-another.
+Every choice consumes the same number of random numbers whatever its result, so that no choice
+depends on another.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHARE_SECOND_CHANGE = 0.2
 SMALL = (0.7, 0.82)
 TILT = (6.0, 15.0)
 SHIFT = (0.75, 1.0)
-"""How much of the free margin a small drawing is moved by."""
+"""By which part of the free margin a small drawing is moved: the least and the most."""
 PLACES = {
     "on the left": (-1, 0),
     "on the right": (1, 0),
@@ -36,7 +36,7 @@ PLACES = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done to a drawing, and how its caption says it."""
+    """How a drawing is changed, and the wording of its caption."""
 
     placement: Placement = PLAIN
     color: str | None = None
@@ -46,14 +46,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Allowed:
-    """What may be done to a drawing.
+    """The changes that a drawing allows.
 
     Attributes:
-        colors: what it may be recoloured with.
-        own_color: what it may be called as it is; None where its name or its pixels don't tell.
+        colors: the colours that it may be recoloured with.
+        own_color: the colour that a caption may name if the drawing is not recoloured, or None.
         mirror: whether it may be mirrored.
         tilt: whether it may be turned.
-        fit: the largest scale for an angle in degrees.
+        fit: angle in degrees -> the largest scale.
     """
 
     colors: Sequence[str]
@@ -64,7 +64,7 @@ class Allowed:
 
 
 def say_style(style: str, draw: random.Random) -> str | None:
-    """One of the style's names, or None: the style is left open."""
+    """One of the style's names, or None if the caption does not name the style."""
     said, other, which = draw.random(), draw.random(), draw.random()
     main, *others = STYLE_NAMES.get(style, (style,))
     if said >= SHARE_STYLED:
@@ -73,13 +73,13 @@ def say_style(style: str, draw: random.Random) -> str | None:
 
 
 def plan(concept: str, style: str, copy: int, allowed: Allowed | None) -> Plan:
-    """What is done to a copy of a drawing; copy 0 is the plain drawing on white.
+    """How a copy of a drawing is changed; copy 0 is the unchanged drawing on white.
 
     Args:
-        concept: what is drawn.
-        style: in which style.
+        concept: the concept of the drawing.
+        style: its style.
         copy: the number of the copy.
-        allowed: what may be done; may be None for copy 0.
+        allowed: the changes that it allows; may be None for copy 0.
     """
     draw = random.Random(rng.derive(0, "composed", concept, style, copy))
     wording = Wording(style=say_style(style, draw))
@@ -88,14 +88,14 @@ def plan(concept: str, style: str, copy: int, allowed: Allowed | None) -> Plan:
     color, said = choose_color(allowed, draw)
     placement, wording = choose_placement(allowed, draw, replace(wording, color=said))
     background = choose_background(color or allowed.own_color, draw)
-    if background is None and color == "white":  # would not be seen on white
+    if background is None and color == "white":  # invisible on white
         color, wording = None, replace(wording, color=None)
     name, shade = background or (None, WHITE)
     return Plan(placement, color, shade, replace(wording, background=name))
 
 
 def choose_color(allowed: Allowed, draw: random.Random) -> tuple[str | None, str | None]:
-    """The colour that replaces the drawing's own, and the colour that the caption names."""
+    """The colour that replaces the drawing's own, and the one that the caption names, or None."""
     changed, which, own = draw.random(), draw.random(), draw.random()
     if changed < SHARE_RECOLORED and allowed.colors:
         color = allowed.colors[int(which * len(allowed.colors))]
@@ -106,7 +106,10 @@ def choose_color(allowed: Allowed, draw: random.Random) -> tuple[str | None, str
 def choose_placement(
     allowed: Allowed, draw: random.Random, wording: Wording
 ) -> tuple[Placement, Wording]:
-    """Mostly none; else small, small and moved, tilted or mirrored, and sometimes two of them."""
+    """The placement, and the wording with it: in 30 % of the copies one or two of four changes.
+
+    The changes are "small", "moved" (which is small as well), "tilted" and "mirrored".
+    """
     placed, second = draw.random(), draw.random()
     kinds = ["small", "moved"] + ["tilted"] * allowed.tilt + ["mirrored"] * allowed.mirror
     order = sorted(kinds, key=lambda _: draw.random())
@@ -134,7 +137,7 @@ def choose_placement(
 
 
 def choose_background(color: str | None, draw: random.Random) -> tuple[str, Rgb] | None:
-    """A colour that is not the drawing's own, and one of its shades; None for white."""
+    """The name and a shade of a background of another colour than ``color``; None for white."""
     changed, which, shade = draw.random(), draw.random(), draw.random()
     names = [name for name in BACKGROUNDS if name != color]
     name = names[int(which * len(names))]

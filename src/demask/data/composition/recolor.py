@@ -1,4 +1,4 @@
-"""Give a drawing another colour, and keep its shading, its highlights and its other colours.
+"""Replace the main colour of a drawing, and keep its shading, its highlights and its other colours.
 
 Shape legend: H W rows and columns of pixels.
 """
@@ -14,24 +14,24 @@ from demask.data.composition.colors import PALETTE, dominant_color
 
 LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 COLORED = 0.07
-"""A pixel with less chroma has no colour of its own."""
+"""A pixel counts as coloured if its chroma is above this."""
 NEAR, FAR = math.radians(42), math.radians(64)
-"""Hues up to NEAR from the main one are replaced, from FAR on kept; between them it is gradual."""
+"""Hues up to NEAR from the main one are replaced, from FAR on kept, and blended in between."""
 KEPT_VARIATION = 0.35
-"""How much of the differences of hue within the main colour is kept."""
+"""The factor on differences of hue within the main colour."""
 LEAST_OF_DRAWING, LEAST_OF_COLORED = 0.36, 0.7
 
 
 @dataclass(frozen=True)
 class MainColor:
-    """The colour that most of the coloured part of a drawing has.
+    """The most frequent colour of the coloured pixels of a drawing.
 
     Attributes:
-        angle: of the colour difference signals (Cb, Cr), in radians.
-        chroma: their length, the 70th percentile.
-        luma: the median.
-        of_drawing: the share of the opaque pixels that have this colour.
-        of_colored: the share of the coloured pixels that have it.
+        angle: the angle of the colour difference signals (Cb, Cr), in radians.
+        chroma: the 70th percentile of their length.
+        luma: the median of the luma, in [0, 1].
+        of_drawing: the fraction of the drawing's opacity that has this colour.
+        of_colored: the fraction of the coloured pixels' opacity that has it.
     """
 
     angle: float
@@ -42,12 +42,12 @@ class MainColor:
 
     @property
     def dominates(self) -> bool:
-        """Whether a person would call the whole drawing by this colour."""
+        """Whether the whole drawing can be called by this colour."""
         return self.of_drawing >= LEAST_OF_DRAWING and self.of_colored >= LEAST_OF_COLORED
 
 
 def split(rgb_HW3: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Luma, and the length and the angle of (Cb, Cr), each (H, W), as in ITU-R BT.601."""
+    """Luma in [0, 1], and the length and the angle of (Cb, Cr), each (H, W), by ITU-R BT.601."""
     rgb = rgb_HW3.astype(np.float32) / 255
     luma = rgb @ LUMA
     blue, red = (rgb[..., 2] - luma) * 0.564, (rgb[..., 0] - luma) * 0.713
@@ -60,7 +60,7 @@ def between(angle: np.ndarray, other: float) -> np.ndarray:
 
 
 def main_color(rgba_HW4: np.ndarray) -> MainColor | None:
-    """The main colour of a drawing (H, W, 4) uint8; None where it has none."""
+    """The main colour of a drawing (H, W, 4) uint8; None if it has no coloured pixels."""
     luma, chroma, angle = split(rgba_HW4[..., :3])
     alpha = rgba_HW4[..., 3].astype(np.float32) / 255
     colored = (chroma > COLORED) & (alpha > 0.5)
@@ -90,9 +90,8 @@ def main_color(rgba_HW4: np.ndarray) -> MainColor | None:
 def recolor(rgba_HW4: np.ndarray, main: MainColor, color: str) -> np.ndarray:
     """A drawing whose main colour is replaced.
 
-    The colour difference signals are turned and scaled, which leaves a highlight as white as it
-    was; the luma is mapped so that the main one becomes that of the new colour, and black and white
-    stay.
+    The colour difference signals are turned and scaled, so white highlights stay white. The luma
+    is mapped piecewise linearly: the main colour's becomes the new colour's, 0 and 1 stay.
 
     Args:
         rgba_HW4: the drawing, (H, W, 4) uint8.
@@ -119,18 +118,18 @@ def recolor(rgba_HW4: np.ndarray, main: MainColor, color: str) -> np.ndarray:
 
 
 def color_of(rgba_HW4: np.ndarray) -> str:
-    """The name of the colour that most of a drawing (H, W, 4) has."""
+    """`dominant_color` of a drawing (H, W, 4)."""
     return dominant_color(rgba_HW4[..., :3], rgba_HW4[..., 3].astype(np.float64))
 
 
 def possible_colors(rgba_HW4: np.ndarray) -> tuple[str | None, tuple[str, ...]]:
-    """What a drawing (H, W, 4) is called by colour, and what it can be recoloured with.
+    """The name of a drawing's (H, W, 4) colour, and the colours that it can be recoloured with.
 
-    A colour is possible if the recoloured pixels are called by its name, so that a caption never
-    says what nobody sees.
+    A colour is possible if `color_of` gives its name to the recoloured drawing, so that a caption
+    never names a colour that the image does not show.
 
     Returns:
-        None and nothing where no colour dominates.
+        The colour and the possible colours; None and () if no colour dominates.
     """
     small = np.ascontiguousarray(rgba_HW4[::2, ::2])
     main = main_color(small)

@@ -18,14 +18,14 @@ WHITE: Rgb = (255, 255, 255)
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a drawing stands, how large and how turned.
+    """Position, size and angle of a drawing in its image.
 
     Attributes:
-        mirrored: left and right change places, before anything else.
-        degrees: how far it is turned, counterclockwise.
-        scale: its size; 1 fills the image.
-        right: how far it stands right of the middle, as a share of the image's width.
-        down: how far below the middle, as a share of the image's height.
+        mirrored: whether it is flipped horizontally, before anything else.
+        degrees: angle by which it is turned counterclockwise.
+        scale: its size as a fraction of the original one.
+        right: offset to the right of the image's centre, as a fraction of its width.
+        down: offset below the image's centre, as a fraction of its height.
     """
 
     mirrored: bool = False
@@ -35,7 +35,12 @@ class Placement:
     down: float = 0.0
 
     def coefficients(self, width: int, height: int) -> tuple[float, ...]:
-        """Of Pillow's affine transform, which maps a place in the result to one in the drawing."""
+        """The six coefficients of Pillow's affine transform, from the result to the drawing.
+
+        Args:
+            width: of the image, in pixels.
+            height: of the image, in pixels.
+        """
         turn = math.radians(self.degrees)
         cos, sin = math.cos(turn) / self.scale, math.sin(turn) / self.scale
         centre_x, centre_y = width * (0.5 + self.right), height * (0.5 + self.down)
@@ -49,11 +54,16 @@ class Placement:
 
 
 PLAIN = Placement()
-"""As it was drawn."""
+"""The unchanged placement."""
 
 
 def fitting_scale(alpha_HW: np.ndarray, degrees: float) -> float:
-    """The largest scale, at most 1, at which a turned drawing stays inside of the image."""
+    """The largest scale, at most 1, at which a turned drawing stays inside of the image.
+
+    Args:
+        alpha_HW: the drawing's opacity, uint8.
+        degrees: the angle.
+    """
     height, width = alpha_HW.shape
     rows, columns = np.nonzero(alpha_HW > 24)
     if not len(rows):
@@ -66,10 +76,10 @@ def fitting_scale(alpha_HW: np.ndarray, degrees: float) -> float:
 
 
 def render(rgba_HW4: np.ndarray, placement: Placement, background: Rgb = WHITE) -> Image.Image:
-    """An RGB image of the drawing's own size.
+    """An RGB image of the drawing's own size, from its pixels (H, W, 4) uint8.
 
-    Pillow resamples with the colours weighted by opacity, so that the colour of transparent pixels
-    never shows as a rim.
+    Pillow resamples with the colours weighted by opacity, so the colour of transparent pixels does
+    not bleed into the edges.
     """
     layer = Image.fromarray(rgba_HW4)
     if placement != PLAIN:

@@ -1,6 +1,6 @@
-"""What may be done to a drawing of a concept without making it another thing.
+"""Which changes of a drawing keep its meaning: rules on the words of the concept's name.
 
-The rules read the concept's name, and know the words of ``rules.toml``.
+``rules.toml`` lists the words.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from demask.data.composition.colors import COLOR_WORD
 
 @cache
 def listed(*lists: str) -> frozenset[str]:
-    """All words of some lists of ``rules.toml``."""
+    """All words of these lists of ``rules.toml``."""
     text = files("demask.data.composition").joinpath("rules.toml").read_text(encoding="utf-8")
     table = tomllib.loads(text)
     return frozenset(word for name in lists for word in table[name].split())
@@ -28,7 +28,7 @@ def words(name: str) -> set[str]:
 
 
 def people(concepts: Iterable[tuple[str, bool]]) -> frozenset[str]:
-    """The names of people and hands: those that a variant's name begins with.
+    """The names of people and hands: the names of the variants without their skin tone.
 
     Args:
         concepts: each concept's name, and whether it is a variant (of a skin tone).
@@ -41,20 +41,20 @@ def people(concepts: Iterable[tuple[str, bool]]) -> frozenset[str]:
 
 
 def recolors(name: str) -> bool:
-    """Whether a thing may have any colour: no people, faces, flags, signs or landscapes."""
-    if COLOR_WORD.search(name.split()[-1]):  # "leafy green": the colour is the thing
+    """Whether a concept may have any colour; people, faces, flags, signs and landscapes may not."""
+    if COLOR_WORD.search(name.split()[-1]):  # "leafy green", where the colour is the noun
         return False
     return not words(name) & listed("people", "flags", "signs", "scenes")
 
 
 def mirrors(name: str) -> bool:
-    """Whether the mirror image is the same thing.
+    """Whether the mirror image shows the same concept.
 
-    It is not for text, arrows, clocks, flags, hands, and whatever has a direction in its name.
+    It does not for text, arrows, clocks, flags, hands, and names that contain a direction.
     """
     return not words(name) & listed("directed", "flags", "signs", "hands")
 
 
 def tilts(name: str) -> bool:
-    """Whether a thing that is turned by some degrees is the same thing."""
+    """Whether a drawing that is turned by a few degrees shows the same concept."""
     return not words(name) & listed("upright")

@@ -1,4 +1,4 @@
-"""Captions that say what was done to a drawing."""
+"""Captions that describe how a drawing was changed."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ STYLE_NAMES: dict[str, tuple[str, ...]] = {
     "fluent": ("fluent", "glossy"),
     "blob": ("blob",),
 }
-"""What captions call a style: its main name first. Another style is called by its own name."""
+"""The names of a style in captions, the main one first. A style that is not listed has its own."""
 
 COUNTS = frozenset({"two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"})
 
 
 @dataclass(frozen=True)
 class Wording:
-    """What a caption says besides the name.
+    """The parts of a caption besides the name.
 
     Attributes:
-        adjectives: before the name: "small", "tilted", "mirrored".
-        color: of the thing; None leaves the name as it is.
-        place: after the name: "on the left".
-        background: its colour; None on white.
-        style: one of the names of the style; None leaves it open.
+        adjectives: words before the name: "small", "tilted", "mirrored".
+        color: the colour of the thing; None leaves the name unchanged.
+        place: a phrase after the name, such as "on the left".
+        background: the colour of the background; None on white.
+        style: one of the names of the style; None does not name it.
     """
 
     adjectives: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class Wording:
 
 
 def colored(name: str, color: str) -> str:
-    """A name with a colour: in place of the colour that it has, after a count, or in front.
+    """A name with a colour: in place of its colour word, else after a count, else in front.
 
     >>> colored("red apple", "purple"), colored("two hearts", "green"), colored("car", "blue")
     ('purple apple', 'two green hearts', 'blue car')

@@ -26,7 +26,7 @@ class Confidence(Order):
 
     def __call__(self, selection: SelectionInput) -> Tensor:
         drawn_R = selection.ids_BL[selection.candidate_BL]
-        log_p_R = self.score(selection.logits_RV).gather(-1, drawn_R[:, None])[:, 0]
+        log_p_R = self.code_scores(selection.logits_RV).gather(-1, drawn_R[:, None])[:, 0]
         return self.select_by_score(selection, log_p_R)
 
     def select_by_score(self, selection: SelectionInput, score_R: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class Logit(Order):
         logit_R = selection.logits_RV.gather(-1, drawn_R[:, None])[:, 0]
         return self.select_by_score(selection, logit_R)
 
-    def score(self, logits_RV: Tensor) -> Tensor:
+    def code_scores(self, logits_RV: Tensor) -> Tensor:
         return logits_RV
 
     def select_by_score(self, selection: SelectionInput, score_R: Tensor) -> Tensor:

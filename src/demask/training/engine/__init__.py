@@ -1,1 +1,1 @@
-"""The training engine: a resumable loop and what it needs; it knows no particular task."""
+"""The training engine: a resumable loop that is independent of the task."""

@@ -26,13 +26,18 @@ def paths(folder: Path) -> list[Path]:
 def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     """Write the state after ``step`` steps, then delete all but the last two."""
     path = folder / f"step-{step:08d}.pt"
-    write_atomically(path, lambda temporary: torch.save({"step": step, **state}, temporary))
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # by itself torch doesn't say that a disk is full
+            torch.save({"step": step, **state}, file)
+
+    write_atomically(path, write)
     for old in paths(folder)[:-KEPT]:
         old.unlink()
 
 
 def load_latest(folder: Path) -> dict[str, Any] | None:
-    """The newest state that can be read, on the CPU; None where there is none.
+    """The newest state that can be read, on the CPU; None if there is none.
 
     An unreadable file is skipped with a warning. No code in a file is executed.
     """

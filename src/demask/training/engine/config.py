@@ -17,16 +17,16 @@ class TrainConfig:
         accumulate: gradient accumulation steps, to save memory.
         seed: random seed.
         ema_decay: decay of the averaged weights.
-        precision: ``auto`` (bfloat16 where the device is fast at it), ``no`` (float32), ``bf16``
-            or ``fp16``.
-        compile: compile the modules (worth it on a GPU).
+        precision: ``auto`` (bfloat16 if it is fast on the device), ``no`` (float32), ``bf16`` or
+            ``fp16``.
+        compile: whether to compile the modules, which is faster on a GPU.
         save_every: steps between checkpoints.
         validate_every: steps between held-out scores and sample images.
         log_every: steps between log lines.
         tracker: ``tensorboard``, ``wandb`` or ``none``.
-        seconds: how long to train, in place of a number of steps, which is chosen from the measured
-            speed (see `Pace`); 0 = as many steps as ``steps`` says. Checkpoints are then written
-            after each quarter of that time and not after ``save_every`` steps.
+        seconds: duration of the training in seconds, from which the number of steps is chosen (see
+            `Pace`); checkpoints are then written after each quarter of it instead of every
+            ``save_every`` steps. 0 = ``steps`` steps.
         readers: threads that read batches ahead, one batch each.
     """
 

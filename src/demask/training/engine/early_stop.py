@@ -1,7 +1,7 @@
 """Early stopping for fine-tuning that overfits, with the best weights.
 
-A masked model that memorises a few images improves where most of an image is visible and gets worse
-where little is, because it is certain of one memorised image. So the loss on mostly masked images
+A masked model that memorises a few images improves on mostly visible images and gets worse on
+mostly masked ones, for which it predicts one memorised image. So the loss on mostly masked images
 rises while the mean loss still falls, and generated images follow their captions less and less.
 """
 
@@ -19,10 +19,10 @@ MEAN, MOST = "cross_entropy", "cross_entropy_most_hidden"
 
 @dataclass(frozen=True)
 class EarlyStop:
-    """The rule by which a training overfits.
+    """The rule that decides whether a training overfits.
 
     Attributes:
-        patience: consecutive validations that must show it; 0 = never stop.
+        patience: consecutive validations in which it must hold; 0 = never stop.
         rise: relative rise of the loss on mostly masked images above its minimum.
     """
 
@@ -63,7 +63,7 @@ class Overfitting:
         return min(self.history, key=lambda entry: entry[2])[0]
 
     def see(self, step: int, scores: Mapping[str, float], average: Mapping[str, Tensor]) -> None:
-        """Add the scores of a validation, with the averaged weights that they belong to."""
+        """Add the scores of a validation and the averaged weights that were validated."""
         if not self.watches or MEAN not in scores or MOST not in scores:
             return
         lowest = min((most for _, _, most in self.history), default=float("inf"))

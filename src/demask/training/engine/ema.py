@@ -13,8 +13,8 @@ class EMA:
 
     Args:
         parameters: the parameters; buffers are not averaged.
-        decay: the weight of the past; ramped up as (1 + n) / (10 + n) over the first updates n,
-            so that the random start is forgotten.
+        decay: the weight of the previous average; at most (1 + n) / (10 + n) in update n, so that
+            the random initial weights lose their influence.
     """
 
     def __init__(self, parameters: Iterable[tuple[str, Tensor]], decay: float) -> None:
@@ -23,9 +23,9 @@ class EMA:
 
     @torch.no_grad()
     def update(self, parameters: Iterable[tuple[str, Tensor]], updates: int) -> None:
-        """Take in the weights after update number ``updates`` (counted from 0)."""
+        """Add the weights after update number ``updates``, counted from 0."""
         decay = min(self.decay, (1 + updates) / (10 + updates))
         latest = {name: parameter.detach().float() for name, parameter in parameters}
-        # a few kernels for all tensors: on a GPU one for each would take longer than its work
+        # a few kernels for all tensors: on a GPU, launching one for each takes longer
         averages = [self.tensors[name] for name in latest]
         torch._foreach_lerp_(averages, list(latest.values()), 1 - decay)

@@ -8,10 +8,10 @@ from typing import Any
 
 
 def describe(**parts: object) -> str:
-    """The identity of a run as JSON, with sorted keys; a run only resumes from its own checkpoints.
+    """The identity of a run as JSON with sorted keys; a run resumes only from an equal identity.
 
-    Fields of dataclasses that have their default value are left out, so that a run can be resumed
-    by a version of Demask that has added a field.
+    Fields of dataclasses that have their default value are left out, so that a version of Demask
+    with new fields can resume the run.
     """
     return json.dumps(parts, sort_keys=True, default=described)
 
@@ -28,5 +28,5 @@ def described(value: object) -> object:
 
 
 def default_of(field: Field[Any]) -> object:
-    """The default value of a dataclass's field; `MISSING` where it has none."""
+    """The default value of a dataclass's field; `MISSING` if it has none."""
     return field.default if field.default_factory is MISSING else field.default_factory()

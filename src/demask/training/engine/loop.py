@@ -1,7 +1,7 @@
 """The training loop: resumable to the bit, on one CPU or many GPUs.
 
-Which examples a step sees, how they are augmented and masked, and what dropout drops are functions
-of (seed, step). So a checkpoint is just weights, optimiser states and the step.
+The examples of a step, their augmentation and masks, and dropout are functions of (seed, step). So
+a checkpoint holds only weights, optimiser states and the step.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Trainer:
         }
 
     def fixed(self) -> dict[str, Any]:
-        """The choices of the run that a resumed run must share, to end as if it had not stopped."""
+        """The fields of the configuration that a resumed run must share."""
         return {name: getattr(self.run, name) for name in FIXED}
 
     def resume(self) -> None:
@@ -107,7 +107,7 @@ class Trainer:
             if saved != getattr(self.run, name):
                 raise ValueError(
                     f"{self.out} holds a run with {name} {saved}, not {getattr(self.run, name)}; "
-                    "go on with it or choose another folder"
+                    "keep it or choose another folder"
                 )
         for name, tensors in state["modules"].items():
             self.raw[name].load_state_dict(tensors)
@@ -139,7 +139,7 @@ class Trainer:
             ) from None
 
     def fit_alone(self) -> Path:
-        """`fit`, in a folder that no other process trains in."""
+        """`fit` without the lock of the folder."""
         self.resume()
         if self.overfitting.reason:
             log.warning("%s", self.overfitting.reason)
@@ -203,7 +203,7 @@ class Trainer:
         return torch.Generator().manual_seed(seed)
 
     def batches(self) -> Iterator[list[Batch]]:
-        """The remaining steps' batches, each in its accumulation parts, read ahead."""
+        """The batches of the remaining steps, read ahead, each in its accumulation parts."""
         device = self.accelerator.device
 
         def read(step: int) -> list[Batch]:
@@ -221,12 +221,12 @@ class Trainer:
             yield [self.placed(batch) for batch in batches]
 
     def placed(self, batch: Batch) -> Batch:
-        """A batch on the device, but for what the task reads on the CPU."""
+        """A batch on the device, except for the tensors that stay on the CPU."""
         device, stay = self.accelerator.device, self.task.on_cpu
         return {n: t if n in stay else t.to(device, non_blocking=True) for n, t in batch.items()}
 
     def averaged(self) -> nn.Module:
-        """A copy of the main module with the averaged weights; the best ones if it overfits."""
+        """A copy of the main module with the averaged weights, or the best ones if it overfits."""
         stopped = bool(self.overfitting.reason)
         tensors = self.overfitting.best if stopped else self.average.tensors
         model = copy.deepcopy(self.main).eval()
@@ -235,7 +235,7 @@ class Trainer:
         return model
 
     def show(self, report: Report) -> None:
-        """Held-out scores and a sample image, by the main process."""
+        """Compute and report held-out scores and a sample image, in the main process."""
         if self.accelerator.is_main_process:
             model = self.averaged()
             with torch.no_grad():
@@ -247,7 +247,7 @@ class Trainer:
             (self.overfitting.reason,) = broadcast_object_list([self.overfitting.reason])
 
     def save(self) -> None:
-        """Write the checkpoint and the model as it is now, by the main process."""
+        """Write a checkpoint and export the averaged model, in the main process."""
         if self.accelerator.is_main_process:
             checkpoints.save(self.checkpoints, self.step, self.state())
             facts: dict[str, object] = {"steps": self.step, "seed": self.run.seed}
@@ -258,11 +258,11 @@ class Trainer:
 
 
 def forget_other_precision(precision: str) -> None:
-    """Let a process train in another precision than before, which accelerate refuses by itself."""
+    """Reset accelerate's state, which does not allow a second precision in one process."""
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
         AcceleratorState._reset_state()
 
 
 def main_process_first() -> AbstractContextManager[None]:
-    """A context that the main process runs first, the other processes after it."""
+    """A context that the main process runs before the other processes."""
     return PartialState().main_process_first()

@@ -1,8 +1,7 @@
 """Muon (K. Jordan, 2024): momentum whose matrices are orthogonalised before each step.
 
-``torch.optim.Muon`` does the same in bfloat16, one matrix at a time. Here matrices of one shape go
-through the iteration together, in bfloat16 where the device is fast at it, else in
-float32.
+``torch.optim.Muon`` does the same in bfloat16, one matrix at a time. Here matrices of one shape are
+batched, in bfloat16 if it is fast on the device, else in float32.
 """
 
 from __future__ import annotations
@@ -39,10 +38,10 @@ class Muon(Optimizer):
     """Nesterov momentum, orthogonalised, scaled to the size of AdamW's updates.
 
     Args:
-        params: matrices only.
+        params: the matrices.
         lr: learning rate; the update's root mean square is 0.2 times it (arXiv 2502.16982).
         momentum: decay of the gradient average.
-        weight_decay: decoupled.
+        weight_decay: decoupled weight decay.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class Muon(Optimizer):
                     parameter.sub_(update, alpha=rate)
 
     def push(self, parameter: Tensor, momentum: float) -> Tensor:
-        """The Nesterov direction, after the gradient is added to the average."""
+        """Add the gradient to its average and return the Nesterov direction."""
         assert parameter.grad is not None
         state = self.state[parameter]
         if "average" not in state:

@@ -32,8 +32,8 @@ class Optim:
         optimizer: ``adamw`` or ``muon`` (matrices inside blocks by Muon, the rest by AdamW).
         learning_rate: AdamW's peak rate.
         matrix_learning_rate: Muon's peak rate, scaled to match AdamW's update size.
-        betas: AdamW's.
-        weight_decay: on matrices only.
+        betas: AdamW's betas.
+        weight_decay: weight decay of the matrices; other parameters have none.
         warmup: steps of linear warm-up.
         decay: the shape of the last part of the training, a row of `DECAYS`.
         decay_fraction: the length of that part, as a fraction of the training (1 = all after the
@@ -100,11 +100,14 @@ class Optim:
 
 
 def is_block_matrix(name: str, parameter: torch.Tensor) -> bool:
-    """Whether Muon trains it: a matrix of a repeated block, not an embedding or the head.
+    """Whether Muon trains a parameter: a matrix of a repeated block, not an embedding or the head.
 
-    Nor the matrices that make a block's modulation of the condition, which see one row an image.
+    Matrices of a block's modulation by the condition, whose input has one row per image, are
+    excluded.
     """
-    inside = re.search(r"(^|\.|_)(blocks|layers)\.\d+\.", name) and ".norm" not in name
+    inside = re.search(r"(^|\.|_)(blocks|layers)\.\d+\.", name) and not re.search(
+        r"\.(norm|modulate\.)", name
+    )
     return parameter.ndim == 2 and bool(inside) and name.endswith(".weight")
 
 

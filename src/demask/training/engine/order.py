@@ -12,7 +12,7 @@ from demask.training.engine.config import TrainConfig
 
 
 def shuffled(count: int, seed: int, positions: Tensor) -> Tensor:
-    """The values at some positions of an endless sequence of permutations of 0 to ``count`` - 1."""
+    """The values at these positions of an endless sequence of shuffles of 0 to ``count`` - 1."""
     indices = torch.empty_like(positions)
     for epoch in torch.unique(positions // count).tolist():
         generator = torch.Generator().manual_seed(rng.derive(seed, "epoch", epoch))
@@ -23,9 +23,9 @@ def shuffled(count: int, seed: int, positions: Tensor) -> Tensor:
 
 
 def group_turn(sizes: Sequence[int], batch_size: int, seed: int, step: int) -> tuple[int, int]:
-    """Which group a step takes its batch from, and how many turns that group had before.
+    """The group from which a step takes its batch, and the number of its previous turns.
 
-    In an epoch a group has as many turns as it fills batches, in random order among the others'.
+    In an epoch a group has as many turns as it fills batches; the turns are in random order.
 
     Args:
         sizes: number of examples of each group.
@@ -58,11 +58,10 @@ def step_indices(
     world: int,
     groups: Sequence[Tensor] | None = None,
 ) -> Tensor:
-    """The examples of one device's share of a step: every epoch is its own shuffle.
+    """The examples of one device in a step; every epoch is shuffled separately.
 
-    With groups, a step takes from one of them: in an epoch each has as many turns as it fills
-    batches, in random order. What fills no batch comes first in its next turn, so that all examples
-    are seen equally often.
+    With groups, all examples of a step are of one group; see `group_turn`. The examples that fill
+    no batch come first in the group's next turn, so that all examples are used equally often.
 
     Args:
         examples: number of examples.

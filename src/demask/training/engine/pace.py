@@ -1,4 +1,4 @@
-"""How many steps a training takes: a given number, or what fits into a given time."""
+"""The number of steps of a training: a given number, or as many as fit into a given time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from demask.training.engine.optim import Optim
 log = logging.getLogger(__name__)
 
 RESERVE = 0.04
-"""The share of the time that is kept for the last validation and the last checkpoint."""
+"""The fraction of the time that is reserved for the last validation and the last checkpoint."""
 MEASURED = 0.2
-"""The share of the time that is measured at least before the number of steps is settled."""
+"""The least fraction of the time that is measured before the number of steps is fixed."""
 FIRST = 4
-"""The steps at the start that are not measured: they compile, and choose kernels."""
+"""The first steps, which are not measured, since they compile and choose kernels."""
 LATEST = 4096
-"""How many of the latest steps are measured at most."""
+"""The most steps from which the speed is measured."""
 SAVES = 4
 """Checkpoints in the given time."""
 
@@ -28,18 +28,19 @@ SAVES = 4
 class Pace:
     """The number of steps of a training.
 
-    Where the run names seconds, the number is estimated after every step from the speed of the
-    latest half of the steps, so that the training ends in time. It is settled once the learning
-    rate begins to fall, so that the rate ends where its schedule ends; a resumed run keeps it.
+    If the run has ``seconds``, the number is estimated after every step from the speed of the
+    latest half of the steps, so that the training ends in time. It is fixed once the learning rate
+    begins to fall, so that the learning rate reaches the end of its schedule; a resumed run keeps
+    it.
 
     Args:
-        run: how long to train.
-        optims: the optimisers, whose learning rates fall from a step on.
-        clock: the current time in seconds.
+        run: the configuration, with the number of steps or of seconds.
+        optims: the optimisers, whose learning rates fall from some step on.
+        clock: returns the current time in seconds.
 
     Attributes:
-        steps: the number of steps, as it is estimated now.
-        settled: whether it stays.
+        steps: the current estimate of the number of steps.
+        settled: whether the number is fixed.
     """
 
     def __init__(
@@ -53,16 +54,16 @@ class Pace:
 
     @property
     def elapsed(self) -> float:
-        """The seconds that were trained, before a stop and after it."""
+        """The duration of the training in seconds, over all its resumed runs."""
         return self.before + self.clock() - self.started
 
     def start(self) -> None:
-        """The training begins, or goes on, now."""
+        """Start the clock of this run."""
         self.started = self.clock()
         self.saved = self.before
 
     def after(self, step: int) -> bool:
-        """Take in that so many steps are done; return whether to write a checkpoint now."""
+        """Update the estimate after ``step`` steps; return whether to write a checkpoint now."""
         if not self.run.seconds:
             return step % self.run.save_every == 0
         settled_before = self.settled
@@ -74,7 +75,7 @@ class Pace:
         return True
 
     def estimate(self, step: int) -> None:
-        """Choose the number of steps anew, and settle it when the learning rate falls."""
+        """Estimate the number of steps, and fix it when the learning rate begins to fall."""
         if self.unmeasured:
             self.unmeasured -= 1
             return
@@ -95,16 +96,13 @@ class Pace:
             log.info("%d steps fit into %.0f seconds", self.steps, self.run.seconds)
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs; nothing for a given number of steps."""
+        """The state for a checkpoint; empty if the number of steps is given."""
         if not self.run.seconds:
             return {}
         return {"steps": self.steps, "settled": self.settled, "elapsed": self.elapsed}
 
     def restore(self, state: Mapping[str, Any] | None) -> None:
-        """Go on from a `state`; None is that of a run from before there was any.
-
-        A run of a given number of steps takes the number that it is given now.
-        """
+        """Restore a `state`; None for checkpoints without one, which older versions wrote."""
         if not state or not self.run.seconds:
             return
         self.before = float(state["elapsed"])

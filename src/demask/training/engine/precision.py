@@ -1,4 +1,4 @@
-"""The number type and the attention kernel of a training: the fastest on the device.
+"""The number type and the attention kernel of a training, the fastest ones on the device.
 
 The choice depends on the processor alone, so a resumed run makes the same one.
 """
@@ -16,8 +16,8 @@ PRECISIONS = ("auto", "no", "bf16", "fp16")
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 products are faster than float32 ones on a device.
 
-    On a CPU that is the case where it has instructions for them (AVX512-BF16 or AMX); without them
-    they are emulated. ``benchmarks/training_speed.py`` measures both.
+    On a CPU they are if it has instructions for them (AVX512-BF16 or AMX); otherwise they are
+    emulated. ``benchmarks/training_speed.py`` measures both.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
@@ -30,8 +30,8 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     """The number type of mixed precision: ``no``, ``bf16`` or ``fp16``.
 
     Args:
-        precision: one of `PRECISIONS`; ``auto`` is bfloat16 where that is fast.
-        device: the device that trains.
+        precision: one of `PRECISIONS`; ``auto`` is bfloat16 if that is fast on the device.
+        device: the device of the training.
 
     Raises:
         ValueError: an unknown precision.

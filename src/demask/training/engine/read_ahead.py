@@ -1,4 +1,4 @@
-"""Batches that threads read while the device works on those before."""
+"""Read batches in threads while the device computes the previous ones."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ T = TypeVar("T")
 def read_ahead(
     read: Callable[[int], T], first: int, end: Callable[[], int], readers: int
 ) -> Iterator[T]:
-    """What ``read`` returns for each step, in their order.
+    """The results of ``read`` for consecutive steps, in order.
 
     Args:
         read: called in other threads, for up to ``readers`` steps at a time.
         first: the first step.
-        end: the step before which to stop; it may change meanwhile.
-        readers: threads, and so many batches are ready ahead at most.
+        end: returns the step after the last one, which may change.
+        readers: the number of threads, and of batches that are read ahead.
     """
     step = first
     ahead: deque[Future[T]] = deque()

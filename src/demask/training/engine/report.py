@@ -53,7 +53,7 @@ class Report:
         self.accelerator.log(numbers, step=step)
 
     def scores(self, step: int, scores: dict[str, float], image_CHW: Tensor) -> None:
-        """Held-out scores and a sample image."""
+        """Report held-out scores and a sample image (3, H, W) in [0, 1]."""
         shown = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
         log.info("step %d  held out: %s", step, shown)
         self.accelerator.log({f"held_out/{k}": v for k, v in scores.items()}, step=step)

@@ -22,9 +22,9 @@ class Phase:
     """One loss and the module that it trains.
 
     Attributes:
-        module: its name in ``Task.modules``.
-        optim: how it is optimised.
-        start: the first step at which it takes part.
+        module: the name of the module in ``Task.modules``.
+        optim: its optimiser.
+        start: the first step of the phase.
     """
 
     module: str
@@ -33,19 +33,19 @@ class Phase:
 
 
 class Task(ABC):
-    """What is trained: modules, batches, losses.
+    """A training: its modules, batches and losses.
 
     All random numbers come from the generator that is passed in, which the loop derives from the
     seed and the step, so that a resumed run equals an uninterrupted one.
 
     Attributes:
-        modules: what is trained, by name; the loop puts its wrapped versions here.
+        modules: the trained modules by name; the loop replaces them by wrapped ones.
         main: the name of the module whose average is exported.
         phases: the losses of a step, in order, by the names that `loss` takes.
         examples: the number of training examples.
         groups: the examples that can share a batch; None = all.
-        on_cpu: tensors of a batch that are read as numbers; they stay on the CPU, so that no step
-            waits for the device.
+        on_cpu: names of a batch's tensors that are read as numbers; they stay on the CPU, which
+            avoids a synchronisation with the device.
         early_stop: the rule of early stopping; None = none.
     """
 

@@ -1,4 +1,4 @@
-"""What a row of the table of trainings says; importing it does not import torch."""
+"""The types of a row of the table of trainings; importing them does not import torch."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Input = Literal["data", "init", "model", "prompts", "tokenizer"]
 
 @dataclass(frozen=True)
 class TrainInputs:
-    """What a training is given beside its recipe.
+    """The inputs of a training besides its recipe.
 
     Attributes:
         out: the folder of the run: checkpoints, token caches and the trained network.
-        strict: an unreadable image is an error; otherwise it is skipped.
+        strict: raise an error for an unreadable image, which is skipped otherwise.
         init: a checkpoint whose tensors are the initial weights; None = random weights.
-        model: the model to adapt, or beside which the network is trained: a shipped model, a folder
-            that training wrote, a transformer with a tokenizer beside it, or a folder or hub id in
-            Meissonic's layout.
-        prompts: what a model of prompts generates to be trained on.
+        model: the model to adapt, or whose auxiliary network is trained: a shipped model, a folder
+            that training wrote, a transformer with a tokenizer in the same folder, or a folder or
+            hub id in Meissonic's layout.
+        prompts: prompts of the images that a text-to-image model generates for its own training.
         tokenizer: the checkpoint of the tokenizer; None = the one in ``out``.
     """
 
@@ -49,7 +49,7 @@ class TrainRecipe(Protocol):
         """Open the data, seed torch with the seed of the run and build what is trained.
 
         Raises:
-            ValueError: data, a model or a checkpoint that is missing or does not fit.
+            ValueError: data, a model or a checkpoint is missing or does not fit.
         """
         ...
 
@@ -61,8 +61,8 @@ class Training:
     Attributes:
         help: what it trains, as the help of its command.
         recipe: imports and returns the class of its recipe.
-        inputs: what it can be given beside its recipe. ``data`` brings ``--data``, ``--held-out``
-            and ``--strict``, and a recipe with the field ``data``. With ``model``, a model is
+        inputs: its inputs besides the recipe. ``data`` stands for ``--data``, ``--held-out`` and
+            ``--strict``, and for a field ``data`` of the recipe. With ``model``, a model is
             required and the recipe is optional.
         held_out: the default of ``--held-out``, for its help.
         folder: the default of ``--out`` in ``runs/``: the name of the recipe's ``folder``, of the

@@ -87,7 +87,7 @@ TRAININGS: Table[Training] = Table(
         ),
         "classifier": Training(
             "Train a classifier for 'demask evaluate'.\n\n"
-            "Its features and classes are what generated images are measured with.",
+            "Its features and classes are used to evaluate generated images.",
             _classifier,
         ),
         "scorer": Training(
@@ -96,20 +96,20 @@ TRAININGS: Table[Training] = Table(
             _scorer,
         ),
         "self_guidance": Training(
-            "Train the module of self-guidance.\n\nThe model beside which it is trained is frozen.",
+            "Train the module of self-guidance for a model.\n\nThe model itself is frozen.",
             _self_guidance,
             ("model", "data"),
             folder="model",
         ),
         "token_critic": Training(
-            "Train a Token-Critic beside a model.\n\n"
-            "It is a second network that tells real tokens from those of the model.",
+            "Train a Token-Critic for a model.\n\n"
+            "It is a second network that distinguishes real tokens from generated ones.",
             _token_critic,
             ("model", "data"),
             folder="model",
         ),
         "shortcut": Training(
-            "Train a shortcut beside a model.\n\n"
+            "Train a shortcut for a model.\n\n"
             "It is a narrow block that replaces the transformer in some of the decoding steps. It "
             "is trained on images that the model generates; no others are needed.",
             _shortcut,
@@ -126,7 +126,7 @@ def train(name: str, recipe: TrainRecipe, out: Path, **inputs: Any) -> Path:
     Args:
         name: a row of `TRAININGS`.
         recipe: an object of the row's recipe class.
-        out: see `TrainInputs`, as for all that follow.
+        out: the folder of the run; see `TrainInputs`.
         inputs: the other fields of `TrainInputs`, such as ``model="emoji"``.
 
     Returns:

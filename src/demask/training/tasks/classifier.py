@@ -1,4 +1,4 @@
-"""Train a small classifier, with which generated images are measured.
+"""Train a small classifier for the evaluation of generated images.
 
 Shape legend: B batch, C channels, H W rows and columns, K classes, N images.
 """
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from demask.checkpoint.save import save_model
 from demask.data.decoded import DecodedImages, fits
@@ -21,16 +22,16 @@ from demask.data.transforms import cover, moved, to_pixels
 from demask.evaluation.networks import NETWORKS
 from demask.evaluation.patch_mixer import PatchMixerConfig
 from demask.evaluation.small_conv import SmallConvConfig
-from demask.training.batch_norms import settle
 from demask.training.data import DataConfig
 from demask.training.engine.config import TrainConfig
 from demask.training.engine.identity import describe
 from demask.training.engine.optim import Optim
 from demask.training.engine.task import Batch, Phase, Task
 from demask.training.engine.training import TrainInputs
+from demask.training.samples import tiled
 
-SETTLED_ON = 5_000
-"""How many training images the batch norms of an averaged network are measured on anew."""
+BATCH_NORM_IMAGES = 5_000
+"""Training images from which the batch-norm statistics of the averaged network are computed."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class ClassifierRecipe:
         small_conv: the sizes of a `SmallConv`, or ...
         patch_mixer: ... of a `PatchMixer`; exactly one is given.
         size: side of the square images, in pixels.
-        flip: mirror half of them.
-        shift: move them by up to this many pixels.
+        flip: whether half of the images are flipped horizontally.
+        shift: maximum shift in pixels in each direction.
         cutout: side of the square that is erased, in pixels; 0 = none.
         label_smoothing: label smoothing of the cross-entropy.
         optim: the optimiser.
@@ -60,12 +61,12 @@ class ClassifierRecipe:
     def __post_init__(self) -> None:
         if (self.small_conv is None) == (self.patch_mixer is None):
             raise ValueError(
-                "one of the tables [classifier.small_conv] and [classifier.patch_mixer] says "
-                "what to train"
+                "exactly one of the tables [classifier.small_conv] and [classifier.patch_mixer] "
+                "is needed"
             )
         if self.patch_mixer and self.patch_mixer.size != self.size:
             raise ValueError(
-                f"patch_mixer is for {self.patch_mixer.size} pixels a side, size is {self.size}"
+                f"patch_mixer has size {self.patch_mixer.size}, the classifier {self.size}"
             )
         if self.cutout > self.size:
             raise ValueError(f"a cutout of {self.cutout} pixels is larger than the image")
@@ -102,7 +103,7 @@ class ClassifierTask(Task):
         assert config is not None
         if config.num_classes != len(self.class_names):
             raise ValueError(
-                f"the network tells {config.num_classes} classes apart, the images have "
+                f"the network has {config.num_classes} classes, the images have "
                 f"{len(self.class_names)}"
             )
         self.pixels_NCHW, self.label_N = in_memory(images, recipe.size)
@@ -132,7 +133,7 @@ class ClassifierTask(Task):
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Accuracy and cross-entropy on the held-out images."""
-        self.settle(model)
+        self.update_batch_norms(model)
         pixels_NCHW, label_N = self.held_out
         device = next(model.parameters()).device
         logits_NK = torch.cat(
@@ -143,25 +144,25 @@ class ClassifierTask(Task):
             "cross_entropy": float(F.cross_entropy(logits_NK, label_N)),
         }
 
-    def settle(self, model: nn.Module) -> None:
-        """Recompute the batch-norm statistics."""
+    def update_batch_norms(self, model: nn.Module) -> None:
+        """Recompute the batch-norm statistics, which do not follow from averaged weights."""
         generator = torch.Generator().manual_seed(0)
-        parts = torch.arange(min(SETTLED_ON, self.examples)).split(250)
-        settle(model, (self.load(part, generator)["image_BCHW"] for part in parts))
+        parts = torch.arange(min(BATCH_NORM_IMAGES, self.examples)).split(250)
+        batches = (self.load(part, generator)["image_BCHW"] for part in parts)
+        update_bn(batches, model, next(model.parameters()).device)
 
     def sample(self, model: nn.Module) -> Tensor:
-        """Held-out images that the network classifies wrongly, eight per row."""
+        """32 held-out images, eight per row; those that the network classifies wrongly first."""
         pixels_NCHW, label_N = self.held_out[0][:500], self.held_out[1][:500]
         device = next(model.parameters()).device
         wrong_N = model(pixels_NCHW.to(device).float() / 255)[1].cpu().argmax(-1) != label_N
         order = torch.argsort(~wrong_N, stable=True)[:32]
         image_BCHW = pixels_NCHW[order].float() / 255
-        rows = [torch.cat(list(row), dim=-1) for row in image_BCHW.split(8)]
-        return torch.cat([row for row in rows if row.shape[-1] == rows[0].shape[-1]], dim=-2)
+        return tiled(image_BCHW)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the classifier in half precision, with its class names."""
-        self.settle(model)
+        self.update_batch_norms(model)
         more = {"class_names": self.class_names, "size": self.recipe.size, "training": facts}
         save_model(path, model, self.recipe.architecture, torch.float16, **more)
 
@@ -193,9 +194,7 @@ def augmented(pixels_BCHW: Tensor, recipe: ClassifierRecipe, generator: torch.Ge
             (mirrored_B < 0.5)[:, None, None, None], image_BCHW.flip(-1), image_BCHW
         )
     if recipe.shift:
-        moves = 2 * recipe.shift + 1
-        starts = (down_B * moves).long(), (right_B * moves).long()
-        image_BCHW = moved(image_BCHW, recipe.shift, *starts)
+        image_BCHW = moved(image_BCHW, recipe.shift, down_B, right_B)
     if recipe.cutout:
         side = recipe.cutout
         row_BH = torch.arange(height) - (top_B * (height + side)).long()[:, None] + side

@@ -1,6 +1,6 @@
 """Train LoRA adapters (arXiv 2106.09685) of a text-to-image model on a few images.
 
-The model is frozen; adapters beside its layers are trained. See `demask.checkpoint.lora`.
+The model is frozen; adapters of its layers are trained. See `demask.checkpoint.lora`.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ AMUSED = ("to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2")
 """What the defaults, which are Meissonic's layers, mean in aMUSEd."""
 TEXT = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 MEASURED = 128
-"""How many times held-out images are masked at least to measure: of few, each several times."""
+"""The least number of masked held-out images in a validation; few images are used repeatedly."""
 NAMED_CAPTIONS = 20
-"""How many captions the written adapters name, so that a person knows what to ask for."""
+"""The most captions in the metadata of the adapters, as examples of prompts."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,14 @@ class LoraRecipe:
     """The configuration of the adapters and their training.
 
     Attributes:
-        rank: rank of the adapters; a higher one learns more, and forgets more of the rest.
+        rank: rank of the adapters; a higher one learns more, and changes other prompts more.
         alpha: the output of the adapters is scaled by alpha / rank.
         dropout: dropout on the input of the adapters.
         targets: layers of the transformer, by the last parts of their names; the defaults are the
             attention and the MLPs.
-        text: adapt the text encoder too, for new words.
-        text_targets: layers of the text encoder.
-        prior: weight of prior preservation for other prompts; 0 is twice as fast, but forgets.
+        text: whether the text encoder is adapted too, for new words.
+        text_targets: layers of the text encoder, by the last parts of their names.
+        prior: weight of prior preservation; 0 is twice as fast, but changes other prompts.
         captions: how captions are used.
         label_smoothing: label smoothing of the cross-entropy.
         masking: how tokens are masked.
@@ -137,7 +137,7 @@ class LoraRecipe:
         """The names of the layers to adapt, in a `TextToImage`.
 
         Raises:
-            ValueError: a target that is no layer's.
+            ValueError: a target that matches no layer.
         """
         usual = isinstance(transformer, Amused) and self.targets == ATTENTION + MLPS
         targets = AMUSED if usual else self.targets
@@ -156,7 +156,7 @@ class LoraTask(CaptionedTask):
         text: its text encoder; adapters are added to it.
 
     Raises:
-        ValueError: images without captions, or a target that is no layer's.
+        ValueError: images without captions, or a target that matches no layer.
     """
 
     main = "adapter_model"
@@ -199,7 +199,9 @@ class LoraTask(CaptionedTask):
             return super().loss(phase, batch, step, generator)
         count = len(batch["input_BL"])
         other, before_BLV = self.other_prompts(batch, (count + 1) // 2, generator)
-        logits_BLV = self.logits(join(batch, other))  # one pass, as several devices ask for
+        logits_BLV = self.logits(
+            join(batch, other)
+        )  # one pass, which distributed training requires
         loss = self.cross_entropy(logits_BLV[:count], batch)
         moved = drift(logits_BLV[count:], before_BLV, other["masked_BL"])
         return loss + self.recipe.prior * moved, {"loss": loss, "drift": moved}
@@ -225,7 +227,7 @@ class LoraTask(CaptionedTask):
         return {**facts, "masked_BL": ids_BL == mask_id, "shape": batch["shape"]}, before_BLV
 
     def validation_index(self) -> Tensor:
-        """The held-out images, repeated where there are few."""
+        """The held-out images, repeated if there are few."""
         index = super().validation_index()
         return index.repeat(-(-MEASURED // len(index)))
 
@@ -241,10 +243,10 @@ class LoraTraining:
     """A recipe of ``demask train lora``; every table has defaults.
 
     Attributes:
-        lora: what to adapt, and how to learn.
+        lora: the adapters and their training.
         views: how the images are tokenised.
         run: the length, batches and reports.
-        data: the images; without held-out images, it is measured on the training images.
+        data: the images; without held-out images, the training images are used for validation.
     """
 
     lora: LoraRecipe = field(default_factory=LoraRecipe)
@@ -260,7 +262,7 @@ class LoraTraining:
         parts = load_parts(model)
         transformer, text, tokenizer = parts.transformer, parts.text, cast(Any, parts.tokenizer)
         if not isinstance(transformer, Meissonic | Amused) or text is None:
-            raise ValueError(f"{model} generates classes; a LoRA adapts a model of prompts")
+            raise ValueError(f"{model} is a model of classes; LoRA adapts models of prompts")
         views = self.views.of(transformer, tokenizer)
         caches = token_caches(tokenizer, images, held_out, views, inputs.out)
         torch.manual_seed(self.run.seed)

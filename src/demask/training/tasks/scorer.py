@@ -1,4 +1,4 @@
-"""Train a small network that scores how well an image fits a text, to compare settings with.
+"""Train a small network that scores how well an image fits a text, for ``demask compare``.
 
 Shape legend: B batch, D width of the features, G pieces of a word, H W rows and columns, K
 candidates, N images, T words.
@@ -6,7 +6,7 @@ candidates, N images, T words.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from demask.assembly import load_parts
 from demask.checkpoint.save import save_model
@@ -23,7 +24,6 @@ from demask.data.images import ImageDataset
 from demask.device import default_device
 from demask.evaluation.pair_scorer import PairScorer, PairScorerConfig, spell
 from demask.evaluation.retrieval import found
-from demask.training.batch_norms import settle
 from demask.training.captioned import CaptionRecipe, epoch
 from demask.training.data import DataConfig
 from demask.training.engine.config import TrainConfig
@@ -36,8 +36,8 @@ from demask.training.pair_images import Changes, ReconstructionAugment, changed,
 from demask.training.tasks.classifier import in_memory
 from demask.types import Tokenizer
 
-SETTLED_ON = 2048
-"""How many examples the batch norms of an averaged network are measured on anew."""
+BATCH_NORM_IMAGES = 2048
+"""Examples from which the batch-norm statistics of the averaged network are computed."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,10 @@ class ScorerRecipe:
 
     def __post_init__(self) -> None:
         if self.captions.dropout:
-            raise ValueError("dropout is for guidance: a scorer's captions have 0.0")
+            raise ValueError(
+                f"the captions of a scorer need dropout 0.0, not {self.captions.dropout}: the "
+                "empty caption is for guidance"
+            )
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class Pairs:
 
     @property
     def firsts(self) -> list[str]:
-        """The main caption of each."""
+        """The main caption of each image."""
         return [texts[0] for texts in self.captions]
 
 
@@ -139,7 +142,7 @@ class ScorerTask(Task):
         return describe(task="scorer", recipe=self.recipe, pictures=self.images_fingerprint)
 
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
-        """Images, damaged ones of the first of them, their words, and who shows the same."""
+        """Images, damaged versions of the first of them, their captions, and which are alike."""
         index_B = self.order[indices]
         pixels_BCHW = self.pairs.pixels_NCHW[index_B]
         captions = [
@@ -164,14 +167,14 @@ class ScorerTask(Task):
     def loss(
         self, phase: str, batch: Batch, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Symmetric InfoNCE (arXiv 2103.00020, figure 3), and real above damaged by a logistic."""
+        """Symmetric InfoNCE (arXiv 2103.00020, figure 3), and a logistic loss of damaged images."""
         count = len(batch["image_BCHW"])
         corrupted = [batch["corrupted_BCHW"]] if "corrupted_BCHW" in batch else []
         image_BCHW = torch.cat([batch["image_BCHW"], *corrupted])
         seen, text_BD, scale = self.modules["scorer"](image_BCHW, batch["pieces_BTG"])
         image_BD, corrupted_BD = seen[:count], seen[count:]
         logits_BB = scale * image_BD @ text_BD.T
-        # two images or captions that are equal are no mistake of one another
+        # equal images or captions are no negatives of each other
         logits_BB = logits_BB.masked_fill(batch["same_BB"], -torch.inf)
         target_B = torch.arange(count, device=logits_BB.device)
         pairs = (F.cross_entropy(logits_BB, target_B) + F.cross_entropy(logits_BB.T, target_B)) / 2
@@ -187,7 +190,7 @@ class ScorerTask(Task):
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Top-1 retrieval of held-out pairs, among themselves and among all images."""
-        self.settle(model)
+        self.update_batch_norms(model)
         network = self.network(model)
         held, rest = self.held_out, self.pairs
         image_ND, text_ND = features(network, held.pixels_NCHW), read(network, held.firsts)
@@ -209,19 +212,16 @@ class ScorerTask(Task):
         return scores
 
     def codec_of_held_out(self) -> tuple[Tensor, Tensor]:
-        """Held-out images through the tokenizer, whole and damaged."""
+        """Reconstructions of the held-out images, and their damaged versions (N, 3, H, W each)."""
         restored_NCHW, damaged = self.held_out_codec
         return restored_NCHW, damaged[0]
 
-    def settle(self, model: nn.Module) -> None:
-        """Recompute the batch-norm statistics."""
+    def update_batch_norms(self, model: nn.Module) -> None:
+        """Recompute the batch-norm statistics, which do not follow from averaged weights."""
         generator = torch.Generator().manual_seed(0)
-
-        def batches() -> Iterator[Tensor]:
-            for part in torch.arange(min(SETTLED_ON, self.examples)).split(256):
-                yield self.load(part, generator)["image_BCHW"]
-
-        settle(model, batches(), self.network(model).picture)
+        parts = torch.arange(min(BATCH_NORM_IMAGES, self.examples)).split(256)
+        batches = (self.load(part, generator)["image_BCHW"] for part in parts)
+        update_bn(batches, self.network(model).picture, next(model.parameters()).device)
 
     @staticmethod
     def network(model: nn.Module) -> PairScorer:
@@ -230,7 +230,7 @@ class ScorerTask(Task):
         return model
 
     def sample(self, model: nn.Module) -> Tensor:
-        """For held-out captions, the right image and those with the highest scores, a row each."""
+        """A row for each of eight held-out captions: its image and those with the best scores."""
         network, held = self.network(model), self.held_out
         score_NN = read(network, held.firsts[:8]) @ features(network, held.pixels_NCHW).T
         best_NK = score_NN.topk(min(4, len(held.firsts)), -1).indices
@@ -242,17 +242,17 @@ class ScorerTask(Task):
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the scorer in half precision."""
-        self.settle(model)
+        self.update_batch_norms(model)
         save_model(path, model, "pair_scorer", torch.float16, training=facts)
 
 
 def twins(pixels_NCHW: Tensor) -> Tensor:
-    """A number for each image (N); equal images have the same."""
+    """A number for each image (N); equal images have the same number."""
     return torch.unique(pixels_NCHW.flatten(1), dim=0, return_inverse=True)[1]
 
 
 def alike(twin_B: Tensor, captions: Sequence[str]) -> Tensor:
-    """Which other images of a batch show the same, or are said to (B, B)."""
+    """Booleans (B, B): which other pairs of a batch have an equal image or caption."""
     numbers: dict[str, int] = {}
     said_B = torch.tensor([numbers.setdefault(normalized(text), len(numbers)) for text in captions])
     same_BB = (twin_B[:, None] == twin_B) | (said_B[:, None] == said_B)
@@ -261,7 +261,7 @@ def alike(twin_B: Tensor, captions: Sequence[str]) -> Tensor:
 
 @torch.no_grad()
 def features(network: PairScorer, pixels_NCHW: Tensor) -> Tensor:
-    """Features of images in bytes (N, D), on the CPU."""
+    """Features (N, D) of uint8 images, on the CPU."""
     device = network.log_scale.device
     return torch.cat(
         [network.picture(p.to(device).float() / 255).cpu() for p in pixels_NCHW.split(256)]

@@ -1,8 +1,8 @@
-"""Train self-guidance's feature selection beside a frozen model (arXiv 2410.13136, section 3.3).
+"""Train self-guidance's feature selection for a frozen model (arXiv 2410.13136, section 3.3).
 
-The model reads partly masked images in which some visible tokens are wrong; the second pass, which
-reads no tokens, is trained to predict the right ones. So it keeps the content of an image and
-smooths its details.
+The model reads partly masked images in which some visible tokens are wrong. The second pass, which
+reads the model's features but no tokens, is trained to predict the right ones. So it keeps the
+content of an image and smooths its details.
 
 Shape legend: B batch, L tokens, T text tokens, V vocabulary.
 """
@@ -21,7 +21,7 @@ from demask.checkpoint.save import save_model
 from demask.data.tokens import TokenCache
 from demask.data.views import ModelViews
 from demask.registry import unknown
-from demask.training.beside import BesideTask
+from demask.training.auxiliary_task import AuxiliaryTask
 from demask.training.captioned import CaptionedTask, CaptionRecipe
 from demask.training.data import DataConfig, tokens_for_model
 from demask.training.engine.config import TrainConfig
@@ -38,14 +38,14 @@ from demask.transformer.meissonic import Meissonic
 from demask.types import Condition, Tokenizer, TokenLayout
 
 HELD_OUT = 500
-"""Images that are measured on."""
+"""Held-out images of a validation."""
 SHOWN = 8
 """Images in a sample."""
 
 
 @dataclass(frozen=True)
 class SelfGuidanceOptim(Optim):
-    """`Optim`, for some hundred steps beside a small model."""
+    """`Optim`, for some hundred steps with a small model."""
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
@@ -76,7 +76,7 @@ class SelfGuidanceRecipe:
         label_smoothing: label smoothing of the cross-entropy.
         factors: number of vectors that an anchor is mixed from.
         class_dropout: probability of the null class; ignored for a model without one.
-        captions: how captions are used, beside a model of prompts.
+        captions: how captions are used, for a model of prompts.
         optim: the optimiser.
     """
 
@@ -89,7 +89,7 @@ class SelfGuidanceRecipe:
     captions: CaptionRecipe = field(default_factory=CaptionRecipe)
     optim: SelfGuidanceOptim = field(default_factory=SelfGuidanceOptim)
 
-    masking = Masking()  # what `CaptionedTask` masks is not looked at
+    masking = Masking()  # `CaptionedTask` needs one; its masked ids are not used
 
     def __post_init__(self) -> None:
         if self.substitution not in SUBSTITUTIONS:
@@ -116,7 +116,7 @@ def finetuning_losses(
         logits_BLV: logits of the second pass, over the whole vocabulary of the base.
         error: see `FeatureSelection.forward`.
         target_BL: the true tokens.
-        replaced_BL: where the first pass saw another; if that is nowhere, the loss is 0.
+        replaced_BL: where the first pass read another token; the loss is 0 if there is none.
         label_smoothing: label smoothing of the cross-entropy.
         weight: weight of the error.
     """
@@ -124,8 +124,8 @@ def finetuning_losses(
     return ce, weight * error
 
 
-class SelfGuidanceTask(BesideTask):
-    """Trains a `FeatureSelection` beside a model of classes; see `BesideTask`."""
+class SelfGuidanceTask(AuxiliaryTask):
+    """Trains a `FeatureSelection` of a model of classes; see `AuxiliaryTask`."""
 
     main = "self_guidance"
 
@@ -198,7 +198,7 @@ class SelfGuidanceTask(BesideTask):
 
 
 class PromptSelfGuidanceTask(SelfGuidanceTask, CaptionedTask):
-    """Trains a `FeatureSelection` beside a model of prompts; see `CaptionedTask`.
+    """Trains a `FeatureSelection` of a model of prompts; see `CaptionedTask`.
 
     Args:
         base: the model; it is frozen.
@@ -246,10 +246,10 @@ class SelfGuidanceTraining:
     """A recipe of ``demask train self-guidance``; every table has defaults.
 
     Attributes:
-        self_guidance: what to learn, and how.
+        self_guidance: the module and its training.
         views: how the images are tokenised.
         run: the length, batches and reports.
-        data: the images; the model names their classes where they do not.
+        data: the images; the model's class names are used if they have none.
     """
 
     self_guidance: SelfGuidanceRecipe = field(default_factory=SelfGuidanceRecipe)

@@ -1,7 +1,7 @@
-"""Train a shortcut beside a frozen model, on the model's own trajectories (arXiv 2602.23996).
+"""Train a shortcut for a frozen model, on the model's own trajectories (arXiv 2602.23996).
 
 No image data is needed. The features of the model are recorded while it generates images; the
-shortcut is trained to predict them from those of the step before.
+shortcut is trained to predict them from those of the previous step.
 
 Shape legend: B batch, P passes of guidance, R steps in a row, L ids, S sequence of the base's
 features, N tokens of the image, D width, V codebook.
@@ -40,9 +40,9 @@ from demask.types import Condition, TokenLayout, Transformer
 log = logging.getLogger(__name__)
 
 HELD_OUT = 64
-"""Images that are measured on."""
+"""Held-out images of a validation."""
 HELD_OUT_SEED = 1 << 40
-"""Of the first of them."""
+"""Seed of the first held-out image."""
 SHOWN = 16
 """Images in a sample."""
 
@@ -74,13 +74,13 @@ class ShortcutRecipe:
     """The configuration of the shortcut and its training.
 
     Attributes:
-        width: of the shortcut; 0 = half of the model's.
+        width: width of the shortcut; 0 = half of the model's.
         heads: attention heads.
         mlp_width: hidden channels of its MLP; 0 = twice its width.
-        pictures: trajectories to train on; they stay in memory.
-        rollout: consecutive steps, each from the shortcut's own output of the one before.
-        features: the weight of the error in the features.
-        logits: the weight of the divergence of the guided distributions.
+        pictures: number of trajectories to train on, which are kept in memory.
+        rollout: number of consecutive steps, each from the shortcut's output of the previous one.
+        features: weight of the error of the features.
+        logits: weight of the divergence of the guided distributions.
         settings: settings that differ from the defaults of the model.
         optim: the optimiser.
     """
@@ -100,17 +100,17 @@ class ShortcutRecipe:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if min(self.features, self.logits) < 0 or self.features + self.logits == 0:
-            raise ValueError("features and logits are weights from 0 on, one of them above 0")
+            raise ValueError("features and logits must be at least 0, and one of them above 0")
 
     def config(self, base_width: int) -> ShortcutConfig:
-        """The sizes beside a model."""
+        """The sizes of the shortcut of a model of width ``base_width``."""
         multiple = 4 * self.heads
         width = self.width or max(multiple, base_width // 2 // multiple * multiple)
         return ShortcutConfig(base_width, width, self.heads, self.mlp_width or 2 * width)
 
 
 class ShortcutTask(Task):
-    """Trains a `Shortcut` beside a model.
+    """Trains a `Shortcut` of a model.
 
     Args:
         recipe: the configuration.
@@ -118,7 +118,7 @@ class ShortcutTask(Task):
         condition_inputs: conditions, used in turn; None = the defaults of the model.
 
     Raises:
-        ValueError: a model that no shortcut works with, or too few steps.
+        ValueError: the model does not support shortcuts, or its settings have too few steps.
     """
 
     main = "shortcut"
@@ -132,7 +132,7 @@ class ShortcutTask(Task):
         self.recipe, self.generator, self.condition_inputs = recipe, generator, condition_inputs
         self.frozen = cast(nn.Module, generator.transformer).eval().requires_grad_(False)
         if not supports(self.frozen, SupportsShortcut):
-            raise ValueError(f"no shortcut works with {type(self.frozen).__name__}")
+            raise ValueError(f"{type(self.frozen).__name__} does not support shortcuts")
         if generator.settings.steps <= recipe.rollout:
             raise ValueError(
                 f"{generator.settings.steps} steps are too few for a rollout of {recipe.rollout}"
@@ -168,13 +168,13 @@ class ShortcutTask(Task):
         )
 
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
-        """Consecutive steps of each image, from a random one on."""
+        """Consecutive steps of each image, from a random step on."""
         starts = self.pool.ids_NTL.shape[1] - self.recipe.rollout
         start_B = torch.randint(starts, indices.shape, generator=generator)
         return self.rows(self.pool, indices, start_B)
 
     def rows(self, pool: Trajectories, index_B: Tensor, start_B: Tensor) -> Batch:
-        """The steps ``start_B`` and those after them."""
+        """The steps ``start_B`` of the images ``index_B``, and the ``rollout`` steps after each."""
         step_BR = start_B[:, None] + torch.arange(self.recipe.rollout + 1)
         features_BPTSD = pool.features_NPTSD[index_B]
         own_B = torch.arange(len(index_B))
@@ -199,7 +199,7 @@ class ShortcutTask(Task):
         """Relative squared error of the features, and divergence of the guided distributions.
 
         Args:
-            network: the shortcut; None = a cache that repeats the features of the step before.
+            network: the shortcut; None = a cache that repeats the features of the previous step.
             batch: see `rows`.
         """
         ids_BRL, features_BRPSD = batch["ids_BRL"], batch["features_BRPSD"]
@@ -238,7 +238,7 @@ class ShortcutTask(Task):
         return torch.stack(errors).mean(), torch.stack(divergences).mean()
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Both errors on held-out images from every step on, and those of a cache."""
+        """The means over all start steps of both errors on held-out images; the same of a cache."""
         device = next(model.parameters()).device
         count, steps = self.held_out.ids_NTL.shape[:2]
         sums = torch.zeros(4, dtype=torch.float64)
@@ -253,7 +253,7 @@ class ShortcutTask(Task):
         return dict(zip(names, sums.tolist(), strict=True))
 
     def sample(self, model: nn.Module) -> Tensor:
-        """Images of which every second step was a shortcut, without guidance."""
+        """Images that are decoded with a shortcut in every second step, without guidance."""
         device = next(model.parameters()).device
         self.frozen.to(device)
         fast = ShortcutSteps().attach(model).around(cast(Transformer, self.frozen))
@@ -262,7 +262,7 @@ class ShortcutTask(Task):
         return sample_grid(fast, condition, self.held_out.layout, self.generator.tokenizer)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
-        """Write the shortcut alone in half precision, with what it was made for."""
+        """Write the shortcut in half precision, with the fingerprint of its model."""
         save_model(path, model, "shortcut", torch.float16, base=self.fingerprint, training=facts)
 
 
@@ -277,7 +277,7 @@ class ShortcutTraining:
     """A recipe of ``demask train shortcut``; every table has defaults.
 
     Attributes:
-        shortcut: what to learn, and how.
+        shortcut: the shortcut and its training.
         run: the length, batches and reports.
     """
 
@@ -290,10 +290,10 @@ class ShortcutTraining:
         generator = load(model, low_memory=True)
         if not (generator.class_names or prompts):
             raise ValueError(
-                f"{model} generates prompts: name some to learn from with --prompts FILE"
+                f"{model} is a model of prompts: name some to generate with --prompts FILE"
             )
         if generator.class_names and prompts:
-            raise ValueError(f"{model} generates classes and has no prompts: leave --prompts out")
+            raise ValueError(f"{model} is a model of classes: leave --prompts out")
         generator = replace(generator, settings=generator.chosen(**self.shortcut.settings))
         torch.manual_seed(self.run.seed)
         return ShortcutTask(self.shortcut, generator, prompts or None)

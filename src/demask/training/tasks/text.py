@@ -25,12 +25,12 @@ from demask.types import Tokenizer
 
 @dataclass(frozen=True)
 class TextRecipe:
-    """The text encoder.
+    """The configuration of the text encoder.
 
     Attributes:
         pretrained: a folder with a CLIP text encoder and its vocabulary; empty = random weights,
             and a vocabulary from the captions.
-        frozen: keep a pretrained one as it is.
+        frozen: whether a pretrained text encoder is not trained.
         vocabulary: size of a learned vocabulary, without the start and end tokens.
         length: number of text tokens.
         width: width of the states and of the pooled text.
@@ -50,10 +50,10 @@ class TextRecipe:
 
     def __post_init__(self) -> None:
         if self.frozen and not self.pretrained:
-            raise ValueError("a text encoder that is frozen must be pretrained")
+            raise ValueError("a frozen text encoder must be pretrained: name its folder")
 
     def build(self, captions: Sequence[tuple[str, ...]]) -> TextEncoder:
-        """The text encoder at the start."""
+        """The text encoder before the training."""
         if self.pretrained:
             return load_text_encoder(Path(self.pretrained), dtype=torch.float32)
         tokenizer = train_text_tokenizer(
@@ -144,7 +144,7 @@ class TextTask(CaptionedTask):
         return describe(task="text_to_image", recipe=self.recipe, tokens=self.tokens.fingerprint)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
-        """Write the transformer in half precision, and the text encoder beside it."""
+        """Write the transformer in half precision, and the text encoder in a folder next to it."""
         parts = self.parts(model)
         text = TextEncoder(self.text_tokenizer, parts.text)
         save_text_encoder(path.parent / "text_encoder", text, torch.float16)

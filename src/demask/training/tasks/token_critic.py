@@ -1,7 +1,7 @@
-"""Train a Token-Critic beside a frozen model (arXiv 2209.04439, section 3.1).
+"""Train a Token-Critic for a frozen model (arXiv 2209.04439, section 3.1).
 
-Real images' tokens are masked in part, and the model fills them in, all at once. The critic
-learns which of the tokens are the model's: in decoding those that it would catch are drawn again.
+The tokens of real images are masked in part, and the model predicts all of them at once. The critic
+is trained to detect the predicted tokens; in decoding, the tokens that it detects are masked again.
 
 Shape legend: B batch, L tokens, C channels, H W rows and columns, R masked tokens of the batch.
 """
@@ -21,7 +21,7 @@ from demask.assembly import load_parts
 from demask.checkpoint.save import save_model
 from demask.data.views import ModelViews
 from demask.sampling.select import Critic
-from demask.training.beside import BesideTask
+from demask.training.auxiliary_task import AuxiliaryTask
 from demask.training.data import DataConfig, tokens_for_model
 from demask.training.engine.config import TrainConfig
 from demask.training.engine.optim import Optim
@@ -33,7 +33,7 @@ from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
 from demask.types import Condition, Step, Transformer
 
 HELD_OUT = 1000
-"""Images that are measured on."""
+"""Held-out images of a validation."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class TokenCriticRecipe:
         heads: attention heads.
         mlp_width: hidden channels of the MLPs.
         dropout: dropout on the residual branches.
-        from_base: initialise with the model's embeddings and first blocks, where the sizes fit.
+        from_base: whether the model's embeddings and first blocks of equal sizes are the initial
+            weights.
         ratio: the distribution of the mask ratio, a row of `MASK_RATIOS`.
         temperature: temperature at which the model fills masked tokens, as in decoding.
         class_dropout: probability of the null class; ignored for a model without one.
@@ -94,8 +95,8 @@ class TokenCriticRecipe:
         return Masking(self.ratio, corruption=0.0)
 
 
-class TokenCriticTask(BesideTask):
-    """Trains a `TokenCritic` beside a model of classes; see `BesideTask`."""
+class TokenCriticTask(AuxiliaryTask):
+    """Trains a `TokenCritic` of a model of classes; see `AuxiliaryTask`."""
 
     main = "token_critic"
 
@@ -164,8 +165,8 @@ class TokenCriticTask(BesideTask):
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Binary cross-entropy and accuracy on held-out images.
 
-        ``ranking`` is the fraction of pairs within an image in which the real token is above the
-        filled-in one; decoding depends on it alone.
+        ``ranking`` is the fraction of pairs of a real and a filled-in token of an image in which
+        the real one has the higher score; decoding depends only on this order.
         """
         assert isinstance(model, TokenCritic)
         device = next(model.parameters()).device
@@ -211,10 +212,10 @@ class TokenCriticTraining:
     """A recipe of ``demask train token-critic``; every table has defaults.
 
     Attributes:
-        token_critic: what to train, and how.
+        token_critic: the critic and its training.
         views: how the images are tokenised.
         run: the length, batches and reports.
-        data: the images; the model names their classes where they do not.
+        data: the images; the model's class names are used if they have none.
     """
 
     token_critic: TokenCriticRecipe = field(default_factory=TokenCriticRecipe)

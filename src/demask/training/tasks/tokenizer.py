@@ -1,11 +1,10 @@
-"""Train a tokenizer: reconstruction, then an adversary for texture.
+"""Train a tokenizer: reconstruction losses, and an adversarial loss for texture.
 
 Shape legend: B batch, C channels, H W rows and columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +33,7 @@ from demask.training.losses import (
     spectrum_l1,
 )
 from demask.training.perceptual import PerceptualLoss
+from demask.training.samples import tiled
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class TokenizerLoss:
     """The weights of the tokenizer's losses.
 
     Attributes:
-        l1: of the absolute error.
-        l2: of the squared error.
-        spectrum: of the L1 distance of Fourier magnitudes.
-        edge: of the L1 distance of neighbour differences.
-        adversarial: of the hinge loss, relative to the balanced weight; 0 = no adversary.
-        matching: of the discriminator's feature distance.
-        adversary_start: the step at which the adversary starts.
-        perceptual: of `PerceptualLoss`; 0 = none.
+        l1: weight of the absolute error.
+        l2: weight of the squared error.
+        spectrum: weight of `spectrum_l1`.
+        edge: weight of `edge_l1`.
+        adversarial: weight of the adversarial loss, relative to that of `balance`; 0 = none.
+        matching: weight of `feature_matching`.
+        adversary_start: the step at which the discriminator starts.
+        perceptual: weight of `PerceptualLoss`; 0 = none.
         network: the classifier of the perceptual loss, a file that ``demask train classifier``
             wrote.
     """
@@ -70,15 +70,15 @@ class TokenizerLoss:
 
 @dataclass(frozen=True)
 class TokenizerRecipe:
-    """What to train on what.
+    """The configuration of the tokenizer and its training.
 
     Attributes:
         model: the tokenizer's sizes.
         size: side of the square training images, in pixels.
-        flip: mirror half of them.
-        shift: move them by up to this many pixels.
-        decoder_only: the encoder stays, and with it every image's ids: a transformer that was
-            trained on them goes on fitting (with ``--init``).
+        flip: whether half of the images are flipped horizontally.
+        shift: maximum shift in pixels in each direction.
+        decoder_only: freeze the encoder, so that the ids of images stay the same and transformers
+            that were trained on them can still be used; needs ``--init``.
         loss: the weights of the losses.
         optim: the tokenizer's optimiser.
         adversary: the discriminator's optimiser.
@@ -97,12 +97,16 @@ class TokenizerRecipe:
 
 
 class TokenizerTask(Task):
-    """Trains a `ConvTokenizer`, with a `PatchDiscriminator` where the recipe wants one.
+    """Trains a `ConvTokenizer`, with a `PatchDiscriminator` if its loss has a weight.
 
     Args:
-        recipe: what to train.
-        images: what to train on.
-        held_out: other images, to measure on.
+        recipe: the configuration.
+        images: the training images.
+        held_out: the held-out images.
+
+    Raises:
+        ValueError: the size is no multiple of the tokenizer's downsampling, or the classifier of
+            the perceptual loss cannot be read.
     """
 
     main = "tokenizer"
@@ -127,11 +131,11 @@ class TokenizerTask(Task):
             self.phases["discriminate"] = Phase("adversary", recipe.adversary, start)
 
     def identity(self) -> str:
-        """The recipe and how many images there are."""
+        """The recipe and the number of images."""
         return describe(task="tokenizer", recipe=self.recipe, pictures=self.examples)
 
     def load(self, indices: Tensor, generator: torch.Generator) -> Batch:
-        """Images (B, 3, H, W)."""
+        """Images (B, 3, H, W) in [0, 1], augmented."""
         recipe = self.recipe
         if isinstance(self.images, DecodedImages) and fits(self.images, recipe.size):
             draws_B3 = torch.rand(len(indices), 3, generator=generator)
@@ -146,7 +150,7 @@ class TokenizerTask(Task):
     def loss(
         self, phase: str, batch: Batch, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Both phases of a step see the same images."""
+        """The loss of the tokenizer or of the discriminator, on the same images in a step."""
         image_BCHW = batch["image_BCHW"].contiguous(memory_format=torch.channels_last)
         if phase == "discriminate":
             with torch.no_grad():
@@ -159,7 +163,7 @@ class TokenizerTask(Task):
     def reconstruction_loss(
         self, image_BCHW: Tensor, step: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Everything that the tokenizer itself is trained for."""
+        """The weighted sum of the tokenizer's losses."""
         weights = self.recipe.loss
         made_BCHW = self.modules["tokenizer"](image_BCHW)
         l1, l2 = F.l1_loss(made_BCHW, image_BCHW), F.mse_loss(made_BCHW, image_BCHW)
@@ -196,7 +200,7 @@ class TokenizerTask(Task):
             return torch.stack(list(images))
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """PSNR of 1,000 held-out images' reconstructions, and the share of codes used."""
+        """PSNR in dB of the first 1,000 held-out images, and the fraction of codes used."""
         assert isinstance(model, ConvTokenizer)
         device = model.last_layer.device
         errors, ids = [], []
@@ -209,16 +213,12 @@ class TokenizerTask(Task):
         return {"psnr": float(psnr.mean()), "codebook_usage": model.usage(torch.cat(ids))}
 
     def sample(self, model: nn.Module) -> Tensor:
-        """Held-out images above their reconstructions, eight in a row."""
+        """32 held-out images above their reconstructions, eight per row."""
         assert isinstance(model, ConvTokenizer)
         image_BCHW = self.held_out_images(32)
         made_BCHW = model.decode(model.encode(image_BCHW.to(model.last_layer.device))).cpu()
-        rows: Sequence[Tensor] = [
-            torch.cat(list(part), dim=-1)
-            for pair in zip(image_BCHW.split(8), made_BCHW.split(8), strict=True)
-            for part in pair
-        ]
-        return torch.cat([row for row in rows if row.shape[-1] == rows[0].shape[-1]], dim=-2)
+        pairs = zip(image_BCHW.split(8), made_BCHW.split(8), strict=True)
+        return torch.cat([tiled(part) for pair in pairs for part in pair], dim=-2)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the tokenizer in half precision."""

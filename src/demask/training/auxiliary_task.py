@@ -1,4 +1,4 @@
-"""What trainings of a network beside a frozen model of classes share.
+"""The base class of trainings of an auxiliary network of a frozen class-conditional model.
 
 Shape legend: B batch, L tokens.
 """
@@ -18,14 +18,14 @@ from demask.training.masking import drop_classes
 from demask.types import Tokenizer
 
 
-class BesideTask(Task):
-    """Trains a network beside a frozen model of classes, on cached tokens.
+class AuxiliaryTask(Task):
+    """Trains an auxiliary network of a frozen class-conditional model, on cached tokens.
 
     Args:
-        recipe: what to train, and how; it has a ``class_dropout``.
+        recipe: the configuration, with a field ``class_dropout``.
         base: the model; its parameters are frozen.
         tokens: the tokens of the training images.
-        held_out: the tokens of the images to measure on.
+        held_out: the tokens of the held-out images.
         tokenizer: decodes the samples.
 
     Raises:
@@ -46,7 +46,7 @@ class BesideTask(Task):
         self.build(recipe, base)
 
     def build(self, recipe: Any, base: nn.Module) -> None:
-        """Freeze the model, and make what is trained beside it."""
+        """Freeze the model; a subclass builds the network that is trained."""
         self.recipe, self.frozen = recipe, base.eval().requires_grad_(False)
         self.fingerprint = base_fingerprint(base)
 
