@@ -32,15 +32,20 @@ from demask.image import GeneratedImage
 from demask.jobs import Job
 from demask.layouts import GRIDS, Layouts, check_layout
 from demask.pipeline import Pipeline
-from demask.registry import shortened
+from demask.registry import shortened, unknown
 from demask.sampling import edit
 from demask.sampling.decode import decode, last
+from demask.sampling.sampler import Sampler
+from demask.sampling.schedule import num_masked_after
 from demask.setting_info import whole_number
 from demask.settings import SettingsKwargs
 from demask.training_range import warn_of_other_images
 
 EDITS = {"inpaint": GRIDS, "outpaint": GRIDS, "variations": Layouts((1, 2))}
 """The edits, with the layouts of tokens that they serve."""
+
+STRENGTHS = ("tokens", "steps")
+"""What the strength of image to image is a fraction of."""
 
 
 def check_image(name: str, value: object) -> None:
@@ -131,26 +136,46 @@ def variations(
     conditions: ConditionInput | Sequence[ConditionInput] = None,
     num_images: int | None = None,
     seed: int | Sequence[int] = 0,
+    strength_of: str = "tokens",
     **settings: Unpack[SettingsKwargs],
 ) -> Iterator[GeneratedImage]:
     """The images of `Generator.variations`, one batch after the other.
 
     Raises:
-        ValueError: a strength outside [0, 1], an unknown class or setting.
+        ValueError: a strength outside [0, 1] or of something else, a schedule that cannot start in
+            the middle, an unknown class or setting.
     """
     check_edit(generator, "variations")
     check_image("image", image)
     edit.check_strength(strength)
+    if strength_of not in STRENGTHS:
+        raise ValueError(unknown("strength_of", str(strength_of), STRENGTHS))
+    sampler = generator.chosen(**settings).sampler
+    first, share = 0, strength
+    if strength_of == "steps":
+        first, share = start_in_the_middle(sampler, strength)
     original = Original.read(generator, image, settings)
-    return vary(
-        generator, jobs(generator, conditions, num_images, seed, settings), original, strength
-    )
+    todo = jobs(generator, conditions, num_images, seed, settings)
+    return vary(generator, todo, original, share, first)
+
+
+def start_in_the_middle(sampler: Sampler, strength: float) -> tuple[int, float]:
+    """The index of the first of the last ``strength`` T steps, and the mask ratio before it.
+
+    As aMUSEd (arXiv 2401.01808) edits images; at 1 all steps are made and everything is masked.
+
+    Raises:
+        ValueError: a schedule that cannot start in the middle.
+    """
+    first = sampler.steps - int(sampler.steps * strength)
+    num_masked_after(sampler.schedule, sampler.steps, torch.ones(1, dtype=torch.long), first, 1)
+    return first, sampler.schedule(first / sampler.steps) if first else 1.0
 
 
 def vary(
-    generator: Pipeline, todo: Iterator[Job], original: Original, strength: float
+    generator: Pipeline, todo: Iterator[Job], original: Original, strength: float, first: int
 ) -> Iterator[GeneratedImage]:
-    """Decode the variations, each with other tokens masked."""
+    """Decode the variations, each with other tokens masked, from the step ``first`` on."""
     mask_YX = torch.ones(original.pixels_CYX.shape[1:], dtype=torch.bool)
     tokens_1 = tokens(generator, original, mask_YX)
     for job in todo:
@@ -158,7 +183,7 @@ def vary(
         generators = rng.image_generators(job.seeds)
         mask_id, parts = generator.transformer.mask_id, job.layout.parts
         canvas = edit.image_to_image(ids, strength, generators, mask_id, parts)
-        filled = fill_in(generator, job, canvas, generators)
+        filled = fill_in(generator, job, canvas, generators, first)
         for image, generated_CYX in finish(generator, job, filled):
             yield replace(image, image=original.crop(generated_CYX))
 
@@ -216,11 +241,16 @@ def finish(
 
 
 def fill_in(
-    generator: Pipeline, job: Job, canvas: edit.Canvas, generators: rng.Generators
+    generator: Pipeline,
+    job: Job,
+    canvas: edit.Canvas,
+    generators: rng.Generators,
+    first: int = 0,
 ) -> edit.Canvas:
     """Decode the canvas window by window.
 
-    A window makes the fraction of the steps that is the fraction of its masked tokens, at least 1.
+    A window makes the fraction of the steps that is the fraction of its masked tokens, at least 1;
+    or all steps from ``first`` on.
     """
     ids = canvas.ids_BL.unflatten(1, canvas.layout.dims).clone()
     known = canvas.known_BL.unflatten(1, canvas.layout.dims).clone()
@@ -233,8 +263,8 @@ def fill_in(
         if not num_masked:
             continue
         steps = math.ceil(sampler.steps * num_masked / part.masked_BL.shape[1])
-        share = replace(sampler, steps=max(steps, 1))
-        state = last(decode(predict, condition, part, generators, share))
+        share = sampler if first else replace(sampler, steps=max(steps, 1))
+        state = last(decode(predict, condition, part, generators, share, first))
         ids[inside] = state.ids_BL.view_as(ids[inside])
         known[inside] = True
     return replace(canvas, ids_BL=ids.flatten(1), known_BL=known.flatten(1))
