@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Unpack
 
@@ -34,12 +34,13 @@ from demask.layouts import GRIDS, Layouts, check_layout
 from demask.pipeline import Pipeline
 from demask.registry import shortened, unknown
 from demask.sampling import edit
-from demask.sampling.decode import decode, last
+from demask.sampling.decode import decode
 from demask.sampling.sampler import Sampler
 from demask.sampling.schedule import num_masked_after
 from demask.setting_info import whole_number
 from demask.settings import SettingsKwargs
 from demask.training_range import warn_of_other_images
+from demask.types import DecodeState
 
 EDITS = {"inpaint": GRIDS, "outpaint": GRIDS, "variations": Layouts((1, 2))}
 """The edits, with the layouts of tokens that they serve."""
@@ -77,6 +78,19 @@ def inpaint(
     Raises:
         ValueError: a mask of another size or without white, an unknown class or setting.
     """
+    edit_of = read_masked(generator, image, mask, feather, settings)
+    todo = jobs(generator, conditions, num_images, seed, settings)
+    return finished(decode_and_blend(generator, todo, *edit_of))
+
+
+def read_masked(
+    generator: Pipeline,
+    image: Image.Image,
+    mask: Image.Image,
+    feather: int | None,
+    settings: SettingsKwargs,
+) -> tuple[Original, Tensor, int]:
+    """The image, its mask (Y, X) and the soft edge; raises the errors of `inpaint`."""
     check_edit(generator, "inpaint")
     check_image("image", image)
     check_image("mask", mask)
@@ -93,8 +107,7 @@ def inpaint(
     original = Original.read(generator, image, settings)
     mask_YX = fill_frame(generator, mask_YX[None], settings)[0]
     feather = generator.tokenizer.downsampling // 2 if feather is None else feather
-    todo = jobs(generator, conditions, num_images, seed, settings)
-    return decode_and_blend(generator, todo, original, mask_YX, feather)
+    return original, mask_YX, feather
 
 
 def outpaint(
@@ -145,36 +158,53 @@ def variations(
         ValueError: a strength outside [0, 1] or of something else, a schedule that cannot start in
             the middle, an unknown class or setting.
     """
+    original = read_varied(generator, image, strength, settings)
+    sampler = generator.chosen(**settings).sampler
+    first, share = start_of(strength, strength_of, sampler)
+    todo = jobs(generator, conditions, num_images, seed, settings)
+    return finished(vary(generator, todo, original, share, first))
+
+
+def read_varied(
+    generator: Pipeline, image: Image.Image, strength: float, settings: SettingsKwargs
+) -> Original:
+    """The image to vary; raises the errors of `variations`."""
     check_edit(generator, "variations")
     check_image("image", image)
     edit.check_strength(strength)
-    if strength_of not in STRENGTHS:
-        raise ValueError(unknown("strength_of", str(strength_of), STRENGTHS))
-    sampler = generator.chosen(**settings).sampler
-    first, share = 0, strength
-    if strength_of == "steps":
-        first, share = start_in_the_middle(sampler, strength)
-    original = Original.read(generator, image, settings)
-    todo = jobs(generator, conditions, num_images, seed, settings)
-    return vary(generator, todo, original, share, first)
+    return Original.read(generator, image, settings)
 
 
-def start_in_the_middle(sampler: Sampler, strength: float) -> tuple[int, float]:
-    """The index of the first of the last ``strength`` T steps, and the mask ratio before it.
+def start_of(strength: float, strength_of: str, sampler: Sampler) -> tuple[int, float]:
+    """The index of the first step of image to image, and the fraction of the tokens to mask.
 
-    As aMUSEd (arXiv 2401.01808) edits images; at 1 all steps are made and everything is masked.
+    Of steps, the last ``strength`` T are made, from the mask ratio before them, as aMUSEd
+    (arXiv 2401.01808) edits images; at 1 all steps are made and everything is masked.
 
     Raises:
-        ValueError: a schedule that cannot start in the middle.
+        ValueError: a strength of something else, or a schedule that cannot start in the middle.
     """
+    if strength_of not in STRENGTHS:
+        raise ValueError(unknown("strength_of", str(strength_of), STRENGTHS))
+    if strength_of == "tokens":
+        return 0, strength
     first = sampler.steps - int(sampler.steps * strength)
     num_masked_after(sampler.schedule, sampler.steps, torch.ones(1, dtype=torch.long), first, 1)
     return first, sampler.schedule(first / sampler.steps) if first else 1.0
 
 
+Progress = DecodeState | GeneratedImage
+"""What an edit yields: the state of a window after each step, and finished images."""
+
+
+def finished(progress: Iterator[Progress]) -> Iterator[GeneratedImage]:
+    """The images alone."""
+    return (each for each in progress if isinstance(each, GeneratedImage))
+
+
 def vary(
-    generator: Pipeline, todo: Iterator[Job], original: Original, strength: float, first: int
-) -> Iterator[GeneratedImage]:
+    generator: Pipeline, todo: Iterator[Job], original: Original, strength: float, first: int = 0
+) -> Iterator[Progress]:
     """Decode the variations, each with other tokens masked, from the step ``first`` on."""
     mask_YX = torch.ones(original.pixels_CYX.shape[1:], dtype=torch.bool)
     tokens_1 = tokens(generator, original, mask_YX)
@@ -183,7 +213,7 @@ def vary(
         generators = rng.image_generators(job.seeds)
         mask_id, parts = generator.transformer.mask_id, job.layout.parts
         canvas = edit.image_to_image(ids, strength, generators, mask_id, parts)
-        filled = fill_in(generator, job, canvas, generators, first)
+        filled = yield from fill_in(generator, job, canvas, generators, first)
         for image, generated_CYX in finish(generator, job, filled):
             yield replace(image, image=original.crop(generated_CYX))
 
@@ -194,7 +224,7 @@ def decode_and_blend(
     original: Original,
     mask_YX: Tensor,
     feather: int,
-) -> Iterator[GeneratedImage]:
+) -> Iterator[Progress]:
     """Decode the tokens under the mask, and blend the new pixels with the original."""
     masked_HW = edit.token_mask(mask_YX[None], generator.tokenizer.downsampling)[0]
     tokens_1 = tokens(generator, original, ~mask_YX)
@@ -202,7 +232,8 @@ def decode_and_blend(
         ids = tokens_1.expand(len(job.seeds), *tokens_1.shape[1:])
         known_BHW = (~masked_HW).expand(len(ids), -1, -1).to(ids.device)
         canvas = edit.keep(ids, known_BHW, generator.transformer.mask_id, job.layout.parts)
-        filled = fill_in(generator, job, canvas, rng.image_generators(job.seeds))
+        generators = rng.image_generators(job.seeds)
+        filled = yield from fill_in(generator, job, canvas, generators)
         for image, generated_CYX in finish(generator, job, filled):
             yield replace(image, image=original.blend(generated_CYX, mask_YX, feather))
 
@@ -246,8 +277,8 @@ def fill_in(
     canvas: edit.Canvas,
     generators: rng.Generators,
     first: int = 0,
-) -> edit.Canvas:
-    """Decode the canvas window by window.
+) -> Generator[DecodeState, None, edit.Canvas]:
+    """Decode the canvas window by window; yields the state after each step, returns the canvas.
 
     A window makes the fraction of the steps that is the fraction of its masked tokens, at least 1;
     or all steps from ``first`` on.
@@ -264,7 +295,8 @@ def fill_in(
             continue
         steps = math.ceil(sampler.steps * num_masked / part.masked_BL.shape[1])
         share = sampler if first else replace(sampler, steps=max(steps, 1))
-        state = last(decode(predict, condition, part, generators, share, first))
+        for state in decode(predict, condition, part, generators, share, first):
+            yield state
         ids[inside] = state.ids_BL.view_as(ids[inside])
         known[inside] = True
     return replace(canvas, ids_BL=ids.flatten(1), known_BL=known.flatten(1))

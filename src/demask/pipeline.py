@@ -262,7 +262,8 @@ class Pipeline:
     def tokens(self, image_BCHW: Tensor) -> Tensor:
         """Images in [0, 1] -> tokens in their layout (B, *dims)."""
         codes = self.transformer.codebook_size
-        return self.transformer.layout.split(self.tokenizer.encode(image_BCHW), codes)
+        ids = self.tokenizer.encode(image_BCHW.to(self.device))
+        return self.transformer.layout.split(ids, codes)
 
     @torch.inference_mode()
     def pixels(

@@ -22,7 +22,7 @@ from demask.checkpoint.load import load_model
 from demask.checkpoint.save import save_model
 from demask.checkpoint.text_encoder import save_text_encoder
 from demask.conditioning import Prompts
-from demask.editing import start_in_the_middle
+from demask.editing import start_of
 from demask.evaluation.small_conv import SmallConv, SmallConvConfig
 from demask.guidance import GUIDANCES
 from demask.measuring.evaluate import evaluate
@@ -178,9 +178,9 @@ def test_image_to_image(generator: demask.Generator) -> None:
 def test_image_to_image_by_steps(generator: demask.Generator) -> None:
     """The last half of 8 steps, from the mask ratio before them; at 1 everything, all steps."""
     sampler = generator.chosen(steps=8).sampler
-    assert start_in_the_middle(sampler, 0.5) == (4, pytest.approx(math.cos(math.pi / 4)))
-    assert start_in_the_middle(sampler, 1.0) == (0, 1.0)
-    assert start_in_the_middle(sampler, 0.1) == (8, pytest.approx(0, abs=1e-6))
+    assert start_of(0.5, "steps", sampler) == (4, pytest.approx(math.cos(math.pi / 4)))
+    assert start_of(1.0, "steps", sampler) == (0, 1.0)
+    assert start_of(0.1, "steps", sampler) == (8, pytest.approx(0, abs=1e-6))
     how = {**FAST, "steps": 8, "strength_of": "steps"}
     other = Image.fromarray(255 - array(example()))
     one, two = (generator.variations(i, 1.0, "blue", seed=3, **how)[0] for i in (example(), other))

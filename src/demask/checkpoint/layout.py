@@ -104,15 +104,20 @@ def _conventional(variant: str) -> Iterator[str]:
     yield from (f"pytorch_model{dot}.bin", f"diffusion_pytorch_model{dot}.bin")
 
 
+def conventional(names: Collection[str], variants: tuple[str, ...] = ("", HALF)) -> str | None:
+    """The weights of a conventional name among file names, the best first; None: there are none."""
+    usual = (name for variant in variants for name in _conventional(variant))
+    return next((name for name in usual if name in names), None)
+
+
 def choose_weights(names: Collection[str], source: Path, variants: tuple[str, ...]) -> str:
     """The weights among file names: a conventional name, else the only index or file.
 
     Raises:
         CheckpointError: there is none, several, or none of the requested variant.
     """
-    for name in (name for variant in variants for name in _conventional(variant)):
-        if name in names:
-            return name
+    if usual := conventional(names, variants):
+        return usual
     if len(variants) == 1 and variants[0]:
         raise CheckpointError(f"{source}: no weights of the variant '{variants[0]}'")
     indices = [name for name in names if INDEX.fullmatch(name)]

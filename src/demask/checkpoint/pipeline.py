@@ -9,10 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from demask.checkpoint.architectures import ARCHITECTURES
 from demask.checkpoint.hub import has_pipeline, is_hub_id, locate, locate_pipeline
-from demask.checkpoint.layout import HALF, parse_json
+from demask.checkpoint.identify import described
+from demask.checkpoint.layout import HALF, PICKLED, SAFE, conventional, parse_json
 from demask.checkpoint.load import CheckpointError, load_model, read_metadata
 from demask.checkpoint.published import PublishedModel, published_model
+from demask.checkpoint.read import read_tensors
 from demask.checkpoint.text_encoder import fitted, load_text_encoder
 from demask.transformer.condition import TextEncoder
 from demask.transformer.protocols import SupportsPrompts, supports
@@ -102,21 +105,23 @@ def load_ours(
 ) -> Parts:
     """Load a folder that training wrote, or a transformer checkpoint and its parts.
 
-    Parts that are not named and not beside the transformer are those of `PUBLISHED_MODELS`, if the
-    transformer comes from the hub. The tokenizer may be a whole pipeline, whose text encoder is
-    then taken, too: one-step generators are published without either.
+    A folder may hold both under any names. Parts that are not named and not beside the transformer
+    are those of `PUBLISHED_MODELS`, if the transformer comes from the hub. The tokenizer may be a
+    whole pipeline, whose text encoder is then taken, too: one-step generators are published without
+    either.
 
     Raises:
         CheckpointError: a part is missing or broken; the line says which.
     """
     refuse_editing(place)
     beside = place.parent if place.is_file() else place
-    source = str(place / OUR_PARTS[0])
+    source, files = str(place / OUR_PARTS[0]), networks_in(place)
     if not Path(source).is_file():
-        source = model
+        source = files.get("transformer", model)
     transformer = load_model(source, dtype=dtype or torch.float32, device=device)
     known = published_model(transformer, model)
-    pixels = tokenizer or part_of(model, beside / OUR_PARTS[1], known and known.tokenizer)
+    other = Path(files.get("tokenizer", beside / OUR_PARTS[1]))
+    pixels = tokenizer or part_of(model, other, known and known.tokenizer)
     if pixels is None:
         raise CheckpointError(
             f"{model} has no tokenizer beside it: a folder needs transformer.safetensors and "
@@ -138,6 +143,31 @@ def load_ours(
     text = load_text_encoder(*folders, dtype=dtype or torch.float32, device=device)
     text = fitted(text, transformer, network)
     return Parts(transformer, network, text, published=known)
+
+
+def networks_in(folder: Path) -> dict[str, str]:
+    """The files of a folder with several weights files of any names, by the part that each holds.
+
+    Raises:
+        CheckpointError: a file holds no known network, or two hold the same part.
+    """
+    if not folder.is_dir() or (folder / OUR_PARTS[0]).is_file():
+        return {}
+    names = sorted(path.name for path in folder.iterdir() if path.suffix in (SAFE, *PICKLED))
+    if len(names) < 2 or conventional(names):
+        return {}
+    found: dict[str, str] = {}
+    for path in map(folder.joinpath, names):
+        try:
+            part = ARCHITECTURES[described(*read_tensors(path))[0]].part
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+        if part in found:
+            raise CheckpointError(
+                f"{folder}: both {Path(found[part]).name} and {path.name} hold a {part}; name one"
+            )
+        found[part] = str(path)
+    return found
 
 
 def part_of(model: str, beside: Path, public: str | None) -> str | None:
