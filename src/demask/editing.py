@@ -32,11 +32,9 @@ from demask.image import GeneratedImage
 from demask.jobs import Job
 from demask.layouts import GRIDS, Layouts, check_layout
 from demask.pipeline import Pipeline
-from demask.registry import shortened, unknown
+from demask.registry import shortened
 from demask.sampling import edit
 from demask.sampling.decode import decode
-from demask.sampling.sampler import Sampler
-from demask.sampling.schedule import num_masked_after
 from demask.setting_info import whole_number
 from demask.settings import SettingsKwargs
 from demask.training_range import warn_of_other_images
@@ -44,9 +42,6 @@ from demask.types import DecodeState
 
 EDITS = {"inpaint": GRIDS, "outpaint": GRIDS, "variations": Layouts((1, 2))}
 """The edits, with the layouts of tokens that they serve."""
-
-STRENGTHS = ("tokens", "steps")
-"""What the strength of image to image is a fraction of."""
 
 
 def check_image(name: str, value: object) -> None:
@@ -160,7 +155,7 @@ def variations(
     """
     original = read_varied(generator, image, strength, settings)
     sampler = generator.chosen(**settings).sampler
-    first, share = start_of(strength, strength_of, sampler)
+    first, share = edit.start_of(strength, strength_of, sampler.schedule, sampler.steps)
     todo = jobs(generator, conditions, num_images, seed, settings)
     return finished(vary(generator, todo, original, share, first))
 
@@ -173,24 +168,6 @@ def read_varied(
     check_image("image", image)
     edit.check_strength(strength)
     return Original.read(generator, image, settings)
-
-
-def start_of(strength: float, strength_of: str, sampler: Sampler) -> tuple[int, float]:
-    """The index of the first step of image to image, and the fraction of the tokens to mask.
-
-    Of steps, the last ``strength`` T are made, from the mask ratio before them, as aMUSEd
-    (arXiv 2401.01808) edits images; at 1 all steps are made and everything is masked.
-
-    Raises:
-        ValueError: a strength of something else, or a schedule that cannot start in the middle.
-    """
-    if strength_of not in STRENGTHS:
-        raise ValueError(unknown("strength_of", str(strength_of), STRENGTHS))
-    if strength_of == "tokens":
-        return 0, strength
-    first = sampler.steps - int(sampler.steps * strength)
-    num_masked_after(sampler.schedule, sampler.steps, torch.ones(1, dtype=torch.long), first, 1)
-    return first, sampler.schedule(first / sampler.steps) if first else 1.0
 
 
 Progress = DecodeState | GeneratedImage

@@ -22,14 +22,14 @@ from demask.checkpoint.load import load_model
 from demask.checkpoint.save import save_model
 from demask.checkpoint.text_encoder import save_text_encoder
 from demask.conditioning import Prompts
-from demask.editing import start_of
 from demask.evaluation.small_conv import SmallConv, SmallConvConfig
 from demask.guidance import GUIDANCES
 from demask.measuring.evaluate import evaluate
 from demask.presets import PUBLISHED_PRESETS
 from demask.sampling.correction import CORRECTIONS
 from demask.sampling.decode import decode
-from demask.sampling.edit import image_to_image
+from demask.sampling.edit import image_to_image, start_of
+from demask.sampling.schedule import cosine
 from demask.sampling.select import ORDERS
 from demask.types import DecodeState
 from serving import Running, serving
@@ -177,10 +177,9 @@ def test_image_to_image(generator: demask.Generator) -> None:
 
 def test_image_to_image_by_steps(generator: demask.Generator) -> None:
     """The last half of 8 steps, from the mask ratio before them; at 1 everything, all steps."""
-    sampler = generator.chosen(steps=8).sampler
-    assert start_of(0.5, "steps", sampler) == (4, pytest.approx(math.cos(math.pi / 4)))
-    assert start_of(1.0, "steps", sampler) == (0, 1.0)
-    assert start_of(0.1, "steps", sampler) == (8, pytest.approx(0, abs=1e-6))
+    assert start_of(0.5, "steps", cosine, 8) == (4, pytest.approx(math.cos(math.pi / 4)))
+    assert start_of(1.0, "steps", cosine, 8) == (0, 1.0)
+    assert start_of(0.1, "steps", cosine, 8) == (8, pytest.approx(0, abs=1e-6))
     how = {**FAST, "steps": 8, "strength_of": "steps"}
     other = Image.fromarray(255 - array(example()))
     one, two = (generator.variations(i, 1.0, "blue", seed=3, **how)[0] for i in (example(), other))
