@@ -271,7 +271,7 @@ def usual_settings(parts: Parts) -> Settings:
 def conditioner(model: str, parts: Parts) -> Conditioner:
     """The conditioner of a model of prompts or of classes."""
     if parts.text is not None:
-        return Prompts(parts.text, reading_of(parts.transformer).score)
+        return Prompts(parts.text, reading_of(parts.transformer))
     return Classes(model, parts.transformer, parts.class_names)  # type: ignore[arg-type]
 
 

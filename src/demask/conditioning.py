@@ -8,7 +8,7 @@ from __future__ import annotations
 import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,9 +17,9 @@ from torch import nn
 from demask.registry import unknown
 from demask.setting_info import check_unicode
 from demask.settings import Settings
-from demask.transformer.condition import TextEncoder, encode_micro_conditions
+from demask.transformer.condition import PromptReading, TextEncoder, encode_micro_conditions
 from demask.transformer.protocols import SupportsUnconditional, supports
-from demask.types import USUAL_SCORE, Condition, Transformer
+from demask.types import Condition, Transformer
 
 ConditionInput = str | int | None
 """What an image shows: a prompt, a class name or a class number; None for no condition."""
@@ -189,11 +189,11 @@ class Prompts(Conditioner):
 
     Attributes:
         text: the text encoder.
-        score: the preference score of a request that names none.
+        reading: how the model reads prompts.
     """
 
     text: TextEncoder
-    score: float = USUAL_SCORE
+    reading: PromptReading = field(default_factory=PromptReading)
 
     def default_conditions(self) -> list[ConditionInput]:
         """The empty prompt."""
@@ -205,7 +205,7 @@ class Prompts(Conditioner):
 
     def check(self, settings: Settings) -> None:
         """Check the micro-conditions."""
-        encode_micro_conditions(1, 1, settings.micro_conditions)
+        encode_micro_conditions(1, 1, settings.micro_conditions, self.reading)
 
     def condition(
         self,
@@ -215,7 +215,7 @@ class Prompts(Conditioner):
     ) -> Condition:
         """``states`` (B, T, D), ``pooled`` (B, P) and ``micro`` (B, 5)."""
         tensors = self.text.encode([parsed.prompt for parsed in parsed_conditions])
-        micro_15 = encode_micro_conditions(*size, settings.micro_conditions, self.score).to(
+        micro_15 = encode_micro_conditions(*size, settings.micro_conditions, self.reading).to(
             tensors["pooled"].device
         )
         return Condition({**tensors, "micro": micro_15.expand(len(parsed_conditions), -1)})

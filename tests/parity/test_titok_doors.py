@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -243,6 +244,26 @@ def test_what_has_no_meaning_on_a_row_is_refused_in_one_line(
     with pytest.raises(ValueError, match=message) as caught:
         edit(generator, Image.new("RGB", (32, 32), "white"))
     assert "\n" not in str(caught.value)
+
+
+def test_a_micro_condition_that_the_model_is_not_told(
+    generators: dict[str, demask.Generator],
+) -> None:
+    with pytest.raises(ValueError, match=r"micro-condition 'width'.* Valid: score$"):
+        generators["maskgen"].generate("apple", micro_conditions="width=64", **SETTINGS)
+
+
+def test_from_the_hub(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the authors' repositories holds one network."""
+    repositories = {"owner/generator": "titok_uvit", "owner/tokenizer": "titok_two_stage"}
+
+    def download(hub_id: str, **options: Any) -> str:
+        return str(golden / repositories[hub_id])
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    generator = demask.load("owner/generator", "owner/tokenizer", device="cpu")
+    assert type(generator.transformer).__name__ == "UViT"
+    assert type(generator.tokenizer).__name__ == "TiTok"
 
 
 def test_parts_of_other_models_are_refused(golden: Path, tmp_path: Path) -> None:

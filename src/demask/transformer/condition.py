@@ -159,34 +159,6 @@ def train_text_tokenizer(texts: Iterable[str], vocabulary: int, length: int) -> 
     return TextTokenizer(byte_pairs(model), length)
 
 
-def encode_micro_conditions(
-    height: int, width: int, text: str = "", score: float = USUAL_SCORE
-) -> Tensor:
-    """The tensor ``micro`` of a condition, (1, 5).
-
-    Args:
-        height: of the image, in pixels.
-        width: of the image.
-        text: values that differ from the defaults, such as ``score=6.5,crop_top=20``.
-        score: the preference score where the text names none.
-
-    Raises:
-        ValueError: an unknown name, or a value that is not a finite number.
-    """
-    values = dict(zip(MICRO_CONDITIONS, (width, height, 0, 0, score), strict=True))
-    for pair in filter(None, text.split(",")):
-        name, _, value = (part.strip() for part in pair.partition("="))
-        if name not in values:
-            raise ValueError(unknown("micro-condition", name, MICRO_CONDITIONS))
-        try:
-            values[name] = float(value)
-        except ValueError:
-            raise ValueError(f"cannot read '{pair}'; write {name}=6") from None
-        if not math.isfinite(values[name]):
-            raise ValueError(f"the micro-condition {name} must be finite, not {value}")
-    return torch.tensor([list(values.values())], dtype=torch.float32)
-
-
 @dataclass(frozen=True)
 class PromptReading:
     """How a model reads prompts, where it differs from Meissonic.
@@ -194,10 +166,41 @@ class PromptReading:
     Attributes:
         pad_id: the text token that prompts are padded with; None: that of the text tokenizer.
         score: the preference score that the model is told where a request names none.
+        told: the micro-conditions that it is told.
     """
 
     pad_id: int | None = None
     score: float = USUAL_SCORE
+    told: tuple[str, ...] = MICRO_CONDITIONS
+
+
+def encode_micro_conditions(
+    height: int, width: int, text: str = "", reading: PromptReading | None = None
+) -> Tensor:
+    """The tensor ``micro`` of a condition, (1, 5).
+
+    Args:
+        height: of the image, in pixels.
+        width: of the image.
+        text: values that differ from the defaults, such as ``score=6.5,crop_top=20``.
+        reading: of the model; by default Meissonic's.
+
+    Raises:
+        ValueError: a name that is unknown or not told to the model, or a value that is not finite.
+    """
+    reading = reading or PromptReading()
+    values = dict(zip(MICRO_CONDITIONS, (width, height, 0, 0, reading.score), strict=True))
+    for pair in filter(None, text.split(",")):
+        name, _, value = (part.strip() for part in pair.partition("="))
+        if name not in reading.told:
+            raise ValueError(unknown("micro-condition", name, reading.told))
+        try:
+            values[name] = float(value)
+        except ValueError:
+            raise ValueError(f"cannot read '{pair}'; write {name}=6") from None
+        if not math.isfinite(values[name]):
+            raise ValueError(f"the micro-condition {name} must be finite, not {value}")
+    return torch.tensor([list(values.values())], dtype=torch.float32)
 
 
 @dataclass(frozen=True)

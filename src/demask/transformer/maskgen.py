@@ -136,7 +136,8 @@ class MaskGen(nn.Module):
 
     def prompt_reading(self) -> PromptReading:
         """Prompts are padded with text token 0, unlike CLIP's own padding, and it is attended."""
-        return PromptReading(0, self.config.score)
+        told = ("score",) if self.config.micro_width else ()
+        return PromptReading(0, self.config.score, told)
 
     def context(self, condition: Condition) -> tuple[Tensor, Tensor]:
         """The text tokens (B, T, D) and the condition vector (B, D), the same in every step."""
