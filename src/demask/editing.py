@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Unpack
 
@@ -34,10 +34,11 @@ from demask.layouts import GRIDS, Layouts, check_layout
 from demask.pipeline import Pipeline
 from demask.registry import shortened
 from demask.sampling import edit
-from demask.sampling.decode import decode, last
+from demask.sampling.decode import decode
 from demask.setting_info import whole_number
 from demask.settings import SettingsKwargs
 from demask.training_range import warn_of_other_images
+from demask.types import DecodeState
 
 EDITS = {"inpaint": GRIDS, "outpaint": GRIDS, "variations": Layouts((1, 2))}
 """The edits, with the layouts of tokens that they serve."""
@@ -72,6 +73,19 @@ def inpaint(
     Raises:
         ValueError: a mask of another size or without white, an unknown class or setting.
     """
+    edit_of = read_masked(generator, image, mask, feather, settings)
+    todo = jobs(generator, conditions, num_images, seed, settings)
+    return finished(decode_and_blend(generator, todo, *edit_of))
+
+
+def read_masked(
+    generator: Pipeline,
+    image: Image.Image,
+    mask: Image.Image,
+    feather: int | None,
+    settings: SettingsKwargs,
+) -> tuple[Original, Tensor, int]:
+    """The image, its mask (Y, X) and the soft edge; raises the errors of `inpaint`."""
     check_edit(generator, "inpaint")
     check_image("image", image)
     check_image("mask", mask)
@@ -88,8 +102,7 @@ def inpaint(
     original = Original.read(generator, image, settings)
     mask_YX = fill_frame(generator, mask_YX[None], settings)[0]
     feather = generator.tokenizer.downsampling // 2 if feather is None else feather
-    todo = jobs(generator, conditions, num_images, seed, settings)
-    return decode_and_blend(generator, todo, original, mask_YX, feather)
+    return original, mask_YX, feather
 
 
 def outpaint(
@@ -138,18 +151,33 @@ def variations(
     Raises:
         ValueError: a strength outside [0, 1], an unknown class or setting.
     """
+    original = read_varied(generator, image, strength, settings)
+    todo = jobs(generator, conditions, num_images, seed, settings)
+    return finished(vary(generator, todo, original, strength))
+
+
+def read_varied(
+    generator: Pipeline, image: Image.Image, strength: float, settings: SettingsKwargs
+) -> Original:
+    """The image to vary; raises the errors of `variations`."""
     check_edit(generator, "variations")
     check_image("image", image)
     edit.check_strength(strength)
-    original = Original.read(generator, image, settings)
-    return vary(
-        generator, jobs(generator, conditions, num_images, seed, settings), original, strength
-    )
+    return Original.read(generator, image, settings)
+
+
+Progress = DecodeState | GeneratedImage
+"""What an edit yields: the state of a window after each step, and finished images."""
+
+
+def finished(progress: Iterator[Progress]) -> Iterator[GeneratedImage]:
+    """The images alone."""
+    return (each for each in progress if isinstance(each, GeneratedImage))
 
 
 def vary(
     generator: Pipeline, todo: Iterator[Job], original: Original, strength: float
-) -> Iterator[GeneratedImage]:
+) -> Iterator[Progress]:
     """Decode the variations, each with other tokens masked."""
     mask_YX = torch.ones(original.pixels_CYX.shape[1:], dtype=torch.bool)
     tokens_1 = tokens(generator, original, mask_YX)
@@ -158,7 +186,7 @@ def vary(
         generators = rng.image_generators(job.seeds)
         mask_id, parts = generator.transformer.mask_id, job.layout.parts
         canvas = edit.image_to_image(ids, strength, generators, mask_id, parts)
-        filled = fill_in(generator, job, canvas, generators)
+        filled = yield from fill_in(generator, job, canvas, generators)
         for image, generated_CYX in finish(generator, job, filled):
             yield replace(image, image=original.crop(generated_CYX))
 
@@ -169,7 +197,7 @@ def decode_and_blend(
     original: Original,
     mask_YX: Tensor,
     feather: int,
-) -> Iterator[GeneratedImage]:
+) -> Iterator[Progress]:
     """Decode the tokens under the mask, and blend the new pixels with the original."""
     masked_HW = edit.token_mask(mask_YX[None], generator.tokenizer.downsampling)[0]
     tokens_1 = tokens(generator, original, ~mask_YX)
@@ -177,7 +205,8 @@ def decode_and_blend(
         ids = tokens_1.expand(len(job.seeds), *tokens_1.shape[1:])
         known_BHW = (~masked_HW).expand(len(ids), -1, -1).to(ids.device)
         canvas = edit.keep(ids, known_BHW, generator.transformer.mask_id, job.layout.parts)
-        filled = fill_in(generator, job, canvas, rng.image_generators(job.seeds))
+        generators = rng.image_generators(job.seeds)
+        filled = yield from fill_in(generator, job, canvas, generators)
         for image, generated_CYX in finish(generator, job, filled):
             yield replace(image, image=original.blend(generated_CYX, mask_YX, feather))
 
@@ -217,8 +246,8 @@ def finish(
 
 def fill_in(
     generator: Pipeline, job: Job, canvas: edit.Canvas, generators: rng.Generators
-) -> edit.Canvas:
-    """Decode the canvas window by window.
+) -> Generator[DecodeState, None, edit.Canvas]:
+    """Decode the canvas window by window; yields the state after each step, returns the canvas.
 
     A window makes the fraction of the steps that is the fraction of its masked tokens, at least 1.
     """
@@ -234,7 +263,8 @@ def fill_in(
             continue
         steps = math.ceil(sampler.steps * num_masked / part.masked_BL.shape[1])
         share = replace(sampler, steps=max(steps, 1))
-        state = last(decode(predict, condition, part, generators, share))
+        for state in decode(predict, condition, part, generators, share):
+            yield state
         ids[inside] = state.ids_BL.view_as(ids[inside])
         known[inside] = True
     return replace(canvas, ids_BL=ids.flatten(1), known_BL=known.flatten(1))

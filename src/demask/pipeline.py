@@ -188,10 +188,7 @@ class Pipeline:
     def guided(self, settings: Settings) -> Predict:
         """The transformer's prediction with the accelerators and guidance of the settings."""
         transformer = accelerate(self.transformer, self.acceleration(settings))
-        start, scale = settings.sampler.start, settings.scale
-        if start.one_pass and settings.accelerators:
-            raise ValueError("one_step has no steps to speed up: leave out the accelerators")
-        predict = start.around(transformer)
+        predict, scale = settings.sampler.start.around(transformer), settings.scale
         GUIDANCES[settings.guidance_method.partition(":")[0]]  # an unknown name, even at scale 1
         if settings.guidance_scale == 1:
             return predict
@@ -265,7 +262,8 @@ class Pipeline:
     def tokens(self, image_BCHW: Tensor) -> Tensor:
         """Images in [0, 1] -> tokens in their layout (B, *dims)."""
         codes = self.transformer.codebook_size
-        return self.transformer.layout.split(self.tokenizer.encode(image_BCHW), codes)
+        ids = self.tokenizer.encode(image_BCHW.to(self.device))
+        return self.transformer.layout.split(ids, codes)
 
     @torch.inference_mode()
     def pixels(

@@ -166,7 +166,8 @@ class Settings:
         """The arguments of `demask.decode`.
 
         Raises:
-            ValueError: an unknown name, or a list of another number of steps.
+            ValueError: an unknown name, a list of another number of steps, or accelerators of a
+                one-step generator.
         """
         from demask.sampling.correction import parse_correction
         from demask.sampling.filter import Filter
@@ -185,6 +186,9 @@ class Settings:
                 "choice_temperature that it decays"
             )
         temperature = Temperature(self.temperature, self.temperature_decay)
+        start = parse_start(self.start)
+        if start.one_pass and self.accelerators:
+            raise ValueError("one_step has no steps to speed up: leave out the accelerators")
         for decayed in (choice, temperature):
             if decayed is not None:
                 decayed.at(self.first)
@@ -195,7 +199,7 @@ class Settings:
             temperature=temperature,
             filter=Filter(self.top_k, self.top_p),
             corrections=tuple(parse_correction(name) for name in self.corrections),
-            start=parse_start(self.start),
+            start=start,
         )
 
     @property

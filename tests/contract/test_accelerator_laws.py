@@ -36,7 +36,7 @@ from demask.transformer.meissonic import Meissonic
 from demask.transformer.modern_maskgit import ModernMaskGIT
 from demask.transformer.shortcut import Shortcut, ShortcutConfig
 from demask.transformer.uvit import UViT, UViTConfig
-from demask.types import Condition, Predict, Step, TokenLayout, Transformer
+from demask.types import Condition, Grid, Step, TokenLayout, Transformer
 from golden_models import with_sizes
 from tiny import tiny_meissonic, tiny_transformer
 
@@ -109,6 +109,13 @@ def meissonic(compress: bool) -> tuple[Transformer, Shape]:
     return Meissonic(config), (6, 10) if compress else (5, 3)
 
 
+def amused(name: str) -> tuple[Transformer, Grid]:
+    """With its golden weights, which read texts of another width."""
+    folder = Path(os.environ.get("DEMASK_GOLDEN", Path(__file__).parents[1] / "golden_cases"))
+    model = load_model(folder / name, subfolder="transformer")
+    return model, (6, 10) if name == "amused_512" else (5, 3)  # type: ignore[return-value]
+
+
 MODELS: dict[str, Callable[[], tuple[Transformer, Shape]]] = {
     "maskgit": maskgit,
     "modern_maskgit": modern,
@@ -121,6 +128,8 @@ MODELS: dict[str, Callable[[], tuple[Transformer, Shape]]] = {
     "maskgit_v1, golden": lambda: of_golden_case("maskgit_v1"),
     "meissonic": lambda: meissonic(True),
     "meissonic, one id a token": lambda: meissonic(False),
+    "amused, golden": lambda: amused("amused"),
+    "amused_512, golden": lambda: amused("amused_512"),
 }
 
 
@@ -131,6 +140,8 @@ def model(request: pytest.FixtureRequest) -> tuple[Transformer, TokenLayout]:
     assert isinstance(transformer, nn.Module)
     generator = torch.Generator().manual_seed(1)
     for parameter in transformer.double().eval().requires_grad_(False).parameters():
+        if "golden" in request.param:
+            continue
         parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
     layout = replace(transformer.layout, shape=grid)
     name = request.node.callspec.params.get("name")
@@ -139,14 +150,16 @@ def model(request: pytest.FixtureRequest) -> tuple[Transformer, TokenLayout]:
     return transformer, layout
 
 
-def conditions(batch: int) -> Condition:
+def conditions(batch: int, transformer: Transformer) -> Condition:
     """What the models read, different for every image."""
+    config = transformer.config  # type: ignore[attr-defined]
+    text, pooled = getattr(config, "text_width", 16), getattr(config, "pooled_width", 16)
     generator = torch.Generator().manual_seed(2)
     return Condition(
         {
             "class_ids": torch.arange(batch),
-            "states": torch.randn(batch, 4, 16, generator=generator, dtype=torch.float64),
-            "pooled": torch.randn(batch, 16, generator=generator, dtype=torch.float64),
+            "states": torch.randn(batch, 4, text, generator=generator, dtype=torch.float64),
+            "pooled": torch.randn(batch, pooled, generator=generator, dtype=torch.float64),
             "micro": torch.tensor([[8.0, 8, 0, 0, 6]]).expand(batch, -1),
         }
     )
@@ -181,11 +194,11 @@ def uneven(transformer: Transformer, layout: TokenLayout) -> Canvas:
 
 
 def generate(
-    predict: Predict, everywhere: Canvas, index: list[int], sampler: Sampler, batched: bool
+    transformer: Transformer, everywhere: Canvas, index: list[int], sampler: Sampler, batched: bool
 ) -> torch.Tensor:
-    everything = conditions(BATCH + 1)
+    everything = conditions(BATCH + 1, transformer)
     nothing = everything.take(torch.tensor([BATCH]))
-    guided = ClassifierFree(predict, nothing, Interval(2.0, start=0.2), batched)
+    guided = ClassifierFree(transformer.predict, nothing, Interval(2.0, start=0.2), batched)
     generators = rng.image_generators([SEEDS[i] for i in index])
     canvas = replace(
         everywhere, ids_BL=everywhere.ids_BL[index], known_BL=everywhere.known_BL[index]
@@ -206,13 +219,16 @@ def test_off_is_the_identity(name: str, model) -> None:
     ids_BL = half_hidden(transformer, layout)
     masked_BL = ids_BL == transformer.mask_id
     before_BL = torch.full_like(ids_BL, transformer.mask_id)
-    read_BL = masked_BL & (torch.arange(ids_BL.shape[1]) % 2 == 0)
+    place_L = torch.arange(ids_BL.shape[1])
+    read_BL = masked_BL & (place_L % 2 == 0) & (place_L < len(place_L) // 2)
     half_B = torch.full((BATCH,), 0.5)
 
     def second(names: list[str]) -> torch.Tensor:
         predict = accelerate(transformer, [named(name, transformer) for name in names]).predict
-        predict(before_BL, conditions(BATCH), Step(0, 4, layout, half_B))
-        return predict(ids_BL, conditions(BATCH), Step(1, 4, layout, half_B, read_BL)).logits_BLV
+        predict(before_BL, conditions(BATCH, transformer), Step(0, 4, layout, half_B))
+        return predict(
+            ids_BL, conditions(BATCH, transformer), Step(1, 4, layout, half_B, read_BL)
+        ).logits_BLV
 
     plain, off, on = (second(names) for names in ([], [OFF[name]], [ON[name]]))
     assert torch.equal(off, plain)
@@ -244,7 +260,7 @@ def test_an_image_does_not_depend_on_its_batch(
     def generated(index: list[int]) -> torch.Tensor:
         # made anew for every batch, as the generator does
         fast = accelerate(transformer, [named(ON[name], transformer)])
-        return generate(fast.predict, canvas, index, chosen, batched)
+        return generate(fast, canvas, index, chosen, batched)
 
     whole_BL = generated(list(range(BATCH)))
     assert (whole_BL != transformer.mask_id).all()
@@ -256,7 +272,7 @@ def test_an_image_does_not_depend_on_its_batch(
 @torch.no_grad()
 def test_nothing_is_modified_in_place(name: str, model) -> None:
     transformer, layout = model
-    ids_BL, condition = half_hidden(transformer, layout), conditions(BATCH)
+    ids_BL, condition = half_hidden(transformer, layout), conditions(BATCH, transformer)
     step = Step(1, 4, layout, torch.full((BATCH,), 0.5))
     before = copy.deepcopy((ids_BL, condition))
     state = copy.deepcopy(transformer.state_dict())  # type: ignore[attr-defined]

@@ -275,6 +275,25 @@ def test_a_tokenizer_of_other_codes_is_refused(golden: Path) -> None:
         demask.load(golden / GENERATOR, str(other), device="cpu")
 
 
+def test_a_folder_of_both_files(golden: Path, tmp_path: Path) -> None:
+    for name in (GENERATOR, TOKENIZER):
+        for file in (golden / name, (golden / name).with_suffix(".yaml")):
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    loaded = demask.load(tmp_path, device="cpu")
+    first = demask.load(golden / GENERATOR, str(golden / TOKENIZER), device="cpu")
+    one, two = (model.generate(5, seed=1, **FAST)[0].image for model in (first, loaded))
+    assert np.array_equal(array(one), array(two))
+    assert len(loaded.class_names) == 1000
+    (tmp_path / "second.bin").write_bytes((golden / TOKENIZER).read_bytes())
+    with pytest.raises(
+        ValueError, match=r"both .*10bit\.bin and second\.bin hold a tokenizer; name"
+    ):
+        demask.load(tmp_path, device="cpu")
+    torch.save({"weight": torch.ones(2)}, tmp_path / "another.bin")
+    with pytest.raises(ValueError, match=r"another\.bin: nothing says what it holds"):
+        demask.load(tmp_path, device="cpu")
+
+
 @torch.no_grad()
 def test_maskgits_own_tokenizer_in_this_layout(tmp_path: Path) -> None:
     """It pools, and counts the levels of its decoder from the finest one."""

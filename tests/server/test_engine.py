@@ -26,6 +26,7 @@ from demask.server.engine import (
     Limits,
     Partial,
     Request,
+    Ticket,
     WithdrawnError,
 )
 from demask.server.engine.worker import Worker, shown_after
@@ -324,6 +325,142 @@ def test_an_edit_that_nobody_waits_for_stops_between_steps() -> None:
         with pytest.raises(WithdrawnError):
             ticket.result(30)
     assert len(passes) == 1
+
+
+def white(side: int) -> Edit:
+    """An edit of all of an image."""
+    return Edit(Image.new("RGB", (side, side)), Image.new("L", (side, side), 255))
+
+
+def test_a_batch_that_nobody_waits_for_stops_inside_a_step() -> None:
+    """A step of two images makes a pass for both, and one for each image near a tie."""
+    gate = Gate()
+    passes: list[int] = []
+
+    def count(condition: Condition) -> None:
+        passes.append(len(condition))
+        gate(condition)
+
+    engine = Engine({"tiny": hooked(count)})
+    tickets = engine.submit(*[Request("tiny", "cat", i, {"steps": 4}) for i in range(2)])
+    with engine:
+        assert gate.reached.wait(30)
+        for ticket in tickets:
+            ticket.cancel()
+        gate.opened.set()
+        for ticket in tickets:
+            with pytest.raises(WithdrawnError):
+                ticket.result(30)
+    assert len(passes) == 1
+
+
+class Ended:
+    """Remembers the order in which requests end."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def hear(self, name: str, ticket: Ticket) -> None:
+        ticket.listen(lambda event: None if isinstance(event, Partial) else self.names.append(name))
+
+
+@pytest.mark.parametrize("kind", ["steps", "windows"])
+def test_a_long_request_lets_small_ones_pass_and_stays_the_same(kind: str) -> None:
+    tiny, gate, ended = tiny_generator(), Gate(), Ended()
+    edit = white(48) if kind == "windows" else None
+    long = {"steps": 16 if kind == "steps" else 4}
+    with Engine({"tiny": hooked(gate)}) as engine:
+        (first,) = engine.submit(Request("tiny", "cat", 5, long, edit=edit))
+        assert gate.reached.wait(30)
+        small = engine.submit(
+            Request("tiny", "dog", 1, {"steps": 1}), Request("tiny", "dog", 2, {"steps": 2})
+        )
+        ended.hear("long", first)
+        for ticket in small:
+            ended.hear("small", ticket)
+        gate.opened.set()
+        image = first.result(60)
+        for ticket in small:
+            assert same(ticket.result(30), tiny, "dog", steps=ticket.request.settings["steps"])
+    assert ended.names == ["small", "small", "long"]
+    if edit is None:
+        assert same(image, tiny, "cat", **long)
+    else:
+        (alone,) = tiny.inpaint(edit.image, edit.mask, "cat", seed=5, **long)
+        assert np.array_equal(np.asarray(image.image), np.asarray(alone.image))
+
+
+def test_requests_of_the_same_size_do_not_slow_each_other() -> None:
+    gate, ended = Gate(), Ended()
+    with Engine({"tiny": hooked(gate)}) as engine:
+        (first,) = engine.submit(Request("tiny", "cat", settings={"steps": 8}))
+        assert gate.reached.wait(30)
+        (second,) = engine.submit(Request("tiny", "cat", settings={"steps": 7}))
+        ended.hear("first", first)
+        ended.hear("second", second)
+        assert engine.waiting == 1
+        gate.opened.set()
+        second.result(30)
+    assert ended.names == ["first", "second"]
+
+
+def test_a_long_request_goes_on_beside_many_small_ones() -> None:
+    """It gets half of the time, where each small one alone would go before it."""
+    passes: list[str] = []
+    generator = hooked(lambda condition: passes.append(str(int(condition["class_ids"][0]))))
+    settings = {"order": "margin"}  # no batches
+    engine = Engine({"tiny": generator})
+    long, *small = engine.submit(
+        Request("tiny", 0, settings={"steps": 16, **settings}),
+        *[Request("tiny", 1, i, {"steps": 1, **settings}) for i in range(60)],
+    )
+    with engine:
+        long.result(60)
+        before = passes.count("1")
+        for ticket in small:
+            ticket.result(60)
+    assert 3 <= before <= 45
+
+
+def test_clients_take_turns() -> None:
+    gate, ended = Gate(), Ended()
+    settings = {"order": "margin", "steps": 2}  # no batches
+    with Engine({"tiny": hooked(gate)}) as engine:
+        engine.submit(Request("tiny", settings=settings))
+        assert gate.reached.wait(30)
+        greedy = engine.submit(*[Request("tiny", 0, i, settings, client="a") for i in range(6)])
+        modest = engine.submit(*[Request("tiny", 0, i, settings, client="b") for i in range(2)])
+        for name, tickets in (("a", greedy), ("b", modest)):
+            for ticket in tickets:
+                ended.hear(name, ticket)
+        gate.opened.set()
+        for ticket in (*greedy, *modest):
+            ticket.result(30)
+    assert "".join(ended.names) == "ababaaaa"
+
+
+def test_who_fills_the_queue_makes_room_for_others() -> None:
+    gate = Gate()
+    with Engine({"tiny": hooked(gate)}, Limits(queue=6)) as engine:
+        engine.submit(Request("tiny", client="a"))
+        assert gate.reached.wait(30)
+        greedy = engine.submit(*[Request("tiny", seed=i, client="a") for i in range(6)])
+        with pytest.raises(BusyError, match="6 images wait already"):
+            engine.submit(Request("tiny", client="a"))
+        modest = engine.submit(Request("tiny", client="b"), Request("tiny", client="b"))
+        with pytest.raises(BusyError):  # 4 of a, 2 of b: another 2 would be no fewer than a's
+            engine.submit(Request("tiny", client="b"), Request("tiny", client="b"))
+        gate.opened.set()
+        assert [ticket.request.seed for ticket in greedy if holds_image(ticket)] == [0, 1, 2, 3]
+        assert all(holds_image(ticket) for ticket in modest)
+
+
+def holds_image(ticket: Ticket) -> bool:
+    """Whether a request got its image, and was not displaced."""
+    try:
+        return ticket.result(30) is not None
+    except BusyError:
+        return False
 
 
 def test_a_mask_without_white_is_a_mistake_of_the_request() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import socket
 import threading
@@ -13,15 +14,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
+from PIL import Image
 
 from broken_png import bomb
 from demask.generator import Generator
 from demask.server import run
 from demask.server.addresses import client_name, read_networks, read_public_url
 from demask.server.app import LOCAL, ServerConfig
-from demask.server.engine import Limits
+from demask.server.engine import Engine, Limits, Request, Ticket
 from demask.server.guard import Keys
 from demask.server.run import Listening
 from serving import Running, serving
@@ -240,10 +243,10 @@ def test_a_client_that_leaves_frees_its_place(generators: dict[str, Generator]) 
         running, held = threading.Event(), threading.Event()
         real = server.engine._worker.run
 
-        def generate(batch: Any) -> None:
+        def generate(batch: Any) -> Iterator[None]:
             running.set()
             assert held.wait(60)
-            real(batch)
+            yield from real(batch)
 
         server.engine._worker.run = generate  # type: ignore[method-assign]
         with post_and_go(server) as first, post_and_go(server, after=running) as second:
@@ -252,7 +255,7 @@ def test_a_client_that_leaves_frees_its_place(generators: dict[str, Generator]) 
             assert (status, answer["error"]["code"]) == (429, "queue_full")
             assert int(headers["retry-after"]) >= 1
             second.close()
-            until(lambda: server.engine._queue[0].ticket.gave_up is not None)
+            until(lambda: server.engine._queue.waiting[0].ticket.gave_up is not None)
             threading.Timer(0.5, held.set).start()
             assert post_json(server, BODY)[0] == 200
             assert first.getresponse().status == 200
@@ -284,7 +287,12 @@ def until(true: Callable[[], bool], seconds: float = 20) -> None:
 def test_who_waits_behind_others_is_told_in_time(generators: dict[str, Generator]) -> None:
     with serving(generators, Limits(seconds=0.5)) as server:
         held = threading.Event()
-        server.engine._worker.run = lambda _batch: held.wait(30)  # type: ignore[method-assign, assignment]
+
+        def hold(_batch: Any) -> Iterator[None]:
+            held.wait(30)
+            yield
+
+        server.engine._worker.run = hold  # type: ignore[method-assign]
         start = time.monotonic()
         status, answer, _ = post_json(server, BODY)
         assert (status, answer["error"]["code"]) == (504, "time_limit")
@@ -391,6 +399,42 @@ def test_the_public_url_is_that_of_answers_and_of_the_page(
         assert url_of(server) == "https://images.example/demask"
         assert post_json(server, BODY, Origin="https://images.example")[0] == 200
         assert post_json(server, BODY, Origin="https://elsewhere.example")[0] == 403
+
+
+def test_the_engine_hears_who_asks(
+    generators: dict[str, Generator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    real = Engine.submit
+
+    def submit(engine: Engine, *requests: Request) -> list[Ticket]:
+        heard.extend(request.client for request in requests)
+        return real(engine, *requests)
+
+    monkeypatch.setattr(Engine, "submit", submit)
+    other = "another key that is long enough"
+    with serving(generators, config=ServerConfig(Keys.of([KEY, other]))) as server:
+        for key in (f"Bearer {KEY}", f"Bearer {other}", f"bearer  {KEY}"):
+            assert post_json(server, BODY, Authorization=key)[0] == 200
+    assert heard[0] == heard[2] != heard[1]
+    assert KEY not in heard[0]
+    behind = Listening(proxies=read_networks(["127.0.0.1"]))
+    with serving(generators, listening=behind) as server:
+        assert post_json(server, BODY)[0] == 200
+        assert post_json(server, BODY, **{"X-Forwarded-For": "192.0.2.7"})[0] == 200
+        photo = {"image": ("a.png", png_of(16), "image/png")}
+        for kind in ("edits", "variations"):
+            url = f"http://127.0.0.1:{server.port}/v1/images/{kind}"
+            headers = {"X-Forwarded-For": "192.0.2.8"}
+            assert httpx.post(url, files=photo, headers=headers, timeout=30).status_code == 200
+    assert heard[3:] == ["127.0.0.1", "192.0.2.7", "192.0.2.8", "192.0.2.8"]
+
+
+def png_of(side: int) -> bytes:
+    """A PNG that is transparent."""
+    buffer = io.BytesIO()
+    Image.new("RGBA", (side, side)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def test_a_client_is_its_address_or_its_site() -> None:

@@ -231,6 +231,88 @@ def test_an_answer_has_the_order_of_the_request(server: Running) -> None:
     assert [item["seed"] for item in answer["data"]] == [0, 1, 2]
 
 
+def test_variations_are_those_of_the_library(server: Running) -> None:
+    image = Image.effect_noise((16, 16), 80).convert("RGB")
+    answer = server.client.images.create_variation(
+        model="tiny", image=("a.png", png(image)), n=2, extra_body={"seed": 4, "steps": 3}
+    )
+    tiny = server.engine.generators["tiny"]
+    for item, alone in zip(
+        answer.data, tiny.variations(image, num_images=2, seed=4, steps=3), strict=True
+    ):
+        assert np.array_equal(pixels(item.b64_json), np.asarray(alone.image))
+    kept = server.client.images.create_variation(
+        model="tiny", image=("a.png", png(image)), extra_body={"strength": 0}
+    )
+    own = tiny.variations(image, 0.0)[0].image
+    assert np.array_equal(pixels(kept.data[0].b64_json), np.asarray(own))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"strength": 1.5}, "strength: Input should be less than or equal to 1"),
+        ({"feather": 2}, "unknown field 'feather'"),
+    ],
+)
+def test_a_wrong_variation_is_one_line(
+    server: Running, wrong: dict[str, object], said: str
+) -> None:
+    data = png(Image.new("RGB", (16, 16)))
+    with pytest.raises(openai.BadRequestError, match=said):
+        server.client.images.create_variation(image=("a.png", data), extra_body=wrong)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "webp", "png"])
+def test_output_format_and_compression_are_those_of_the_file(server: Running, kind: str) -> None:
+    def made(quality: int) -> bytes:
+        answer = server.client.images.generate(
+            model="tiny",
+            prompt="cat",
+            extra_body={"seed": 5, "steps": 4},
+            output_format=kind,
+            output_compression=quality,
+        )
+        return base64.b64decode(answer.data[0].b64_json)
+
+    fine, coarse = (Image.open(io.BytesIO(made(quality))) for quality in (100, 5))
+    assert fine.format == coarse.format == kind.upper()
+    alone = server.engine.generators["tiny"].generate("cat", seed=5, steps=4)[0]
+    off = [
+        float(np.abs(np.asarray(each.convert("RGB"), float) - np.asarray(alone.image)).mean())
+        for each in (fine, coarse)
+    ]
+    assert off == [0, 0] if kind == "png" else off[0] < off[1]
+
+
+def test_an_edit_of_a_transparent_image_may_be_a_jpeg(server: Running) -> None:
+    image = Image.new("RGBA", (16, 16), (200, 30, 30, 128))
+    image.paste((0, 0, 0, 0), (0, 0, 8, 16))
+    answer = server.client.images.edit(
+        model="tiny",
+        image=("a.png", png(image)),
+        prompt="cat",
+        output_format="jpeg",
+        extra_body={"steps": 2},
+    )
+    assert Image.open(io.BytesIO(base64.b64decode(answer.data[0].b64_json))).format == "JPEG"
+
+
+def test_an_address_of_a_jpeg_is_one(server: Running) -> None:
+    answer = server.client.images.generate(
+        model="tiny", prompt="cat", response_format="url", output_format="jpeg"
+    )
+    with urllib.request.urlopen(answer.data[0].url) as reply:
+        assert reply.headers["content-type"] == "image/jpeg"
+        assert Image.open(io.BytesIO(reply.read())).format == "JPEG"
+
+
+def test_what_does_not_exist_says_so(server: Running) -> None:
+    answer = httpx.post(f"{server.url}/v1/images/upscale")
+    assert answer.status_code == 404
+    assert "nothing at /v1/images/upscale" in answer.json()["error"]["message"]
+
+
 def test_models_are_listed_by_name(server: Running) -> None:
     assert [model.id for model in server.client.models.list()] == ["tiny", "tiny_text"]
     assert server.client.models.retrieve("tiny").id == "tiny"
@@ -260,7 +342,8 @@ def test_models_are_listed_by_name(server: Running) -> None:
         ({"seed": True}, "seed: it must be a whole number, not true"),
         ({"n": False}, "n: it must be a whole number, not false"),
         ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
-        ({"output_format": "jpeg"}, "output_format: Input should be 'png'"),
+        ({"output_format": "gif"}, "output_format: Input should be 'png', 'jpeg' or 'webp'"),
+        ({"output_compression": 101}, "output_compression: Input should be less than or equal"),
     ],
 )
 def test_a_mistake_is_one_line(server: Running, wrong: dict[str, object], said: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import c2pa
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from demask.generator import GeneratedImage, Generator
 from demask.server.credentials import GENERATED, Credentials, Signing
@@ -45,6 +45,31 @@ def test_a_changed_image_is_found_out(result: GeneratedImage) -> None:
     png[png.rindex(b"IDAT") + 12] ^= 1
     codes = [status["code"] for status in told(bytes(png))["validation_status"]]
     assert "assertion.dataHash.mismatch" in codes
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "webp"])
+def test_other_formats_say_the_same(result: GeneratedImage, kind: str) -> None:
+    data = Provenance(credentials=Credentials(Signing.make())).file(result, kind)
+    with c2pa.Reader(f"image/{kind}", io.BytesIO(data)) as reader:
+        read = json.loads(reader.json())
+    manifest = read["manifests"][read["active_manifest"]]
+    actions, facts = (a["data"] for a in manifest["assertions"])
+    assert actions["actions"][0]["digitalSourceType"] == GENERATED
+    assert facts["seed"] == 7
+    assert [one["code"] for one in read["validation_status"]] == ["signingCredential.untrusted"]
+    tags = Image.open(io.BytesIO(data)).getexif()
+    assert json.loads(tags[ExifTags.Base.ImageDescription])["seed"] == 7
+    assert "generated" in tags[ExifTags.Base.Software]
+
+
+def test_what_another_program_writes_anew_says_nothing(result: GeneratedImage) -> None:
+    """As docs/server.md says: neither the text nor the manifest survives."""
+    png = Provenance(credentials=Credentials(Signing.make())).png(result)
+    again = io.BytesIO()
+    Image.open(io.BytesIO(png)).save(again, "JPEG")
+    assert not Image.open(again).getexif()
+    with pytest.raises(c2pa.C2paError), c2pa.Reader("image/jpeg", again) as reader:
+        reader.json()
 
 
 def test_the_operator_can_turn_it_off(result: GeneratedImage) -> None:

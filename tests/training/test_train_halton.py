@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import demask
+from demask.checkpoint.architectures import ARCHITECTURES
 from demask.config import load_toml, override, parse
 from demask.training.masking import Masking, mask_tokens
 from demask.training.tasks import train
@@ -18,8 +19,10 @@ from demask.training.tasks.masked import (
     MaskedTask,
     MaskedTraining,
 )
+from demask.training.tasks.self_guidance import SelfGuidanceRecipe, SelfGuidanceTask
 from demask.training.tasks.tokenizer import TokenizerTraining
 from demask.transformer.halton_maskgit import HaltonMaskGIT, HaltonMaskGITConfig
+from tiny import TinyTokens, tiny_tokenizer
 
 
 def trained(recipes: Path, images: Path, out: Path, *changes: str) -> Path:
@@ -100,3 +103,26 @@ def test_another_architecture_is_an_error(recipes: Path) -> None:
         ValueError, match="unknown architecture 'halton'; did you mean 'halton_mask"
     ):
         parse(MaskedTraining, override(load_toml(recipes / "masked.toml"), change), "masked")
+
+
+@pytest.mark.parametrize("architecture", ["halton_maskgit", "maskgit_v1"])
+def test_a_self_guidance_module_learns_beside_them(architecture: str) -> None:
+    torch.manual_seed(0)
+    row = ARCHITECTURES[architecture]
+    base = row.module(row.config(15, 3, (4, 4), 32, 2, 2, mlp_width=32)).eval()
+    for parameter in base.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    recipe = SelfGuidanceRecipe(class_dropout=0.1)
+    task = SelfGuidanceTask(recipe, base, TinyTokens(), TinyTokens(), tiny_tokenizer())
+    module = task.modules[task.main]
+    optimizer = torch.optim.AdamW(module.parameters(), 0.01)
+    generator = torch.Generator().manual_seed(0)
+    batch, losses = task.load(torch.arange(16), generator), []
+    for step in range(40):
+        loss, _ = task.loss(next(iter(task.phases)), batch, step, generator)
+        losses.append(float(loss.detach()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < losses[0] - 0.05
+    assert not any(p.requires_grad for p in base.parameters())

@@ -104,3 +104,15 @@ def test_extra_values_change_the_prediction(make: Make) -> None:
     assert not torch.allclose(changed[-1], states[-1])
     sizes = model.feature_selection()
     assert (sizes.width, sizes.depth, sizes.num_classes) == (16, 2, 5)
+
+
+@pytest.mark.parametrize("registers", [0, 2])
+@torch.no_grad()
+def test_the_output_matrix_can_be_applied_apart(registers: int) -> None:
+    model = halton(2, registers).double().eval()
+    for parameter in model.parameters():
+        parameter.normal_(std=0.4)
+    assert isinstance(model, HaltonMaskGIT)
+    step = Step(0, 1, LAYOUT, torch.full((2,), 0.5))
+    apart_BLV = model.to_logits(model.pre_logits(ids(1), CONDITION, step))
+    assert torch.allclose(apart_BLV, model.predict(ids(1), CONDITION, step).logits_BLV)

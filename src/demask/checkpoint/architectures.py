@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 from torch import nn
 
+from demask.checkpoint.public_amused import amused_from_public
 from demask.checkpoint.public_meissonic import clip_text_from_public, meissonic_from_public
 from demask.checkpoint.read import CheckpointError
 from demask.registry import Table, unknown
@@ -16,6 +17,7 @@ from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
 from demask.tokenizer.titok import TATiTok, TATiTokConfig, TiTok, TiTokConfig
 from demask.tokenizer.vq_model import VQModel, VQModelConfig
 from demask.tokenizer.vqgan import VQGAN, VQGANConfig
+from demask.transformer.amused import Amused, AmusedConfig
 from demask.transformer.clip_text import ClipText, ClipTextConfig
 from demask.transformer.feature_selection import FeatureSelection, FeatureSelectionConfig
 from demask.transformer.halton_maskgit import HaltonMaskGIT, HaltonMaskGITConfig
@@ -242,6 +244,9 @@ ARCHITECTURES: Table[Architecture] = Table(
         "maskgen": transformer(MaskGen, MaskGenConfig),
         "titok": tokenizer(TiTok, TiTokConfig),
         "ta_titok": tokenizer(TATiTok, TATiTokConfig),
+        "amused": transformer(
+            Amused, AmusedConfig, class_names=("UVit2DModel",), from_public=amused_from_public
+        ),
         "halton_maskgit": transformer(HaltonMaskGIT, HaltonMaskGITConfig),
         "maskbit": transformer(MaskBit, MaskBitConfig),
         "maskgit_v1": transformer(MaskGITV1, MaskGITV1Config),

@@ -147,8 +147,7 @@ def serve(
     from demask.server.app import ServerConfig, create_app
     from demask.server.engine import Engine, Limits
     from demask.server.metrics import Metrics
-    from demask.server.run import Listening
-    from demask.server.run import serve as run
+    from demask.server.run import Listening, server_of
 
     url, proxies = read_public_url(public_url or ""), read_networks(trusted_proxies)
     keys = open_keys(host, api_key_file, insecure, bool(url or proxies))
@@ -161,7 +160,7 @@ def serve(
     page = None if no_page or keys else find_page()
     app = create_app(Engine(generators, limits, metrics), metrics, config, page)
     click.echo(f"{', '.join(generators)} at http://{host}:{port}, documentation at /docs")
-    run(app, Listening(host, port, time_limit, proxies, max_connections))
+    server_of(app, Listening(host, port, time_limit, proxies, max_connections)).run()
 
 
 def open_keys(host: str, file: Path | None, insecure: bool, forwarded: bool) -> Keys | None:

@@ -61,8 +61,9 @@ class Stepper:
         canvas: Canvas,
         generators: Generators,
         sampler: Sampler,
+        first: int = 0,
     ) -> tuple[Self, DecodeState]:
-        """A stepper, and the state before its first step.
+        """A stepper, and the state before its first step, the index of which is ``first``.
 
         Raises:
             ValueError: a number of steps below 1 or above the number of tokens, another number of
@@ -72,7 +73,8 @@ class Stepper:
         state = replace(canvas.state(sampler.steps), condition=condition)
         if len(generators) != len(state.ids_BL):
             raise ValueError(f"{len(generators)} generators for {len(state.ids_BL)} images")
-        num_masked_BT = num_masked_after(sampler.schedule, sampler.steps, canvas.masked_BL.sum(-1))
+        masked_B, tokens = canvas.masked_BL.sum(-1), canvas.ids_BL.shape[1]
+        num_masked_BT = num_masked_after(sampler.schedule, sampler.steps, masked_B, first, tokens)
         return cls(predict, condition, generators, sampler, num_masked_BT), state
 
     def step(self, state: DecodeState, step: Step) -> DecodeState:

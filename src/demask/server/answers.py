@@ -6,8 +6,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from demask.server.fields import Editing
-
 
 class ErrorObject(BaseModel):
     """An error, as in the OpenAI API."""
@@ -67,11 +65,11 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def form_schema() -> dict[str, Any]:
-    """The multipart form of an edit, for the OpenAPI document."""
-    schema = Editing.model_json_schema()
+def form_schema(fields: type[BaseModel], *files: str) -> dict[str, Any]:
+    """The multipart form of an edit or a variation, for the OpenAPI document."""
+    schema = fields.model_json_schema()
     file = {"type": "string", "format": "binary"}
-    schema["properties"] = {"image": file, "mask": file, **schema["properties"]}
+    schema["properties"] = {**dict.fromkeys(files, file), **schema["properties"]}
     schema["required"] = ["image"]
     return {
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}

@@ -1,4 +1,4 @@
-"""Content Credentials: a signed C2PA manifest in every PNG (C2PA specification 2.1).
+"""Content Credentials: a signed C2PA manifest in every image (C2PA specification 2.1).
 
 The library is c2pa-python of the Content Authenticity Initiative. A manifest does not survive a
 screenshot; an invisible watermark would, but the available libraries need networks of 100 MB and
@@ -174,22 +174,22 @@ class Credentials:
         Image.new("RGB", (16, 16)).save(buffer, "PNG")
         self.sign(buffer.getvalue(), manifest("a test", {}))
 
-    def sign(self, png: bytes, claims: dict[str, Any]) -> bytes:
-        """The same PNG with a signed manifest."""
+    def sign(self, data: bytes, claims: dict[str, Any], kind: str = "png") -> bytes:
+        """The same file of a ``png``, ``jpeg`` or ``webp`` with a signed manifest."""
         signed = io.BytesIO()
         with self._lock, self._c2pa.Builder(json.dumps(claims), self._context) as builder:
-            builder.sign(self._signer, "image/png", io.BytesIO(png), signed)
+            builder.sign(self._signer, f"image/{kind}", io.BytesIO(data), signed)
         return signed.getvalue()
 
 
-def manifest(title: str, facts: dict[str, Any]) -> dict[str, Any]:
+def manifest(title: str, facts: dict[str, Any], kind: str = "png") -> dict[str, Any]:
     """The claims that a model made an image, and with which settings."""
     agent = {"name": PRODUCER, "version": __version__}
     created = {"action": "c2pa.created", "digitalSourceType": GENERATED, "softwareAgent": agent}
     return {
         "claim_generator_info": [agent],
         "title": title,
-        "format": "image/png",
+        "format": f"image/{kind}",
         "assertions": [
             {"label": "c2pa.actions.v2", "data": {"actions": [created]}},
             {"label": "org.demask.settings", "data": facts},

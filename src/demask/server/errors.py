@@ -104,8 +104,11 @@ async def on_invalid(_request: Request, error: Exception) -> JSONResponse:
     return complaint(error.errors(), list(Generation.model_fields)).response()
 
 
-async def on_http(_request: Request, error: Exception) -> JSONResponse:
+async def on_http(request: Request, error: Exception) -> JSONResponse:
     """Answer an unknown path or method."""
     assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        said = f"there is nothing at {request.url.path}; /docs lists what there is"
+        return ApiError(404, said, "not_found").response()
     headers = dict(error.headers) if error.headers else None
     return ApiError(error.status_code, str(error.detail), "http", headers=headers).response()

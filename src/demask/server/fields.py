@@ -29,6 +29,8 @@ def whole(value: object) -> object:
 Whole = Annotated[int, BeforeValidator(whole)]
 
 
+Format = Literal["png", "jpeg", "webp"]
+
 if TYPE_CHECKING:
     SettingsFields = BaseModel
 else:
@@ -48,7 +50,13 @@ class ImageFields(SettingsFields):
     partial_images: Whole | None = Field(
         None, ge=0, le=64, description="With stream: unfinished images on the way."
     )
-    output_format: Literal["png"] | None = Field(None, description="Images are PNG.")
+    output_format: Format | None = Field(None, description="png by default.")
+    output_compression: Whole | None = Field(
+        None,
+        ge=0,
+        le=100,
+        description="The quality of jpeg and webp, 100 by default; png has no loss.",
+    )
     user: Text | None = Field(None, description="Ignored, as are the fields below.")
     safety_identifier: Word | None = None
     quality: Word | None = None
@@ -88,3 +96,11 @@ class Editing(ImageFields):
 
     feather: Whole | None = Field(None, ge=0, le=256, description="Soft edge, in pixels.")
     input_fidelity: Word | None = Field(None, description="Ignored.")
+
+
+class Varying(ImageFields):
+    """The fields of /v1/images/variations beside its file."""
+
+    strength: float | None = Field(
+        None, ge=0, le=1, description="The share of the tokens that is regenerated, 0.5 by default."
+    )

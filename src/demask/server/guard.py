@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from demask.server.addresses import client_name
 from demask.server.errors import ApiError
 
 SAFE = ("GET", "HEAD", "OPTIONS")
@@ -65,6 +66,8 @@ class Keys:
 class RequestGuard:
     """Refuses requests without a key under /v1, too large ones and too slow ones.
 
+    The others get ``state.client``, by which the engine lets clients take turns.
+
     Attributes:
         app: the guarded application.
         keys: the accepted keys; None accepts every request.
@@ -88,8 +91,16 @@ class RequestGuard:
         if error is not None:
             await error.response()(scope, receive, send)
             return
+        scope.setdefault("state", {})["client"] = self.client(scope, headers)
         body = Body(receive, self.most_bytes, self.seconds)
         await self.app(scope, body, send)
+
+    def client(self, scope: Scope, headers: Mapping[bytes, str]) -> str:
+        """Who asks: the hash of the key, or without keys the address."""
+        if self.keys:
+            key = headers.get(b"authorization", "").partition(" ")[2].strip()
+            return hashlib.sha256(key.encode()).hexdigest()
+        return client_name(scope["client"][0]) if scope.get("client") else ""
 
     def refusal(self, method: str, path: str, headers: dict[bytes, str]) -> ApiError | None:
         """The error of a request as far as its headers show it, or None."""

@@ -27,9 +27,9 @@ class ImageStore:
     _size: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def put(self, data: bytes) -> str:
-        """Store data; the returned name has 192 random bits."""
-        name = secrets.token_urlsafe(24)
+    def put(self, data: bytes, suffix: str = "") -> str:
+        """Store data; the returned name has 192 random bits before its suffix."""
+        name = secrets.token_urlsafe(24) + suffix
         with self._lock:
             self._kept[name] = (self.clock() + self.seconds, data)
             self._size += len(data)

@@ -14,16 +14,28 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from demask.data.color import to_rgb
 from demask.generator import GeneratedImage
 from demask.registry import unknown
 from demask.server.answers import ERRORS, Answer, Model, Models, form_schema
-from demask.server.engine import BusyError, Edit, Engine, Partial, Ticket, event_queue
+from demask.server.engine import (
+    BusyError,
+    Edit,
+    Engine,
+    Partial,
+    Ticket,
+    Variation,
+    event_queue,
+)
 from demask.server.engine import Request as ImageRequest
 from demask.server.errors import ApiError, api_error
-from demask.server.fields import Generation, ImageFields
+from demask.server.fields import Editing, Generation, ImageFields, Varying
 from demask.server.image_store import ImageStore
 from demask.server.provenance import Provenance, encode
-from demask.server.uploads import read_edit, read_form
+from demask.server.uploads import open_upload, read_edit, read_form
+
+EDIT_FORM = form_schema(Editing, "image", "mask")
+VARIATION_FORM = form_schema(Varying, "image")
 
 DISCONNECT_POLL = 0.25
 """Seconds between two checks whether the client is still connected."""
@@ -58,7 +70,9 @@ class Service:
             raise ApiError(404, unknown("model", name, names), "model_not_found", "model")
         return name
 
-    def submit(self, asked: ImageFields, edit: Edit | None = None) -> list[Ticket]:
+    def submit(
+        self, asked: ImageFields, edit: Edit | Variation | None = None, client: str = ""
+    ) -> list[Ticket]:
         """Submit a request to the engine; one ticket per image.
 
         Raises:
@@ -71,7 +85,7 @@ class Service:
             settings = asked.settings()
             prompt = asked.prompt or None
             requests = [
-                ImageRequest(model, prompt, first + i, settings, partials, edit)
+                ImageRequest(model, prompt, first + i, settings, partials, edit, client)
                 for i in range(asked.n or 1)
             ]
             return self.engine.submit(*requests)
@@ -106,9 +120,9 @@ class Service:
             async for index, event in events(tickets, request):
                 name = "partial_image" if isinstance(event, Partial) else "completed"
                 payload: dict[str, Any] = {"type": f"{kind}.{name}", "created_at": int(time.time())}
-                payload |= {"output_format": "png", "index": index}
+                payload |= {"output_format": asked.output_format or "png", "index": index}
                 if isinstance(event, Partial):
-                    png = await asyncio.to_thread(encode, event.image)
+                    png = await asyncio.to_thread(encode, event.image, None, *file_of(asked))
                     payload |= {"partial_image_index": event.number, "step": event.step}
                     payload |= {"steps": event.steps, "b64_json": base64.b64encode(png).decode()}
                 else:
@@ -121,11 +135,18 @@ class Service:
         self, image: GeneratedImage, asked: ImageFields, request: Request
     ) -> dict[str, Any]:
         """A finished image in an answer, as base64 text or as a URL."""
-        png = await asyncio.to_thread(self.provenance.png, image)
+        kind, quality = file_of(asked)
+        data = await asyncio.to_thread(self.provenance.file, image, kind, quality)
         if asked.response_format == "url":
             base = self.public_url or request.base_url
-            return {"url": f"{base}files/{self.images.put(png)}.png", "seed": image.seed}
-        return {"b64_json": base64.b64encode(png).decode(), "seed": image.seed}
+            return {"url": f"{base}files/{self.images.put(data, f'.{kind}')}", "seed": image.seed}
+        return {"b64_json": base64.b64encode(data).decode(), "seed": image.seed}
+
+
+def file_of(asked: ImageFields) -> tuple[str, int]:
+    """The format and the quality of the files that a request asks for."""
+    quality = asked.output_compression
+    return asked.output_format or "png", 100 if quality is None else quality
 
 
 async def events(
@@ -180,17 +201,28 @@ def routes(service: Service) -> APIRouter:
     @router.post("/images/generations", response_model=Answer)
     async def generate(request: Request, asked: Generation) -> Response:
         """Generate images of a prompt."""
-        tickets = await asyncio.to_thread(service.submit, asked)
+        tickets = await asyncio.to_thread(service.submit, asked, None, request.state.client)
         return await respond(service, tickets, asked, request, "image_generation")
 
-    @router.post("/images/edits", response_model=Answer, openapi_extra=form_schema())
+    @router.post("/images/edits", response_model=Answer, openapi_extra=EDIT_FORM)
     async def edit(request: Request) -> Response:
         """Regenerate a part of an image."""
-        form = await read_form(request)
+        form = await read_form(request, Editing, "image", "mask")
         max_pixels = service.engine.most_pixels(service.model(form.asked.model))
         change = await asyncio.to_thread(read_edit, form, max_pixels)
-        tickets = await asyncio.to_thread(service.submit, form.asked, change)
+        tickets = await asyncio.to_thread(service.submit, form.asked, change, request.state.client)
         return await respond(service, tickets, form.asked, request, "image_edit")
+
+    @router.post("/images/variations", response_model=Answer, openapi_extra=VARIATION_FORM)
+    async def vary(request: Request) -> Response:
+        """Regenerate a random part of an image's tokens."""
+        form = await read_form(request, Varying, "image")
+        max_pixels = service.engine.most_pixels(service.model(form.asked.model))
+        image = await asyncio.to_thread(open_upload, form.image, "image", max_pixels)
+        strength = 0.5 if form.asked.strength is None else form.asked.strength
+        change = Variation(to_rgb(image), strength)
+        tickets = await asyncio.to_thread(service.submit, form.asked, change, request.state.client)
+        return await respond(service, tickets, form.asked, request, "image_variation")
 
     return router
 
@@ -210,12 +242,13 @@ def files(service: Service) -> APIRouter:
     """The route of stored images; their URLs cannot be guessed."""
     router = APIRouter()
 
-    @router.get("/files/{name}.png", include_in_schema=False)
+    @router.get("/files/{name}", include_in_schema=False)
     async def fetch(name: str) -> Response:
         """A finished image."""
         data = service.images.get(name)
         if data is None:
             raise ApiError(404, "no such image, or no longer", "not_found")
-        return Response(data, media_type="image/png", headers={"Cache-Control": "private"})
+        kind = f"image/{name.rpartition('.')[2]}"
+        return Response(data, media_type=kind, headers={"Cache-Control": "private"})
 
     return router

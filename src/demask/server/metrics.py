@@ -26,7 +26,7 @@ class Metrics(EngineObserver):
         self._queue = Gauge("demask_queue_length", "Images that wait.", registry=here)
         self._spent = Histogram(
             "demask_stage_seconds",
-            "Seconds by stage: queue (an image), condition, steps (one each), pixels (a batch).",
+            "Seconds by stage: queue (an image), condition, steps (one each), pixels (an image).",
             ["stage"],
             buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100),
             registry=here,

@@ -98,11 +98,6 @@ class Connection(H11Protocol):
             self.transport.close()
 
 
-def serve(app: FastAPI, listening: Listening) -> None:
-    """Answer requests until SIGTERM or Ctrl-C; then finish the running ones."""
-    server_of(app, listening).run()
-
-
 def server_of(app: FastAPI, listening: Listening) -> uvicorn.Server:
-    """A server that is not started yet."""
+    """A server whose `run` answers requests until SIGTERM or Ctrl-C, then finishes the running."""
     return uvicorn.Server(ListeningConfig(app, listening))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from fastapi import Request
 from PIL import Image, ImageOps
@@ -18,16 +18,16 @@ from demask.data.color import with_alpha
 from demask.data.masks import read_mask
 from demask.server.engine import Edit
 from demask.server.errors import ApiError, complaint
-from demask.server.fields import Editing
+from demask.server.fields import Editing, ImageFields
 from demask.server.settings_fields import FROM_TEXT
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-FILES = ("image", "mask")
+T = TypeVar("T", bound=ImageFields)
 
 
 @dataclass(frozen=True)
-class Form:
-    """The form of an edit.
+class Form(Generic[T]):
+    """The form of an edit or a variation.
 
     Attributes:
         asked: the fields.
@@ -35,21 +35,26 @@ class Form:
         mask: the bytes of the mask, or None.
     """
 
-    asked: Editing
+    asked: T
     image: bytes
     mask: bytes | None
 
 
-async def read_form(request: Request) -> Form:
+async def read_form(request: Request, fields: type[T], *names: str) -> Form[T]:
     """Read a multipart form; `demask.server.guard` limits the size of the request.
+
+    Args:
+        request: the request.
+        fields: the fields that are no files.
+        names: of the files, ``image`` or ``image`` and ``mask``.
 
     Raises:
         ApiError: the request is no form, or a field is missing, unknown or wrong.
     """
     try:
         async with request.form(max_files=4, max_fields=64, max_part_size=65536) as form:
-            files = {name: await _file(form, name) for name in FILES}
-            values = _values(form)
+            files = {name: await _file(form, name) for name in names}
+            values = _values(form, names)
     except ApiError:
         raise
     except HTTPException as error:
@@ -58,11 +63,11 @@ async def read_form(request: Request) -> Form:
     if image is None:
         raise ApiError(400, "image: an image is needed, as a file of a form", param="image")
     try:
-        asked = Editing.model_validate(values, context=FROM_TEXT)
+        asked = fields.model_validate(values, context=FROM_TEXT)
     except ValidationError as error:
-        valid = [*FILES, *Editing.model_fields]
+        valid = [*names, *fields.model_fields]
         raise complaint(error.errors(include_url=False), valid) from None
-    return Form(asked, image, files["mask"])
+    return Form(asked, image, files.get("mask"))
 
 
 async def _file(form: FormData, name: str) -> bytes | None:
@@ -77,9 +82,9 @@ async def _file(form: FormData, name: str) -> bytes | None:
     return await found[0].read()
 
 
-def _values(form: FormData) -> Mapping[str, Any]:
+def _values(form: FormData, files: Collection[str]) -> Mapping[str, Any]:
     """The fields that are no files; the values of a list are called ``name`` or ``name[]``."""
-    names = {name.removesuffix("[]") for name in form} - set(FILES)
+    names = {name.removesuffix("[]") for name in form} - set(files)
     values: dict[str, Any] = {}
     for name in names:
         found = [*form.getlist(name), *form.getlist(f"{name}[]")]
@@ -89,7 +94,7 @@ def _values(form: FormData) -> Mapping[str, Any]:
     return values
 
 
-def read_edit(form: Form, most_pixels: int) -> Edit:
+def read_edit(form: Form[Editing], most_pixels: int) -> Edit:
     """The image, and a mask that is white where it is regenerated.
 
     The mask is read as everywhere (`demask.data.masks.read_mask`): white on black, white strokes

@@ -97,7 +97,7 @@ def one_step(
         raise ValueError("no images to mask tokens of")
     pixels_BCHW = torch.stack([to_tensor(image, generator.size) for image in images])
     with torch.inference_mode():
-        ids = generator.tokens(pixels_BCHW.to(generator.device))
+        ids = generator.tokens(pixels_BCHW)
     generators = rng.image_generators(range(seed, seed + len(images)))
     model = generator.transformer
     canvas = image_to_image(ids, mask_ratio, generators, model.mask_id, model.layout.parts)

@@ -85,6 +85,17 @@ class PassHooks:
         """As `select_input`, for a separate text stream: all of it, or nothing."""
         return text_BTD
 
+    def restore_output(self, x_BMD: Tensor) -> Tensor:
+        """The last hidden states of all tokens (B, N, D), for a head that mixes tokens.
+
+        Those that this pass does not compute are the latest known ones.
+        """
+        return x_BMD
+
+    def select_output(self, x_BLD: Tensor, grid: Grid) -> Tensor:
+        """The ids (B, M, D) whose logits this pass returns, for such a head."""
+        return x_BLD
+
     def output_grid(self, grid: Grid) -> Grid:
         """Rows and columns of the ids that the head predicts, instead of the image's."""
         return grid

@@ -19,7 +19,7 @@ from PIL import Image
 from demask.data.color import to_rgb
 from demask.generator import GeneratedImage, Generator
 from demask.preset_file import changed
-from demask.server.engine import Event, Partial, Request, event_queue
+from demask.server.engine import Edit, Event, Partial, Request, event_queue
 from demask.server.errors import ApiError, api_error
 from demask.settings import Settings
 from demask.ui.context import PageContext
@@ -123,7 +123,7 @@ def first(generator: Generator, request: Request) -> Tile:
     chosen = generator.chosen(**request.settings)
     title, how = str(request.condition_input or "anything"), summary(chosen)
     tile = Tile(request.seed, steps=chosen.steps, title=title, how=how)
-    if request.edit is None:
+    if not isinstance(request.edit, Edit):
         return tile
     image = to_rgb(request.edit.image)
     kept = request.edit.mask.convert("L").point([255] * 128 + [0] * 128)

@@ -15,6 +15,7 @@ from demask.server.engine.request import (
     Partial,
     Request,
     Ticket,
+    Variation,
     WithdrawnError,
     event_queue,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "Partial",
     "Request",
     "Ticket",
+    "Variation",
     "WithdrawnError",
     "event_queue",
 ]

@@ -1,4 +1,8 @@
-"""Queue requests and generate them on one thread; requests that fit together share a batch."""
+"""Queue requests and generate them on one thread; requests that fit together share a batch.
+
+Clients take turns in the queue (`fair_queue`), and batches of different sizes on the thread
+(`turns`), so that neither many requests nor a large one holds others up for long.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,17 @@ import logging
 import math
 import threading
 import time
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from demask.batching.invariance import can_share
-from demask.editing import check_edit
+from demask.editing import check_edit, windows
 from demask.generator import Generator, Job
 from demask.registry import unknown
+from demask.server.engine.fair_queue import FairQueue
 from demask.server.engine.observer import EngineObserver
-from demask.server.engine.request import BusyError, ClosedError, Request, Ticket
+from demask.server.engine.request import BusyError, ClosedError, Edit, Request, Ticket
+from demask.server.engine.turns import Turns
 from demask.server.engine.worker import QueuedRequest, Worker
 
 LOG = logging.getLogger(__name__)
@@ -59,7 +64,8 @@ class Engine:
     observer: EngineObserver = field(default_factory=EngineObserver)
 
     def __post_init__(self) -> None:
-        self._queue: deque[QueuedRequest] = deque()
+        self._queue = FairQueue()
+        self._turns = Turns()
         self._changed = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -108,19 +114,44 @@ class Engine:
         """
         seconds = self.limits.seconds
         deadline = float("inf") if seconds is None else time.monotonic() + seconds
+        jobs = [self.job(request) for request in requests]
         waiting = [
-            QueuedRequest(Ticket(request, deadline), self.job(request)) for request in requests
+            QueuedRequest(Ticket(request, deadline), job, self.work(request, job))
+            for request, job in zip(requests, jobs, strict=True)
         ]
         with self._changed:
             if self._closed:
                 raise ClosedError("the server is stopping and takes no more requests")
             self._drop()
-            if len(self._queue) + len(waiting) > self.limits.queue:
-                raise BusyError(f"{len(self._queue)} images wait already; try again later")
-            self._queue += waiting
+            self._make_room(requests)
+            self._queue.add(waiting)
             self.observer.queued(len(self._queue))
             self._changed.notify_all()
         return [one.ticket for one in waiting]
+
+    def _make_room(self, requests: Sequence[Request]) -> None:
+        """Displace requests of clients that have more; the caller holds the lock.
+
+        Raises:
+            BusyError: the queue has no room for the new ones.
+        """
+        client = requests[0].client if requests else ""
+        displaced = self._queue.surplus(client, len(requests), self.limits.queue)
+        error = BusyError(f"{len(self._queue)} images wait already; try again later")
+        if displaced is None:
+            raise error
+        self._queue.remove(displaced)
+        for one in displaced:
+            self._worker.fail(one.ticket, error)
+
+    def work(self, request: Request, job: Job) -> float:
+        """How much an image asks for: steps times tokens, of all windows of an edit."""
+        work = job.settings.steps * job.layout.tokens
+        if request.edit is None or len(job.layout.shape) != 2:
+            return work
+        side = self.generators[request.model].tokenizer.downsampling
+        width, height = (math.ceil(length / side) for length in request.edit.image.size)
+        return work * len(windows((height, width), job.layout.shape))
 
     def job(self, request: Request) -> Job:
         """The job of a request, after every check that needs no forward pass.
@@ -132,13 +163,13 @@ class Engine:
             raise ValueError(unknown("model", request.model, self.generators))
         generator = self.generators[request.model]
         edit = request.edit
-        if edit is not None and edit.image.size != edit.mask.size:
+        if isinstance(edit, Edit) and edit.image.size != edit.mask.size:
             raise ValueError(
                 f"the mask is {edit.mask.width}x{edit.mask.height} pixels, the image "
                 f"{edit.image.width}x{edit.image.height}: they must be of one size"
             )
         if edit is not None:
-            check_edit(generator, "inpaint")
+            check_edit(generator, "inpaint" if isinstance(edit, Edit) else "variations")
         chosen = dict(request.settings)
         (job,) = generator.jobs([request.condition_input], 1, request.seed, **chosen)
         height, width = generator.pixels_of(job.layout)
@@ -175,45 +206,44 @@ class Engine:
 
     def _drop(self) -> None:
         """Remove cancelled and late requests from the queue; the caller holds the lock."""
-        for waiting in [one for one in self._queue if one.ticket.gave_up]:
-            self._queue.remove(waiting)
-            self._worker.fail(waiting.ticket, waiting.ticket.gave_up)
+        gone = [one for one in self._queue.waiting if one.ticket.gave_up]
+        self._queue.remove(gone)
+        for one in gone:
+            self._worker.fail(one.ticket, one.ticket.gave_up)
 
     def _run(self) -> None:
-        while batch := self._next():
-            self.observer.batched(len(batch))
-            start = time.monotonic()
-            try:
-                self._worker.run(batch)
-            except Exception:  # the thread goes on with later requests
-                LOG.exception("a batch was lost")
-            each = (time.monotonic() - start) / len(batch)
-            self._seconds_each += 0.3 * (each - self._seconds_each)
+        while self._next():
+            ended = self._turns.step()
+            if ended is not None:
+                self._seconds_each += 0.3 * (ended.seconds / ended.images - self._seconds_each)
 
-    def _next(self) -> list[QueuedRequest]:
-        """The oldest request and its batch mates; empty once the engine is closed and idle."""
+    def _next(self) -> bool:
+        """Wait for work, and start a waiting batch if it may; False once closed and idle."""
         with self._changed:
             while True:
                 self._drop()
-                if self._queue:
+                first = next(
+                    (one for one in self._queue.waiting if self._turns.fits(one.work)), None
+                )
+                if first is not None:
                     break
-                if self._closed:
-                    return []
+                if self._turns.running or self._closed:
+                    return bool(self._turns.running)
                 self._changed.wait()
-            first = self._queue.popleft()
             batch = [first, *self._batch_mates(first)]
-            chosen = {id(one) for one in batch}
-            self._queue = deque(one for one in self._queue if id(one) not in chosen)
+            self._queue.take(batch)
             self.observer.queued(len(self._queue))
         now = time.monotonic()
         for one in batch:
             self.observer.spent("queue", now - one.ticket.created)
-        return batch
+        self.observer.batched(len(batch))
+        self._turns.start(self._worker.run(batch), len(batch), first.work)
+        return True
 
     def _batch_mates(self, first: QueuedRequest) -> list[QueuedRequest]:
         """The queued requests that can share a batch with ``first``; the caller holds the lock."""
         if first.ticket.request.edit is not None or not can_share(first.job.settings):
             return []
-        most = max(self.limits.tokens // (first.job.layout.tokens), 1)
-        alike = [one for one in self._queue if one.kind == first.kind]
+        most = max(self.limits.tokens // first.job.layout.tokens, 1)
+        alike = [one for one in self._queue.waiting if one is not first and one.kind == first.kind]
         return [one for one in alike if one.ticket.request.edit is None][: most - 1]

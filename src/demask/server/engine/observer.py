@@ -16,8 +16,8 @@ class EngineObserver:
     def spent(self, stage: str, seconds: float) -> None:
         """A stage has taken ``seconds``.
 
-        ``queue`` is reported per image, ``condition`` and ``pixels`` per batch, ``steps`` per step
-        of a batch (per edit for edits).
+        ``queue`` and ``pixels`` are reported per image, ``condition`` per batch, ``steps`` per
+        step of a batch or an edit.
         """
 
     def batched(self, images: int) -> None:

@@ -58,6 +58,19 @@ class Edit:
 
 
 @dataclass(frozen=True)
+class Variation:
+    """An image, and how much of it to regenerate.
+
+    Attributes:
+        image: the image, of any size.
+        strength: the fraction of its tokens that is regenerated, at random places.
+    """
+
+    image: Image.Image
+    strength: float = 0.5
+
+
+@dataclass(frozen=True)
 class Request:
     """A request for one image.
 
@@ -68,7 +81,8 @@ class Request:
         settings: fields of `Settings`, and ``preset``, that differ from the model's default.
         partials: the number of unfinished images to report, spread evenly over the steps; at
             least the number of steps reports every step.
-        edit: the image to edit; None generates a new one.
+        edit: the image to edit or vary; None generates a new one.
+        client: who asks; clients take turns in the queue.
     """
 
     model: str
@@ -76,7 +90,8 @@ class Request:
     seed: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
     partials: int = 0
-    edit: Edit | None = None
+    edit: Edit | Variation | None = None
+    client: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from demask.batching.batched_decode import BatchedDecode
 from demask.batching.invariance import Rounding
 from demask.conditioning import ParsedCondition
 from demask.generator import GeneratedImage, Generator, Job
-from demask.server.engine.edits import run_edit
+from demask.server.engine.edits import InterruptibleGenerator, run_edit
 from demask.server.engine.observer import EngineObserver
 from demask.server.engine.request import EngineError, Partial, Ticket
 from demask.settings import Settings
@@ -29,10 +29,19 @@ MAX_CONDITIONS = 256
 
 @dataclass(frozen=True)
 class QueuedRequest:
-    """A ticket in the queue, with its job of one image."""
+    """A ticket in the queue, with its job of one image.
+
+    Attributes:
+        ticket: the ticket.
+        job: what is to be generated.
+        work: see `demask.server.engine.engine.Engine.work`.
+        turn: the place in the queue; see `demask.server.engine.fair_queue`.
+    """
 
     ticket: Ticket
     job: Job
+    work: float = 1.0
+    turn: float = 0.0
 
     @property
     def kind(self) -> tuple[str, Settings]:
@@ -54,30 +63,38 @@ class Worker:
     _roundings: dict[tuple[str, str], Rounding] = field(default_factory=dict)
     _conditions: OrderedDict[object, Condition] = field(default_factory=OrderedDict)
 
-    def run(self, batch: list[QueuedRequest]) -> None:
-        """Generate a batch; if that fails, generate each of its images alone."""
+    def run(self, batch: list[QueuedRequest]) -> Iterator[None]:
+        """Generate a batch; if that fails, generate each of its images alone.
+
+        Yields after each step and each decoded image, so that other work may be done between.
+        """
         try:
             if batch[0].ticket.request.edit is not None:
-                self._run_edit(batch[0])
+                yield from self._run_edit(batch[0])
             else:
-                self._run_batch(batch)
+                yield from self._run_batch(batch)
         except Exception as error:
             if len(batch) == 1:
                 self.fail(batch[0].ticket, error)
                 return
             for one in batch:
                 if not one.ticket.done:
-                    self.run([one])
+                    yield from self.run([one])
 
-    def _run_edit(self, one: QueuedRequest) -> None:
+    def _run_edit(self, one: QueuedRequest) -> Iterator[None]:
         generator = self.generators[one.ticket.request.model]
-        image = self._timed("steps", lambda: run_edit(generator, one.ticket))
-        self._hand_over(one, image)
+        progress = self._timed("condition", lambda: run_edit(generator, one.ticket))
+        while (each := self._timed("steps", lambda: next(progress, None))) is not None:
+            if isinstance(each, GeneratedImage):
+                self._hand_over(one, each)
+            yield
 
-    def _run_batch(self, batch: list[QueuedRequest]) -> None:
+    def _run_batch(self, batch: list[QueuedRequest]) -> Iterator[None]:
         """Run the batch step by step: drop cancelled requests, emit previews, return results."""
         jobs = [one.job for one in batch]
-        generator = self.generators[batch[0].ticket.request.model]
+        generator = InterruptibleGenerator.of(
+            self.generators[batch[0].ticket.request.model], [one.ticket for one in batch]
+        )
         job = replace(
             jobs[0],
             parsed_conditions=[job.parsed_conditions[0] for job in jobs],
@@ -97,9 +114,12 @@ class Worker:
                 self.observer.repeated(decoding.repeated)
             if not decoding.done:
                 self._show(decoding, batch)
-        images = self._timed("pixels", lambda: list(decoding.finish()))
-        for one, image in zip(batch, images, strict=True):
-            self._hand_over(one, image)
+            yield
+        batch = self._still_wanted(decoding, batch)
+        images = decoding.finish()
+        for one in batch:
+            self._hand_over(one, self._timed("pixels", lambda: next(images)))
+            yield
 
     def _still_wanted(
         self, decoding: BatchedDecode, batch: list[QueuedRequest]
