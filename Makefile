@@ -4,6 +4,10 @@
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+OLDEST_PYTHON ?= python3.11
+OLDEST_TORCH ?= torch==2.11.0
+NEWEST_PYTHON ?= python3.13
+NEWEST_TORCH ?= torch
 VENV ?= .venv
 LOCK ?=
 BIN := $(VENV)/bin
@@ -24,7 +28,7 @@ DRAWINGS ?= $(DATASETS)
 SWEEPS ?= tuning methods presets finetuning corrections schedules
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo samples figures test check mutants format bench train-cifar10 train-rivals \
+.PHONY: help install demo samples figures test test-versions test-oldest test-newest check mutants format bench train-cifar10 train-rivals \
 	train-classifiers train-emoji train-models gpu-models measure-cifar10 measure-emoji numbers test-browser docs wheel lock hooks
 
 help: ## list the targets
@@ -38,6 +42,19 @@ demo: $(RUN_STAMP) ## generate images with the model that ships with the package
 
 test: $(DEV_STAMP) ## run the tests
 	$(BIN)/python -m pytest
+
+test-versions: test-oldest test-newest ## run the tests on the oldest and the newest Python and torch
+
+# $(call test-on,PYTHON,TORCH,VENV): the tests in an environment of their own
+test-on = if $(1) -c '' 2>/dev/null; then \
+	$(MAKE) test PYTHON='$(1)' TORCH='$(2)' VENV='$(3)' LOCK=; \
+	else echo "skipped: there is no $(1) here, so $(2) was not tested on it"; fi
+
+test-oldest:
+	+@$(call test-on,$(OLDEST_PYTHON),$(OLDEST_TORCH),.venv-oldest)
+
+test-newest:
+	+@$(call test-on,$(NEWEST_PYTHON),$(NEWEST_TORCH),.venv-newest)
 
 test-browser: $(DEV_STAMP) ## test the page in headless Chromium; DEMASK_SHOTS=FOLDER keeps what it sees
 	$(PIP) 'playwright>=1.48'

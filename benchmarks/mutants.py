@@ -238,9 +238,7 @@ def main() -> int:
         if "faults" in row.values:
             counts = f"{row.values['killed'].value} of {row.values['faults'].value}"
             print(f"{row.name}: {counts} killed ({row.values['share killed'].value:.1%})")
-    write_if_asked(
-        chosen.result, "Which planted faults do the tests notice?", rows, seed="none in the table"
-    )
+    write_if_asked(chosen.result, "Which planted faults do the tests notice?", rows, seed="none")
     return 0
 
 

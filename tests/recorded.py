@@ -58,6 +58,7 @@ class Recorded:
         canvas: Canvas,
         sampler: Sampler,
         monkeypatch: pytest.MonkeyPatch,
+        first: int = 0,
     ) -> Iterator[tuple[Tensor, DecodeState]]:
         """The ids before each step, and the state after it, of our own decode loop."""
 
@@ -68,5 +69,5 @@ class Recorded:
         for name in ("uniform", "gumbel", "categorical"):
             monkeypatch.setattr(rng, name, getattr(self, name))
         generators = rng.image_generators(range(len(canvas.ids_BL)))
-        for state in decode(watched, condition, canvas, generators, sampler):
+        for state in decode(watched, condition, canvas, generators, sampler, first):
             yield self.seen_BL, state

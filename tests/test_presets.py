@@ -57,7 +57,7 @@ def test_a_type_for_the_transformer(folder: Path) -> None:
 def test_unknown_names_list_the_known(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown model 'cifar'; did you mean 'cifar10'"):
         load("cifar")
-    with pytest.raises(ValueError, match="has no tokenizer beside it"):
+    with pytest.raises(ValueError, match="no weights file"):
         load(str(tmp_path))
 
 

@@ -13,11 +13,12 @@ from demask.conditioning import Classes, Prompts
 from demask.generator import Generator
 from demask.sampling.select import ORDERS, Order
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
+from demask.transformer.amused import Amused, AmusedConfig
 from demask.transformer.clip_text import ClipText, ClipTextConfig
 from demask.transformer.condition import TextEncoder, train_text_tokenizer
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
-from demask.types import Condition, Step
+from demask.types import Condition, Step, TokenLayout
 
 CLASS_NAMES = ("dog", "cat", "ship")
 
@@ -43,7 +44,7 @@ def tiny_transformer() -> ModernMaskGIT:
 class TinyTokens:
     """A cache of images for the tiny transformer that are all of class 1 and of code 2."""
 
-    class_names, grid, views, fingerprint = CLASS_NAMES, (4, 4), 1, "tiny"
+    class_names, layout, views, fingerprint = CLASS_NAMES, TokenLayout((4, 4)), 1, "tiny"
 
     def __len__(self) -> int:
         return 4000
@@ -106,6 +107,31 @@ def tiny_meissonic() -> Meissonic:
         grid=(4, 4),
     )
     model = Meissonic(config).eval()
+    torch.nn.init.normal_(model.mlm_layer.conv2.weight, std=0.5)
+    return model
+
+
+def tiny_amused(compress: bool = False) -> Amused:
+    """4x4 tokens of 15 codes; its head is random, so that logits differ."""
+    torch.manual_seed(3)
+    config = AmusedConfig(
+        codebook_size=15,
+        vocabulary=17,
+        width=16,
+        depth=2,
+        heads=2,
+        mlp_width=16,
+        embed_width=12,
+        channels=8,
+        channel_heads=2,
+        res_blocks=1,
+        text_width=16,
+        pooled_width=16,
+        micro_width=8,
+        compress=compress,
+        grid=(4, 4),
+    )
+    model = Amused(config).eval()
     torch.nn.init.normal_(model.mlm_layer.conv2.weight, std=0.5)
     return model
 

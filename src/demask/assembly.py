@@ -15,21 +15,29 @@ from torch import nn
 from demask.acceleration.packing import pack
 from demask.acceleration.quantization import SCHEMES, quantize, quantized_layers
 from demask.auxiliary import AuxiliaryNetworks, check_auxiliary, find_auxiliary
-from demask.checkpoint.load import CheckpointError, is_hub_id, load_model
+from demask.checkpoint.hub import in_hub
+from demask.checkpoint.load import CheckpointError, load_model
 from demask.checkpoint.lora import apply_loras, base_fingerprint
 from demask.checkpoint.pipeline import Parts, is_public, load_ours, load_public
 from demask.checkpoint.quantized import name_origin
+from demask.checkpoint.text_encoder import reading_of
 from demask.conditioning import Classes, Conditioner, Prompts
-from demask.device import check_device, default_device
+from demask.device import checked_device
 from demask.generator import Generator
 from demask.layouts import image_size
 from demask.preset_file import FILE, PresetFile, read_presets
-from demask.presets import PUBLIC_SETTINGS, SHIPPED_MODELS, model_folder, model_path
+from demask.presets import (
+    PUBLIC_SETTINGS,
+    PUBLISHED_PRESETS,
+    SHIPPED_MODELS,
+    model_folder,
+    model_path,
+)
 from demask.registry import unknown
 from demask.settings import DTYPES, Settings
 from demask.transformer.number_range import FLOAT16_MAX, largest_activation
 from demask.transformer.protocols import SupportsPredict, supports
-from demask.types import Step, Tokenizer, Transformer
+from demask.types import Step, Tokenizer, TokenLayout, Transformer
 
 log = logging.getLogger(__name__)
 FLOAT16_MARGIN = 16
@@ -59,7 +67,7 @@ def load(
         device: ``cpu``, ``cuda``, ...; by default a GPU if there is one.
         dtype: of the weights, or its name; by default float32. `torch.int8` multiplies inside the
             blocks in 8 bits, several times as fast on a CPU; see docs/methods/low_precision.md.
-        loras: folders of LoRA adapters, followed by ``:weight`` if that is not 1.
+        loras: folders or files of LoRA adapters, followed by ``:weight`` if that is not 1.
         aux: networks beside the model (a self-guidance module, a Token-Critic, a weaker
             transformer), before those in its folder.
         variant: of a public layout's files, such as ``fp16``.
@@ -72,9 +80,10 @@ def load(
     """
     if not isinstance(model, str | Path):
         raise ValueError(f"model must be a name, a path or a hub id, not {model!r}")
-    model, device = str(model), device_of(device)
-    if preset is not None and dtype is None:
-        dtype = read_presets(model_folder(model) / FILE)[preset].dtype or "float32"
+    model, device = str(model), checked_device(device)
+    measured = read_presets(model_folder(model) / FILE)
+    if preset is not None and dtype is None and measured.by_name:
+        dtype = measured[preset].dtype or "float32"
     dtype = parse_dtype(dtype)
     floating = torch.float32 if dtype == torch.int8 else dtype
     parts = parts_in_range(model, tokenizer, device, floating, variant)
@@ -97,16 +106,6 @@ def load(
         presets=presets,
         loaded=load_arguments(tokenizer, dtype, loras, aux, variant),
     )
-
-
-def device_of(name: str | None) -> str:
-    """The device of a name; by default a GPU where there is one.
-
-    Raises:
-        ValueError: no such device.
-    """
-    check_device(name)
-    return name or default_device()
 
 
 def parts_in_range(
@@ -222,10 +221,18 @@ def auxiliary_networks(
 def settings_of(model: str, parts: Parts, preset: str | None) -> tuple[Settings, PresetFile]:
     """The settings of a model's preset, by default those of its default one, and its presets.
 
+    A public model without a file of its own has those of its authors, by default with the mask
+    schedule that its scheduler names.
+
     Raises:
         ValueError: its ``presets.toml`` cannot be read, or has no such preset.
     """
-    presets = read_presets(model_folder(model) / FILE)
+    presets, known = read_presets(model_folder(model) / FILE), parts.published
+    if known and known.presets and not presets.by_name:
+        presets = read_presets(PUBLISHED_PRESETS / f"{known.presets}.toml")
+        if preset is None and parts.schedule is not None:
+            usual = presets[presets.default or ""].settings
+            return usual.updated(schedule=parts.schedule), presets
     name = presets.default if preset is None else preset
     if name is not None:
         return presets[name].settings, presets
@@ -245,7 +252,7 @@ def load_parts(
         ValueError: no such model, or a part is missing or broken.
     """
     place = model_path(model)
-    if not place.exists() and not is_hub_id(model):
+    if not place.exists() and not in_hub(model):
         raise ValueError(
             unknown("model", model, SHIPPED_MODELS) + "; or a path or a hub id owner/name"
         )
@@ -264,7 +271,7 @@ def usual_settings(parts: Parts) -> Settings:
 def conditioner(model: str, parts: Parts) -> Conditioner:
     """The conditioner of a model of prompts or of classes."""
     if parts.text is not None:
-        return Prompts(parts.text)
+        return Prompts(parts.text, reading_of(parts.transformer))
     return Classes(model, parts.transformer, parts.class_names)  # type: ignore[arg-type]
 
 
@@ -280,4 +287,11 @@ def check_pair(transformer: nn.Module, tokenizer: nn.Module) -> None:
         raise CheckpointError(
             f"the transformer knows {known} codes, the tokenizer "
             f"{codes[1].codebook_size}: they do not belong together"
+        )
+    made: TokenLayout | None = getattr(tokenizer, "layout", None)  # of one whose ids are a row
+    shape = codes[0].layout.shape
+    if (made is not None or len(shape) == 1) and (made is None or made.shape != shape):
+        raise CheckpointError(
+            f"the transformer's tokens are {codes[0].layout}, the tokenizer's "
+            f"{made or 'a grid'}: they do not belong together"
         )

@@ -14,7 +14,8 @@ from typing import Any, cast
 from torch import nn
 
 from demask.checkpoint.architectures import ARCHITECTURES
-from demask.checkpoint.load import CheckpointError, locate, read_metadata
+from demask.checkpoint.hub import locate
+from demask.checkpoint.load import CheckpointError, read_metadata
 from demask.registry import Table, unknown
 from demask.transformer.protocols import SupportsPredict, SupportsPrompts, supports
 

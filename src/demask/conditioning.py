@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ from torch import nn
 from demask.registry import unknown
 from demask.setting_info import check_unicode
 from demask.settings import Settings
-from demask.transformer.condition import TextEncoder, encode_micro_conditions
+from demask.transformer.condition import PromptReading, TextEncoder, encode_micro_conditions
 from demask.transformer.protocols import SupportsUnconditional, supports
 from demask.types import Condition, Transformer
 
@@ -62,6 +63,25 @@ class Conditioner(ABC):
     @abstractmethod
     def default_conditions(self) -> list[ConditionInput]:
         """The conditions of a request that names none."""
+
+    def condition_inputs(
+        self, conditions: ConditionInput | Sequence[ConditionInput]
+    ) -> list[ConditionInput]:
+        """The conditions as a list; None becomes the default ones.
+
+        Raises:
+            ValueError: an empty list of them, or something that is no condition.
+        """
+        if conditions is None:
+            return self.default_conditions()
+        given: Any = conditions
+        several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
+        condition_inputs: list[ConditionInput] = list(given) if several else [given]
+        for condition_input in condition_inputs:
+            check_condition_input(condition_input)
+        if not condition_inputs:
+            raise ValueError("the list of conditions is empty; None means the model's default")
+        return condition_inputs
 
     @abstractmethod
     def parse(self, condition_input: ConditionInput) -> ParsedCondition:
@@ -169,9 +189,11 @@ class Prompts(Conditioner):
 
     Attributes:
         text: the text encoder.
+        reading: how the model reads prompts.
     """
 
     text: TextEncoder
+    reading: PromptReading = field(default_factory=PromptReading)
 
     def default_conditions(self) -> list[ConditionInput]:
         """The empty prompt."""
@@ -183,7 +205,7 @@ class Prompts(Conditioner):
 
     def check(self, settings: Settings) -> None:
         """Check the micro-conditions."""
-        encode_micro_conditions(1, 1, settings.micro_conditions)
+        encode_micro_conditions(1, 1, settings.micro_conditions, self.reading)
 
     def condition(
         self,
@@ -193,7 +215,7 @@ class Prompts(Conditioner):
     ) -> Condition:
         """``states`` (B, T, D), ``pooled`` (B, P) and ``micro`` (B, 5)."""
         tensors = self.text.encode([parsed.prompt for parsed in parsed_conditions])
-        micro_15 = encode_micro_conditions(*size, settings.micro_conditions).to(
+        micro_15 = encode_micro_conditions(*size, settings.micro_conditions, self.reading).to(
             tensors["pooled"].device
         )
         return Condition({**tensors, "micro": micro_15.expand(len(parsed_conditions), -1)})

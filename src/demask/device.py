@@ -25,3 +25,13 @@ def default_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def checked_device(name: str | None) -> str:
+    """The device of a name, by default that of `default_device`.
+
+    Raises:
+        ValueError: it is not available.
+    """
+    check_device(name)
+    return name or default_device()

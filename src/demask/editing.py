@@ -228,7 +228,7 @@ def tokens(generator: Pipeline, original: Original, kept_YX: Tensor) -> Tensor:
     with torch.inference_mode():
         codes_1 = generator.tokenizer.encode(original.pixels_CYX[None].to(generator.device))
     warn_of_other_images(
-        generator.name, generator.tokenizer, original.pixels_CYX, codes_1[0], kept_YX
+        generator.name, generator.tokenizer_for(1), original.pixels_CYX, codes_1[0], kept_YX
     )
     transformer = generator.transformer
     return transformer.layout.split(codes_1, transformer.codebook_size)
@@ -238,7 +238,7 @@ def finish(
     generator: Pipeline, job: Job, canvas: edit.Canvas
 ) -> Iterator[tuple[GeneratedImage, Tensor]]:
     """The images of a batch, with their pixels (C, Y, X) in [0, 1]."""
-    pixels_BYXC = generator.pixels(canvas.ids_BL, canvas.layout)
+    pixels_BYXC = generator.pixels(canvas.ids_BL, canvas.layout, generator.job_condition(job))
     images = generator.framed(job, pixels_BYXC)
     for image, pixels_YXC in zip(images, pixels_BYXC, strict=True):
         yield image, pixels_YXC.permute(2, 0, 1) / 255

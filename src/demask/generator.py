@@ -186,7 +186,7 @@ class Generator(Pipeline):
         guess_BL = 0 if state.logits_BLV is None else state.logits_BLV.argmax(-1)
         ids_BL = torch.where(state.masked_BL, guess_BL, state.ids_BL)
         layout = state.step.layout
-        return self.greyed(self.pixels(ids_BL, layout), state.masked_BL, layout)
+        return self.greyed(self.pixels(ids_BL, layout, state.condition), state.masked_BL, layout)
 
     def greyed(self, pixels_BHWC: Tensor, masked_BL: Tensor, layout: TokenLayout) -> Tensor:
         """Images whose masked positions are grey, half known ones in part.

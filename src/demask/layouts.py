@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from demask.types import KINDS, Tokenizer, TokenLayout
+from demask.types import KINDS, Grid, Tokenizer, TokenLayout
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Layouts:
 
     def __str__(self) -> str:
         kinds = " or ".join(f"a {KINDS[number]}" for number in self.dimensions)
-        return kinds if self.parts else f"{kinds} with one token at each position"
+        return f"{kinds} of tokens" if self.parts else f"{kinds} with one token at each position"
 
 
 ANY_LAYOUT = Layouts()
@@ -53,8 +53,8 @@ def check_layout(layout: TokenLayout, what: str, name: str, table: Mapping[str, 
         return
     valid = ", ".join(key for key, row in table.items() if layouts_of(row).serve(layout))
     raise ValueError(
-        f"{what} '{name}' needs {needed} of tokens, but the tokens of this model are "
-        f"{layout}; valid: {valid or 'none'}"
+        f"{what} '{name}' needs {needed}, but the tokens of this model are {layout}; "
+        f"valid: {valid or 'none'}"
     )
 
 
@@ -72,3 +72,12 @@ def image_size(tokenizer: Tokenizer, layout: TokenLayout) -> tuple[int, int]:
     fixed: Any = tokenizer  # see `Tokenizer`
     height, width = fixed.image_size
     return height, width
+
+
+def plane(layout: TokenLayout) -> Grid:
+    """Rows and columns where only the order of the tokens counts: a row is a grid of one row.
+
+    Raises:
+        ValueError: the positions are neither a grid nor a row.
+    """
+    return (1, layout.shape[0]) if len(layout.shape) == 1 else layout.grid

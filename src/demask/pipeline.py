@@ -9,7 +9,7 @@ Shape legend: B batch, L tokens, C channels, H W rows and columns.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from demask import rng
 from demask.acceleration import Accelerator, accelerate
 from demask.auxiliary import AuxiliaryNetworks
-from demask.conditioning import Conditioner, ConditionInput, check_condition_input
+from demask.conditioning import Conditioner, ConditionInput
 from demask.guidance import GUIDANCES, parse_guidance
 from demask.guidance_provider import ModelProvider
 from demask.image import GeneratedImage
@@ -36,7 +36,16 @@ from demask.sampling.stepper import NonFiniteLogitsError
 from demask.settings import Settings, SettingsKwargs, check_names
 from demask.training_range import warn_of_size
 from demask.transformer.number_range import first_non_finite
-from demask.types import Condition, DecodeState, Predict, Tokenizer, TokenLayout, Transformer
+from demask.transformer.protocols import supports
+from demask.types import (
+    Condition,
+    DecodeState,
+    Predict,
+    ReadsCondition,
+    Tokenizer,
+    TokenLayout,
+    Transformer,
+)
 
 log = logging.getLogger(__name__)
 
@@ -157,40 +166,15 @@ class Pipeline:
         chosen.check_layout(layout)
         check_guidance(self.sampler(chosen), self.guided(chosen))
         self.conditioner.check(chosen)
-        self.check_steps(chosen.steps, layout)
         warn_of_size(self.name, layout, self.transformer.layout, self.tokenizer.downsampling)
         parsed_conditions = [
             self.conditioner.parse(condition_input)
-            for condition_input in self.condition_inputs(conditions)
+            for condition_input in self.conditioner.condition_inputs(conditions)
         ]
         seeds = self.seeds(seed, len(parsed_conditions), num_images)
         return batches(parsed_conditions, seeds, batch_size, chosen, layout)
 
-    def condition_inputs(
-        self, conditions: ConditionInput | Sequence[ConditionInput]
-    ) -> list[ConditionInput]:
-        """The conditions as a list; None becomes the default conditions of the model.
-
-        Raises:
-            ValueError: an empty list of them, or something that is no condition.
-        """
-        if conditions is None:
-            return self.conditioner.default_conditions()
-        given: Any = conditions
-        several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
-        condition_inputs: list[ConditionInput] = list(given) if several else [given]
-        for condition_input in condition_inputs:
-            check_condition_input(condition_input)
-        if not condition_inputs:
-            raise ValueError("the list of conditions is empty; None means the model's default")
-        return condition_inputs
-
     seeds = staticmethod(image_seeds)
-
-    def check_steps(self, steps: int, layout: TokenLayout) -> None:
-        """Raise a ValueError for more steps than tokens, or none."""
-        if not 1 <= steps <= layout.tokens:
-            raise ValueError(f"steps must be 1 to {layout.tokens} (the tokens), not {steps}")
 
     def reference(self, settings: Settings | None = None) -> Condition:
         """What guidance moves away from, a batch of 1: the negative prompt, or any class.
@@ -204,7 +188,7 @@ class Pipeline:
     def guided(self, settings: Settings) -> Predict:
         """The transformer's prediction with the accelerators and guidance of the settings."""
         transformer = accelerate(self.transformer, self.acceleration(settings))
-        predict, scale = transformer.predict, settings.scale
+        predict, scale = settings.sampler.start.around(transformer), settings.scale
         GUIDANCES[settings.guidance_method.partition(":")[0]]  # an unknown name, even at scale 1
         if settings.guidance_scale == 1:
             return predict
@@ -278,17 +262,30 @@ class Pipeline:
     def tokens(self, image_BCHW: Tensor) -> Tensor:
         """Images in [0, 1] -> tokens in their layout (B, *dims)."""
         codes = self.transformer.codebook_size
-        return self.transformer.layout.split(self.tokenizer.encode(image_BCHW), codes)
+        ids = self.tokenizer.encode(image_BCHW.to(self.device))
+        return self.transformer.layout.split(ids, codes)
 
     @torch.inference_mode()
-    def pixels(self, ids_BL: Tensor, layout: TokenLayout) -> Tensor:
-        """Tokens (B, L) -> bytes (B, H, W, 3) on the CPU."""
-        image_BCHW = self.tokenizer.decode(layout.join(ids_BL, self.transformer.codebook_size))
+    def pixels(
+        self, ids_BL: Tensor, layout: TokenLayout, condition: Condition | None = None
+    ) -> Tensor:
+        """Tokens (B, L) -> bytes (B, H, W, 3) on the CPU; see `tokenizer_for`."""
+        tokenizer = self.tokenizer_for(len(ids_BL), condition)
+        image_BCHW = tokenizer.decode(layout.join(ids_BL, self.transformer.codebook_size))
         return (image_BCHW * 255).round().byte().permute(0, 2, 3, 1).cpu()
+
+    def tokenizer_for(self, batch: int, condition: Condition | None = None) -> Tokenizer:
+        """The tokenizer for a batch; one that reads the condition is given it, or no prompt."""
+        if not supports(self.tokenizer, ReadsCondition):
+            return self.tokenizer
+        if condition is None:
+            parsed = [self.conditioner.parse(None)] * batch
+            condition = self.conditioner.condition(parsed, self.size, self.settings)
+        return self.tokenizer.conditioned(condition)
 
     def finish(self, job: Job, state: DecodeState) -> Iterator[GeneratedImage]:
         """The images of a batch, from its last state."""
-        return self.framed(job, self.pixels(state.ids_BL, state.step.layout))
+        return self.framed(job, self.pixels(state.ids_BL, state.step.layout, state.condition))
 
     def framed(self, job: Job, pixels_BHWC: Tensor) -> Iterator[GeneratedImage]:
         """Bytes (B, H, W, 3) -> images with their metadata."""

@@ -9,6 +9,8 @@ from demask.registry import Table
 from demask.settings import Settings
 
 WEIGHTS = Path(__file__).parent / "weights"
+PUBLISHED_PRESETS = Path(__file__).parent / "published_presets"
+"""The settings of published models, as their authors sample them."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from demask.sampling.correction import Correction
     from demask.sampling.sampler import Sampler
     from demask.sampling.select import Order
+    from demask.sampling.start import Start
     from demask.types import Step, TokenLayout
 
 DTYPES = ("float32", "bfloat16", "float16", "int8")
@@ -39,6 +40,7 @@ class SettingsChanges(TypedDict, total=False):
     steps: int | None
     schedule: str | Callable[[float], float] | None
     order: str | Order | type[Order] | None
+    start: str | Start | type[Start] | None
     choice_temperature: float | None
     choice_temperature_decay: str | Callable[[Step], float] | None
     temperature: float | None
@@ -76,6 +78,9 @@ class Settings:
         "cosine", "Mask schedule, such as cosine, power:2.5", variants.schedules, longest=LISTED
     )
     order: str = named("confidence", "Selection order, such as confidence, halton", variants.orders)
+    start: str = named(
+        "masked", "What the first step reads: masked, or one_step of Di[M]O", variants.starts
+    )
     choice_temperature: float | None = setting(
         float, None, "Choice temperature of the order (MaskGIT's tau)", low=0, high=1000
     )
@@ -161,13 +166,15 @@ class Settings:
         """The arguments of `demask.decode`.
 
         Raises:
-            ValueError: an unknown name, or a list of another number of steps.
+            ValueError: an unknown name, a list of another number of steps, or accelerators of a
+                one-step generator.
         """
         from demask.sampling.correction import parse_correction
         from demask.sampling.filter import Filter
         from demask.sampling.sampler import Sampler
         from demask.sampling.schedule import parse_schedule
         from demask.sampling.select import parse_order
+        from demask.sampling.start import parse_start
         from demask.sampling.temperature import Temperature
 
         choice = None
@@ -179,6 +186,9 @@ class Settings:
                 "choice_temperature that it decays"
             )
         temperature = Temperature(self.temperature, self.temperature_decay)
+        start = parse_start(self.start)
+        if start.one_pass and self.accelerators:
+            raise ValueError("one_step has no steps to speed up: leave out the accelerators")
         for decayed in (choice, temperature):
             if decayed is not None:
                 decayed.at(self.first)
@@ -189,6 +199,7 @@ class Settings:
             temperature=temperature,
             filter=Filter(self.top_k, self.top_p),
             corrections=tuple(parse_correction(name) for name in self.corrections),
+            start=start,
         )
 
     @property
@@ -216,7 +227,7 @@ class Settings:
         return tuple(parse_accelerator(name) for name in self.accelerators)
 
     def check_layout(self, layout: TokenLayout) -> None:
-        """Raise a ValueError for a variant that does not serve the layout of a model's tokens."""
+        """Raise a ValueError for a variant that cannot serve a layout, or too many steps for it."""
         from demask.layouts import check_layout
 
         guided = self.guidance_scale != 1
@@ -229,6 +240,8 @@ class Settings:
         for setting_name, (texts, tables) in chosen.items():
             for text in texts:
                 check_layout(layout, setting_name, text.partition(":")[0], tables()[0])
+        if self.steps > layout.tokens:
+            raise ValueError(f"steps must be 1 to {layout.tokens} (the tokens), not {self.steps}")
 
     @property
     def first(self) -> Step:

@@ -86,12 +86,7 @@ class TokenLayout:
         return f"a {KINDS[len(self.shape)]} of {sides}{parts or ' tokens'}"
 
     def split(self, ids: Tensor, codes: int) -> Tensor:
-        """Ids of the tokenizer (B, *shape) -> tokens (B, *dims), the lowest digit first.
-
-        Args:
-            ids: below ``codes ** parts``.
-            codes: K, the codes of one token.
-        """
+        """Ids of the tokenizer -> tokens (B, *dims) below ``codes``, the lowest digit first."""
         if self.parts == 1:
             return ids
         weights = [codes**part for part in range(self.parts)]
@@ -149,6 +144,8 @@ class Step:
         pass_names: the passes of a guidance that form the batch, as equal parts in this order:
             ``conditional`` and the name of the reference. Accelerators cache each pass under its
             name; with (), the pass is not cached.
+        generators: one random generator per image, for a one-step generator, whose input is random;
+            None for all others.
     """
 
     index: int
@@ -157,6 +154,7 @@ class Step:
     mask_ratio_B: Tensor
     rows_BL: Tensor | None = None
     pass_names: tuple[str, ...] = ("conditional",)
+    generators: Sequence[torch.Generator] | None = None
 
     @property
     def progress(self) -> float:
@@ -182,6 +180,9 @@ MICRO_CONDITIONS = ("width", "height", "crop_top", "crop_left", "score")
 
 USUAL_SCORE = 6.0
 """The preference score of images without a known one."""
+
+DECODER_TEXT = "decoder_text"
+"""The tensor of a condition that the decoder of a tokenizer reads: its text (B, T, E)."""
 
 Predict = Callable[["Tensor", Condition, Step], Prediction]
 """A model or a guided model: ``(ids_BL, condition, step) -> Prediction``."""
@@ -215,6 +216,7 @@ class DecodeState:
         guided_BLV: the guided logits before corrections; None before the first step.
         queried_BL: the positions that were masked when these logits were predicted.
         previous: the state before this step, with its own ``previous`` removed; or None.
+        condition: what each image shows, which the decoder of a tokenizer may read; or None.
     """
 
     step: Step
@@ -226,6 +228,7 @@ class DecodeState:
     guided_BLV: Tensor | None = None
     queried_BL: Tensor | None = None
     previous: DecodeState | None = None
+    condition: Condition | None = None
 
     @property
     def masked_BL(self) -> Tensor:
@@ -257,6 +260,18 @@ class Tokenizer(Protocol):
 
     def decode(self, ids: Tensor, /) -> Tensor:
         """Ids (B, *shape) -> images (B, 3, h, w) in [0, 1]."""
+        ...
+
+
+class ReadsCondition(Protocol):
+    """A tokenizer whose decoder reads what an image shows beside its ids (TA-TiTok).
+
+    `demask.pipeline.Pipeline.tokenizer_for` gives it the condition of the batch. Saved ids alone
+    are not the image: their prompt belongs to them. Where there is none, it is the empty prompt.
+    """
+
+    def conditioned(self, condition: Condition) -> Tokenizer:
+        """The tokenizer that decodes a batch of this condition."""
         ...
 
 

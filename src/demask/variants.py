@@ -25,6 +25,13 @@ def orders() -> Sequence[Table[Any]]:
     return (ORDERS,)
 
 
+def starts() -> Sequence[Table[Any]]:
+    """What the first step reads."""
+    from demask.sampling.start import STARTS
+
+    return (STARTS,)
+
+
 def decays() -> Sequence[Table[Any]]:
     """The decays of temperatures."""
     from demask.sampling.temperature import DECAY_FAMILIES, DECAYS

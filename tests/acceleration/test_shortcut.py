@@ -25,7 +25,7 @@ from demask.sampling.sampler import Sampler
 from demask.sweeps.cost import CostMeter
 from demask.transformer.shortcut import Shortcut, ShortcutConfig
 from demask.types import Condition, Step, TokenLayout
-from tiny import save_tiny, tiny_generator, tiny_meissonic, tiny_transformer
+from tiny import save_tiny, tiny_amused, tiny_generator, tiny_meissonic, tiny_transformer
 
 LAYOUT = TokenLayout((4, 4))
 CONDITION = Condition(
@@ -46,7 +46,7 @@ def shortcut(base: Any) -> Shortcut:
     return network
 
 
-@pytest.fixture(params=[tiny_transformer, tiny_meissonic])
+@pytest.fixture(params=[tiny_transformer, tiny_meissonic, tiny_amused])
 def base(request: pytest.FixtureRequest) -> Any:
     return request.param().requires_grad_(False)
 

@@ -9,7 +9,8 @@ import torch
 from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import save_file
 
-from demask.checkpoint.load import load_model, locate_pipeline
+from demask.checkpoint.hub import locate_pipeline
+from demask.checkpoint.load import load_model
 from demask.checkpoint.read import CheckpointError
 from demask.transformer.maskgit import MaskGIT
 
@@ -33,17 +34,17 @@ def test_a_hub_id(public: Path, model: MaskGIT, monkeypatch: pytest.MonkeyPatch)
     hub = Hub(public)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", hub)
     assert torch.equal(load_model("owner/name")(*IDS), model(*IDS))
-    assert hub.asked == [("*.json", "*.safetensors"), ("*.json", "*.bin")]
+    assert hub.asked == [("*.json", "*.txt", "*.safetensors"), ("*.json", "*.txt", "*.bin")]
 
     hub.asked.clear()
     save_file(model.state_dict(), public / "model.safetensors")
     load_model("owner/name")
-    assert hub.asked == [("*.json", "*.safetensors")]
+    assert hub.asked == [("*.json", "*.txt", "*.safetensors")]
 
     hub.asked.clear()
     hub.folder = public.parent
     load_model("owner/name", subfolder="public")
-    assert hub.asked == [("public/*.json", "public/*.safetensors")]
+    assert hub.asked == [("public/*.json", "public/*.txt", "public/*.safetensors")]
 
 
 class PipelineHub:

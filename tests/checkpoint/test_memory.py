@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from demask.checkpoint.public_amused import NAMES
 from demask.checkpoint.public_halton import HALTON, HALTON_BLOCK, rules
+from demask.checkpoint.public_maskbit import generator_rules
 from demask.checkpoint.save import save_model
+from demask.transformer.amused import Amused, AmusedConfig
 from demask.transformer.halton_maskgit import HaltonMaskGIT, HaltonMaskGITConfig
+from demask.transformer.maskbit import MaskBit, MaskBitConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 
 STATUS = Path("/proc/self/status")
@@ -64,6 +70,23 @@ def test_peak_beside_the_state_of_an_optimizer(tmp_path: Path, wanted: str) -> N
     assert peak < 1.15 * weights + SLACK
 
 
+@OF_LINUX
+@pytest.mark.parametrize("wanted", ["float32", "float16"])
+def test_peak_of_maskbit(tmp_path: Path, wanted: str) -> None:
+    """Its file packs queries, keys and values, which are not copied apart."""
+    own = MaskBit(MaskBitConfig(width=512, depth=8, heads=8, mlp_width=2048)).state_dict()
+    packed: dict[str, list[torch.Tensor]] = {}
+    for rule in generator_rules(own):
+        packed.setdefault(rule.theirs, []).append(own[rule.ours])
+    torch.save({name: torch.cat(parts) for name, parts in packed.items()}, tmp_path / "model.bin")
+    (tmp_path / "model.yaml").write_text("model: {mlm_model: {heads: 8}}")
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "model.bin"), wanted]
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    weights, peak = map(int, done.stdout.split())
+    assert weights > 45 << 20
+    assert peak < 1.15 * weights + SLACK
+
+
 def public(model: HaltonMaskGIT) -> dict[str, torch.Tensor]:
     """The tensors of a model under their public names, its output matrix included."""
     own = model.state_dict()
@@ -84,3 +107,44 @@ def test_peak(sizeable: MaskGIT, tmp_path: Path, stored: str, wanted: str) -> No
     weights, peak = map(int, done.stdout.split())
     assert weights > 60 << 20
     assert peak < 1.15 * weights + SLACK
+
+
+@OF_LINUX
+@pytest.mark.parametrize("wanted", ["float16", "float32"])
+def test_peak_of_a_published_size(tmp_path: Path, wanted: str) -> None:
+    """aMUSEd in its published widths with fewer layers: half a gigabyte in the type that is wanted.
+
+    Every weight is a random float16 below 1.
+    """
+    layers = 8 if wanted == "float16" else 1
+    with torch.device("meta"):
+        shapes = Amused(AmusedConfig(depth=layers)).state_dict()
+    size = sum(2 * tensor.numel() for tensor in shapes.values())
+    if shutil.disk_usage(tmp_path).free < 2 * size:
+        pytest.skip("the disk is short of half a gigabyte")
+    public = {theirs: getattr(AmusedConfig(depth=layers), ours) for ours, theirs in NAMES.items()}
+    facts = {"_class_name": "UVit2DModel", "sample_size": 16, **public}
+    (tmp_path / "config.json").write_text(json.dumps(facts))
+    write_random(tmp_path / "diffusion_pytorch_model.fp16.safetensors", shapes)
+    command = [sys.executable, "-c", PEAK, str(tmp_path), wanted]
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    weights, peak = map(int, done.stdout.split())
+    assert weights > 400 << 20
+    assert peak < 1.15 * weights
+    shutil.rmtree(tmp_path)
+
+
+def write_random(path: Path, shapes: dict[str, torch.Tensor]) -> None:
+    """A safetensors file of random float16 weights, written one tensor after the other."""
+    header, begin = {}, 0
+    for name, tensor in shapes.items():
+        end = begin + 2 * tensor.numel()
+        places = {"data_offsets": [begin, end], "shape": list(tensor.shape), "dtype": "F16"}
+        header[name], begin = places, end
+    text = json.dumps(header).encode()
+    generator = torch.Generator().manual_seed(0)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for tensor in shapes.values():
+            draws = torch.randint(0, 15360, tensor.shape, generator=generator, dtype=torch.int16)
+            file.write(draws.numpy().tobytes())

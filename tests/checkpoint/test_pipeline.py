@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from demask.checkpoint.load import is_hub_id
+from demask.checkpoint.hub import is_hub_id
 from demask.checkpoint.pipeline import PUBLIC_PARTS, is_public, load_ours, load_public
 from demask.checkpoint.read import CheckpointError
 from demask.tokenizer.vq_model import VQModel
@@ -129,11 +129,13 @@ def test_from_the_hub_comes_what_is_read(public: Path, monkeypatch: pytest.Monke
         assert any("fp16" in asked for asked in hub.asked) == (dtype is not None)
 
 
-def test_what_is_public(public: Path, tmp_path: Path) -> None:
+def test_what_is_public(public: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = save_tiny_text(tmp_path / "ours")
     assert is_public(str(public), public)
     assert not is_public(str(ours), ours)
-    assert is_public("owner/name", Path("owner/name"))
+    for folder in (public, ours):
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", Hub(folder))
+        assert is_public("owner/name", Path("owner/name")) == (folder == public)
     for name in ("runs/model.safetensors", "a/b/c", "name"):
         assert not is_public(name, Path(name))
 

@@ -78,12 +78,17 @@ def test_a_zip_that_unpacks_to_many_times_its_size_is_refused(
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "ema."])
-def test_known_prefixes_are_taken_off(saved: Path, model: MaskGIT, prefix: str) -> None:
+def test_known_prefixes_are_taken_off(
+    saved: Path, model: MaskGIT, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
     tensors = {prefix + n: t for n, t in load_model(saved).state_dict().items()}
     path = saved.with_name("prefixed.safetensors")
     save_tensors(path, tensors, read_metadata(saved))
     loaded = load_model(path).state_dict()
     assert all(torch.equal(loaded[n], t) for n, t in model.state_dict().items())
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == prefix.count(".")
+    assert all("tensors begin with '" in line for line in said)
 
 
 def test_a_message_names_a_few_keys_and_counts_the_rest(saved: Path) -> None:
@@ -93,3 +98,16 @@ def test_a_message_names_a_few_keys_and_counts_the_rest(saved: Path) -> None:
     with pytest.raises(CheckpointError, match=r"missing: .* and \d+ more; unexpected: ") as caught:
         load_model(path)
     assert len(str(caught.value)) < 1500
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.pth", "model.bin"])
+def test_a_git_lfs_pointer_is_called_by_its_name(tmp_path: Path, name: str) -> None:
+    lines = ["version https://git-lfs.github.com/spec/v1", f"oid sha256:{'a' * 64}", "size 2415000"]
+    path = tmp_path / name
+    path.write_text("\n".join([*lines, ""]))
+    (tmp_path / "config.json").write_text('{"_class_name": "UVit2DModel"}')
+    for source in (path, tmp_path):
+        with pytest.raises(
+            CheckpointError, match="a git-lfs pointer, not the file of 2,415,000 by"
+        ):
+            load_model(source)

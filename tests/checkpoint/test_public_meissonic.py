@@ -51,6 +51,10 @@ def test_its_small_sister_has_no_feature_compression() -> None:
         ({"patch_size": 2}, "patch_size=2; only 1 is known"),
         ({"guidance_embeds": True}, "guidance_embeds=True; only False is known"),
         ({"axes_dims_rope": [16, 56]}, "axes"),
+        (
+            {"connector_type": "mlp", "joint_attention_dim": 2304},
+            "connector_type='mlp' is of EditMGT, which is not supported: missing are the connector",
+        ),
         ({"vocab_size": 8192}, "the vocabulary needs a mask id"),
         ({"num_layers": None}, "config.json lacks 'num_layers'"),
     ],

@@ -122,7 +122,7 @@ def test_what_is_right_is_counted() -> None:
     known_BHW = torch.ones(2, 4, 4, dtype=torch.bool)
     known_BHW[:, 0] = False
     canvas = keep(ids_BHW, known_BHW, generator.transformer.mask_id)
-    name, _ = guess(generator, "one", canvas, ids_BHW, [0, 1], 0, {})
+    name, _ = guess(generator, "one", canvas, ids_BHW.flatten(1), [0, 1], 0, {})
     job = generator.jobs([0, 1], 2, 0, steps=1, temperature=0.0)
     *_, state = generator.decode(next(job), canvas)
     share = (state.ids_BL[:, :4] == 0).double().mean()

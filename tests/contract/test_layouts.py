@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from demask import rng
 from demask.acceleration import ACCELERATORS
 from demask.conditioning import Classes
+from demask.data.views import ModelViews
 from demask.editing import EDITS
 from demask.generator import Generator
 from demask.guidance import GUIDANCES
@@ -177,10 +178,19 @@ def test_what_does_not_serve_a_layout_is_refused_in_one_line(kind: str) -> None:
         for name in set(table) - set(valid):
             refused += 1
             chosen: Any = {setting: name, **more}
-            with pytest.raises(ValueError, match=f"^{setting} '{name}' needs a grid") as error:
+            with pytest.raises(
+                ValueError, match=f"^{setting} '{name}' needs a (row|grid)"
+            ) as error:
                 generator.jobs("dog", **chosen)
             assert str(error.value).endswith(f"are {layout}; valid: {', '.join(valid) or 'none'}")
-    assert refused == {"row": 6, "parts": 4, "video": 6}[kind]
+    assert refused == {"row": 5, "parts": 4, "video": 6}[kind]
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_a_training_beside_such_a_model_is_refused(kind: str) -> None:
+    transformer: Any = Network(LAYOUTS[kind])
+    with pytest.raises(ValueError, match="needs a grid with one token at each position, but"):
+        ModelViews().of(transformer, Pixels(LAYOUTS[kind]))
 
 
 def test_a_guidance_that_is_off_may_serve_no_such_layout() -> None:

@@ -24,7 +24,7 @@ def test_the_label_is_that_of_the_nearest_real_image() -> None:
 def test_a_query_finds_the_candidate_of_the_highest_cosine() -> None:
     query_ND = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [-1.0, 0.0]])
     candidate_KD = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-0.8, 0.6]])
-    right_NK = torch.tensor([[1, 0, 0], [1, 0, 0], [0, 1, 1], [1, 0, 1]]).bool()
+    right_NK = torch.tensor([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]).bool()
     assert found(query_ND, candidate_KD, right_NK) == 3 / 4
 
 

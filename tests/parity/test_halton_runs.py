@@ -6,7 +6,6 @@ Shape legend: B batch, C channels, H W rows and columns, L tokens, T steps.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-import demask
 from demask import Settings, rng
 from demask.sampling.edit import blank
 from demask.types import Condition
+from golden_models import class_generator
 from recorded import Recorded
 
 RUNS = [
@@ -29,11 +28,6 @@ RUNS = [
     ("halton_uneven_heads", "halton"),
     ("maskgit_v1", "confidence"),
 ]
-TOKENIZERS = {
-    "halton": "llamagen_vq/vq_ds16_c2i.pt",
-    "halton_uneven_heads": "llamagen_vq/vq_ds16_c2i.pt",
-    "maskgit_v1": "taming_vqgan/last.ckpt",
-}
 VERSION_1 = {"sm_temp": 1.0, "w": 3.0, "r_temp": 4.5}
 
 
@@ -65,15 +59,6 @@ def settings_of(name: str, run: str, told: dict[str, Any], steps: int) -> Settin
     )
 
 
-def generator_of(golden: Path, name: str, folder: Path) -> demask.Generator:
-    told = json.loads((golden / name / "case.json").read_text())
-    (file,) = (golden / name).glob("*.pth")
-    shutil.copy(file, folder)
-    facts = {"heads": told["heads"], "codebook_size": told["mask_id"]}
-    (folder / "config.json").write_text(json.dumps(facts))
-    return demask.load(folder / file.name, str(golden / TOKENIZERS[name]), device="cpu")
-
-
 def relative(ours: Tensor, theirs: Tensor) -> float:
     assert ours.shape == theirs.shape
     return float((ours - theirs).norm() / theirs.norm())
@@ -88,7 +73,7 @@ def test_a_recorded_run(
     options = VERSION_1 if name == "maskgit_v1" else told["runs"][run]
     before_TBHW = case[f"{run}.tokens_before"]
     steps, batch = before_TBHW.shape[:2]
-    generator = generator_of(golden, name, tmp_path)
+    generator = class_generator(golden, name, tmp_path)
     settings = settings_of(name, run, options, steps)
     choice = case.get(f"{run}.confidence_gumbel")
     recorded = Recorded(case[f"{run}.sample_gumbel"], choice)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import demask
 from demask.checkpoint.load import load_model
+from demask.preset_file import read_presets
 from demask.sampling.edit import blank
 from demask.sampling.schedule import num_masked_after
 from demask.settings import Settings
@@ -176,6 +177,19 @@ def test_schedules_are_those_of_the_program(golden: Path) -> None:
             }
             for name, value in found.items():
                 assert value == pytest.approx(run[f"{name}_by_step"][index], abs=2e-5), name
+
+
+@pytest.mark.parametrize(
+    ("run", "preset"),
+    [("maskbit_10bit", "published"), ("maskbit_14bit_256steps", "published_256")],
+)
+def test_the_presets_are_the_authors_settings(run: str, preset: str, golden: Path) -> None:
+    runs = json.loads((golden / "maskbit_generator" / "schedule.json").read_text())
+    (told,) = (each for each in runs if each["name"] == run)
+    file = Path(demask.__file__).parent / "published_presets" / f"{run.split('_256')[0]}.toml"
+    assert read_presets(file)[preset].settings == settings_of(
+        told["steps"], told["guidance_scale"], told["scale_pow"], told["randomize_temperature"]
+    )
 
 
 def test_published_sizes() -> None:

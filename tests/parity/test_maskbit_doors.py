@@ -155,7 +155,10 @@ def test_every_variant_that_serves_parts(changes: dict, generator: demask.Genera
     [
         ({"order": "critic"}, "order 'critic' needs a grid with one token at each position"),
         ({"guidance_method": "spatial"}, "guidance_method 'spatial' needs a grid with one token"),
-        ({"accelerators": "local_steps:2"}, "accelerators 'local_steps' needs a grid with one"),
+        (
+            {"accelerators": "local_steps:2"},
+            "accelerators 'local_steps' needs a row or a grid with one",
+        ),
     ],
 )
 def test_what_does_not_serve_parts_is_refused(
@@ -270,6 +273,25 @@ def test_a_tokenizer_of_other_codes_is_refused(golden: Path) -> None:
     other = golden / "maskbit_vqgan_plus" / "vqgan_plus_12bit.bin"
     with pytest.raises(ValueError, match="knows 1024 codes, the tokenizer 128"):
         demask.load(golden / GENERATOR, str(other), device="cpu")
+
+
+def test_a_folder_of_both_files(golden: Path, tmp_path: Path) -> None:
+    for name in (GENERATOR, TOKENIZER):
+        for file in (golden / name, (golden / name).with_suffix(".yaml")):
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    loaded = demask.load(tmp_path, device="cpu")
+    first = demask.load(golden / GENERATOR, str(golden / TOKENIZER), device="cpu")
+    one, two = (model.generate(5, seed=1, **FAST)[0].image for model in (first, loaded))
+    assert np.array_equal(array(one), array(two))
+    assert len(loaded.class_names) == 1000
+    (tmp_path / "second.bin").write_bytes((golden / TOKENIZER).read_bytes())
+    with pytest.raises(
+        ValueError, match=r"both .*10bit\.bin and second\.bin hold a tokenizer; name"
+    ):
+        demask.load(tmp_path, device="cpu")
+    torch.save({"weight": torch.ones(2)}, tmp_path / "another.bin")
+    with pytest.raises(ValueError, match=r"another\.bin: nothing says what it holds"):
+        demask.load(tmp_path, device="cpu")
 
 
 @torch.no_grad()

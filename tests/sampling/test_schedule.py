@@ -17,6 +17,7 @@ from demask.sampling.schedule import (
 HALFWAY = {
     "cosine": math.sqrt(0.5),
     "linear": 0.5,
+    "linear_float32": 0.5,
     "square": 0.75,
     "cubic": 0.875,
     "square_root": 1 - math.sqrt(0.5),

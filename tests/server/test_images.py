@@ -54,6 +54,23 @@ def test_a_model_of_prompts(server: Running) -> None:
     assert np.array_equal(pixels(answer.data[0].b64_json), np.asarray(alone.image))
 
 
+def test_a_one_step_generator(server: Running) -> None:
+    body = {"seed": 1, "steps": 1, "start": "one_step:ratio=0.5"}
+    answer = server.client.images.generate(
+        model="tiny_text", prompt="red apple", size="16x16", n=2, extra_body=body
+    )
+    tiny = server.engine.generators["tiny_text"]
+    for index, item in enumerate(answer.data):
+        alone = tiny.generate("red apple", seed=1 + index, steps=1, start="one_step:ratio=0.5")[0]
+        assert np.array_equal(pixels(item.b64_json), np.asarray(alone.image))
+    with pytest.raises(openai.BadRequestError, match="needs a Meissonic or MaskGITV1"):
+        server.client.images.generate(model="tiny", prompt="dog", extra_body=body)
+    with pytest.raises(openai.BadRequestError, match="set steps to 1, not 3"):
+        server.client.images.generate(
+            model="tiny_text", prompt="dog", size="16x16", extra_body={**body, "steps": 3}
+        )
+
+
 def test_an_address_holds_the_image(server: Running) -> None:
     answer = server.client.images.generate(
         model="tiny", prompt="dog", response_format="url", extra_body={"steps": 2}

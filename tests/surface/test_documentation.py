@@ -54,7 +54,9 @@ NAMED = re.compile(
 TABLES = (ORDERS, SCHEDULES, DECAYS, CORRECTIONS, SCALES, GUIDANCES, ACCELERATORS)
 CLASS_MODELS = {"cifar10", "weights/maskgit-256"}
 TEXT_MODELS = {"emoji", "runs/words", "runs/meissonic/stage2", "weights/Meissonic"} | {
-    "MeissonFlow/Meissonic"
+    "MeissonFlow/Meissonic",
+    "amused/amused-256",
+    "amused/amused-512",
 }
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 

@@ -16,7 +16,7 @@ from demask.settings import Settings
 
 MODEL = "--model --tokenizer --device --dtype --lora --aux --low-memory"
 SAMPLING = (
-    "--preset --steps --schedule --order --choice-temperature --choice-temperature-decay"
+    "--preset --steps --schedule --order --start --choice-temperature --choice-temperature-decay"
     " --temperature --temperature-decay --top-k --top-p --correction"
     " --guidance-scale --guidance-schedule --guidance-method --guidance-refresh --negative-prompt"
     " --accelerate --width --height --micro-conditions"
@@ -32,7 +32,7 @@ COMMANDS = {
     f" --out {MODEL} {SAMPLING}",
     "outpaint": "--image --left --right --top --bottom --prompt --class -n --num-images --seed"
     f" --out {MODEL} {SAMPLING}",
-    "reconstruct": "images --model --tokenizer --device --out",
+    "reconstruct": "images --model --tokenizer --prompt --device --out",
     "models": "",
     "models list": "",
     "models show": "name --tokenizer",

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from demask.tokenizer import quantizer
-from demask.tokenizer.quantizer import VectorQuantizer
+from demask.tokenizer.quantizer import LookupFreeQuantizer, VectorQuantizer
 
 
 def made(codes: int = 13, width: int = 4) -> VectorQuantizer:
@@ -36,3 +36,12 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(quantize.ids(latent_BDHW), whole)
     monkeypatch.setattr(quantizer, "MAX_DISTANCES", 1)
     assert torch.equal(quantize.ids(latent_BDHW), whole)
+
+
+def test_bits_are_signs_and_zero_is_not_positive() -> None:
+    quantize = LookupFreeQuantizer(18)
+    latent_BDHW = torch.zeros(1, 18, 1, 2)
+    latent_BDHW[0, 0, 0, 1], latent_BDHW[0, 17, 0, 1], latent_BDHW[0, 5] = 0.1, 1e-9, -2.0
+    assert quantize.ids(latent_BDHW).tolist() == [[[0, 1 + 2**17]]]
+    ids_BHW = torch.tensor([[[0, 1, 2**18 - 1], [77, 200_001, 5]]])
+    assert torch.equal(quantize.ids(quantize.values(ids_BHW)), ids_BHW)

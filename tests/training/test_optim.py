@@ -44,6 +44,31 @@ def test_muon_solves_a_least_squares_problem() -> None:
     assert (weight - target).norm() < 0.05 * target.norm()
 
 
+def test_muon_is_orthogonalised_nesterov_momentum_with_decoupled_decay() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.nn.Parameter(torch.randn(4, 6, generator=generator))
+    expected, average = weight.detach().clone(), torch.zeros(4, 6)
+    muon = Muon([weight], lr=0.1, momentum=0.9, weight_decay=0.5)
+    for _ in range(3):
+        weight.grad = torch.randn(4, 6, generator=generator)
+        muon.step()
+        average = 0.9 * average + 0.1 * weight.grad
+        ahead = 0.1 * weight.grad + 0.9 * average
+        expected = expected * (1 - 0.1 * 0.5)
+        expected -= 0.1 * 0.2 * 6**0.5 * orthogonalise(ahead[None])[0]
+        torch.testing.assert_close(weight.detach(), expected)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (4, 32), (48, 8)])
+def test_an_update_of_muon_is_as_large_for_every_shape(shape: tuple[int, int]) -> None:
+    """Its root mean square is 0.2 times the rate (arXiv 2502.16982)."""
+    weight = torch.nn.Parameter(torch.zeros(shape))
+    weight.grad = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    Muon([weight], lr=0.1).step()
+    size = float(weight.detach().square().mean().sqrt())
+    assert size == pytest.approx(0.02, rel=0.25)
+
+
 def test_muon_takes_the_block_matrices_and_adamw_the_rest() -> None:
     model = ModernMaskGIT(TINY)
     adamw, muon = Optim(optimizer="muon").build(model)

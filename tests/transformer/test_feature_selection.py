@@ -20,9 +20,9 @@ from demask.sampling.sampler import Sampler
 from demask.transformer.feature_selection import FeatureSelection, FeatureSelectionConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from demask.types import Condition, Step, TokenLayout
-from tiny import tiny_meissonic, tiny_transformer
+from tiny import tiny_amused, tiny_meissonic, tiny_transformer
 
-BASES = ("maskgit", "modern_maskgit", "meissonic")
+BASES = ("maskgit", "modern_maskgit", "meissonic", "amused")
 GRID = (4, 4)
 
 
@@ -35,7 +35,8 @@ def base_of(name: str) -> Any:
         for parameter in base.parameters():
             nn.init.normal_(parameter, std=0.3)
         return base
-    return (tiny_transformer() if name == "modern_maskgit" else tiny_meissonic()).double()
+    made = {"modern_maskgit": tiny_transformer, "meissonic": tiny_meissonic, "amused": tiny_amused}
+    return made[name]().double()
 
 
 def blocks_of(base: nn.Module) -> list[nn.Module]:

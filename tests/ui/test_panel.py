@@ -1,7 +1,14 @@
 import pytest
 
 from demask.settings import Settings
-from demask.ui.panel import CONTROLLED, read_rest, settings_of, shown
+from demask.ui.panel import (
+    CONTROLLED,
+    fill_controls,
+    read_rest,
+    settings_of,
+    shown,
+)
+from tiny import tiny_generator
 
 OTHER = Settings(
     steps=5,
@@ -48,3 +55,14 @@ def test_a_mistake_is_named(text):
     values[-1] = text
     with pytest.raises(ValueError, match="top_"):
         settings_of(values)
+
+
+def test_a_one_step_generator_and_its_high_temperature_fit_the_controls():
+    """Di[M]O's published ImageNet images have a temperature of 7."""
+    settings = Settings(steps=1, start="one_step:ratio=0.5", temperature=7.0)
+    values = shown(settings)
+    assert values[-1] == 'start="one_step:ratio=0.5"'
+    assert Settings().updated(**settings_of(values)) == settings
+    updates = fill_controls(tiny_generator(), settings)[1:]
+    update = updates[CONTROLLED.index("temperature")]
+    assert (update["value"], update["maximum"]) == (7.0, 7.0)

@@ -14,6 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from demask.layouts import plane
 from demask.types import Condition, Grid, Step
 
 
@@ -150,7 +151,7 @@ class PassCache:
         conditions = condition.tensors
         return (
             self.seen.shape == seen.shape
-            and self.grid == step.layout.grid
+            and self.grid == plane(step.layout)
             and self.latest <= step.index
             and self.condition.tensors.keys() == conditions.keys()
             and all(torch.equal(self.condition[name], conditions[name]) for name in conditions)

@@ -71,6 +71,13 @@ class LocalPass(PassHooks):
     def select_text(self, text_BTD: Tensor) -> Tensor:
         return text_BTD[:, :0]
 
+    def restore_output(self, x_BMD: Tensor) -> Tensor:
+        chunks = zip(self.parts, x_BMD.chunk(len(self.caches)), self.caches, strict=True)
+        return torch.cat([rows.among(new, kept.features_BSD) for rows, new, kept in chunks])
+
+    def select_output(self, x_BLD: Tensor, grid: Grid) -> Tensor:
+        return self.tokens.ids(grid, self.side).take(x_BLD)
+
     def output_grid(self, grid: Grid) -> Grid:
         return self.side, self.side * self.tokens.index_BM.shape[1]
 

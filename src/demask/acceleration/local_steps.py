@@ -26,7 +26,7 @@ from demask.acceleration.cache import (
     split_parts,
 )
 from demask.acceleration.local_pass import FullPass, LocalPass
-from demask.layouts import PLAIN_GRIDS, Layouts
+from demask.layouts import Layouts, plane
 from demask.transformer.hooks import PassHooks
 from demask.types import Condition, Prediction, Step, Transformer
 
@@ -54,7 +54,7 @@ class LocalSteps(Accelerator):
     period: int = 4
     full: int = 2
     agreement: bool = False
-    layouts: ClassVar[Layouts] = PLAIN_GRIDS
+    layouts: ClassVar[Layouts] = Layouts((1, 2), parts=False)
 
     def __post_init__(self) -> None:
         for name in ("period", "full"):
@@ -210,7 +210,7 @@ class LocalTransformer(WrappedTransformer):
             kept = PassCache(
                 seen=seen.chunk(parts)[i],
                 condition=words,
-                grid=step.layout.grid,
+                grid=plane(step.layout),
                 full=step.index,
                 latest=step.index,
                 features_BSD=features_BSD,
@@ -232,11 +232,11 @@ class LocalTransformer(WrappedTransformer):
         """
         assert step.rows_BL is not None, "a pass that is read everywhere is a full one"
         side = self.base.grid_multiple
-        read_BN = pooled(step.rows_BL, step.layout.grid, side)
+        read_BN = pooled(step.rows_BL, plane(step.layout), side)
         parts = zip(caches, seen.chunk(len(caches)), strict=True)
         changed = torch.cat([kept.changed(one) for kept, one in parts])
         if seen.ndim == 2:
-            changed = pooled(changed, step.layout.grid, side)
+            changed = pooled(changed, plane(step.layout), side)
         changed_BN = changed[:, -read_BN.shape[1] :]
         return read_BN | (changed_BN & read_BN.any(-1, keepdim=True))
 
@@ -252,7 +252,7 @@ class LocalTransformer(WrappedTransformer):
         hooks = LocalPass(TokenSubset.of(queried_BN), caches, side)
         found = forward(hooks)
         features, logits, _ = (split_parts(tensor, parts) for tensor in found)
-        ids = hooks.tokens.ids(step.layout.grid, side).parts(parts)
+        ids = hooks.tokens.ids(plane(step.layout), side).parts(parts)
         some = queried_BN.any(-1).chunk(parts)
         after = []
         for i, (kept, one) in enumerate(zip(caches, seen.chunk(parts), strict=True)):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from demask.acceleration.accelerator import Accelerator, WrappedTransformer, hookable
 from demask.acceleration.cache import PassCache, join_parts, look_up, pooled, split_parts
 from demask.layouts import PLAIN_GRIDS, Layouts
-from demask.transformer.protocols import SupportsShortcut, supports
+from demask.transformer.protocols import SupportsShortcut, apply_head, supports
 from demask.transformer.shortcut import Extended, Shortcut, advance
 from demask.types import Condition, Prediction, Step, Transformer
 
@@ -141,7 +141,7 @@ class ShortcutTransformer(WrappedTransformer):
             step.mask_ratio_B.to(ids_BL.device),
             step.layout.grid,
         )
-        return Prediction(base.apply_head(features_BSD, step.layout), features_BSD)
+        return Prediction(apply_head(base, features_BSD, condition, step.layout), features_BSD)
 
     def keep(
         self,

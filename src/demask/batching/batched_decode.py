@@ -167,7 +167,9 @@ def take(state: DecodeState, positions: Sequence[int]) -> DecodeState:
     changes: dict[str, Any] = {name: tensor[index] for name, tensor in tensors(state)}
     of_step: dict[str, Any] = {name: tensor[index] for name, tensor in tensors(state.step)}
     previous = None if state.previous is None else take(state.previous, positions)
-    return replace(state, **changes, step=replace(state.step, **of_step), previous=previous)
+    condition = None if state.condition is None else state.condition.take(index)
+    step = replace(state.step, **of_step)
+    return replace(state, **changes, step=step, previous=previous, condition=condition)
 
 
 def tensors(holder: Any) -> list[tuple[str, Any]]:

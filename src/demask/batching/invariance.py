@@ -45,8 +45,9 @@ def can_share(settings: Settings) -> bool:
     """Whether images with these settings may share a batch.
 
     The order, the guidance and every correction declare it in their ``can_share``. Filters and
-    accelerators never share: both decide by comparing numbers that rounding changes. Guidance that
-    is not refreshed in every step keeps the difference of one batch, which cannot be split.
+    accelerators never share: both decide by comparing numbers that rounding changes; nor do
+    one-step generators. Guidance that is not refreshed in every step keeps the difference of one
+    batch, which cannot be split.
     """
     sampler = settings.sampler
     guidance = GUIDANCES[settings.guidance_method.partition(":")[0]]
@@ -55,6 +56,7 @@ def can_share(settings: Settings) -> bool:
         and (settings.guidance_scale == 1 or guidance.can_share)
         and settings.guidance_refresh == 1
         and sampler.filter == Filter()
+        and not sampler.start.one_pass
         and not settings.accelerators
     )
 
@@ -95,7 +97,7 @@ class Draws:
             uniform_R: random numbers in [0, 1).
             temperature: the softmax temperature.
             tolerance: the largest possible error of some rows of logits.
-            score: what the order reads of each code; see `Order.score`.
+            score: what the order reads of each code; see `Order.code_scores`.
         """
         parts = []
         for some_RX, u_R in zip(rows_RX.split(ROWS), uniform_R.split(ROWS), strict=True):
@@ -200,7 +202,7 @@ class CheckedStepper(Stepper):
         if order.stage == "positions":
             return sure_B
         unmasked_now_R = unmasked_now_BL[selection.candidate_BL]
-        # a score has at most twice the error of a logit; see `Order.score`
+        # a score has at most twice the error of a logit; see `Order.code_scores`
         off = 2 * float(draws.tolerance_R.max())
         most_R = torch.where(draws.sure_R, draws.score_R, draws.most_R) + off
         worst_R = torch.where(unmasked_now_R, draws.score_R - off, most_R)

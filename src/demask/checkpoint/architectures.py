@@ -9,22 +9,28 @@ from typing import Any, TypeVar, cast
 
 from torch import nn
 
+from demask.checkpoint.public_amused import amused_from_public
 from demask.checkpoint.public_meissonic import clip_text_from_public, meissonic_from_public
 from demask.checkpoint.read import CheckpointError
 from demask.registry import Table, unknown
 from demask.tokenizer.conv_tokenizer import ConvTokenizer, ConvTokenizerConfig
+from demask.tokenizer.titok import TATiTok, TATiTokConfig, TiTok, TiTokConfig
 from demask.tokenizer.vq_model import VQModel, VQModelConfig
 from demask.tokenizer.vqgan import VQGAN, VQGANConfig
+from demask.transformer.amused import Amused, AmusedConfig
 from demask.transformer.clip_text import ClipText, ClipTextConfig
 from demask.transformer.feature_selection import FeatureSelection, FeatureSelectionConfig
 from demask.transformer.halton_maskgit import HaltonMaskGIT, HaltonMaskGITConfig
+from demask.transformer.image_bert import ImageBert, ImageBertConfig
 from demask.transformer.maskbit import MaskBit, MaskBitConfig
+from demask.transformer.maskgen import MaskGen, MaskGenConfig
 from demask.transformer.maskgit import MaskGIT, MaskGITConfig
 from demask.transformer.maskgit_v1 import MaskGITV1, MaskGITV1Config
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
 from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
 from demask.transformer.shortcut import Shortcut, ShortcutConfig
 from demask.transformer.token_critic import TokenCritic, TokenCriticConfig
+from demask.transformer.uvit import UViT, UViTConfig
 from demask.types import Tokenizer, Transformer
 
 C = TypeVar("C")
@@ -233,6 +239,14 @@ ARCHITECTURES: Table[Architecture] = Table(
             class_names=("Transformer2DModel",),
             from_public=meissonic_from_public,
         ),
+        "image_bert": transformer(ImageBert, ImageBertConfig),
+        "uvit": transformer(UViT, UViTConfig),
+        "maskgen": transformer(MaskGen, MaskGenConfig),
+        "titok": tokenizer(TiTok, TiTokConfig),
+        "ta_titok": tokenizer(TATiTok, TATiTokConfig),
+        "amused": transformer(
+            Amused, AmusedConfig, class_names=("UVit2DModel",), from_public=amused_from_public
+        ),
         "halton_maskgit": transformer(HaltonMaskGIT, HaltonMaskGITConfig),
         "maskbit": transformer(MaskBit, MaskBitConfig),
         "maskgit_v1": transformer(MaskGITV1, MaskGITV1Config),
@@ -243,6 +257,7 @@ ARCHITECTURES: Table[Architecture] = Table(
             ("CLIPTextModelWithProjection",),
             clip_text_from_public,
             ("text_model.embeddings.position_ids",),
+            ("text_model.", "text_projection."),
         ),
         "conv_tokenizer": tokenizer(ConvTokenizer, ConvTokenizerConfig),
         "feature_selection": Architecture(

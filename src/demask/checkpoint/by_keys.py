@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from demask.checkpoint import public_halton, public_maskbit, public_vqgan
+from demask.checkpoint import public_halton, public_maskbit, public_titok, public_vqgan
 from demask.checkpoint.plausible import bare
 from demask.checkpoint.read import Tensors
 from demask.registry import Table
@@ -22,12 +23,26 @@ class KeyLayout:
         about: the network, for people.
         matches: whether tensors have these names.
         read: from tensors and the facts of a ``config.json`` beside them to the name of the
-            architecture, its configuration and the tensors under our names.
+            architecture, its configuration and the tensors under our names; or to None.
     """
 
     about: str
     matches: Callable[[Mapping[str, Tensor]], bool]
-    read: Callable[[Tensors, Mapping[str, Any]], tuple[str, Any, Tensors]]
+    read: Callable[[Tensors, Mapping[str, Any]], tuple[str, Any, Tensors] | None]
+
+
+def by_sizes(
+    name: str,
+    config_of: Callable[[Mapping[str, Any], Mapping[str, torch.Size]], Any],
+    rename: Callable[[Tensors, Any], Tensors] = lambda tensors, _config: tensors,
+) -> KeyLayout:
+    """The layout of an architecture whose configuration comes from facts and shapes."""
+
+    def read(tensors: Tensors, facts: Mapping[str, Any]) -> tuple[str, Any, Tensors] | None:
+        config = config_of(facts, {key: tensor.shape for key, tensor in tensors.items()})
+        return None if config is None else (name, config, rename(tensors, config))
+
+    return KeyLayout(name, lambda _tensors: True, read)
 
 
 KEY_LAYOUTS: Table[KeyLayout] = Table(
@@ -39,6 +54,15 @@ KEY_LAYOUTS: Table[KeyLayout] = Table(
         "taming_vqgan": KeyLayout(
             "a VQGAN of taming-transformers", public_vqgan.is_taming, public_vqgan.taming
         ),
+        "titok": by_sizes("titok", public_titok.tokenizer, public_titok.rename_tokenizer),
+        "ta_titok": by_sizes(
+            "ta_titok", public_titok.text_tokenizer, public_titok.rename_tokenizer
+        ),
+        "image_bert": by_sizes(
+            "image_bert", public_titok.image_bert, public_titok.rename_image_bert
+        ),
+        "uvit": by_sizes("uvit", public_titok.uvit),
+        "maskgen": by_sizes("maskgen", public_titok.maskgen, public_titok.rename_maskgen),
         "maskbit_tokenizer": KeyLayout(
             "a tokenizer of MaskBit", public_maskbit.is_tokenizer, public_maskbit.tokenizer
         ),
@@ -67,6 +91,7 @@ def recognised(tensors: Tensors, facts: Mapping[str, Any]) -> tuple[str, Any, Te
     """
     tensors = bare(tensors)
     for layout in KEY_LAYOUTS.values():
-        if layout.matches(tensors):
-            return layout.read(tensors, facts)
+        found = layout.read(tensors, facts) if layout.matches(tensors) else None
+        if found is not None:
+            return found
     return None

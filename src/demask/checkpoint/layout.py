@@ -23,6 +23,10 @@ HALF = "fp16"
 """The variant of a public repository's weights that is stored in float16."""
 
 
+POINTER = b"version https://git-lfs.github.com/spec/"
+"""The first bytes of the small text that git stores in place of a large file."""
+
+
 class CheckpointError(ValueError):
     """A checkpoint cannot be used; the message is one line."""
 
@@ -60,6 +64,19 @@ def parse_yaml(text: str | bytes, source: Path | str) -> Description:
     return value
 
 
+def refuse_pointer(path: Path) -> None:
+    """Raise a CheckpointError for a git-lfs pointer, which stands for a file that is not here."""
+    with path.open("rb") as file:
+        start = file.read(256)
+    if start.startswith(POINTER):
+        size = re.search(rb"^size (\d+)$", start, re.MULTILINE)
+        of = f" of {int(size[1]):,} bytes" if size else ""
+        raise CheckpointError(
+            f"{path}: a git-lfs pointer, not the file{of} that it stands for; run 'git lfs pull' "
+            "in its repository, or download the file"
+        )
+
+
 def variants_of(dtype: torch.dtype | None, variant: str | None) -> tuple[str, ...]:
     """The variants of a directory's weights to look for, best first; "" is the plain one."""
     if variant is not None:
@@ -87,15 +104,20 @@ def _conventional(variant: str) -> Iterator[str]:
     yield from (f"pytorch_model{dot}.bin", f"diffusion_pytorch_model{dot}.bin")
 
 
+def conventional(names: Collection[str], variants: tuple[str, ...] = ("", HALF)) -> str | None:
+    """The weights of a conventional name among file names, the best first; None: there are none."""
+    usual = (name for variant in variants for name in _conventional(variant))
+    return next((name for name in usual if name in names), None)
+
+
 def choose_weights(names: Collection[str], source: Path, variants: tuple[str, ...]) -> str:
     """The weights among file names: a conventional name, else the only index or file.
 
     Raises:
         CheckpointError: there is none, several, or none of the requested variant.
     """
-    for name in (name for variant in variants for name in _conventional(variant)):
-        if name in names:
-            return name
+    if usual := conventional(names, variants):
+        return usual
     if len(variants) == 1 and variants[0]:
         raise CheckpointError(f"{source}: no weights of the variant '{variants[0]}'")
     indices = [name for name in names if INDEX.fullmatch(name)]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import torch
 from torch import nn
 
 from demask.checkpoint.architectures import ARCHITECTURES, Architecture
+from demask.checkpoint.hub import locate
 from demask.checkpoint.identify import described
-from demask.checkpoint.layout import PICKLED, SAFE, ZIP
 from demask.checkpoint.plausible import check_config, check_values, listed, without_prefix
 from demask.checkpoint.quantized import prepare
 from demask.checkpoint.read import (
@@ -25,12 +24,6 @@ from demask.checkpoint.read import (
 from demask.checkpoint.unfilled import Unfilled
 
 __all__ = ["CheckpointError", "load_model", "read_metadata"]
-
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-PIPELINE = "model_index.json"
-"""Names the parts of a pipeline, each in a folder next to it."""
-OF_A_VARIANT = ("*.*.safetensors", "*.*-*-of-*.safetensors")
-"""Patterns of ``model.fp16.safetensors`` and its shards."""
 
 
 def load_model(
@@ -46,7 +39,7 @@ def load_model(
     """Load a network, ready for inference.
 
     Args:
-        name_or_path: what `read_tensors` reads, or a hub id "owner/name".
+        name_or_path: what `read_tensors` reads, a hub id "owner/name", or a file of one.
         architecture: a row of `ARCHITECTURES` (default: as described in the checkpoint).
         subfolder: the folder of the network inside a directory or hub repository of several.
         revision: of a hub repository.
@@ -76,102 +69,6 @@ def read_metadata(name_or_path: str | Path) -> Description:
         CheckpointError: it cannot be read.
     """
     return read_description(locate(name_or_path))
-
-
-def locate(name_or_path: str | Path, subfolder: str = "", revision: str | None = None) -> Path:
-    """The local path of a checkpoint, downloaded from the hub if necessary.
-
-    Raises:
-        CheckpointError: neither a path nor a hub id, or the download failed.
-    """
-    path = Path(name_or_path)
-    if path.exists():
-        return path / subfolder
-    if not is_hub_id(str(name_or_path)):
-        raise CheckpointError(
-            f"{name_or_path}: no such file or directory, and not a hub id 'owner/name'"
-        )
-    return _download(str(name_or_path), revision, subfolder) / subfolder
-
-
-def is_hub_id(name: str) -> bool:
-    """Whether a name has the form of a hub id, "owner/name", and not that of a file."""
-    return bool(HUB_ID.fullmatch(name)) and Path(name).suffix not in (SAFE, ZIP, *PICKLED)
-
-
-def locate_pipeline(
-    name_or_path: str | Path, revision: str | None = None, variant: str | None = None
-) -> Path:
-    """The local folder of a pipeline, downloaded from the hub if necessary.
-
-    It holds ``model_index.json`` and a folder for each part, which `load_model` takes as
-    ``subfolder``. If the hub has several variants of the weights, one is downloaded.
-
-    Args:
-        name_or_path: a folder, or a hub id "owner/name".
-        revision: of a hub repository.
-        variant: which variant of the weights to download, such as "fp16" (default: the plain
-            one).
-
-    Raises:
-        CheckpointError: neither a folder nor a hub id, no pipeline, or the download failed.
-    """
-    path = Path(name_or_path)
-    if not path.exists() and HUB_ID.fullmatch(str(name_or_path)):
-        path = _download_pipeline(str(name_or_path), revision, variant)
-    if not (path / PIPELINE).is_file():
-        raise CheckpointError(f"{name_or_path}: no pipeline, which is a folder with a {PIPELINE}")
-    return path
-
-
-def _download_pipeline(hub_id: str, revision: str | None, variant: str | None) -> Path:
-    """Download a snapshot of a pipeline, or only its descriptions if it is none."""
-    folder = _snapshot(hub_id, revision, ["*.json", "*.txt"])
-    if not (folder / PIPELINE).is_file():
-        return folder
-    anything = ["*.safetensors"]
-    choices: list[tuple[Sequence[str], Sequence[str]]] = [(anything, OF_A_VARIANT), (anything, ())]
-    if variant:
-        choices.insert(0, ([f"*.{variant}.safetensors", f"*.{variant}-*.safetensors"], ()))
-    # the wanted variant of every part, then any weights of the parts that lack it
-    parts = sorted(config.parent for config in folder.glob("*/config.json"))
-    for patterns, ignored in choices:
-        wanted = [f"{part.name}/{pattern}" for part in parts for pattern in patterns]
-        _snapshot(hub_id, revision, wanted, ignored)
-        parts = [part for part in parts if not any(part.glob("*.safetensors"))]
-        if not parts:
-            break
-    return folder
-
-
-def _download(hub_id: str, revision: str | None, subfolder: str) -> Path:
-    """Download the safetensors of one folder, or its pickles if it has none."""
-    prefix = f"{subfolder}/" if subfolder else ""
-    for kind in ("*.safetensors", "*.bin"):
-        folder = _snapshot(hub_id, revision, [f"{prefix}*.json", prefix + kind], [f"{prefix}*/*"])
-        if any((folder / subfolder).glob(kind)):
-            break
-    return folder
-
-
-def _snapshot(
-    hub_id: str, revision: str | None, patterns: Sequence[str], ignored: Sequence[str] = ()
-) -> Path:
-    """Download files by pattern; the folder may also contain files of earlier downloads."""
-    from huggingface_hub import snapshot_download  # slow to import, rarely needed
-
-    try:
-        return Path(
-            snapshot_download(
-                hub_id,
-                revision=revision,
-                allow_patterns=list(patterns),
-                ignore_patterns=list(ignored),
-            )
-        )
-    except Exception as error:  # its network libraries raise many types
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{hub_id}: not to be had from the hub ({reason})") from None
 
 
 def build(

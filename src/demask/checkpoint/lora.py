@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from demask.checkpoint.load import check_tensors
+from demask.checkpoint.published_lora import Pair, published_file, read_published
 from demask.checkpoint.quantized import made_from
 from demask.checkpoint.read import CheckpointError, parse_json, read_tensors
 from demask.files import write_atomically, write_text
@@ -175,13 +176,21 @@ def apply_loras(
     Args:
         transformer: of any dtype, not yet packed; modified in place.
         text_encoder: the text encoder of a text model; modified in place.
-        loras: folders, each optionally followed by ``:weight``.
+        loras: folders, or files of `demask.checkpoint.published_lora`, each optionally followed by
+            ``:weight``.
 
     Raises:
         CheckpointError: a file is missing or broken, or the adapters belong to another model.
     """
-    read = [read_lora(entry) for entry in loras]
     networks = {"transformer": transformer} | ({"text": text_encoder} if text_encoder else {})
+    pairs: list[Pair] = []
+    read: list[Lora] = []
+    for entry in loras:
+        path, weight = split_weight(entry)
+        if file := published_file(path):
+            pairs += read_published(file, weight, networks)
+        else:
+            read.append(read_lora(entry))
     own = fingerprints(networks) if read else {}
     for lora in read:
         check_base(lora, own)
@@ -190,6 +199,14 @@ def apply_loras(
     for lora, given in zip(read, tensors, strict=True):
         if lora.weight:
             merge(model, lora, given)
+    for pair in pairs:
+        pair.merge()
+
+
+def split_weight(entry: str) -> tuple[Path, float | None]:
+    """``PATH`` or ``PATH:weight``; a path that exists is taken as it is."""
+    weighted = None if Path(entry).exists() else WEIGHTED.fullmatch(entry)
+    return (Path(weighted[1]), float(weighted[2])) if weighted else (Path(entry), None)
 
 
 def read_lora(entry: str) -> Lora:
@@ -198,9 +215,8 @@ def read_lora(entry: str) -> Lora:
     Raises:
         CheckpointError: a file is missing or does not name its base model.
     """
-    # a folder whose own name ends like a weight is taken as it is
-    weighted = None if Path(entry).is_dir() else WEIGHTED.fullmatch(entry)
-    folder, weight = (Path(weighted[1]), float(weighted[2])) if weighted else (Path(entry), 1.0)
+    folder, given = split_weight(entry)
+    weight = 1.0 if given is None else given
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such folder of LoRA adapters")
     if absent := [name for name in FILES if not (folder / name).is_file()]:

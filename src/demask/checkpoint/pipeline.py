@@ -9,15 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from demask.checkpoint.layout import HALF, parse_json
-from demask.checkpoint.load import (
-    CheckpointError,
-    is_hub_id,
-    load_model,
-    locate_pipeline,
-    read_metadata,
-)
-from demask.checkpoint.text_encoder import load_text_encoder
+from demask.checkpoint.architectures import ARCHITECTURES
+from demask.checkpoint.hub import has_pipeline, is_hub_id, locate, locate_pipeline
+from demask.checkpoint.identify import described
+from demask.checkpoint.layout import HALF, PICKLED, SAFE, conventional, parse_json
+from demask.checkpoint.load import CheckpointError, load_model, read_metadata
+from demask.checkpoint.published import PublishedModel, published_model
+from demask.checkpoint.read import read_tensors
+from demask.checkpoint.text_encoder import fitted, load_text_encoder
 from demask.transformer.condition import TextEncoder
 from demask.transformer.protocols import SupportsPrompts, supports
 
@@ -36,6 +35,7 @@ class Parts:
         text: text encoder of a text model, or None.
         class_names: of a class-conditional model.
         schedule: the mask schedule of a public layout, or None.
+        published: the public model that the transformer is, or None.
     """
 
     transformer: nn.Module
@@ -43,11 +43,18 @@ class Parts:
     text: TextEncoder | None = None
     class_names: tuple[str, ...] = ()
     schedule: str | None = None
+    published: PublishedModel | None = None
 
 
 def is_public(model: str, place: Path) -> bool:
-    """Whether a name may be a pipeline in the public layout, as any hub id may."""
-    return (place / INDEX).is_file() or (not place.exists() and is_hub_id(model))
+    """Whether a name is a pipeline in the public layout, on disk or in the hub.
+
+    Raises:
+        CheckpointError: the hub has no such repository, or cannot be reached.
+    """
+    if place.exists() or not is_hub_id(model):
+        return (place / INDEX).is_file()
+    return has_pipeline(model)
 
 
 def load_public(
@@ -84,38 +91,104 @@ def load_public(
             f"{settings}: mask_token_id {facts['mask_token_id']}, the transformer's is {mask_id}"
         )
     schedule = facts.get("masking_schedule", "cosine")
-    return Parts(transformer, tokenizer, text, schedule=schedule)
+    known = published_model(transformer, model)
+    return Parts(transformer, tokenizer, text, schedule=schedule, published=known)
 
 
 def load_ours(
-    model: str, place: Path, tokenizer: str | None, dtype: torch.dtype | None, device: str
+    model: str,
+    place: Path,
+    tokenizer: str | None,
+    dtype: torch.dtype | None,
+    device: str,
+    text_encoder: str | None = None,
 ) -> Parts:
-    """Load a folder that training wrote, or a transformer checkpoint and a tokenizer.
+    """Load a folder that training wrote, or a transformer checkpoint and its parts.
+
+    A folder may hold both under any names. Parts that are not named and not beside the transformer
+    are those of `PUBLISHED_MODELS`, if the transformer comes from the hub. The tokenizer may be a
+    whole pipeline, whose text encoder is then taken, too: one-step generators are published without
+    either.
 
     Raises:
         CheckpointError: a part is missing or broken; the line says which.
     """
+    refuse_editing(place)
     beside = place.parent if place.is_file() else place
-    source, pixels = str(place / OUR_PARTS[0]), tokenizer or str(beside / OUR_PARTS[1])
+    source, files = str(place / OUR_PARTS[0]), networks_in(place)
     if not Path(source).is_file():
-        source = model
-    if tokenizer is None and not Path(pixels).is_file():
+        source = files.get("transformer", model)
+    transformer = load_model(source, dtype=dtype or torch.float32, device=device)
+    known = published_model(transformer, model)
+    other = Path(files.get("tokenizer", beside / OUR_PARTS[1]))
+    pixels = tokenizer or part_of(model, other, known and known.tokenizer)
+    if pixels is None:
         raise CheckpointError(
             f"{model} has no tokenizer beside it: a folder needs transformer.safetensors and "
-            "tokenizer.safetensors, or name one (tokenizer=..., --tokenizer)"
+            f"tokenizer.safetensors, or name one (tokenizer=..., --tokenizer){hint(known)}"
         )
-    transformer = load_model(source, dtype=dtype or torch.float32, device=device)
+    whole = is_public(pixels, Path(pixels))
+    part = "vqvae" if whole else ""
     # half precision saves little in convolutions and may overflow
-    network = load_model(pixels, dtype=torch.float32, device=device)
-    if supports(transformer, SupportsPrompts):
-        folder = beside / "text_encoder"
-        if not folder.is_dir():
+    network = load_model(pixels, subfolder=part, dtype=torch.float32, device=device)
+    if not supports(transformer, SupportsPrompts):
+        names = class_names(source, transformer)
+        return Parts(transformer, network, class_names=names, published=known)
+    folder = text_encoder or part_of(model, beside / "text_encoder", known and known.text_encoder)
+    if folder is None and not whole:
+        raise CheckpointError(
+            f"{model} reads prompts and lacks a text encoder: no folder {beside / 'text_encoder'}"
+        )
+    folders = [locate(folder)] if folder else [locate(pixels, name) for name in PUBLIC_PARTS[2:]]
+    text = load_text_encoder(*folders, dtype=dtype or torch.float32, device=device)
+    text = fitted(text, transformer, network)
+    return Parts(transformer, network, text, published=known)
+
+
+def networks_in(folder: Path) -> dict[str, str]:
+    """The files of a folder with several weights files of any names, by the part that each holds.
+
+    Raises:
+        CheckpointError: a file holds no known network, or two hold the same part.
+    """
+    if not folder.is_dir() or (folder / OUR_PARTS[0]).is_file():
+        return {}
+    names = sorted(path.name for path in folder.iterdir() if path.suffix in (SAFE, *PICKLED))
+    if len(names) < 2 or conventional(names):
+        return {}
+    found: dict[str, str] = {}
+    for path in map(folder.joinpath, names):
+        try:
+            part = ARCHITECTURES[described(*read_tensors(path))[0]].part
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+        if part in found:
             raise CheckpointError(
-                f"{model} reads prompts and lacks a text encoder: no folder {folder}"
+                f"{folder}: both {Path(found[part]).name} and {path.name} hold a {part}; name one"
             )
-        text = load_text_encoder(folder, dtype=dtype or torch.float32, device=device)
-        return Parts(transformer, network, text)
-    return Parts(transformer, network, class_names=class_names(source, transformer))
+        found[part] = str(path)
+    return found
+
+
+def part_of(model: str, beside: Path, public: str | None) -> str | None:
+    """A part of a model: the one beside it, or the public one of a model of the hub."""
+    if beside.exists():
+        return str(beside)
+    return public or None if not Path(model).exists() else None
+
+
+def refuse_editing(place: Path) -> None:
+    """Raise a CheckpointError for a folder of EditMGT (arXiv 2512.11715)."""
+    if (place / "editmgt").is_dir() and (place / "llm_encoder").is_dir():
+        raise CheckpointError(
+            f"{place} is EditMGT, which is not supported: missing are the connector of Gemma 2's "
+            "text states and the tokens of the edited image"
+        )
+
+
+def hint(known: PublishedModel | None) -> str:
+    """Which public tokenizer is meant, for a message."""
+    return f"; that of {known.source} is {known.tokenizer}" if known and known.tokenizer else ""
 
 
 def class_names(source: str, transformer: nn.Module) -> tuple[str, ...]:

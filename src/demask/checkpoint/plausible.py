@@ -6,6 +6,7 @@ the tensors that are really there.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from demask.checkpoint.read import CheckpointError
 from demask.checkpoint.stream import MAX_TENSORS
+
+log = logging.getLogger(__name__)
 
 REPEATS = ("depth", "blocks", "layers", "num_blocks", "num_layers")
 """Endings of the entries that count repeated parts; each part has at least one tensor."""
@@ -99,6 +102,7 @@ def without_prefix(expected: Mapping[str, Any], tensors: dict[str, Tensor]) -> d
             and not set(tensors) & set(expected)
             and all(n.startswith(prefix) for n in tensors)
         ):
+            log.warning("the keys of all tensors begin with '%s'; it is taken off", prefix)
             return without_prefix(
                 expected, {name.removeprefix(prefix): t for name, t in tensors.items()}
             )

@@ -9,6 +9,9 @@ from demask.checkpoint.read import CheckpointError
 from demask.transformer.clip_text import ClipTextConfig
 from demask.transformer.meissonic import MeissonicConfig
 
+EDITING = ("connector_type", "text_encoder_architecture")
+"""Entries of EditMGT's transformer (arXiv 2512.11715), which Meissonic's lacks."""
+CLIP_VOCABULARY = 49408
 LEGACY_END = 2
 """A wrong end-of-text id in old configurations; the last entry of the vocabulary is meant."""
 
@@ -19,6 +22,11 @@ def meissonic_from_public(public: Mapping[str, Any]) -> MeissonicConfig:
     ``in_channels`` is unused. The trained size is not in the file: models with feature compression
     were trained at 1024 pixels.
     """
+    if extra := [name for name in EDITING if name in public]:
+        raise CheckpointError(
+            f"config.json: {extra[0]}={public[extra[0]]!r} is of EditMGT, which is not supported: "
+            "missing are the connector of Gemma 2's text states and the tokens of the edited image"
+        )
     compress = public.get("downsample", False)
     if public.get("upsample", compress) != compress:
         raise CheckpointError("config.json: downsample without upsample, or the reverse")
@@ -46,7 +54,10 @@ def meissonic_from_public(public: Mapping[str, Any]) -> MeissonicConfig:
 
 
 def clip_text_from_public(public: Mapping[str, Any]) -> ClipTextConfig:
-    """The ``config.json`` of transformers' ``CLIPTextModelWithProjection``."""
+    """The ``config.json`` of transformers' ``CLIPTextModelWithProjection``, or ``CLIPModel``."""
+    if isinstance(inside := public.get("text_config"), Mapping):
+        whole = {"projection_dim": public.get("projection_dim", inside.get("projection_dim", 512))}
+        public = {"vocab_size": CLIP_VOCABULARY, **inside, **whole}
     if missing := [name for name in ("vocab_size", "hidden_size") if name not in public]:
         raise CheckpointError(f"config.json lacks '{missing[0]}'")
     end_id = public.get("eos_token_id", LEGACY_END)

@@ -27,6 +27,7 @@ from demask.checkpoint.layout import (
     choose_weights,
     parse_json,
     parse_yaml,
+    refuse_pointer,
     variants_of,
     weights_of,
 )
@@ -127,6 +128,7 @@ def _read_shards(index: Path, dtype: torch.dtype | None) -> Tensors:
 
 
 def _read_weights(path: Path, dtype: torch.dtype | None) -> Tensors:
+    refuse_pointer(path)
     if path.suffix == SAFE:
         with _open_safe(path) as (file, size):
             return read_stream(file, size, dtype)
@@ -137,9 +139,19 @@ def _read_weights(path: Path, dtype: torch.dtype | None) -> Tensors:
     )
 
 
-def _read_metadata(path: Path) -> Description:
+def read_header_metadata(path: Path) -> dict[str, str]:
+    """The metadata in the header of a safetensors file.
+
+    Raises:
+        CheckpointError: it is broken.
+    """
+    refuse_pointer(path)
     with _open_safe(path) as (file, size):
-        metadata = read_header(file, size)[1]
+        return read_header(file, size)[1]
+
+
+def _read_metadata(path: Path) -> Description:
+    metadata = read_header_metadata(path)
     return parse_json(metadata.get(METADATA_KEY, "{}"), f"{path}, metadata '{METADATA_KEY}'")
 
 

@@ -8,12 +8,20 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from demask.checkpoint.load import load_model
 from demask.checkpoint.read import CheckpointError
 from demask.files import write_atomically, write_text
 from demask.transformer.clip_text import ClipText, ClipTextConfig
-from demask.transformer.condition import TextEncoder, TextTokenizer, load_text_tokenizer
+from demask.transformer.condition import (
+    PromptReading,
+    TextEncoder,
+    TextTokenizer,
+    load_text_tokenizer,
+)
+from demask.transformer.protocols import SupportsPromptReading, supports
+from demask.types import ReadsCondition
 
 
 def clip_text_to_public(config: ClipTextConfig, tokenizer: TextTokenizer) -> dict[str, Any]:
@@ -73,6 +81,40 @@ def load_text_encoder(
         )
     vocabulary.length = min(vocabulary.length, model.config.length)
     return TextEncoder(vocabulary, model)
+
+
+def reading_of(transformer: nn.Module) -> PromptReading:
+    """How a model of prompts reads them."""
+    if supports(transformer, SupportsPromptReading):
+        return transformer.prompt_reading()
+    return PromptReading()
+
+
+def fitted(text: TextEncoder, transformer: nn.Module, tokenizer: nn.Module) -> TextEncoder:
+    """A text encoder as the networks of a model read it.
+
+    Args:
+        text: as it is stored.
+        transformer: may pad prompts in a way of its own.
+        tokenizer: may have a decoder that reads the text.
+
+    Raises:
+        CheckpointError: the networks were made for another text encoder.
+    """
+    config = text.model.config
+    for network in (transformer, tokenizer):
+        for name, own in (("text_width", config.width), ("pooled_width", config.pooled_width)):
+            wanted = getattr(getattr(network, "config", None), name, own)
+            if wanted != own:
+                raise CheckpointError(
+                    f"{type(network).__name__} reads texts of {name} {wanted}, the text encoder "
+                    f"has {own}: they do not belong together"
+                )
+    pad_id, words = reading_of(transformer).pad_id, text.tokenizer
+    pad = None if pad_id is None else words.encoding.id_to_token(pad_id)
+    if pad is not None:
+        words = TextTokenizer(words.encoding, words.length, pad)
+    return TextEncoder(words, text.model, supports(tokenizer, ReadsCondition))
 
 
 def tokenizer_folder(folder: Path) -> Path:

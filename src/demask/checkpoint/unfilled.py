@@ -17,16 +17,20 @@ class Unfilled(TorchFunctionMode):
     """
 
     factories = (torch.empty, torch.zeros, torch.ones, torch.full, torch.randn, torch.rand)
-    # skip random initialisation: on meta tensors torch would import its compiler, 70 MB
-    draws = (init.normal_, init.uniform_, Tensor.normal_, Tensor.uniform_)
+    # skip random initialisation: on meta tensors torch would import its compiler, 70 to 120 MB
+    draws = (
+        *(init.normal_, init.uniform_, Tensor.normal_, Tensor.uniform_),
+        *(Tensor.erfinv_, Tensor.mul_, Tensor.add_, Tensor.clamp_),  # `init.trunc_normal_`
+        torch.eye,  # `init.eye_`
+    )
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
         if func in self.draws:
-            tensor = kwargs["tensor"] if "tensor" in kwargs else args[0]
-            if tensor.is_meta:
+            tensor = kwargs.get("tensor", kwargs.get("out", args[0] if args else None))
+            if isinstance(tensor, Tensor) and tensor.is_meta:
                 return tensor
         if func in self.factories and kwargs.get("device") is None:
             kwargs["device"] = "meta"

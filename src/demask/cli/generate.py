@@ -104,10 +104,10 @@ def generate(
         return
     texts = [*prompts, *(read_lines(file) if file else ())]
     generator = choice.load(settings.get("preset"))
-    conditions = condition_inputs(texts, classes, generator)
+    given = condition_inputs(texts, classes, generator)
     check_prompts(generator, texts, unconditional=unconditional)
-    seed = one_or_each(seeds)
-    count = len(generator.seeds(seed, len(generator.condition_inputs(conditions)), num_images))
+    conditions, seed = generator.conditioner.condition_inputs(given), one_or_each(seeds)
+    count = len(generator.seeds(seed, len(conditions), num_images))
     jobs = generator.jobs(conditions, count, seed, batch_size, **settings)
 
     write_images(generator, jobs, count, out=out, kind=kind, trace=trace)

@@ -55,7 +55,7 @@ MODEL = OptionGroup(
             "--lora",
             "loras",
             metavar="PATH[:WEIGHT]...",
-            help="Folders of LoRA adapters, written by 'demask train lora'.",
+            help="LoRA adapters: folders of 'demask train lora', or published files.",
         ),
         several(
             "--aux",

@@ -30,13 +30,20 @@ if TYPE_CHECKING:
     help="The model that the tokenizer belongs to.",
 )
 @click.option("--tokenizer", metavar="PATH", help="Instead of a model: a tokenizer checkpoint.")
+@click.option("--prompt", help="What the images show, for a model whose decoder reads it.")
 @add([DEVICE], FOLDER)
 def reconstruct(
-    images: tuple[Path, ...], model: str, tokenizer: str | None, device: str | None, out: Path
+    images: tuple[Path, ...],
+    model: str,
+    tokenizer: str | None,
+    prompt: str | None,
+    device: str | None,
+    out: Path,
 ) -> None:
     """Encode and decode images with a tokenizer, and print the PSNR.
 
-    Sides that are not a whole number of tokens are cropped equally at both ends.
+    Sides that are not a whole number of tokens are cropped equally at both ends. A tokenizer of
+    one size gets the middle of each image in this size.
     """
     data = [path.read_bytes() for path in images]
 
@@ -47,10 +54,8 @@ def reconstruct(
 
     opened = [read_image(content, str(path)) for content, path in zip(data, images, strict=True)]
 
-    network = load_tokenizer(model, tokenizer, device)
-    befores = [
-        cut(image, network.downsampling, path) for image, path in zip(opened, images, strict=True)
-    ]
+    network = load_tokenizer(model, tokenizer, prompt, device)
+    befores = [fit(image, network, path) for image, path in zip(opened, images, strict=True)]
     scores = []
     for number, (path, before) in enumerate(zip(images, befores, strict=True)):
         after = round_trip(before, network)
@@ -65,26 +70,48 @@ def reconstruct(
     click.echo(f"{sum(scores) / len(scores):6.2f} dB  mean of {len(scores)}, side by side in {out}")
 
 
-def load_tokenizer(model: str, tokenizer: str | None, device: str | None) -> Tokenizer:
+def load_tokenizer(
+    model: str, tokenizer: str | None, prompt: str | None, device: str | None
+) -> Tokenizer:
     """The tokenizer of a model, or of a checkpoint.
 
     Raises:
-        ValueError: no such model or device, or a checkpoint that holds no tokenizer.
+        ValueError: no such model or device, a checkpoint that holds no tokenizer, or a prompt for a
+            tokenizer that reads none, or none for one that does.
     """
     import torch
 
     from demask.assembly import load
     from demask.checkpoint.load import load_model
     from demask.transformer.protocols import supports
-    from demask.types import Tokenizer
+    from demask.types import ReadsCondition, Tokenizer
 
     check_device(device)
     if tokenizer is None:
-        return load(model, device=device).tokenizer
+        generator = load(model, device=device)
+        if prompt is not None and not supports(generator.tokenizer, ReadsCondition):
+            raise ValueError(f"the decoder of {model} reads no prompt: leave --prompt out")
+        return generator.tokenizer_for(1, None if prompt is None else generator.condition([prompt]))
     network = load_model(tokenizer, dtype=torch.float32, device=device or "cpu").eval()
     if not supports(network, Tokenizer):
         raise ValueError(f"{tokenizer} holds a {type(network).__name__}, which is not a tokenizer")
+    if prompt is not None or supports(network, ReadsCondition):
+        raise ValueError(
+            f"a prompt is read by a whole model: name it (--model) instead of {tokenizer} alone"
+        )
     return network
+
+
+def fit(image: Image.Image, tokenizer: Tokenizer, path: Path) -> Image.Image:
+    """An image of a size that the tokenizer takes; see `cut`.
+
+    Raises:
+        ValueError: the image is smaller than one token.
+    """
+    from demask.data.transforms import cover
+
+    size: tuple[int, int] | None = getattr(tokenizer, "image_size", None)
+    return cut(image, tokenizer.downsampling, path) if size is None else cover(image, *size)
 
 
 def cut(image: Image.Image, multiple: int, path: Path) -> Image.Image:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from demask import rng
 from demask.data.transforms import centre_box, random_view, to_tensor
-from demask.layouts import image_size
+from demask.layouts import PLAIN_GRIDS, image_size
 from demask.types import Tokenizer, Transformer
 
 
@@ -91,7 +91,16 @@ class ModelViews(Views):
     flip: bool = False
 
     def of(self, transformer: Transformer, tokenizer: Tokenizer) -> Views:
-        """These views, with the size of the model's images if ``size`` is 0."""
+        """These views, with the size of the model's images if ``size`` is 0.
+
+        Raises:
+            ValueError: the model's tokens are no grid, or parts of positions.
+        """
+        if not PLAIN_GRIDS.serve(transformer.layout):
+            raise ValueError(
+                f"the training of a network beside a model needs {PLAIN_GRIDS}, but the tokens "
+                f"of this model are {transformer.layout}"
+            )
         if self.size or self.buckets:
             return self
         height, width = image_size(tokenizer, transformer.layout)

@@ -82,7 +82,7 @@ def generated_samples(
     jobs = generator.jobs(conditions, count, seed, batch_size, **settings)
     shown = [
         generator.conditioner.parse(condition_input)
-        for condition_input in generator.condition_inputs(conditions)
+        for condition_input in generator.conditioner.condition_inputs(conditions)
     ]
     words = tuple(shown[i % len(shown)].prompt for i in range(count))
 

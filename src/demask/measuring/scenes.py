@@ -89,7 +89,7 @@ def model_samples(
     made = generated_samples(generator, conditions, count, seed, batch_size, settings)
     if not generator.class_names:
         return made, number_open
-    inputs = generator.condition_inputs(conditions)
+    inputs = generator.conditioner.condition_inputs(conditions)
     parsed = [generator.conditioner.parse(condition_input) for condition_input in inputs]
     names = [generator.class_names[one.label] for one in parsed]
     return replace(made, words=tuple(names[i % len(names)] for i in range(count))), count

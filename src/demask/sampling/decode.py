@@ -22,16 +22,30 @@ from demask.types import Condition, DecodeState, Predict
 
 @torch.no_grad()
 def decode(
-    predict: Predict, condition: Condition, canvas: Canvas, generators: Generators, sampler: Sampler
+    predict: Predict,
+    condition: Condition,
+    canvas: Canvas,
+    generators: Generators,
+    sampler: Sampler,
+    first: int = 0,
 ) -> Iterator[DecodeState]:
     """Fill in the masked tokens of ``canvas``; yield the state after each step.
+
+    Args:
+        predict: the model, with or without guidance.
+        condition: what each image should show.
+        canvas: where to start.
+        generators: one random generator per image.
+        sampler: the settings.
+        first: index of the first step; the steps before it are left out. The schedule then counts
+            all tokens of the canvas, as if the loop had made these steps.
 
     Raises:
         ValueError: a number of steps below 1 or above the number of tokens, another number of
             generators than images, or a sampler that does not fit the guidance.
     """
-    stepper, state = Stepper.start(predict, condition, canvas, generators, sampler)
-    for index in range(sampler.steps):
+    stepper, state = Stepper.start(predict, condition, canvas, generators, sampler, first)
+    for index in range(first, sampler.steps):
         state = stepper.step(state, replace(state.step, index=index))
         yield state
         if stepper.finished(state):

@@ -8,6 +8,7 @@ from demask.sampling.correction import Correction
 from demask.sampling.filter import Filter
 from demask.sampling.schedule import Schedule, cosine
 from demask.sampling.select import Confidence, Order
+from demask.sampling.start import Masked, Start
 from demask.sampling.temperature import Temperature
 from demask.types import Guided, Predict
 
@@ -23,6 +24,7 @@ class Sampler:
         temperature: the softmax temperature of each step; 0 takes the most likely code.
         filter: restricts the codes that may be drawn (top-k, top-p).
         corrections: change the logits of a step or its result, applied in turn.
+        start: what the first step reads.
     """
 
     steps: int = 12
@@ -31,6 +33,7 @@ class Sampler:
     temperature: Temperature = field(default_factory=Temperature)
     filter: Filter = field(default_factory=Filter)
     corrections: tuple[Correction, ...] = ()
+    start: Start = field(default_factory=Masked)
 
     @property
     def parts(self) -> tuple[Order | Correction, ...]:
@@ -49,8 +52,16 @@ def check_guidance(sampler: Sampler, predict: Predict) -> None:
     Raises:
         ValueError: a correction needs guidance and there is none, or the sampler may change
             decoded tokens and the guidance is not refreshed in every step, so that its stored
-            difference does not fit the changed tokens.
+            difference does not fit the changed tokens; or a one-step generator is given more than
+            one step, guidance or corrections.
     """
+    if sampler.start.one_pass:
+        if sampler.steps != 1:
+            raise ValueError(f"one_step makes one step: set steps to 1, not {sampler.steps}")
+        if isinstance(predict, Guided):
+            raise ValueError("one_step samples without guidance: set guidance_scale to 1")
+        if sampler.corrections:
+            raise ValueError("one_step has no steps to correct: leave out the corrections")
     for correction in sampler.corrections:
         if correction.needs_guidance and not isinstance(predict, Guided):
             name = type(correction).__name__.lower()

@@ -126,11 +126,24 @@ class Ratios:
         return knots[left] * (1 - share) + knots[left + 1] * share
 
 
+@dataclass(frozen=True)
+class LinearFloat32:
+    """1 - r, and the counts in single precision, as aMUSEd's program inpaints (arXiv 2401.01808).
+
+    Of 96 tokens in 12 steps it leaves 63 after the fourth; `linear` leaves 64.
+    """
+
+    def __call__(self, r: float) -> float:
+        gamma: float = (1 - torch.tensor(r, dtype=torch.float32)).item()
+        return gamma
+
+
 SCHEDULES: Table[Schedule] = Table(
     "mask schedule",
     {
         "cosine": cosine,
         "linear": linear,
+        "linear_float32": LinearFloat32(),
         "square": square,
         "cubic": cubic,
         "square_root": square_root,
@@ -164,7 +177,9 @@ def parse_schedule(text: str) -> Schedule:
     return choose(SCHEDULES, SCHEDULE_FAMILIES, text)
 
 
-def num_masked_after(schedule: Schedule, steps: int, num_masked_B: Tensor) -> Tensor:
+def num_masked_after(
+    schedule: Schedule, steps: int, num_masked_B: Tensor, first: int = 0, tokens: int = 0
+) -> Tensor:
     """The number of masked tokens after each step (MaskGIT, section 3.2).
 
     floor(N gamma((k + 1) / T)), at least 1 before the last step, and strictly falling. An
@@ -173,7 +188,11 @@ def num_masked_after(schedule: Schedule, steps: int, num_masked_B: Tensor) -> Te
     Args:
         schedule: gamma.
         steps: T.
-        num_masked_B: N, the number of masked tokens at the start, int64.
+        num_masked_B: the number of masked tokens before the first step that is made, int64; it is
+            N in a loop that makes all steps.
+        first: index of the first step that is made; the counts of the steps before it are
+            ``num_masked_B``.
+        tokens: N of a loop that starts in the middle of its schedule.
 
     Returns:
         Counts (B, T), int64; the last is 0.
@@ -185,11 +204,15 @@ def num_masked_after(schedule: Schedule, steps: int, num_masked_B: Tensor) -> Te
         raise ValueError(f"the number of steps is 1 or more, not {steps}")
     start_B = num_masked_B.cpu()
     if isinstance(schedule, CountSchedule):
+        if first:
+            raise ValueError("this mask schedule cannot start in the middle")
         return schedule.num_masked(steps, start_B).to(num_masked_B.device)
-    counts = [start_B]
-    for k in range(steps - 1):
+    whole_B = torch.full_like(start_B, tokens) if first else start_B
+    dtype = torch.float32 if isinstance(schedule, LinearFloat32) else torch.float64
+    counts = [start_B] * (first + 1)
+    for k in range(first, steps - 1):
         # the epsilon keeps 49 * (1 - 1 / 49) from being floored to 47
-        wanted_B = (start_B.double() * schedule((k + 1) / steps) + 1e-9).floor().long()
+        wanted_B = (whole_B.to(dtype) * schedule((k + 1) / steps) + 1e-9).floor().long()
         counts.append(torch.minimum(wanted_B.clamp_min(1), (counts[-1] - 1).clamp_min(0)))
     counts.append(torch.zeros_like(start_B))
     return torch.stack(counts[1:], dim=-1).to(num_masked_B.device)

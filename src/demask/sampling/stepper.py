@@ -61,18 +61,20 @@ class Stepper:
         canvas: Canvas,
         generators: Generators,
         sampler: Sampler,
+        first: int = 0,
     ) -> tuple[Self, DecodeState]:
-        """A stepper, and the state before its first step.
+        """A stepper, and the state before its first step, the index of which is ``first``.
 
         Raises:
             ValueError: a number of steps below 1 or above the number of tokens, another number of
                 generators than images, or a sampler that does not fit the guidance.
         """
         check_guidance(sampler, predict)
-        state = canvas.state(sampler.steps)
+        state = replace(canvas.state(sampler.steps), condition=condition)
         if len(generators) != len(state.ids_BL):
             raise ValueError(f"{len(generators)} generators for {len(state.ids_BL)} images")
-        num_masked_BT = num_masked_after(sampler.schedule, sampler.steps, canvas.masked_BL.sum(-1))
+        masked_B, tokens = canvas.masked_BL.sum(-1), canvas.ids_BL.shape[1]
+        num_masked_BT = num_masked_after(sampler.schedule, sampler.steps, masked_B, first, tokens)
         return cls(predict, condition, generators, sampler, num_masked_BT), state
 
     def step(self, state: DecodeState, step: Step) -> DecodeState:
@@ -103,7 +105,9 @@ class Stepper:
         for correction in self.sampler.corrections:
             rows_BL = rows_BL | correction.required_positions(state)
         now = replace(state, step=replace(selection.step, rows_BL=rows_BL))
-        guided_BLV = logits_BLV = self.predict(state.ids_BL, self.condition, now.step).logits_BLV
+        generators = self.generators if self.sampler.start.one_pass else None
+        step = replace(now.step, generators=generators)
+        guided_BLV = logits_BLV = self.predict(state.ids_BL, self.condition, step).logits_BLV
         for correction in self.sampler.corrections:
             logits_BLV = correction.adjust(logits_BLV, now, self)
         selection = self.select("prediction", replace(selection, logits_BLV=logits_BLV))

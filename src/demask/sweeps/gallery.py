@@ -97,7 +97,7 @@ def one_step(
         raise ValueError("no images to mask tokens of")
     pixels_BCHW = torch.stack([to_tensor(image, generator.size) for image in images])
     with torch.inference_mode():
-        ids = generator.tokens(pixels_BCHW.to(generator.device))
+        ids = generator.tokens(pixels_BCHW)
     generators = rng.image_generators(range(seed, seed + len(images)))
     model = generator.transformer
     canvas = image_to_image(ids, mask_ratio, generators, model.mask_id, model.layout.parts)
@@ -134,7 +134,7 @@ def guess(
     (job,) = generator.jobs(list(condition_inputs), len(ids_BL), seed, len(ids_BL), **plain)
     state = last(generator.decode(job, canvas))
     right = (state.ids_BL == ids_BL)[canvas.masked_BL].double().mean()
-    found = generator.pixels(state.ids_BL, canvas.layout)
+    found = generator.pixels(state.ids_BL, canvas.layout, state.condition)
     return f"{name}\n{float(right):.1%} of codes right", images_of(found)
 
 

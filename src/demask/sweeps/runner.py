@@ -205,7 +205,7 @@ def decode_metered(generator: Generator, job: Job, meter: CostMeter) -> Tensor:
 def decode_job(generator: Generator, job: Job) -> Tensor:
     """Generate one batch, uint8 (B, H, W, 3)."""
     state = last(generator.decode(job, generator.blank(job)))
-    return generator.pixels(state.ids_BL, state.step.layout)
+    return generator.pixels(state.ids_BL, state.step.layout, state.condition)
 
 
 @cache

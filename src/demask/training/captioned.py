@@ -18,6 +18,7 @@ from demask.training.engine.task import Batch, Task
 from demask.training.losses import held_out_cross_entropy, token_cross_entropy
 from demask.training.masking import Masking, mask_tokens
 from demask.training.samples import sample_grid
+from demask.transformer.amused import Amused, AmusedConfig
 from demask.transformer.clip_text import ClipText
 from demask.transformer.condition import TextTokenizer, encode_micro_conditions
 from demask.transformer.meissonic import Meissonic, MeissonicConfig
@@ -80,7 +81,7 @@ class CaptionTaskConfig(Protocol):
 class TextToImage(nn.Module):
     """A text encoder and a transformer as one module."""
 
-    def __init__(self, transformer: Meissonic, text: ClipText, frozen: bool) -> None:
+    def __init__(self, transformer: Meissonic | Amused, text: ClipText, frozen: bool) -> None:
         super().__init__()
         self.transformer, self.text, self.frozen = transformer, text, frozen
         text.requires_grad_(not frozen)
@@ -116,7 +117,7 @@ class CaptionedTask(Task):
     """
 
     text_tokenizer: TextTokenizer
-    config: MeissonicConfig
+    config: MeissonicConfig | AmusedConfig
 
     def __init__(
         self,

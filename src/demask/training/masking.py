@@ -59,12 +59,15 @@ class Masking:
         corruption: the largest fraction of visible tokens that are replaced by random codes, drawn
             uniformly per image, so that predictions at visible tokens are trained, too.
         visible_weight: loss weight of visible tokens; that of masked tokens is 1.
+        independent: mask every token with the drawn fraction as its probability, so that the number
+            of masked tokens varies (arXiv 2310.14400, 2503.17076); otherwise their number is exact.
     """
 
     ratio: str = "mixed"
     complementary: bool = False
     corruption: float = 0.15
     visible_weight: float = 0.1
+    independent: bool = False
 
     def __post_init__(self) -> None:
         MASK_RATIOS[self.ratio]
@@ -95,16 +98,20 @@ def mask_tokens(
 ) -> Masked:
     """Mask at least one token of each image, and corrupt some visible tokens.
 
-    With ``complementary`` the batch doubles: the second half has the complementary masks.
+    With ``independent`` it may be none. With ``complementary`` the batch doubles: the second half
+    has the complementary masks.
     """
     count, tokens = ids_BL.shape
     ratio_B = MASK_RATIOS[masking.ratio](count, generator)
     num_masked_B = (ratio_B * tokens).ceil().clamp(1, tokens)
-    order_BL = torch.rand(count, tokens, generator=generator).argsort(-1)
-    masked_BL = order_BL < num_masked_B[:, None]
+    chance_BL = torch.rand(count, tokens, generator=generator)
+    if masking.independent:
+        masked_BL = chance_BL < ratio_B[:, None]
+    else:
+        masked_BL = chance_BL.argsort(-1) < num_masked_B[:, None]
     if masking.complementary:
         # the complement of a fully masked grid would mask nothing: mask it fully again
-        other_BL = ~masked_BL | (num_masked_B == tokens)[:, None]
+        other_BL = ~masked_BL | masked_BL.all(-1, keepdim=True)
         masked_BL, ids_BL = torch.cat([masked_BL, other_BL]), ids_BL.repeat(2, 1)
     wrong_BL = torch.randint(0, codebook_size, ids_BL.shape, generator=generator)
     corruption_B1 = masking.corruption * torch.rand(len(ids_BL), 1, generator=generator)

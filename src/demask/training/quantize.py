@@ -122,7 +122,7 @@ def read_examples(generator: Generator, data: str, recipe: Quantization) -> Exam
     for start in range(0, len(chosen), recipe.batch):
         some = [images[i] for i in chosen[start : start + recipe.batch]]
         image_BCHW = torch.stack([to_tensor(p.image, generator.size) for p in some])
-        ids.append(generator.tokenizer.encode(image_BCHW.to(generator.device)).flatten(1).cpu())
+        ids.append(generator.tokens(image_BCHW).flatten(1).cpu())
         parts.append(generator.condition([shown(generator, p) for p in some]))
     return Examples(torch.cat(ids), Condition.join(parts), generator, recipe)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from demask.checkpoint.load import locate, locate_pipeline
+from demask.checkpoint.hub import locate, locate_pipeline
 from demask.checkpoint.pipeline import OUR_PARTS, is_public
 from demask.checkpoint.read import Tensors, read_tensors
 from demask.training.captioned import TextToImage

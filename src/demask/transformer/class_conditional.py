@@ -74,7 +74,7 @@ class ClassConditional(nn.Module):
         self.resizable, self.grid_multiple = False, 1
 
     @abstractmethod
-    def embedded(self, ids_BL: Tensor, class_ids_B: Tensor) -> Tensor:
+    def embedded(self, ids_BL: Tensor, class_ids_B: Tensor, hooks: PassHooks = NO_HOOKS) -> Tensor:
         """The first block's input (B, S, D)."""
 
     def around(self, class_ids_B: Tensor) -> Tensor | None:
@@ -102,9 +102,10 @@ class ClassConditional(nn.Module):
     def check_length(self, ids_BL: Tensor) -> None:
         """Raise a ValueError for a number of tokens other than that of the learned positions."""
         if ids_BL.shape[1] != self.layout.tokens:
+            sides = "x".join(map(str, self.layout.dims))
             raise ValueError(
                 f"{ids_BL.shape[1]} tokens; this model's learned positions take exactly "
-                f"{self.layout.tokens} ({self.layout.sides})"
+                f"{self.layout.tokens} ({sides})"
             )
 
     def states(
@@ -128,7 +129,7 @@ class ClassConditional(nn.Module):
             ValueError: see `check_length`.
         """
         self.check_length(ids_BL)
-        x_BND, around = self.embedded(ids_BL, class_ids_B), self.around(class_ids_B)
+        x_BND, around = self.embedded(ids_BL, class_ids_B, hooks), self.around(class_ids_B)
         yield x_BND
         x_BND = hooks.select_input(x_BND, prefix=self.prefix)
         last = len(self.blocks) - 1

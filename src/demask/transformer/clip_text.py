@@ -171,7 +171,12 @@ class ClipText(nn.Module):
 
     def forward(self, ids_BT: Tensor) -> tuple[Tensor, Tensor]:
         """States before the last layer (B, T, D), and the pooled state (B, P) at the text's end."""
+        states_BTD, pooled_BP, _ = self.readings(ids_BT)
+        return states_BTD, pooled_BP
+
+    def readings(self, ids_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `forward`, and the normed states after the last layer (B, T, D)."""
         states_BTD, last_BTD = self.text_model(ids_BT)
         end_B = (ids_BT == self.config.end_id).int().argmax(-1)
         rows_B = torch.arange(len(ids_BT), device=ids_BT.device)
-        return states_BTD, self.text_projection(last_BTD[rows_B, end_B])
+        return states_BTD, self.text_projection(last_BTD[rows_B, end_B]), last_BTD

@@ -21,7 +21,7 @@ from torch import Tensor
 from demask.files import write_text
 from demask.registry import unknown
 from demask.transformer.clip_text import ClipText
-from demask.types import MICRO_CONDITIONS, USUAL_SCORE
+from demask.types import DECODER_TEXT, MICRO_CONDITIONS, USUAL_SCORE
 
 log = logging.getLogger(__name__)
 
@@ -159,22 +159,41 @@ def train_text_tokenizer(texts: Iterable[str], vocabulary: int, length: int) -> 
     return TextTokenizer(byte_pairs(model), length)
 
 
-def encode_micro_conditions(height: int, width: int, text: str = "") -> Tensor:
+@dataclass(frozen=True)
+class PromptReading:
+    """How a model reads prompts, where it differs from Meissonic.
+
+    Attributes:
+        pad_id: the text token that prompts are padded with; None: that of the text tokenizer.
+        score: the preference score that the model is told where a request names none.
+        told: the micro-conditions that it is told.
+    """
+
+    pad_id: int | None = None
+    score: float = USUAL_SCORE
+    told: tuple[str, ...] = MICRO_CONDITIONS
+
+
+def encode_micro_conditions(
+    height: int, width: int, text: str = "", reading: PromptReading | None = None
+) -> Tensor:
     """The tensor ``micro`` of a condition, (1, 5).
 
     Args:
         height: of the image, in pixels.
         width: of the image.
         text: values that differ from the defaults, such as ``score=6.5,crop_top=20``.
+        reading: of the model; by default Meissonic's.
 
     Raises:
-        ValueError: an unknown name, or a value that is not a finite number.
+        ValueError: a name that is unknown or not told to the model, or a value that is not finite.
     """
-    values = dict(zip(MICRO_CONDITIONS, (width, height, 0, 0, USUAL_SCORE), strict=True))
+    reading = reading or PromptReading()
+    values = dict(zip(MICRO_CONDITIONS, (width, height, 0, 0, reading.score), strict=True))
     for pair in filter(None, text.split(",")):
         name, _, value = (part.strip() for part in pair.partition("="))
-        if name not in values:
-            raise ValueError(unknown("micro-condition", name, MICRO_CONDITIONS))
+        if name not in reading.told:
+            raise ValueError(unknown("micro-condition", name, reading.told))
         try:
             values[name] = float(value)
         except ValueError:
@@ -186,16 +205,29 @@ def encode_micro_conditions(height: int, width: int, text: str = "") -> Tensor:
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A text tokenizer and a text model."""
+    """A text tokenizer and a text model.
+
+    Attributes:
+        tokenizer: texts to text tokens.
+        model: text tokens to states.
+        for_decoder: also encode what the decoder of an image tokenizer reads.
+    """
 
     tokenizer: TextTokenizer
     model: ClipText
+    for_decoder: bool = False
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """``states`` (B, T, D) and ``pooled`` (B, P); equal texts are encoded once."""
+        """``states`` (B, T, D) and ``pooled`` (B, P); equal texts are encoded once.
+
+        With ``for_decoder``, ``decoder_text`` (B, T, D), the normed states of the last layer.
+        """
         different = list(dict.fromkeys(texts))
         device = self.model.text_projection.weight.device
-        states, pooled = self.model(self.tokenizer.ids(different, warn=True).to(device))
+        states, pooled, last = self.model.readings(
+            self.tokenizer.ids(different, warn=True).to(device)
+        )
         index = torch.tensor([different.index(text) for text in texts], device=device)
-        return {"states": states[index], "pooled": pooled[index]}
+        decoder = {DECODER_TEXT: last[index]} if self.for_decoder else {}
+        return {"states": states[index], "pooled": pooled[index], **decoder}

@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from demask.types import Condition, Step, TokenLayout, Transformer
+from demask.transformer.protocols import apply_head
+from demask.types import Condition, Step, Transformer
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class FeatureSelectionConfig:
 
 
 class Base(Transformer, Protocol):
-    """Interface of a transformer for self-guidance."""
+    """Interface of a transformer for self-guidance; `apply_head` applies its head."""
 
     def feature_selection(self) -> FeatureSelectionConfig:
         """The sizes of a self-guidance module for it."""
@@ -73,12 +74,6 @@ class Base(Transformer, Protocol):
             step: as in ``predict``.
             blank: drop the condition, too.
         """
-        ...
-
-    def apply_head(
-        self, features_BSD: Tensor, layout: TokenLayout, *, vocabulary: bool = False
-    ) -> Tensor:
-        """The head: logits (B, L, codes), or (B, L, V) of the whole vocabulary, as trained."""
         ...
 
 
@@ -181,7 +176,8 @@ class FeatureSelection(nn.Module):
             step: step of the first pass.
         """
         *_, last_BSD = self.second_pass(base, features_BSD, condition, step)
-        return base.apply_head(last_BSD, step.layout)
+        blank = self.config.blank_condition
+        return apply_head(base, last_BSD, condition, step.layout, blank=blank)
 
     def forward(
         self, base: Base, ids_BL: Tensor, condition: Condition, step: Step
@@ -202,5 +198,8 @@ class FeatureSelection(nn.Module):
             F.mse_loss(decoder.linear(fixed[d + 1]), fixed[d])  # type: ignore[operator]
             for d, decoder in enumerate(self.decoders)
         ]
-        logits_BLV = base.apply_head(states[-1], step.layout, vocabulary=True)
+        blank = self.config.blank_condition
+        logits_BLV = apply_head(
+            base, states[-1], condition, step.layout, vocabulary=True, blank=blank
+        )
         return logits_BLV, torch.stack(errors).sum()

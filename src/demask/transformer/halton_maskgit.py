@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask.transformer.class_conditional import ClassConditional
-from demask.transformer.hooks import NO_HOOK, BlockHook
+from demask.transformer.hooks import NO_HOOK, NO_HOOKS, BlockHook, PassHooks
 from demask.transformer.layers import received
 from demask.transformer.norm import RMSNorm
 from demask.types import Condition, Grid, Step
@@ -188,9 +188,9 @@ class HaltonMaskGIT(ClassConditional):
                 nn.init.zeros_(module.weight)
                 nn.init.zeros_(module.bias)
 
-    def embedded(self, ids_BL: Tensor, class_ids_B: Tensor) -> Tensor:
+    def embedded(self, ids_BL: Tensor, class_ids_B: Tensor, hooks: PassHooks = NO_HOOKS) -> Tensor:
         """The first block's input (B, S, D): registers, which have no positions, and ids."""
-        x_BLD = self.embed(ids_BL) + self.positions.weight
+        x_BLD = hooks.change_embeddings(self.embed(ids_BL)) + self.positions.weight
         if self.registers is None:
             return x_BLD
         return torch.cat([self.registers.weight.expand(len(ids_BL), -1, -1), x_BLD], dim=1)

@@ -70,6 +70,10 @@ class PassHooks:
         """
         return NO_HOOK
 
+    def change_embeddings(self, x_BLD: Tensor) -> Tensor:
+        """The embeddings of the image's ids (B, L, D), before positions and compression."""
+        return x_BLD
+
     def select_input(self, x_BND: Tensor, prefix: int = 0) -> Tensor:
         """The tokens (B, M, D) of the first block's input that this pass computes.
 
@@ -80,6 +84,17 @@ class PassHooks:
     def select_text(self, text_BTD: Tensor) -> Tensor:
         """As `select_input`, for a separate text stream: all of it, or nothing."""
         return text_BTD
+
+    def restore_output(self, x_BMD: Tensor) -> Tensor:
+        """The last hidden states of all tokens (B, N, D), for a head that mixes tokens.
+
+        Those that this pass does not compute are the latest known ones.
+        """
+        return x_BMD
+
+    def select_output(self, x_BLD: Tensor, grid: Grid) -> Tensor:
+        """The ids (B, M, D) whose logits this pass returns, for such a head."""
+        return x_BLD
 
     def output_grid(self, grid: Grid) -> Grid:
         """Rows and columns of the ids that the head predicts, instead of the image's."""

@@ -22,10 +22,11 @@ THETA = 10_000.0
 
 @dataclass(frozen=True)
 class BlockSizes:
-    """Width and heads of a block."""
+    """Width and heads of a block; ``normed``: queries and keys are normalised."""
 
     width: int
     heads: int
+    normed: bool = True
 
     @property
     def head_width(self) -> int:
@@ -122,6 +123,7 @@ class JointAttention(nn.Module):
     norm_k: nn.Module
     norm_added_q: nn.Module
     norm_added_k: nn.Module
+    to_add_out: nn.Module
 
     def __init__(self, sizes: BlockSizes) -> None:
         super().__init__()
@@ -130,7 +132,7 @@ class JointAttention(nn.Module):
         for name in ("to_q", "to_k", "to_v", "add_q_proj", "add_k_proj", "add_v_proj"):
             setattr(self, name, nn.Linear(width, width))
         for name in ("norm_q", "norm_k", "norm_added_q", "norm_added_k"):
-            setattr(self, name, HeadNorm(head))
+            setattr(self, name, HeadNorm(head) if sizes.normed else nn.Identity())
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
         self.to_add_out = nn.Linear(width, width)
 

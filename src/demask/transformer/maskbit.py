@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask.transformer.class_conditional import ClassConditional
-from demask.transformer.hooks import NO_HOOK, BlockHook
+from demask.transformer.hooks import NO_HOOK, NO_HOOKS, BlockHook, PassHooks
 from demask.transformer.layers import received
 from demask.transformer.maskgit_layers import Attention
 from demask.transformer.packed_linear import gelu
@@ -137,11 +137,11 @@ class MaskBit(ClassConditional):
         signs_BLX = (2 * bits_BLX - 1).masked_fill((ids_BL == self.mask_id)[..., None], 0)
         return signs_BLX.unflatten(1, (-1, self.layout.parts)).flatten(2)
 
-    def embedded(self, ids_BL: Tensor, class_ids_B: Tensor) -> Tensor:
+    def embedded(self, ids_BL: Tensor, class_ids_B: Tensor, hooks: PassHooks = NO_HOOKS) -> Tensor:
         """The first block's input (B, S, D): the class, whose position is the last, first."""
         signs_BPX = self.signs(ids_BL).to(self.positions.dtype)
         class_B1D = self.embed_class(class_ids_B)[:, None] + self.positions[:, -1:]
-        image_BPD = self.embed(signs_BPX) + self.positions[:, :-1]
+        image_BPD = hooks.change_embeddings(self.embed(signs_BPX)) + self.positions[:, :-1]
         return self.norm(torch.cat([class_B1D, image_BPD], dim=1))
 
     def head(self, x_BND: Tensor, position_BN: Tensor | None, columns: int | None) -> Tensor:

@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask.transformer.class_conditional import ClassConditional
-from demask.transformer.hooks import NO_HOOK, BlockHook
+from demask.transformer.hooks import NO_HOOK, NO_HOOKS, BlockHook, PassHooks
 from demask.transformer.layers import received
 from demask.transformer.maskgit_layers import Attention
+from demask.transformer.one_step import FromNoise
 from demask.transformer.packed_linear import gelu
 from demask.types import Grid
 
@@ -109,7 +110,7 @@ class Block(nn.Module):
         return x_BND + hook.restore_tokens(F.dropout(mlp_out, self.dropout, self.training))
 
 
-class MaskGITV1(ClassConditional):
+class MaskGITV1(FromNoise, ClassConditional):
     """Partly masked ids + class -> logits; see `MaskGITV1Config`."""
 
     def __init__(self, config: MaskGITV1Config) -> None:
@@ -134,10 +135,10 @@ class MaskGITV1(ClassConditional):
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.positions, std=0.02)
 
-    def embedded(self, ids_BL: Tensor, class_ids_B: Tensor) -> Tensor:
+    def embedded(self, ids_BL: Tensor, class_ids_B: Tensor, hooks: PassHooks = NO_HOOKS) -> Tensor:
         """The first block's input (B, S, D): the class token, whose position is the last, first."""
         class_B1D = self.embed(class_ids_B + self.codebook_size + 1)[:, None]
-        image_BLD = self.embed(ids_BL) + self.positions[:, :-1]
+        image_BLD = hooks.change_embeddings(self.embed(ids_BL)) + self.positions[:, :-1]
         x_BSD = torch.cat([class_B1D + self.positions[:, -1:], image_BLD], dim=1)
         return self.first_out(self.first(x_BSD))
 

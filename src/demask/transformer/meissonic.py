@@ -29,9 +29,11 @@ from demask.transformer.meissonic_layers import (
     Head,
     TimeTextEmbedding,
     Upsample,
+    check_even,
     sinusoid,
 )
 from demask.transformer.norm import RMSNorm
+from demask.transformer.one_step import FromNoise
 from demask.types import Condition, Grid, Prediction, Step, TokenLayout
 
 MICRO = 5
@@ -88,13 +90,7 @@ class MeissonicConfig:
         return self.heads * self.head_width
 
 
-def check_even(grid: Grid, compress: bool) -> None:
-    """Raise a ValueError if feature compression needs even sides and a side is odd."""
-    if compress and (grid[0] % 2 or grid[1] % 2):
-        raise ValueError(f"a grid of {grid[0]}x{grid[1]} ids: feature compression needs even sides")
-
-
-class Meissonic(nn.Module):
+class Meissonic(FromNoise, nn.Module):
     """Partly masked ids + text -> logits; see `MeissonicConfig`."""
 
     def __init__(self, config: MeissonicConfig) -> None:
@@ -181,10 +177,10 @@ class Meissonic(nn.Module):
         ``extra_values`` are additional inputs of the blocks' values, of this shape.
         """
         check_even(grid, self.config.compress)
-        blocks = self.config.blocks + self.config.single_blocks
-        extras = enumerate(extra_values or [None] * blocks)
+        depth = self.config.blocks + self.config.single_blocks
+        extras = enumerate(extra_values or [None] * depth)
         tokens = (grid[0] // self.grid_multiple, grid[1] // self.grid_multiple)
-        image_BND = self.embed_tokens(ids_BL, condition, grid)
+        image_BND = self.embed_tokens(ids_BL, condition, grid, hooks)
         yield image_BND
         text_BTD, pooled_BD = self.context(condition)
         vector_BD = F.silu(self.time_text_embed(time_B, pooled_BD))
@@ -203,9 +199,11 @@ class Meissonic(nn.Module):
             x_BND = block(x_BND, vector_BD, rotary, extra, hook)
             yield x_BND[:, texts:]
 
-    def embed_tokens(self, ids_BL: Tensor, condition: Condition, grid: Grid) -> Tensor:
+    def embed_tokens(
+        self, ids_BL: Tensor, condition: Condition, grid: Grid, hooks: PassHooks = NO_HOOKS
+    ) -> Tensor:
         """The first block's input: the image tokens (B, N - T, D)."""
-        x_BND = self.embed(ids_BL)
+        x_BND = hooks.change_embeddings(self.embed(ids_BL))
         x_BND = self.down_block["downsample"](x_BND, grid) if self.config.compress else x_BND
         return self.project_to_hidden(self.project_to_hidden_norm(x_BND))
 

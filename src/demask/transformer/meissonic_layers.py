@@ -21,9 +21,15 @@ from demask.types import Grid
 SINUSOID = 256
 
 
-def sinusoid(values: Tensor) -> Tensor:
-    """Numbers (...) -> (..., 256): cosines first, then sines, from 1 to 1/10,000 radians."""
-    half = SINUSOID // 2
+def check_even(grid: Grid, compress: bool) -> None:
+    """Raise a ValueError if feature compression needs even sides and a side is odd."""
+    if compress and (grid[0] % 2 or grid[1] % 2):
+        raise ValueError(f"a grid of {grid[0]}x{grid[1]} ids: feature compression needs even sides")
+
+
+def sinusoid(values: Tensor, width: int = SINUSOID) -> Tensor:
+    """Numbers (...) -> (..., width): cosines first, then sines, from 1 to 1/10,000 radians."""
+    half = width // 2
     speed = torch.exp(-math.log(10_000) * torch.arange(half, device=values.device) / half)
     angle = values.float()[..., None] * speed
     return torch.cat([angle.cos(), angle.sin()], dim=-1)
@@ -105,11 +111,12 @@ class Upsample(nn.Module):
 class Head(nn.Module):
     """Vectors -> logits over the codebook."""
 
-    def __init__(self, width: int, codebook_size: int) -> None:
+    def __init__(self, width: int, codebook_size: int, inner_width: int | None = None) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 1, bias=False)
-        self.layer_norm = RMSNorm(width, eps=1e-6)
-        self.conv2 = nn.Conv2d(width, codebook_size, 1, bias=False)
+        inner_width = inner_width or width
+        self.conv1 = nn.Conv2d(width, inner_width, 1, bias=False)
+        self.layer_norm = RMSNorm(inner_width, eps=1e-6)
+        self.conv2 = nn.Conv2d(inner_width, codebook_size, 1, bias=False)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """(B, L, V); the 1x1 convolutions are computed as matrix products."""

@@ -17,6 +17,8 @@ from demask.types import Condition, Grid, Prediction, Step, TokenLayout
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
+    from demask.transformer.condition import PromptReading
+
 C = TypeVar("C")
 
 
@@ -33,6 +35,14 @@ class SupportsPrompts(Protocol):
 
     def context(self, condition: Condition) -> tuple[Tensor, Tensor]:
         """The states of the prompt and the pooled vector that modulates the blocks."""
+        ...
+
+
+class SupportsPromptReading(Protocol):
+    """A model of prompts that reads them in a way of its own."""
+
+    def prompt_reading(self) -> PromptReading:
+        """How it reads them."""
         ...
 
 
@@ -67,16 +77,35 @@ class SupportsPreLogits(Protocol):
 
 
 class SupportsShortcut(Protocol):
-    """A model beside which a shortcut can be trained."""
+    """A model beside which a shortcut can be trained; it has one of the heads below."""
 
     def embed_tokens(self, ids_BL: Tensor, condition: Condition, grid: Grid) -> Tensor:
         """The input of the first block (B, N, D), of the image's tokens alone."""
         ...
 
+
+class SupportsHead(Protocol):
+    """A model whose head reads the last hidden states alone."""
+
     def apply_head(
         self, features_BSD: Tensor, layout: TokenLayout, *, vocabulary: bool = False
     ) -> Tensor:
         """The head: logits (B, L, V), or of the whole vocabulary, as trained."""
+        ...
+
+
+class SupportsConditionedHead(Protocol):
+    """A model whose head reads the condition, too; its vocabulary is the codebook."""
+
+    def apply_conditioned_head(
+        self,
+        features_BND: Tensor,
+        condition: Condition,
+        layout: TokenLayout,
+        *,
+        blank: bool = False,
+    ) -> Tensor:
+        """The head: logits (B, L, V); ``blank`` drops the condition."""
         ...
 
 
@@ -87,3 +116,28 @@ def supports(model: object, capability: type[C]) -> TypeIs[C]:
     """
     methods = [name for name, value in vars(capability).items() if callable(value)]
     return all(hasattr(model, name) for name in methods if not name.startswith("_"))
+
+
+def apply_head(
+    model: object,
+    features_BSD: Tensor,
+    condition: Condition,
+    layout: TokenLayout,
+    *,
+    vocabulary: bool = False,
+    blank: bool = False,
+) -> Tensor:
+    """The logits of a model's last hidden states, whichever of the two heads it has.
+
+    Args:
+        model: has the methods of `SupportsHead` or `SupportsConditionedHead`.
+        features_BSD: the last hidden states.
+        condition: of the pass that made them.
+        layout: of the tokens.
+        vocabulary: logits of the whole vocabulary, as trained.
+        blank: whether the pass dropped the condition.
+    """
+    if supports(model, SupportsConditionedHead):
+        return model.apply_conditioned_head(features_BSD, condition, layout, blank=blank)
+    assert supports(model, SupportsHead), f"{type(model).__name__} has no head of its own"
+    return model.apply_head(features_BSD, layout, vocabulary=vocabulary)

@@ -89,7 +89,10 @@ def folded_controls(now: Mapping[str, Any], *, prompts: bool) -> dict[str, gr.co
         made["choice_temperature"] = gr.Number(
             now["choice_temperature"], label="Choice temperature", minimum=0
         )
-        made["temperature"] = gr.Slider(0, 2, now["temperature"], step=0.05, label="Temperature")
+        highest = max(2, now["temperature"])
+        made["temperature"] = gr.Slider(
+            0, highest, now["temperature"], step=0.05, label="Temperature"
+        )
     with gr.Row(elem_classes="dm-row"):
         made["schedule"] = choice("Mask schedule", SCHEDULES, now["schedule"])
         made["guidance_method"] = choice("Guidance method", GUIDANCES, now["guidance_method"])
@@ -177,6 +180,7 @@ def fill_controls(generator: Generator, settings: Settings, preset: str = OWN) -
     extra: dict[str, dict[str, Any]] = {
         "steps": {"maximum": max(most_steps(generator), settings.steps)},
         "guidance_scale": {"maximum": max(12, settings.guidance_scale)},
+        "temperature": {"maximum": max(2, settings.temperature)},
         "negative_prompt": {"visible": not generator.class_names},
     }
     for name, value in zip((*CONTROLLED, "rest"), shown(settings), strict=True):

@@ -8,9 +8,10 @@ from pathlib import Path
 from demask.checkpoint.architectures import ARCHITECTURES
 from demask.checkpoint.convert import jax_maskgit, unlockmgm
 from demask.checkpoint.convert.converted import Converted
+from demask.checkpoint.hub import locate
 from demask.checkpoint.identify import described
 from demask.checkpoint.layout import PICKLED, SAFE, ZIP, CheckpointError
-from demask.checkpoint.load import build, locate
+from demask.checkpoint.load import build
 from demask.checkpoint.read import read_tensors
 from demask.checkpoint.save import save_tensors
 from demask.files import files_written_together

@@ -131,7 +131,7 @@ class Order(ABC):
         return logits_RV.log_softmax(-1)
 
     def select_by_score(self, selection: SelectionInput, score_R: Tensor) -> Tensor:
-        """As ``self(selection)``, given the `score` of each drawn code (R).
+        """As ``self(selection)``, given the `code_scores` value of each drawn code (R).
 
         A selected position must stay selected when its score rises and those of the others fall.
         """

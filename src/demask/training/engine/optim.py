@@ -105,7 +105,9 @@ def is_block_matrix(name: str, parameter: torch.Tensor) -> bool:
     Matrices of a block's modulation by the condition, whose input has one row per image, are
     excluded.
     """
-    inside = re.search(r"(^|\.|_)(blocks|layers)\.\d+\.", name) and ".norm" not in name
+    inside = re.search(r"(^|\.|_)(blocks|layers)\.\d+\.", name) and not re.search(
+        r"\.(norm|modulate\.)", name
+    )
     return parameter.ndim == 2 and bool(inside) and name.endswith(".weight")
 
 

@@ -34,6 +34,7 @@ from demask.training.prior import (
     whole_words,
     without_adapters,
 )
+from demask.transformer.amused import Amused
 from demask.transformer.condition import TextEncoder
 from demask.transformer.meissonic import Meissonic
 from demask.types import Tokenizer
@@ -49,6 +50,8 @@ ATTENTION = (
     "attn.to_add_out",
 )
 MLPS = ("net.0.proj", "net.2", "proj_mlp", "proj_out")
+AMUSED = ("to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2")
+"""What the defaults, which are Meissonic's layers, mean in aMUSEd."""
 TEXT = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 MEASURED = 128
 """The least number of masked held-out images in a validation; few images are used repeatedly."""
@@ -93,7 +96,8 @@ class LoraRecipe:
         rank: rank of the adapters; a higher one learns more, and changes other prompts more.
         alpha: the output of the adapters is scaled by alpha / rank.
         dropout: dropout on the input of the adapters.
-        targets: layers of the transformer, by the last parts of their names.
+        targets: layers of the transformer, by the last parts of their names; the defaults are the
+            attention and the MLPs.
         text: whether the text encoder is adapted too, for new words.
         text_targets: layers of the text encoder, by the last parts of their names.
         prior: weight of prior preservation; 0 is twice as fast, but changes other prompts.
@@ -135,7 +139,9 @@ class LoraRecipe:
         Raises:
             ValueError: a target that matches no layer.
         """
-        names = [f"transformer.{n}" for n in matching_layers(transformer, self.targets)]
+        usual = isinstance(transformer, Amused) and self.targets == ATTENTION + MLPS
+        targets = AMUSED if usual else self.targets
+        names = [f"transformer.{n}" for n in matching_layers(transformer, targets)]
         if self.text:
             names += [f"text.{n}" for n in matching_layers(text, self.text_targets)]
         return names
@@ -159,7 +165,7 @@ class LoraTask(CaptionedTask):
         self,
         recipe: LoraRecipe,
         base: str,
-        transformer: Meissonic,
+        transformer: Meissonic | Amused,
         text: TextEncoder,
         tokens: TokenCache,
         held_out: TokenCache,
@@ -255,7 +261,7 @@ class LoraTraining:
         model = inputs.model
         parts = load_parts(model)
         transformer, text, tokenizer = parts.transformer, parts.text, cast(Any, parts.tokenizer)
-        if not isinstance(transformer, Meissonic) or text is None:
+        if not isinstance(transformer, Meissonic | Amused) or text is None:
             raise ValueError(f"{model} is a model of classes; LoRA adapts models of prompts")
         views = self.views.of(transformer, tokenizer)
         caches = token_caches(tokenizer, images, held_out, views, inputs.out)

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from demask.checkpoint.architectures import ARCHITECTURES
 from demask.checkpoint.load import load_model
 from demask.checkpoint.save import save_model
 from demask.data.tokens import TokenCache
 from demask.data.views import Views
+from demask.registry import unknown
 from demask.training.data import DataConfig, token_caches
 from demask.training.engine.config import TrainConfig
 from demask.training.engine.identity import describe
@@ -26,8 +29,10 @@ from demask.training.masking import Masking, drop_classes, mask_tokens
 from demask.training.samples import sample_grid
 from demask.training.start import with_its_tokenizer
 from demask.training.tasks.text import MeissonicRecipe, TextTask
-from demask.transformer.modern_maskgit import ModernMaskGIT, ModernMaskGITConfig
 from demask.types import Condition, Tokenizer
+
+CLASS_TRANSFORMERS = ("modern_maskgit", "halton_maskgit", "maskgit_v1")
+"""The architectures of class-conditional transformers that can be trained from scratch."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class MaskedRecipe:
     """The configuration of the transformer and its training.
 
     Attributes:
+        architecture: of the transformer, one of `CLASS_TRANSFORMERS`.
         width: width of the transformer.
         depth: number of blocks.
         heads: attention heads.
@@ -55,10 +61,15 @@ class MaskedRecipe:
     label_smoothing: float = 0.1
     masking: Masking = field(default_factory=Masking)
     optim: Optim = field(default_factory=Optim)
+    architecture: str = CLASS_TRANSFORMERS[0]
+
+    def __post_init__(self) -> None:
+        if self.architecture not in CLASS_TRANSFORMERS:
+            raise ValueError(unknown("architecture", self.architecture, CLASS_TRANSFORMERS))
 
 
 class MaskedTask(Task):
-    """Trains a `ModernMaskGIT`.
+    """Trains a class-conditional transformer.
 
     Args:
         recipe: the configuration.
@@ -75,7 +86,8 @@ class MaskedTask(Task):
         self.recipe, self.tokens, self.held_out = recipe, tokens, held_out
         self.tokenizer = tokenizer
         self.examples = len(tokens)
-        config = ModernMaskGITConfig(
+        architecture = ARCHITECTURES[recipe.architecture]
+        self.config = architecture.config(
             codebook_size=tokenizer.codebook_size,
             num_classes=len(tokens.class_names),
             grid=tokens.layout.grid,
@@ -85,8 +97,7 @@ class MaskedTask(Task):
             mlp_width=recipe.mlp_width,
             dropout=recipe.dropout,
         )
-        self.config = config
-        self.modules: dict[str, nn.Module] = {"transformer": ModernMaskGIT(config)}
+        self.modules: dict[str, nn.Module] = {"transformer": architecture.module(self.config)}
         self.phases = {"predict": Phase("transformer", recipe.optim)}
 
     def identity(self) -> str:
@@ -122,25 +133,28 @@ class MaskedTask(Task):
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """The `held_out_cross_entropy` of the first 1,000 held-out images."""
-        assert isinstance(model, ModernMaskGIT)
         count = min(1000, len(self.held_out))
         plain_B = torch.zeros(count, dtype=torch.int64)
         ids_BL, label_B = self.held_out.read(torch.arange(count), plain_B)
-        return held_out_cross_entropy(model, ids_BL, Condition({"class_ids": label_B}))
+        return held_out_cross_entropy(cast(Any, model), ids_BL, Condition({"class_ids": label_B}))
 
     def sample(self, model: nn.Module) -> Tensor:
         """Eight images of each of the first classes, a row each."""
-        assert isinstance(model, ModernMaskGIT)
         device = next(model.parameters()).device
         classes = torch.arange(min(10, self.config.num_classes)).repeat_interleave(8)
         condition = Condition({"class_ids": classes.to(device)})
-        return sample_grid(model, condition, self.tokens.layout, self.tokenizer)
+        return sample_grid(cast(Any, model), condition, self.tokens.layout, self.tokenizer)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
         """Write the transformer in half precision, with its class names."""
         class_names = list(self.tokens.class_names)
         save_model(
-            path, model, "modern_maskgit", torch.float16, class_names=class_names, training=facts
+            path,
+            model,
+            self.recipe.architecture,
+            torch.float16,
+            class_names=class_names,
+            training=facts,
         )
 
 

@@ -33,7 +33,7 @@ from demask.training.engine.task import Batch, Phase, Task
 from demask.training.engine.training import TrainInputs
 from demask.training.samples import sample_grid
 from demask.training.trajectories import Trajectories, sampled
-from demask.transformer.protocols import SupportsShortcut, supports
+from demask.transformer.protocols import SupportsShortcut, apply_head, supports
 from demask.transformer.shortcut import Extended, Shortcut, ShortcutConfig, advance
 from demask.types import Condition, TokenLayout, Transformer
 
@@ -226,11 +226,13 @@ class ShortcutTask(Task):
                 )
             errors.append(((now_XSD - true_XSD).pow(2).mean(-1) / true_XSD.pow(2).mean(-1)).mean())
             scale_B11 = batch["scale_BR"][:, r, None, None]
-            said, truth = (
-                guide(self.base.apply_head(x_XSD, layout), passes, scale_B11)[
-                    masked_BL
-                ].log_softmax(-1)
+            heads = (
+                apply_head(self.base, x_XSD, Condition(told), layout)
                 for x_XSD in (now_XSD, true_XSD)
+            )
+            said, truth = (
+                guide(logits_XLV, passes, scale_B11)[masked_BL].log_softmax(-1)
+                for logits_XLV in heads
             )
             divergences.append(F.kl_div(said, truth, reduction="batchmean", log_target=True))
         return torch.stack(errors).mean(), torch.stack(divergences).mean()
