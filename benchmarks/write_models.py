@@ -40,24 +40,25 @@ import demask
 
 generator = demask.load("amused/amused-256")
 generator = demask.load("llvictorll/Halton-MaskGIT/ImageNet_256_base.pth")
-generator = demask.load("downloads/generator.safetensors", tokenizer="downloads/tokenizer.safetensors")
+generator = demask.load("mine/generator.safetensors", tokenizer="mine/tokenizer.safetensors")
 ```
 
-`load` takes a hub id, a file of a hub repository, or a folder or file on disk, and recognises the network
-by its files and keys. From the hub, the tokenizer and the text encoder that a model needs come with it;
-`demask models show NAME` says what it is. Where the authors' sampling settings are known, they are the default,
-and the preset `published`: `demask generate --model NAME --preset published`.
+`load` takes a hub id, a file of a hub repository, or a folder or file on disk, and recognises the
+network by its files and keys. From the hub, the tokenizer and the text encoder that a model needs
+come with it; `demask models show NAME` says what it is. Where the authors' sampling settings are
+known, they are the default, and the preset `published`: `demask generate --model NAME --preset
+published`.
 
-No released weights were at hand: the tests compare every network with its authors' program on tiny random
-weights in the published layout (1e-4 for logits and images, exact ids), and replay recorded runs token for
-token. **The scores are the authors' own**; Demask did not measure them. Licences are those of the
-repositories; read them there.
+No released weights were at hand: the tests compare every network with its authors' program on
+tiny random weights in the published layout (1e-4 for logits and images, exact ids), and replay
+recorded runs token for token. **The scores are the authors' own**; Demask did not measure them.
+Licences are those of the repositories; read them there.
 """
 WORKS = """
 ## What works with them
 
-Every mask schedule and temperature works with every model. A variant that is not listed for a model is
-refused in one line that names those that work.
+Every mask schedule and temperature works with every model. A variant that is not listed for a
+model is refused in one line that names those that work.
 """
 
 
