@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,3 +184,22 @@ def test_the_text_half_of_a_whole_clip(golden: Path, tmp_path: Path) -> None:
     assert all(
         torch.equal(x, y) for x, y in zip(whole.parameters(), alone.parameters(), strict=True)
     )
+
+
+COMPILER = """
+import sys
+from demask.checkpoint.load import load_model
+
+for path in sys.argv[1:]:
+    load_model(path)
+print("sympy" in sys.modules)
+"""
+
+
+def test_loading_imports_no_compiler(golden: Path) -> None:
+    """Arithmetic on parameters that take no memory yet would: 70 MB beside the weights."""
+    cases = ["titok_uvit", "titok_imagebert", "titok_two_stage"]
+    paths = [*cases, "titok_single_stage", "maskgen/generator", "maskgen/tokenizer"]
+    command = [sys.executable, "-c", COMPILER, *(str(golden / path) for path in paths)]
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert done.stdout.split() == ["False"]

@@ -11,11 +11,10 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from demask.tokenizer.quantizer import VectorQuantizer
-from demask.tokenizer.titok_layers import Decoder, Encoder, ViTSizes
+from demask.tokenizer.titok_layers import Decoder, Encoder, ViTSizes, small
 from demask.tokenizer.vqgan import Decoder as PixelDecoder
 from demask.tokenizer.vqgan import VQGANConfig
 from demask.types import DECODER_TEXT, Condition, TokenLayout
@@ -124,7 +123,7 @@ class TiTok(nn.Module):
             config.decoder_width, config.decoder_depth, config.decoder_heads, config.decoder_patch
         )
         tokens, code_width, side = config.tokens, config.code_width, config.image_size
-        self.latent_tokens = nn.Parameter(config.width**-0.5 * torch.randn(tokens, config.width))
+        self.latent_tokens = small(tokens, config.width)
         self.encoder = Encoder(
             encoder, side // encoder.patch, tokens, code_width, config.reinterpreted
         )

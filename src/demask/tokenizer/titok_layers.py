@@ -23,6 +23,11 @@ class ViTSizes:
     patch: int
 
 
+def small(*shape: int) -> nn.Parameter:
+    """Learned vectors, at first normal with a length of about 1."""
+    return nn.Parameter(nn.init.normal_(torch.empty(shape), std=shape[-1] ** -0.5))
+
+
 class Block(nn.Module):
     """A pre-norm transformer block with exact GELU."""
 
@@ -50,11 +55,11 @@ class ViT(nn.Module):
 
     def __init__(self, sizes: ViTSizes, side: int, latents: int) -> None:
         super().__init__()
-        width, scale = sizes.width, sizes.width**-0.5
+        width = sizes.width
         self.side = side  # patches along a side of the image
-        self.class_embedding = nn.Parameter(scale * torch.randn(1, width))
-        self.positional_embedding = nn.Parameter(scale * torch.randn(side**2 + 1, width))
-        self.latent_token_positional_embedding = nn.Parameter(scale * torch.randn(latents, width))
+        self.class_embedding = small(1, width)
+        self.positional_embedding = small(side**2 + 1, width)
+        self.latent_token_positional_embedding = small(latents, width)
         self.ln_pre = nn.LayerNorm(width)
         self.transformer = nn.ModuleList(Block(width, sizes.heads) for _ in range(sizes.depth))
         self.ln_post = nn.LayerNorm(width)
@@ -126,7 +131,7 @@ class Decoder(ViT):
         width = sizes.width
         self.patch = sizes.patch
         self.decoder_embed = nn.Linear(code_width, width)
-        self.mask_token = nn.Parameter(width**-0.5 * torch.randn(1, 1, width))
+        self.mask_token = small(1, 1, width)
         if proxy_codes:
             self.ffn = nn.Sequential(
                 nn.Conv2d(width, 2 * width, 1), nn.Tanh(), nn.Conv2d(2 * width, proxy_codes, 1)
@@ -136,9 +141,7 @@ class Decoder(ViT):
             self.conv_out = nn.Conv2d(3, 3, 3, padding=1)
         if text[0]:
             self.text_guidance_proj = nn.Linear(text[1], width)
-            self.text_guidance_positional_embedding = nn.Parameter(
-                width**-0.5 * torch.randn(text[0], width)
-            )
+            self.text_guidance_positional_embedding = small(text[0], width)
 
     def forward(self, code_BZL: Tensor, text_BTE: Tensor | None = None) -> Tensor:
         """Codes (B, Z, L) -> logits over the proxy codes (B, codes, H, W), or pixels."""

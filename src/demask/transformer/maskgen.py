@@ -113,7 +113,7 @@ class MaskGen(nn.Module):
         self.layout = TokenLayout((config.tokens,))
         self.resizable, self.grid_multiple = False, 1
         self.embeddings = nn.Embedding(config.vocabulary, width)
-        self.pos_embed = nn.Parameter(0.02 * torch.randn(1, config.tokens, width))
+        self.pos_embed = nn.Parameter(torch.empty(1, config.tokens, width))
         self.text_embed_proj = nn.Linear(config.text_width, width)
         self.cond_pooled_proj = nn.Linear(config.pooled_width + config.micro_width, width)
         sizes = BlockSizes(width, config.heads, normed=False)
@@ -125,6 +125,7 @@ class MaskGen(nn.Module):
 
     def reset(self) -> None:
         """Initialise for training: small matrices and small residual branches."""
+        nn.init.normal_(self.pos_embed, std=0.02)
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
                 nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)

@@ -104,7 +104,7 @@ class UViT(nn.Module):
         self.layout = TokenLayout((config.tokens,))
         self.resizable, self.grid_multiple = False, 1
         self.embeddings = nn.Embedding(config.codebook_size + config.num_classes + 2, config.width)
-        self.pos_embed = nn.Parameter(0.02 * torch.randn(1, config.tokens + 1, config.width))
+        self.pos_embed = nn.Parameter(torch.empty(1, config.tokens + 1, config.width))
         half = config.depth // 2
         self.in_blocks = nn.ModuleList(Block(config) for _ in range(half))
         self.mid_block = Block(config)
@@ -115,6 +115,7 @@ class UViT(nn.Module):
 
     def reset(self) -> None:
         """Initialise: matrices normal with deviation 0.02, biases 0."""
+        nn.init.normal_(self.pos_embed, std=0.02)
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
                 nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
