@@ -23,6 +23,7 @@ class Unfilled(TorchFunctionMode):
         *(Tensor.erfinv_, Tensor.mul_, Tensor.add_, Tensor.clamp_),  # `init.trunc_normal_`
         torch.eye,  # `init.eye_`
     )
+    scalings = (Tensor.mul, Tensor.__mul__, Tensor.__rmul__)
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -32,6 +33,9 @@ class Unfilled(TorchFunctionMode):
             tensor = kwargs.get("tensor", kwargs.get("out", args[0] if args else None))
             if isinstance(tensor, Tensor) and tensor.is_meta:
                 return tensor
+        if func in self.scalings and isinstance(args[1], int | float) and args[0].is_meta:
+            return args[0]
         if func in self.factories and kwargs.get("device") is None:
             kwargs["device"] = "meta"
+            func = torch.empty if func in (torch.randn, torch.rand) else func
         return func(*args, **kwargs)
