@@ -71,6 +71,7 @@ check: $(DEV_STAMP) ## check format, lint, types, imports, numbers and the track
 	$(BIN)/python .ci/lock.py --check
 	$(BIN)/python .ci/links.py
 	$(BIN)/python benchmarks/write_numbers.py --check
+	$(BIN)/python benchmarks/write_models.py --check
 	$(BIN)/python benchmarks/mutants.py --check
 
 mutants: $(DEV_STAMP) ## plant the faults of benchmarks/mutants.toml, in an hour; MUTANTS="--area editing" is shorter
@@ -149,6 +150,7 @@ measure-emoji: $(DEV_STAMP) ## measure emoji again and write docs/numbers.md; DR
 
 numbers: $(DEV_STAMP) ## write docs/numbers.md from the result files in results
 	$(BIN)/python benchmarks/write_numbers.py
+	$(BIN)/python benchmarks/write_models.py
 
 figures: $(RUN_STAMP) ## generate the comparisons of the pages again; DATA is the folder of test.parquet
 	$(BIN)/demask figure seeds --model cifar10 -n 20 --out docs/self_guidance_seeds.png \

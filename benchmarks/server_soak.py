@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[1]
 PERIOD = 5.0
 """Seconds between two samples."""
 
+KEPT = "Images that are fetched by their address stay in memory for an hour, at most 64 MB of them."
+
 Samples = list[tuple[float, float]]
 """Minutes since the start, and the resident memory in MB."""
 
@@ -42,7 +44,7 @@ def main() -> None:
     if chosen.plot is not None:
         draw(samples, chosen.plot)
     title = "Does the resident memory of the server grow under mixed load?"
-    write_if_asked(chosen.result, title, rows, f"0 to {chosen.clients - 1}")
+    write_if_asked(chosen.result, title, rows, f"0 to {chosen.clients - 1}", KEPT)
 
 
 def soak(chosen: argparse.Namespace) -> tuple[Samples, Counter[tuple[str, int]]]:

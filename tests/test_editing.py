@@ -180,8 +180,8 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Decoded:
     """The windows that are decoded."""
     found: Decoded = []
 
-    def watched(predict, condition, canvas, generators, sampler):
-        states = list(decode(predict, condition, canvas, generators, sampler))
+    def watched(predict, condition, canvas, generators, sampler, first):
+        states = list(decode(predict, condition, canvas, generators, sampler, first))
         found.append((canvas, sampler.steps, states[-1]))
         return states
 

@@ -144,16 +144,20 @@ def variations(
     conditions: ConditionInput | Sequence[ConditionInput] = None,
     num_images: int | None = None,
     seed: int | Sequence[int] = 0,
+    strength_of: str = "tokens",
     **settings: Unpack[SettingsKwargs],
 ) -> Iterator[GeneratedImage]:
     """The images of `Generator.variations`, one batch after the other.
 
     Raises:
-        ValueError: a strength outside [0, 1], an unknown class or setting.
+        ValueError: a strength outside [0, 1] or of something else, a schedule that cannot start in
+            the middle, an unknown class or setting.
     """
     original = read_varied(generator, image, strength, settings)
+    sampler = generator.chosen(**settings).sampler
+    first, share = edit.start_of(strength, strength_of, sampler.schedule, sampler.steps)
     todo = jobs(generator, conditions, num_images, seed, settings)
-    return finished(vary(generator, todo, original, strength))
+    return finished(vary(generator, todo, original, share, first))
 
 
 def read_varied(
@@ -176,9 +180,9 @@ def finished(progress: Iterator[Progress]) -> Iterator[GeneratedImage]:
 
 
 def vary(
-    generator: Pipeline, todo: Iterator[Job], original: Original, strength: float
+    generator: Pipeline, todo: Iterator[Job], original: Original, strength: float, first: int = 0
 ) -> Iterator[Progress]:
-    """Decode the variations, each with other tokens masked."""
+    """Decode the variations, each with other tokens masked, from the step ``first`` on."""
     mask_YX = torch.ones(original.pixels_CYX.shape[1:], dtype=torch.bool)
     tokens_1 = tokens(generator, original, mask_YX)
     for job in todo:
@@ -186,7 +190,7 @@ def vary(
         generators = rng.image_generators(job.seeds)
         mask_id, parts = generator.transformer.mask_id, job.layout.parts
         canvas = edit.image_to_image(ids, strength, generators, mask_id, parts)
-        filled = yield from fill_in(generator, job, canvas, generators)
+        filled = yield from fill_in(generator, job, canvas, generators, first)
         for image, generated_CYX in finish(generator, job, filled):
             yield replace(image, image=original.crop(generated_CYX))
 
@@ -245,11 +249,16 @@ def finish(
 
 
 def fill_in(
-    generator: Pipeline, job: Job, canvas: edit.Canvas, generators: rng.Generators
+    generator: Pipeline,
+    job: Job,
+    canvas: edit.Canvas,
+    generators: rng.Generators,
+    first: int = 0,
 ) -> Generator[DecodeState, None, edit.Canvas]:
     """Decode the canvas window by window; yields the state after each step, returns the canvas.
 
-    A window makes the fraction of the steps that is the fraction of its masked tokens, at least 1.
+    A window makes the fraction of the steps that is the fraction of its masked tokens, at least 1;
+    or all steps from ``first`` on.
     """
     ids = canvas.ids_BL.unflatten(1, canvas.layout.dims).clone()
     known = canvas.known_BL.unflatten(1, canvas.layout.dims).clone()
@@ -262,8 +271,8 @@ def fill_in(
         if not num_masked:
             continue
         steps = math.ceil(sampler.steps * num_masked / part.masked_BL.shape[1])
-        share = replace(sampler, steps=max(steps, 1))
-        for state in decode(predict, condition, part, generators, share):
+        share = sampler if first else replace(sampler, steps=max(steps, 1))
+        for state in decode(predict, condition, part, generators, share, first):
             yield state
         ids[inside] = state.ids_BL.view_as(ids[inside])
         known[inside] = True

@@ -159,22 +159,27 @@ class Generator(Pipeline):
         conditions: ConditionInput | Sequence[ConditionInput] = None,
         num_images: int | None = None,
         seed: int | Sequence[int] = 0,
+        strength_of: str = "tokens",
         **settings: Unpack[SettingsKwargs],
     ) -> list[GeneratedImage]:
         """Generate variations of an image: a random part of its tokens is masked and regenerated.
 
         Args:
             image: of any size.
-            strength: the fraction of the tokens that is regenerated, 0 to 1.
+            strength: the fraction that is regenerated, 0 to 1.
             conditions: what they show; None: no prompt or class.
             num_images: the number of variations.
             seed: as in `generate`.
+            strength_of: ``tokens``, or ``steps``: the last steps are made, from as many masked
+                tokens as the schedule leaves before them, as aMUSEd edits images.
             settings: as in `generate`.
 
         Raises:
             ValueError: a strength outside [0, 1], or as in `generate`.
         """
-        varied = editing.variations(self, image, strength, conditions, num_images, seed, **settings)
+        varied = editing.variations(
+            self, image, strength, conditions, num_images, seed, strength_of, **settings
+        )
         return list(varied)
 
     def preview(self, state: DecodeState) -> Tensor:

@@ -409,6 +409,15 @@ def test_rows_are_put_where_they_were_taken() -> None:
     assert rows.ids(GRID, 2).index_BM[0].tolist() == [2, 3, 8, 9, 6, 7, 12, 13]
 
 
+def test_a_position_covers_all_of_its_parts() -> None:
+    mask_BL = torch.tensor([[False, False, True, False, False, False, True, True]])
+    assert pooled(mask_BL, (2, 2), 1, parts=2).tolist() == [[False, True, False, True]]
+    rows = TokenSubset(torch.tensor([[3, 0]]), torch.tensor([[True, False]]), 4)
+    ids = rows.ids((2, 2), 1, parts=2)
+    assert (ids.index_BM.tolist(), ids.length) == ([[6, 7, 0, 1]], 8)
+    assert ids.real_BM.tolist() == [[True, True, False, False]]
+
+
 @pytest.mark.parametrize("text", ["local_steps:0", "local_steps:4,full=0", "local_steps:1.5"])
 def test_numbers_out_of_range(text: str) -> None:
     with pytest.raises(

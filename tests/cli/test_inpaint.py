@@ -85,6 +85,8 @@ def test_a_box_is_white_inside() -> None:
         (["--box", "0,0,8"], "LEFT,TOP,RIGHT,BOTTOM"),
         (["--box", "0,0,25,8"], "24x16"),
         (["--box", "8,0,8,8"], "24x16"),
+        (["--box", "0,0,8,8", "--strength-of", "steps"], "--strength-of belongs to --strength"),
+        (["--strength", "0.5", "--strength-of", "pixels"], "unknown strength_of 'pixels'"),
         (["--strength", "2"], "0 (change nothing) to 1 (all), not 2.0"),
         (["--box", "0,0,8,8", "--class", "frog"], "unknown class 'frog'"),
         (["--box", "0,0,8,8", "--feather", "-1"], "-1"),

@@ -42,3 +42,10 @@ def test_show_lists_the_presets(run: Callable, tmp_path: Path) -> None:
     shown = " ".join(run("models", "show", folder).stdout.split())
     assert "preset steps4 (default) 4 steps" in shown
     assert "frechet 12.3" in shown
+
+
+def test_show_names_a_public_model(run: Callable, golden: Path) -> None:
+    shown = " ".join(run("models", "show", golden / "amused").stdout.split())
+    assert "public model aMUSEd 256, amused/amused-256; license: see its repository" in shown
+    assert "published score none" in shown
+    assert "preset published (default) 12 steps, guidance 10" in shown

@@ -183,7 +183,7 @@ def test_what_does_not_serve_a_layout_is_refused_in_one_line(kind: str) -> None:
             ) as error:
                 generator.jobs("dog", **chosen)
             assert str(error.value).endswith(f"are {layout}; valid: {', '.join(valid) or 'none'}")
-    assert refused == {"row": 5, "parts": 4, "video": 6}[kind]
+    assert refused == {"row": 5, "parts": 3, "video": 6}[kind]
 
 
 @pytest.mark.parametrize("kind", LAYOUTS)

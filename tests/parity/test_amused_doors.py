@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ import torch
 from PIL import Image
 
 import demask
-from demask import rng
+from demask import editing, rng
 from demask.acceleration.quantization import SCHEMES, quantize, quantized_layers
 from demask.checkpoint.load import load_model
 from demask.checkpoint.save import save_model
@@ -25,8 +27,11 @@ from demask.guidance import GUIDANCES
 from demask.measuring.evaluate import evaluate
 from demask.presets import PUBLISHED_PRESETS
 from demask.sampling.correction import CORRECTIONS
-from demask.sampling.edit import image_to_image
+from demask.sampling.decode import decode
+from demask.sampling.edit import image_to_image, start_of
+from demask.sampling.schedule import cosine
 from demask.sampling.select import ORDERS
+from demask.types import DecodeState
 from serving import Running, serving
 
 FAST = {"steps": 4, "width": 24, "height": 16}
@@ -149,11 +154,11 @@ def test_inpainting_on_any_grid(generator: demask.Generator) -> None:
     """7 x 5 tokens, which the released program cannot do; a stroke thinner than a token counts."""
     mask = Image.new("L", (28, 20))
     mask.paste(255, (13, 0, 14, 20))
-    (edited,) = generator.inpaint(example(), mask, "blue", seed=5, feather=0, **FAST)
+    edited, other = generator.inpaint(example(), mask, "blue", 2, seed=5, feather=0, **FAST)
     assert edited.image.size == (28, 20)
     before, after = array(example()), array(edited.image)
     assert np.array_equal(np.delete(before, 13, 1), np.delete(after, 13, 1))
-    assert not np.array_equal(before[:, 13], after[:, 13])
+    assert not np.array_equal(array(other.image)[:, 13], after[:, 13]), "it is generated"
     (wide,) = generator.outpaint(example(), right=4, seed=2, **FAST)
     assert wide.image.size == (32, 20)
 
@@ -168,6 +173,41 @@ def test_image_to_image(generator: demask.Generator) -> None:
     for strength, masked in ((0.0, 0), (0.5, 18), (1.0, 35)):
         canvas = image_to_image(ids_BHW, strength, rng.image_generators([0]), mask_id)
         assert int(canvas.masked_BL.sum()) == masked
+
+
+def test_image_to_image_by_steps(generator: demask.Generator) -> None:
+    """The last half of 8 steps, from the mask ratio before them; at 1 everything, all steps."""
+    assert start_of(0.5, "steps", cosine, 8) == (4, pytest.approx(math.cos(math.pi / 4)))
+    assert start_of(1.0, "steps", cosine, 8) == (0, 1.0)
+    assert start_of(0.1, "steps", cosine, 8) == (8, pytest.approx(0, abs=1e-6))
+    how = {**FAST, "steps": 8, "strength_of": "steps"}
+    other = Image.fromarray(255 - array(example()))
+    one, two = (generator.variations(i, 1.0, "blue", seed=3, **how)[0] for i in (example(), other))
+    assert np.array_equal(array(one.image), array(two.image))
+    kept, half = (generator.variations(example(), s, "blue", seed=3, **how)[0] for s in (0, 0.5))
+    assert kept.image.size == half.image.size == example().size
+    assert not np.array_equal(array(kept.image), array(half.image))
+    with pytest.raises(ValueError, match="unknown strength_of 'pixels'.*tokens, steps"):
+        generator.variations(example(), 0.5, strength_of="pixels")
+    with pytest.raises(ValueError, match="cannot start in the middle; cosine can"):
+        generator.variations(example(), 0.5, strength_of="steps", schedule="halton")
+
+
+def test_the_steps_of_image_to_image(
+    generator: demask.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its loop is that of the recorded run: the same indices and the same counts."""
+    seen = []
+
+    def watched(*arguments: Any, **keywords: Any) -> Iterator[DecodeState]:
+        for state in decode(*arguments, **keywords):
+            seen.append((state.step.index, int(state.masked_BL.sum())))
+            yield state
+
+    monkeypatch.setattr(editing, "decode", watched)
+    size = {"steps": 8, "width": 32, "height": 24}
+    generator.variations(example(32, 24), 0.5, "blue", strength_of="steps", **size)
+    assert seen == [(4, 26), (5, 18), (6, 9), (7, 0)]
 
 
 @torch.no_grad()

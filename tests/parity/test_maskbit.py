@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import demask
+from demask.checkpoint.layout import parse_yaml
 from demask.checkpoint.load import load_model
 from demask.preset_file import read_presets
 from demask.sampling.edit import blank
@@ -27,11 +28,13 @@ from demask.types import Condition, Step, TokenLayout
 from recorded import Recorded
 
 Case = dict[str, Tensor]
-GENERATOR = "maskbit_generator/maskbit_generator_10bit.bin"
-TOKENIZERS = {
-    "maskbit_tokenizer": "maskbit_tokenizer/maskbit_tokenizer_10bit.bin",
-    "maskbit_vqgan_plus": "maskbit_vqgan_plus/vqgan_plus_12bit.bin",
-}
+TOKENIZERS = ("maskbit_tokenizer", "maskbit_vqgan_plus")
+
+
+def file_of(folder: Path) -> Path:
+    """The only weights file of a golden case."""
+    (file,) = folder.glob("*.bin")
+    return file
 
 
 def relative(ours: Tensor, theirs: Tensor) -> float:
@@ -46,8 +49,8 @@ def case(golden: Path) -> Case:
 
 @pytest.fixture(scope="module")
 def generator(golden: Path) -> demask.Generator:
-    tokenizer = str(golden / TOKENIZERS["maskbit_tokenizer"])
-    return demask.load(golden / GENERATOR, tokenizer, device="cpu")
+    tokenizer = str(file_of(golden / "maskbit_tokenizer"))
+    return demask.load(file_of(golden / "maskbit_generator"), tokenizer, device="cpu")
 
 
 def settings_of(steps: int, guidance: float, power: float, noise: float) -> Settings:
@@ -63,11 +66,20 @@ def settings_of(steps: int, guidance: float, power: float, noise: float) -> Sett
     )
 
 
+@pytest.fixture(scope="module")
+def settings(golden: Path) -> Settings:
+    """Those of the yaml file beside the generator."""
+    program = file_of(golden / "maskbit_generator").with_suffix(".yaml")
+    told = parse_yaml(program.read_bytes(), program)["model"]["mlm_model"]
+    names = ("num_steps", "guidance_scale", "scale_pow", "randomize_temperature")
+    return settings_of(*(told[name] for name in names))
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_tokenizers(name: str, golden: Path) -> None:
     case = load_file(golden / name / "case.safetensors")
-    model = load_model(golden / TOKENIZERS[name])
+    model = load_model(file_of(golden / name))
     assert isinstance(model, VQGAN)
     latent_BDHW = model.encoder(case["images"])
     assert relative(latent_BDHW, case["pre_quantization"]) < 1e-4
@@ -94,7 +106,7 @@ def test_parts_are_groups_of_bits_the_lowest_first(case: Case, generator) -> Non
 def test_logits(case: Case, generator: demask.Generator) -> None:
     model, ids_BL = generator.transformer, case["parts"].flatten(1)
     before = case["class_ids"].clone(), ids_BL.clone()
-    nothing_B = torch.full_like(case["class_ids"], 1000)
+    nothing_B = generator.conditioner.transformer.unconditional()["class_ids"].expand_as(before[0])
     for kind, class_ids_B in (("conditional", case["class_ids"]), ("unconditional", nothing_B)):
         step = Step(0, 1, model.layout, (ids_BL == model.mask_id).double().mean(-1))
         ours = model.predict(ids_BL, Condition({"class_ids": class_ids_B}), step).logits_BLV
@@ -104,19 +116,27 @@ def test_logits(case: Case, generator: demask.Generator) -> None:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("index", [0, 2, 5])
-def test_annealed_guidance(case: Case, generator: demask.Generator, index: int) -> None:
+def test_annealed_guidance(case: Case, generator: demask.Generator, settings: Settings) -> None:
     ids_BL, layout = case["parts"].flatten(1), generator.transformer.layout
-    guided = generator.guided(settings_of(6, 6.4, 2.5, 10.5))
-    step = Step(index, 6, layout, (ids_BL == generator.transformer.mask_id).double().mean(-1))
-    ours = guided(ids_BL, Condition({"class_ids": case["class_ids"]}), step).logits_BLV
-    assert relative(ours, case[f"logits_guided_step{index}"].flatten(1, 2)) < 1e-4
+    guided, prefix = generator.guided(settings), "logits_guided_step"
+    names = [name for name in case if name.startswith(prefix)]
+    assert len(names) == 3
+    for name in names:
+        ratio_B = (ids_BL == generator.transformer.mask_id).double().mean(-1)
+        step = Step(int(name.removeprefix(prefix)), settings.steps, layout, ratio_B)
+        ours = guided(ids_BL, Condition({"class_ids": case["class_ids"]}), step).logits_BLV
+        assert relative(ours, case[name].flatten(1, 2)) < 1e-4, name
 
 
-def test_the_recorded_run(case: Case, generator: demask.Generator, monkeypatch) -> None:
+def test_the_recorded_run(
+    case: Case,
+    generator: demask.Generator,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     before_TBL = case["trajectory.parts_before"].flatten(2)
     steps, batch = before_TBL.shape[:2]
-    settings = settings_of(steps, 6.4, 2.5, 10.5)
+    assert settings.steps == steps
     model, sampler = generator.transformer, generator.sampler(settings)
     for index in range(steps):
         step = Step(index, steps, model.layout, torch.ones(1))

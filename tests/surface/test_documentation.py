@@ -52,7 +52,9 @@ NAMED = re.compile(
     r"[ =]([a-z][^\s`|)]*)"
 )
 TABLES = (ORDERS, SCHEDULES, DECAYS, CORRECTIONS, SCALES, GUIDANCES, ACCELERATORS)
-CLASS_MODELS = {"cifar10", "weights/maskgit-256"}
+CLASS_MODELS = {"cifar10", "weights/maskgit-256", "mine/generator.safetensors"} | {
+    "llvictorll/Halton-MaskGIT/ImageNet_256_base.pth"
+}
 TEXT_MODELS = {"emoji", "runs/words", "runs/meissonic/stage2", "weights/Meissonic"} | {
     "MeissonFlow/Meissonic",
     "amused/amused-256",

@@ -28,8 +28,8 @@ COMMANDS = {
     "": "--version",
     "generate": "prompts --prompts --unconditional --class -n --num-images --seed --batch-size"
     f" --out --format --trace {MODEL} {SAMPLING}",
-    "inpaint": "--image --mask --box --strength --feather --prompt --class -n --num-images --seed"
-    f" --out {MODEL} {SAMPLING}",
+    "inpaint": "--image --mask --box --strength --strength-of --feather --prompt --class -n"
+    f" --num-images --seed --out {MODEL} {SAMPLING}",
     "outpaint": "--image --left --right --top --bottom --prompt --class -n --num-images --seed"
     f" --out {MODEL} {SAMPLING}",
     "reconstruct": "images --model --tokenizer --prompt --device --out",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from demask.acceleration import accelerate, parse_accelerator
 from demask.transformer.feature_selection import FeatureSelection
 from demask.transformer.maskbit import MaskBit, MaskBitConfig
 from demask.types import Condition, Prediction, Step
@@ -15,10 +16,10 @@ from demask.types import Condition, Prediction, Step
 CONDITION = Condition({"class_ids": torch.tensor([1, 4])})
 
 
-def model() -> MaskBit:
+def model(depth: int = 2) -> MaskBit:
     """2x3 positions of 2 parts of 3 bits, in float64."""
     torch.manual_seed(0)
-    network = MaskBit(MaskBitConfig(6, 2, 4, (2, 3), 16, 2, 2, mlp_width=24)).double()
+    network = MaskBit(MaskBitConfig(6, 2, 4, (2, 3), 16, depth, 2, mlp_width=24)).double()
     for parameter in network.eval().requires_grad_(False).parameters():
         parameter.normal_(std=0.4)
     return network
@@ -90,6 +91,22 @@ def test_self_guidance_reads_features_of_positions_and_gives_logits_of_parts() -
     smoothed_BLV = module.smoothed_logits(network, prediction.features, CONDITION, step)  # type: ignore[arg-type]
     assert smoothed_BLV.shape == prediction.logits_BLV.shape
     assert not torch.allclose(smoothed_BLV, prediction.logits_BLV)
+
+
+def test_a_local_pass_of_one_block_is_exact() -> None:
+    network = model(depth=1)
+    fast = accelerate(network, [parse_accelerator("local_steps:9,full=1")])
+    first_BL, second_BL, read_BL = ids(), ids(), torch.zeros(2, 12, dtype=torch.bool)
+    second_BL[0, 3], second_BL[1, [4, 11]] = 5, 8
+    read_BL[0, [0, 7]] = read_BL[1, 1] = True
+    half_B = torch.full((2,), 0.5)
+    fast.predict(first_BL, CONDITION, Step(0, 4, network.layout, half_B))
+    step = Step(1, 4, network.layout, half_B, read_BL)
+    near_BLV = fast.predict(second_BL, CONDITION, step).logits_BLV
+    whole_BLV = network.predict(second_BL, CONDITION, step).logits_BLV
+    assert torch.allclose(near_BLV[read_BL], whole_BLV[read_BL], atol=1e-12)
+    old_BLV = network.predict(first_BL, CONDITION, step).logits_BLV
+    assert not torch.allclose(old_BLV[read_BL], whole_BLV[read_BL], atol=1e-6)
 
 
 def test_attention_is_of_tokens() -> None:

@@ -55,19 +55,21 @@ class TokenSubset:
             self.length + prefix,
         )
 
-    def ids(self, grid: Grid, side: int) -> TokenSubset:
-        """The ids of these tokens, each of which covers ``side`` x ``side`` ids.
+    def ids(self, grid: Grid, side: int, parts: int = 1) -> TokenSubset:
+        """The ids of these tokens, each of which covers ``side`` x ``side`` positions.
 
-        They are ordered as in a grid of ``side`` rows with the tokens side by side.
+        They are ordered as in a grid of ``side`` rows with the tokens side by side; the ``parts``
+        ids of a position are neighbours.
         """
         columns = grid[1] // side
         within = torch.arange(side, device=self.index_BM.device)
         row_BM, column_BM = self.index_BM // columns, self.index_BM % columns
         down = (row_BM * side)[:, None, :, None] + within[:, None, None]
         right = (column_BM * side)[:, None, :, None] + within
-        index = down * grid[1] + right
-        real = self.real_BM[:, None, :, None].expand_as(index)
-        return TokenSubset(index.flatten(1), real.flatten(1), grid[0] * grid[1])
+        own = torch.arange(parts, device=self.index_BM.device)
+        index = ((down * grid[1] + right) * parts)[..., None] + own
+        real = self.real_BM[:, None, :, None, None].expand_as(index)
+        return TokenSubset(index.flatten(1), real.flatten(1), grid[0] * grid[1] * parts)
 
     def parts(self, count: int) -> list[TokenSubset]:
         """Split into equal parts of the batch."""
@@ -110,8 +112,10 @@ class TokenSubset:
         return mixed_BSX
 
 
-def pooled(mask_BL: Tensor, grid: Grid, side: int) -> Tensor:
-    """Tokens (B, N) of which any of the ``side`` x ``side`` ids is in a mask."""
+def pooled(mask_BL: Tensor, grid: Grid, side: int, parts: int = 1) -> Tensor:
+    """Tokens (B, N) with any of ``side`` x ``side`` positions' ``parts`` ids in a mask."""
+    if parts > 1:
+        mask_BL = mask_BL.unflatten(1, (-1, parts)).any(-1)
     if side == 1:
         return mask_BL
     cells = mask_BL.unflatten(1, (grid[0] // side, side, grid[1] // side, side))

@@ -54,7 +54,7 @@ class LocalSteps(Accelerator):
     period: int = 4
     full: int = 2
     agreement: bool = False
-    layouts: ClassVar[Layouts] = Layouts((1, 2), parts=False)
+    layouts: ClassVar[Layouts] = Layouts((1, 2))
 
     def __post_init__(self) -> None:
         for name in ("period", "full"):
@@ -232,11 +232,12 @@ class LocalTransformer(WrappedTransformer):
         """
         assert step.rows_BL is not None, "a pass that is read everywhere is a full one"
         side = self.base.grid_multiple
-        read_BN = pooled(step.rows_BL, plane(step.layout), side)
+        laid_out = plane(step.layout), side, step.layout.parts
+        read_BN = pooled(step.rows_BL, *laid_out)
         parts = zip(caches, seen.chunk(len(caches)), strict=True)
         changed = torch.cat([kept.changed(one) for kept, one in parts])
         if seen.ndim == 2:
-            changed = pooled(changed, plane(step.layout), side)
+            changed = pooled(changed, *laid_out)
         changed_BN = changed[:, -read_BN.shape[1] :]
         return read_BN | (changed_BN & read_BN.any(-1, keepdim=True))
 
@@ -252,7 +253,7 @@ class LocalTransformer(WrappedTransformer):
         hooks = LocalPass(TokenSubset.of(queried_BN), caches, side)
         found = forward(hooks)
         features, logits, _ = (split_parts(tensor, parts) for tensor in found)
-        ids = hooks.tokens.ids(plane(step.layout), side).parts(parts)
+        ids = hooks.tokens.ids(plane(step.layout), side, step.layout.parts).parts(parts)
         some = queried_BN.any(-1).chunk(parts)
         after = []
         for i, (kept, one) in enumerate(zip(caches, seen.chunk(parts), strict=True)):

@@ -121,7 +121,7 @@ def load_ours(
     transformer = load_model(source, dtype=dtype or torch.float32, device=device)
     known = published_model(transformer, model)
     other = Path(files.get("tokenizer", beside / OUR_PARTS[1]))
-    pixels = tokenizer or part_of(model, other, known and known.tokenizer)
+    pixels = tokenizer or part_of(model, other, known.tokenizer if known else None)
     if pixels is None:
         raise CheckpointError(
             f"{model} has no tokenizer beside it: a folder needs transformer.safetensors and "
@@ -134,13 +134,15 @@ def load_ours(
     if not supports(transformer, SupportsPrompts):
         names = class_names(source, transformer)
         return Parts(transformer, network, class_names=names, published=known)
-    folder = text_encoder or part_of(model, beside / "text_encoder", known and known.text_encoder)
+    public = known.text_encoder if known else None
+    folder = text_encoder or part_of(model, beside / "text_encoder", public)
     if folder is None and not whole:
         raise CheckpointError(
             f"{model} reads prompts and lacks a text encoder: no folder {beside / 'text_encoder'}"
         )
-    folders = [locate(folder)] if folder else [locate(pixels, name) for name in PUBLIC_PARTS[2:]]
-    text = load_text_encoder(*folders, dtype=dtype or torch.float32, device=device)
+    place = locate(folder) if folder else locate(pixels, "text_encoder")
+    words = None if folder else locate(pixels, "tokenizer")
+    text = load_text_encoder(place, words, dtype or torch.float32, device)
     text = fitted(text, transformer, network)
     return Parts(transformer, network, text, published=known)
 

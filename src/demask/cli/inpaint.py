@@ -28,6 +28,11 @@ AREA = OptionGroup(
             help="Instead of a mask: the fraction of random tokens to regenerate, 0 to 1.",
         ),
         click.option(
+            "--strength-of",
+            default="tokens",
+            help="tokens; or steps: make the last ones, as aMUSEd does.",
+        ),
+        click.option(
             "--feather", type=int, help="Width of the soft edge in pixels; default: half a token."
         ),
     ],
@@ -43,6 +48,7 @@ def inpaint(
     mask: Path | None,
     box: str | None,
     strength: float | None,
+    strength_of: str,
     feather: int | None,
     **request: Any,
 ) -> None:
@@ -54,13 +60,16 @@ def inpaint(
         raise ValueError(f"{both}: give one of --mask, --box and --strength")
     if strength is not None and feather is not None:
         raise ValueError("--feather belongs to --mask and --box; --strength has no edge")
+    if strength is None and strength_of != "tokens":
+        raise ValueError("--strength-of belongs to --strength")
     original = open_image(image)
     area = None if strength is not None else open_area(mask, box, original.size)
 
     from demask import editing
 
     if area is None:
-        write_versions(original, partial(editing.variations, strength=strength or 0.0), **request)
+        vary = partial(editing.variations, strength=strength or 0.0, strength_of=strength_of)
+        write_versions(original, vary, **request)
     else:
         edit = partial(editing.inpaint, mask=area, feather=feather)
         write_versions(original, edit, **request)

@@ -48,7 +48,8 @@ def show_model(name: str, tokenizer: str | None) -> None:
     if name in SHIPPED_MODELS:
         preset = SHIPPED_MODELS[name]
         rows = [("generates", preset.about), ("license", preset.license), ("score", preset.score)]
-    rows += facts(load(name, tokenizer=tokenizer, device="cpu"))
+    generator = load(name, tokenizer=tokenizer, device="cpu")
+    rows += [*published_facts(generator), *facts(generator)]
     show(table((escape(name), ""), rows))
 
 
@@ -86,6 +87,20 @@ def facts(generator: Generator) -> list[tuple[str, str]]:
         *((name.replace("_", " "), text(value)) for name, value in settings.items()),
         *preset_facts(generator),
     ]
+
+
+def published_facts(generator: Generator) -> Iterator[tuple[str, str]]:
+    """Which public model it is by its sizes, and the authors' score, as rows."""
+    from torch import nn
+
+    from demask.checkpoint.published import PUBLISHED_MODELS, published_model
+
+    assert isinstance(generator.transformer, nn.Module)
+    row = published_model(generator.transformer, generator.name)
+    if row is not None:
+        name = next(name for name, other in PUBLISHED_MODELS.items() if other is row)
+        yield "public model", f"{name}, {row.source}; license: see its repository"
+        yield "published score", row.score or "none"
 
 
 def preset_facts(generator: Generator) -> Iterator[tuple[str, str]]:

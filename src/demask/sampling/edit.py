@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from demask import rng
+from demask.registry import unknown
+from demask.sampling.schedule import Schedule, num_masked_after
 from demask.types import DecodeState, Grid, Step, TokenLayout
 
 
@@ -148,6 +150,36 @@ def image_to_image(
     rank_BP = rng.uniform(generators, positions).argsort(dim=-1).argsort(dim=-1)
     known_BP = (rank_BP >= round(strength * positions)).to(ids.device)
     return keep(ids, known_BP.repeat_interleave(parts, dim=1).view_as(ids), mask_id, parts)
+
+
+STRENGTHS = ("tokens", "steps")
+"""What the strength of image to image is a fraction of."""
+
+
+def start_of(
+    strength: float, strength_of: str, schedule: Schedule, steps: int
+) -> tuple[int, float]:
+    """The index of the first step of image to image, and the fraction of the tokens to mask.
+
+    Of steps, the last ``strength`` T are made, from the mask ratio before them, as aMUSEd
+    (arXiv 2401.01808) edits images; at 1 all steps are made and everything is masked.
+
+    Args:
+        strength: from 0 to 1.
+        strength_of: a row of `STRENGTHS`.
+        schedule: gamma.
+        steps: T.
+
+    Raises:
+        ValueError: a strength of something else, or a schedule that cannot start in the middle.
+    """
+    if strength_of not in STRENGTHS:
+        raise ValueError(unknown("strength_of", str(strength_of), STRENGTHS))
+    if strength_of == "tokens":
+        return 0, strength
+    first = steps - int(steps * strength)
+    num_masked_after(schedule, steps, torch.ones(1, dtype=torch.long), first, 1)
+    return first, schedule(first / steps) if first else 1.0
 
 
 def check_strength(strength: float) -> None:

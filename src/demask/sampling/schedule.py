@@ -205,7 +205,9 @@ def num_masked_after(
     start_B = num_masked_B.cpu()
     if isinstance(schedule, CountSchedule):
         if first:
-            raise ValueError("this mask schedule cannot start in the middle")
+            raise ValueError(
+                "a mask schedule that counts tokens itself cannot start in the middle; cosine can"
+            )
         return schedule.num_masked(steps, start_B).to(num_masked_B.device)
     whole_B = torch.full_like(start_B, tokens) if first else start_B
     dtype = torch.float32 if isinstance(schedule, LinearFloat32) else torch.float64

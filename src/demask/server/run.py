@@ -68,6 +68,8 @@ class ListeningConfig(uvicorn.Config):
 class Connection(H11Protocol):
     """Is closed if no request arrives in time, or its client has too many connections."""
 
+    _timer: asyncio.TimerHandle | None = None
+
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         if self._is_one_too_many():
@@ -89,9 +91,16 @@ class Connection(H11Protocol):
         super().on_response_complete()
         self._expect()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._timer is not None:
+            self._timer.cancel()
+
     def _expect(self) -> None:
-        last = self.cycle
-        asyncio.get_running_loop().call_later(HEAD_SECONDS, self._time_out, last)
+        if self._timer is not None:
+            self._timer.cancel()
+        loop, last = asyncio.get_running_loop(), self.cycle
+        self._timer = loop.call_later(HEAD_SECONDS, self._time_out, last)
 
     def _time_out(self, last: object) -> None:
         if self.cycle is last and not self.transport.is_closing():

@@ -52,6 +52,8 @@ ATTENTION = (
 MLPS = ("net.0.proj", "net.2", "proj_mlp", "proj_out")
 AMUSED = ("to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2")
 """What the defaults, which are Meissonic's layers, mean in aMUSEd."""
+ADAPTED = (Meissonic, Amused)
+"""The transformers that a LoRA can be trained for."""
 TEXT = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 MEASURED = 128
 """The least number of masked held-out images in a validation; few images are used repeatedly."""
@@ -261,7 +263,7 @@ class LoraTraining:
         model = inputs.model
         parts = load_parts(model)
         transformer, text, tokenizer = parts.transformer, parts.text, cast(Any, parts.tokenizer)
-        if not isinstance(transformer, Meissonic | Amused) or text is None:
+        if not isinstance(transformer, ADAPTED) or text is None:
             raise ValueError(f"{model} is a model of classes; LoRA adapts models of prompts")
         views = self.views.of(transformer, tokenizer)
         caches = token_caches(tokenizer, images, held_out, views, inputs.out)
