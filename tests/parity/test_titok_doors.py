@@ -25,6 +25,7 @@ from demask.assembly import check_pair
 from demask.batching.batched_decode import BatchedDecode
 from demask.batching.invariance import Rounding
 from demask.checkpoint.load import CheckpointError, load_model
+from demask.checkpoint.published import PUBLISHED_MODELS, PublishedModel
 from demask.checkpoint.save import save_model
 from demask.cli import demask as program
 from demask.evaluation.small_conv import SmallConv, SmallConvConfig
@@ -254,16 +255,38 @@ def test_a_micro_condition_that_the_model_is_not_told(
 
 
 def test_from_the_hub(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of the authors' repositories holds one network."""
-    repositories = {"owner/generator": "titok_uvit", "owner/tokenizer": "titok_two_stage"}
+    """Each repository of the authors holds one network; the others and the settings are found."""
+    repositories = {
+        "owner/uvit": "titok_uvit",
+        "owner/titok": "titok_two_stage",
+        "owner/maskgen": "maskgen/generator",
+        "owner/tatitok": "maskgen/tokenizer",
+        "openai/clip": "maskgen/text",
+    }
 
     def download(hub_id: str, **options: Any) -> str:
         return str(golden / repositories[hub_id])
 
+    def row(like: str, name: str, tokenizer: str, **more: Any) -> PublishedModel:
+        published = PUBLISHED_MODELS[like]
+        changes = {"source": f"owner/{name}", "config": {"width": 32}, **more}
+        return replace(published, tokenizer=f"owner/{tokenizer}", **changes)
+
+    rows = {
+        "tiny S": row("TiTok S-128", "uvit", "titok"),
+        "tiny L": row("MaskGen-VQ L", "maskgen", "tatitok", text_encoder="openai/clip"),
+    }
+    monkeypatch.setattr(PUBLISHED_MODELS, "_rows", rows)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    generator = demask.load("owner/generator", "owner/tokenizer", device="cpu")
-    assert type(generator.transformer).__name__ == "UViT"
+    generator = demask.load("owner/uvit", device="cpu")
     assert type(generator.tokenizer).__name__ == "TiTok"
+    assert (generator.settings.steps, generator.settings.order) == (64, "logit")
+    generator = demask.load("owner/maskgen", device="cpu")
+    assert type(generator.tokenizer).__name__ == "TATiTok"
+    assert generator.settings == generator.presets["published"].settings
+    (image,) = generator.generate("apple", seed=1)
+    (same,) = generator.generate("apple", seed=1, micro_conditions="score=6.5", guidance_scale=13)
+    assert np.array_equal(array(image.image), array(same.image))
 
 
 def test_parts_of_other_models_are_refused(golden: Path, tmp_path: Path) -> None:
