@@ -67,7 +67,10 @@ def test_parts_that_do_not_belong_together(folder: Path) -> None:
     with pytest.raises(ValueError, match="knows 15 codes, the tokenizer 16"):
         load(str(folder))
     save_model(folder / "transformer.safetensors", tiny_tokenizer(), "conv_tokenizer")
-    with pytest.raises(ValueError, match="ConvTokenizer is not a transformer"):
+    with pytest.raises(
+        ValueError,
+        match="transformer.safetensors holds a ConvTokenizer, which is not a transformer",
+    ):
         load(str(folder))
 
 

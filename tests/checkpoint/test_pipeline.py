@@ -178,3 +178,25 @@ def test_a_missing_part_of_ours_is_named(tmp_path: Path) -> None:
     (folder / "tokenizer.safetensors").unlink()
     with pytest.raises(CheckpointError, match="has no tokenizer beside it: a folder needs"):
         load_ours(str(folder), folder, None, None, "cpu")
+
+
+def test_a_part_in_the_place_of_another_is_named(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path)
+    transformer, tokenizer = (
+        str(folder / f"{part}.safetensors") for part in ("transformer", "tokenizer")
+    )
+    for source, named, message in (
+        (
+            tokenizer,
+            None,
+            "tokenizer.safetensors holds a ConvTokenizer, which is not a transformer",
+        ),
+        (transformer, transformer, r"transformer.safetensors holds a .*, which is not a tokenizer"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            load_ours(source, Path(source), named, None, "cpu")
+
+
+def test_another_tokenizer_for_a_whole_pipeline_is_refused(public: Path) -> None:
+    with pytest.raises(CheckpointError, match="is a whole pipeline and has its own tokenizer"):
+        load_ours(str(public), public, str(public / "vqvae"), None, "cpu")

@@ -134,9 +134,57 @@ def headless(facts: Facts, tensors: dict[str, Any]) -> None:
     del facts["model"]["generator"]["num_attention_heads"]
 
 
+def told(place: str, value: Any) -> Callable[[Facts, dict[str, Any]], None]:
+    """Another value in the configuration, such as ``model.generator.num_attention_heads``."""
+
+    def change(facts: Facts, tensors: dict[str, Any]) -> None:
+        *outer, last = place.split(".")
+        for name in outer:
+            facts = facts[name]
+        facts[last] = value
+
+    return change
+
+
+def flat(name: str) -> Callable[[Facts, dict[str, Any]], None]:
+    """A tensor of one dimension."""
+
+    def change(facts: Facts, tensors: dict[str, Any]) -> None:
+        assert name in tensors
+        tensors[name] = torch.zeros(3)
+
+    return change
+
+
+VQ, GENERATOR, MASKGEN = (f"model.{part}." for part in ("vq_model", "generator", "maskgen"))
+HEADS, PATCH = GENERATOR + "num_attention_heads", VQ + "vit_dec_patch_size"
+
+
 @pytest.mark.parametrize(
     ("case", "change", "message"),
     [
+        *(
+            (case, told(HEADS, value), f"{HEADS} should be a whole number of at least 1, not")
+            for case in ("titok_imagebert", "titok_uvit")
+            for value in (0, 2.5, "4", None, [4], True)
+        ),
+        ("titok_two_stage", told(PATCH, "8"), f"{PATCH} should be a whole number.* not '8'"),
+        ("titok_two_stage", told(PATCH, f"${{{PATCH}}}"), f"{PATCH} refers to itself"),
+        ("titok_two_stage", told(PATCH, 7), "sizes that do not fit titok .*7 pixels"),
+        ("titok_two_stage", told(VQ + "vit_enc_model_size", ["base"]), "Valid: small, base, large"),
+        ("titok_two_stage", told(VQ + "use_l2_norm", "no"), "should be true or false, not 'no'"),
+        ("titok_two_stage", flat("latent_tokens"), "mis-shaped: latent_tokens.* not 2 dim"),
+        ("titok_two_stage", flat("decoder.mask_token"), "mis-shaped: decoder.mask_token"),
+        ("titok_uvit", flat("pos_embed"), r"mis-shaped: pos_embed \(3,\), not 3 dimensions"),
+        ("titok_imagebert", flat("model.lm_head.weight"), "mis-shaped: lm_head.weight"),
+        ("maskgen/generator", flat("pos_embed"), "mis-shaped: pos_embed"),
+        ("maskgen/generator", told(VQ + "codebook_size", "80"), "codebook_size should be a whole"),
+        ("maskgen/generator", told(VQ + "codebook_size", 999), "do not fit maskgen .*a mask id"),
+        (
+            "maskgen/generator",
+            told(MASKGEN + "sample_aesthetic_score", "high"),
+            "sample_aesthetic_score should be a number, not 'high'",
+        ),
         ("titok_single_stage", vae, "quantize_mode 'vae'.* valid: vq"),
         ("maskgen/generator", vae, "quantize_mode 'vae'.* valid: vq"),
         ("titok_two_stage", first_stage, "after its first stage of training"),

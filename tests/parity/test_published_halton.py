@@ -97,3 +97,23 @@ def test_editmgt_is_refused_by_name(tmp_path: Path) -> None:
         (tmp_path / part).mkdir()
     with pytest.raises(CheckpointError, match="is EditMGT, which is not supported: missing are"):
         demask.load(tmp_path)
+
+
+def test_editmgt_with_the_index_of_a_pipeline_is_not_its_base(golden: Path, tmp_path: Path) -> None:
+    """Its folder ``transformer`` is Meissonic, which would ignore the image to edit."""
+    shutil.copytree(golden / "meissonic", tmp_path / "model")
+    for part in ("editmgt", "llm_encoder"):
+        (tmp_path / "model" / part).mkdir()
+    with pytest.raises(CheckpointError, match="is EditMGT, which is not supported: missing are"):
+        demask.load(tmp_path / "model", device="cpu")
+
+
+@pytest.mark.parametrize("name", ["cls_emb.weight", "pos_emb.weight", "tok_emb.weight"])
+def test_a_tensor_without_dimensions_is_one_line(name: str, golden: Path, tmp_path: Path) -> None:
+    file = with_sizes(golden / "halton", tmp_path)
+    content = torch.load(file, weights_only=True)
+    content["model_state_dict"].pop("head.weight", None)
+    content["model_state_dict"][name] = torch.tensor(1.0)
+    torch.save(content, file)
+    with pytest.raises(CheckpointError, match="sizes that do not fit the transformer of Halton"):
+        demask.load(file, str(golden / "llamagen_vq" / "vq_ds16_c2i.pt"), device="cpu")

@@ -342,6 +342,10 @@ def test_reconstruct(generators: dict[str, demask.Generator], golden: Path, tmp_
         seen[tuple(words[2:]) if words[0] == "--model" else "titok"] = result.output
     assert seen[()] == seen["--prompt", ""] != seen["--prompt", "apple"]
     alone = ["--tokenizer", str(golden / "maskgen" / "tokenizer")]
+    (folder / "tokenizer.safetensors").unlink()
+    call = ["reconstruct", str(tmp_path / "photo.png"), *maskgen, *alone, "--prompt", "apple"]
+    result = CliRunner().invoke(program, [*call, "--out", str(tmp_path / "out")])
+    assert result.output == seen["--prompt", "apple"], "a tokenizer that is kept elsewhere"
     for words, message in (
         (alone, "a prompt is read by a whole model"),
         ([*titok, "--prompt", "apple"], "a prompt is read by a whole model"),

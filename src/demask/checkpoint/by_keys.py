@@ -11,7 +11,7 @@ from torch import Tensor
 
 from demask.checkpoint import public_halton, public_maskbit, public_titok, public_vqgan
 from demask.checkpoint.plausible import bare
-from demask.checkpoint.read import Tensors
+from demask.checkpoint.read import CheckpointError, Tensors
 from demask.registry import Table
 
 
@@ -87,11 +87,17 @@ def recognised(tensors: Tensors, facts: Mapping[str, Any]) -> tuple[str, Any, Te
         facts: what a ``config.json`` beside them says; a layout may need a number from it.
 
     Raises:
-        CheckpointError: tensors are missing or unexpected, or a number is missing.
+        CheckpointError: tensors are missing, unexpected or mis-shaped, or a number of ``facts`` is
+            missing or wrong.
     """
     tensors = bare(tensors)
     for layout in KEY_LAYOUTS.values():
-        found = layout.read(tensors, facts) if layout.matches(tensors) else None
+        try:
+            found = layout.read(tensors, facts) if layout.matches(tensors) else None
+        except CheckpointError:
+            raise
+        except (TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
+            raise CheckpointError(f"sizes that do not fit {layout.about} ({error})") from None
         if found is not None:
             return found
     return None

@@ -77,12 +77,23 @@ def locate_pipeline(
         path = _download_pipeline(str(name_or_path), revision, variant)
     if not (path / PIPELINE).is_file():
         raise CheckpointError(f"{name_or_path}: no pipeline, which is a folder with a {PIPELINE}")
+    refuse_editing(path)
     return path
+
+
+def refuse_editing(place: Path) -> None:
+    """Raise a CheckpointError for a folder of EditMGT (arXiv 2512.11715)."""
+    if (place / "editmgt").is_dir() and (place / "llm_encoder").is_dir():
+        raise CheckpointError(
+            f"{place} is EditMGT, which is not supported: missing are the connector of Gemma 2's "
+            "text states and the tokens of the edited image"
+        )
 
 
 def _download_pipeline(hub_id: str, revision: str | None, variant: str | None) -> Path:
     """Download a snapshot of a pipeline, or only its descriptions if it is none."""
     folder = _snapshot(hub_id, revision, ["*.json", "*.txt"])
+    refuse_editing(folder)
     if not (folder / PIPELINE).is_file():
         return folder
     anything = ["*.safetensors"]

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from demask.checkpoint.architectures import ARCHITECTURES
-from demask.checkpoint.hub import has_pipeline, is_hub_id, locate, locate_pipeline
+from demask.checkpoint.hub import has_pipeline, is_hub_id, locate, locate_pipeline, refuse_editing
 from demask.checkpoint.identify import described
 from demask.checkpoint.layout import HALF, PICKLED, SAFE, conventional, parse_json
 from demask.checkpoint.load import CheckpointError, load_model, read_metadata
@@ -18,7 +18,8 @@ from demask.checkpoint.published import PublishedModel, published_model
 from demask.checkpoint.read import read_tensors
 from demask.checkpoint.text_encoder import fitted, load_text_encoder
 from demask.transformer.condition import TextEncoder
-from demask.transformer.protocols import SupportsPrompts, supports
+from demask.transformer.protocols import SupportsPredict, SupportsPrompts, supports
+from demask.types import Tokenizer
 
 OUR_PARTS = ("transformer.safetensors", "tokenizer.safetensors")
 PUBLIC_PARTS = ("transformer", "vqvae", "text_encoder", "tokenizer")
@@ -114,11 +115,16 @@ def load_ours(
         CheckpointError: a part is missing or broken; the line says which.
     """
     refuse_editing(place)
+    if (place / INDEX).is_file():
+        raise CheckpointError(
+            f"{model} is a whole pipeline and has its own tokenizer: name no other"
+        )
     beside = place.parent if place.is_file() else place
     source, files = str(place / OUR_PARTS[0]), networks_in(place)
     if not Path(source).is_file():
         source = files.get("transformer", model)
     transformer = load_model(source, dtype=dtype or torch.float32, device=device)
+    check_part(source, transformer, SupportsPredict, "transformer")
     known = published_model(transformer, model)
     other = Path(files.get("tokenizer", beside / OUR_PARTS[1]))
     pixels = tokenizer or part_of(model, other, known.tokenizer if known else None)
@@ -131,6 +137,7 @@ def load_ours(
     part = "vqvae" if whole else ""
     # half precision saves little in convolutions and may overflow
     network = load_model(pixels, subfolder=part, dtype=torch.float32, device=device)
+    check_part(pixels, network, Tokenizer, "tokenizer")
     if not supports(transformer, SupportsPrompts):
         names = class_names(source, transformer)
         return Parts(transformer, network, class_names=names, published=known)
@@ -172,20 +179,17 @@ def networks_in(folder: Path) -> dict[str, str]:
     return found
 
 
+def check_part(source: str, network: nn.Module, part: type, name: str) -> None:
+    """Raise a CheckpointError for a network that is not the part of a model that it should be."""
+    if not supports(network, part):
+        raise CheckpointError(f"{source} holds a {type(network).__name__}, which is not a {name}")
+
+
 def part_of(model: str, beside: Path, public: str | None) -> str | None:
     """A part of a model: the one beside it, or the public one of a model of the hub."""
     if beside.exists():
         return str(beside)
     return public or None if not Path(model).exists() else None
-
-
-def refuse_editing(place: Path) -> None:
-    """Raise a CheckpointError for a folder of EditMGT (arXiv 2512.11715)."""
-    if (place / "editmgt").is_dir() and (place / "llm_encoder").is_dir():
-        raise CheckpointError(
-            f"{place} is EditMGT, which is not supported: missing are the connector of Gemma 2's "
-            "text states and the tokens of the edited image"
-        )
 
 
 def hint(known: PublishedModel | None) -> str:

@@ -6,12 +6,12 @@ Sizes are read off the arrays; the configuration beside them has the rest, as ne
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
+from demask.checkpoint.facts import fact, typed
 from demask.checkpoint.key_map import KeyRule, translate
 from demask.checkpoint.read import CheckpointError, Tensors
 from demask.registry import unknown
@@ -23,8 +23,6 @@ from demask.types import USUAL_SCORE
 
 HEADS = {"small": 8, "base": 12, "large": 16}
 """Attention heads of a tokenizer's encoder or decoder, by the name of its size."""
-REFERENCE = re.compile(r"\$\{([\w.]+)\}")
-"""A value that stands for another one, as the authors' programs save it."""
 LAYER = {
     "attention.query": "attention.self.query",
     "attention.key": "attention.self.key",
@@ -37,29 +35,11 @@ LAYER = {
 }
 """The layers of a block of ImageBert: our names, and those of BERT."""
 
-PLACES, TYPES = (f"embeddings.{kind}_embeddings.weight" for kind in ("position", "token_type"))
+WORDS, PLACES, TYPES = (
+    f"embeddings.{kind}_embeddings.weight" for kind in ("word", "position", "token_type")
+)
 TEXT_PROJECTION = "decoder.text_guidance_proj.weight"
-REQUIRED = object()
 Shapes = Mapping[str, torch.Size]
-
-
-def fact(facts: Mapping[str, Any], place: str, default: Any = REQUIRED) -> Any:
-    """A value of a nested configuration, such as ``model.vq_model.token_size``.
-
-    Raises:
-        CheckpointError: it is absent and there is no default.
-    """
-    found: Any = facts
-    for name in place.split("."):
-        found = found.get(name, REQUIRED) if isinstance(found, Mapping) else REQUIRED
-    if found is REQUIRED and default is REQUIRED:
-        raise CheckpointError(
-            f"its configuration lacks {place}: it needs its config.json, or its yaml, beside it"
-        )
-    if found is REQUIRED:
-        return default
-    reference = REFERENCE.fullmatch(found) if isinstance(found, str) else None
-    return found if reference is None or reference[1] == place else fact(facts, reference[1])
 
 
 def check_discrete(facts: Mapping[str, Any]) -> None:
@@ -75,9 +55,9 @@ def check_discrete(facts: Mapping[str, Any]) -> None:
 def heads_of(facts: Mapping[str, Any], part: str) -> int:
     """The attention heads of ``enc`` or ``dec``."""
     size = fact(facts, f"model.vq_model.vit_{part}_model_size")
-    if size not in HEADS:
+    if str(size) not in HEADS:
         raise CheckpointError(unknown(f"vit_{part}_model_size", str(size), HEADS))
-    return HEADS[size]
+    return HEADS[str(size)]
 
 
 def count(shapes: Shapes, pattern: str) -> int:
@@ -93,14 +73,18 @@ def without(tensors: Tensors, *names: str) -> Tensors:
     return {name: tensor for name, tensor in tensors.items() if name not in names}
 
 
-def shape_of(shapes: Shapes, name: str) -> torch.Size:
-    """The shape of a tensor.
+def shape_of(shapes: Shapes, name: str, rank: int) -> torch.Size:
+    """The shape of a tensor of so many dimensions.
 
     Raises:
-        CheckpointError: it is missing.
+        CheckpointError: it is missing, or has others.
     """
     if name not in shapes:
         raise CheckpointError(f"tensors do not fit; missing: {name}")
+    if len(shapes[name]) != rank:
+        raise CheckpointError(
+            f"tensors do not fit; mis-shaped: {name} {tuple(shapes[name])}, not {rank} dimensions"
+        )
     return shapes[name]
 
 
@@ -126,8 +110,10 @@ def text_tokenizer(facts: Mapping[str, Any], shapes: Shapes) -> TATiTokConfig | 
     sizes = tokenizer_sizes(facts, shapes) if TEXT_PROJECTION in shapes else None
     if sizes is None:
         return None
-    length = shape_of(shapes, "decoder.text_guidance_positional_embedding")[0]
-    return TATiTokConfig(**sizes, text_length=length, text_width=shapes[TEXT_PROJECTION][1])
+    length = shape_of(shapes, "decoder.text_guidance_positional_embedding", 2)[0]
+    return TATiTokConfig(
+        **sizes, text_length=length, text_width=shape_of(shapes, TEXT_PROJECTION, 2)[1]
+    )
 
 
 def tokenizer_sizes(facts: Mapping[str, Any], shapes: Shapes) -> dict[str, Any] | None:
@@ -140,22 +126,22 @@ def tokenizer_sizes(facts: Mapping[str, Any], shapes: Shapes) -> dict[str, Any] 
             "a TiTok after its first stage of training, which has no pixel decoder; "
             "load the finished tokenizer"
         )
-    encoder = shape_of(shapes, "encoder.patch_embed.weight")
-    places = shape_of(shapes, "decoder.positional_embedding")[0] - 1
-    patch = fact(facts, "model.vq_model.vit_dec_patch_size")
-    codes, code_width = shape_of(shapes, "quantize.embedding.weight")
+    encoder = shape_of(shapes, "encoder.patch_embed.weight", 4)
+    places = shape_of(shapes, "decoder.positional_embedding", 2)[0] - 1
+    patch = typed(facts, "model.vq_model.vit_dec_patch_size", int)
+    codes, code_width = shape_of(shapes, "quantize.embedding.weight", 2)
     return {
         "codebook_size": codes,
         "code_width": code_width,
-        "tokens": shapes["latent_tokens"][0],
+        "tokens": shape_of(shapes, "latent_tokens", 2)[0],
         "image_size": patch * math.isqrt(places),
-        "unit_codes": fact(facts, "model.vq_model.use_l2_norm"),
-        "reinterpreted": fact(facts, "model.vq_model.is_legacy", True),
+        "unit_codes": typed(facts, "model.vq_model.use_l2_norm", bool),
+        "reinterpreted": typed(facts, "model.vq_model.is_legacy", bool, True),
         "width": encoder[0],
         "depth": count(shapes, "encoder.transformer.{}.ln_1.weight"),
         "heads": heads_of(facts, "enc"),
         "patch": encoder[2],
-        "decoder_width": shape_of(shapes, "decoder.mask_token")[2],
+        "decoder_width": shape_of(shapes, "decoder.mask_token", 3)[2],
         "decoder_depth": count(shapes, "decoder.transformer.{}.ln_1.weight"),
         "decoder_heads": heads_of(facts, "dec"),
         "decoder_patch": patch,
@@ -167,12 +153,14 @@ def pixel_sizes(shapes: Shapes) -> dict[str, Any]:
     """The sizes of the pixel decoder of a two-stage tokenizer."""
     if "pixel_quantize.embedding.weight" not in shapes:
         return {"proxy_codes": 0, "proxy_width": 0, "pixel_widths": (), "pixel_blocks": 0}
-    codes, width = shapes["pixel_quantize.embedding.weight"]
+    codes, width = shape_of(shapes, "pixel_quantize.embedding.weight", 2)
     conv = "pixel_decoder.up.{}.block.0.conv1.weight"
     return {
         "proxy_codes": codes,
         "proxy_width": width,
-        "pixel_widths": tuple(shapes[conv.format(n)][0] for n in range(count(shapes, conv))),
+        "pixel_widths": tuple(
+            shape_of(shapes, conv.format(n), 4)[0] for n in range(count(shapes, conv))
+        ),
         "pixel_blocks": count(shapes, "pixel_decoder.mid.{}.conv1.weight"),
     }
 
@@ -188,18 +176,18 @@ def image_bert(facts: Mapping[str, Any], shapes: Shapes) -> ImageBertConfig | No
     Raises:
         CheckpointError: a tensor is missing, or the configuration lacks the heads.
     """
-    if not {"embeddings.word_embeddings.weight", "lm_head.weight"} <= set(shapes):
+    if not {WORDS, "lm_head.weight"} <= set(shapes):
         return None
     check_discrete(facts)
-    codes, width = shapes["lm_head.weight"]
+    codes, width = shape_of(shapes, "lm_head.weight", 2)
     return ImageBertConfig(
         codebook_size=codes,
-        num_classes=shapes["embeddings.word_embeddings.weight"][0] - codes - 2,
-        grid=(1, shape_of(shapes, PLACES)[0] - 1),
+        num_classes=shape_of(shapes, WORDS, 2)[0] - codes - 2,
+        grid=(1, shape_of(shapes, PLACES, 2)[0] - 1),
         width=width,
         depth=count(shapes, "encoder.layer.{}.intermediate.dense.weight"),
-        heads=fact(facts, "model.generator.num_attention_heads"),
-        mlp_width=shape_of(shapes, "encoder.layer.0.intermediate.dense.weight")[0],
+        heads=typed(facts, "model.generator.num_attention_heads", int),
+        mlp_width=shape_of(shapes, "encoder.layer.0.intermediate.dense.weight", 2)[0],
     )
 
 
@@ -241,15 +229,15 @@ def uvit(facts: Mapping[str, Any], shapes: Shapes) -> UViTConfig | None:
     if not {"in_blocks.0.attn.qkv.weight", "out_blocks.0.skip_linear.weight"} <= set(shapes):
         return None
     check_discrete(facts)
-    codes, width = shape_of(shapes, "lm_head.weight")
+    codes, width = shape_of(shapes, "lm_head.weight", 2)
     return UViTConfig(
         codebook_size=codes,
-        num_classes=shape_of(shapes, "embeddings.weight")[0] - codes - 2,
-        tokens=shape_of(shapes, "pos_embed")[1] - 1,
+        num_classes=shape_of(shapes, "embeddings.weight", 2)[0] - codes - 2,
+        tokens=shape_of(shapes, "pos_embed", 3)[1] - 1,
         width=width,
         depth=2 * count(shapes, "in_blocks.{}.norm1.weight"),
-        heads=fact(facts, "model.generator.num_attention_heads"),
-        mlp_width=shape_of(shapes, "mid_block.mlp.fc1.weight")[0],
+        heads=typed(facts, "model.generator.num_attention_heads", int),
+        mlp_width=shape_of(shapes, "mid_block.mlp.fc1.weight", 2)[0],
     )
 
 
@@ -262,21 +250,21 @@ def maskgen(facts: Mapping[str, Any], shapes: Shapes) -> MaskGenConfig | None:
     if not {"text_embed_proj.weight", "cond_pooled_proj.weight", "pos_embed"} <= set(shapes):
         return None
     check_discrete(facts)
-    told = fact(facts, "model.maskgen.micro_condition")
-    micro_width = fact(facts, "model.maskgen.micro_condition_embed_dim") if told else 0
-    width, text_width = shapes["text_embed_proj.weight"]
+    told = typed(facts, "model.maskgen.micro_condition", bool)
+    micro_width = typed(facts, "model.maskgen.micro_condition_embed_dim", int) if told else 0
+    width, text_width = shape_of(shapes, "text_embed_proj.weight", 2)
     return MaskGenConfig(
-        codebook_size=fact(facts, "model.vq_model.codebook_size"),
-        vocabulary=shape_of(shapes, "embeddings.weight")[0],
-        tokens=shapes["pos_embed"][1],
+        codebook_size=typed(facts, "model.vq_model.codebook_size", int),
+        vocabulary=shape_of(shapes, "embeddings.weight", 2)[0],
+        tokens=shape_of(shapes, "pos_embed", 3)[1],
         width=width,
         depth=count(shapes, "blocks.{}.norm1.linear.weight"),
-        heads=fact(facts, "model.maskgen.decoder_num_heads"),
+        heads=typed(facts, "model.maskgen.decoder_num_heads", int),
         text_width=text_width,
-        pooled_width=shapes["cond_pooled_proj.weight"][1] - micro_width,
+        pooled_width=shape_of(shapes, "cond_pooled_proj.weight", 2)[1] - micro_width,
         micro_width=micro_width,
-        tied=fact(facts, "model.maskgen.weight_tying", True),
-        score=fact(facts, "model.maskgen.sample_aesthetic_score", USUAL_SCORE),
+        tied=typed(facts, "model.maskgen.weight_tying", bool, True),
+        score=typed(facts, "model.maskgen.sample_aesthetic_score", float, USUAL_SCORE),
     )
 
 

@@ -25,16 +25,17 @@ if TYPE_CHECKING:
 @click.option(
     "--model",
     metavar="NAME|PATH",
-    default=DEFAULT_MODEL,
-    show_default=True,
+    show_default=DEFAULT_MODEL,
     help="The model that the tokenizer belongs to.",
 )
-@click.option("--tokenizer", metavar="PATH", help="Instead of a model: a tokenizer checkpoint.")
+@click.option(
+    "--tokenizer", metavar="PATH", help="A tokenizer checkpoint, alone or that of the model."
+)
 @click.option("--prompt", help="What the images show, for a model whose decoder reads it.")
 @add([DEVICE], FOLDER)
 def reconstruct(
     images: tuple[Path, ...],
-    model: str,
+    model: str | None,
     tokenizer: str | None,
     prompt: str | None,
     device: str | None,
@@ -71,9 +72,9 @@ def reconstruct(
 
 
 def load_tokenizer(
-    model: str, tokenizer: str | None, prompt: str | None, device: str | None
+    model: str | None, tokenizer: str | None, prompt: str | None, device: str | None
 ) -> Tokenizer:
-    """The tokenizer of a model, or of a checkpoint.
+    """The tokenizer of a model, which may be kept elsewhere, or of a checkpoint alone.
 
     Raises:
         ValueError: no such model or device, a checkpoint that holds no tokenizer, or a prompt for a
@@ -87,18 +88,16 @@ def load_tokenizer(
     from demask.types import ReadsCondition, Tokenizer
 
     check_device(device)
-    if tokenizer is None:
-        generator = load(model, device=device)
+    if tokenizer is None or model is not None:
+        generator = load(model or DEFAULT_MODEL, tokenizer, device=device)
         if prompt is not None and not supports(generator.tokenizer, ReadsCondition):
-            raise ValueError(f"the decoder of {model} reads no prompt: leave --prompt out")
+            raise ValueError(f"the decoder of {generator.name} reads no prompt: leave --prompt out")
         return generator.tokenizer_for(1, None if prompt is None else generator.condition([prompt]))
     network = load_model(tokenizer, dtype=torch.float32, device=device or "cpu").eval()
     if not supports(network, Tokenizer):
         raise ValueError(f"{tokenizer} holds a {type(network).__name__}, which is not a tokenizer")
     if prompt is not None or supports(network, ReadsCondition):
-        raise ValueError(
-            f"a prompt is read by a whole model: name it (--model) instead of {tokenizer} alone"
-        )
+        raise ValueError(f"a prompt is read by a whole model: name it (--model) beside {tokenizer}")
     return network
 
 
