@@ -13,7 +13,7 @@ from PIL import Image
 
 import demask
 from demask.image import GeneratedImage
-from tiny import CLASS_NAMES, save_tiny, save_tiny_text
+from tiny import CLASS_NAMES, save_tiny, save_tiny_text, tiny_generator, tiny_transformer
 
 pytest.importorskip("diffusers", reason="needs diffusers: pip install 'demask[diffusers]'")
 
@@ -235,6 +235,17 @@ def test_the_type_of_weights(words: demask.Generator) -> None:
     assert len(pipe.components["model"].text_encoder.state_dict()) > 0
 
 
+def test_the_generator_moves_with_the_networks() -> None:
+    generator = tiny_generator()
+    generator.aux.loaded["weaker"] = tiny_transformer()
+    pipe = DemaskPipeline(generator)
+    assert pipe.demask_generator.device == torch.device("cpu")
+    pipe.to("meta")
+    assert pipe.demask_generator.device == pipe.device == torch.device("meta")
+    weaker = pipe.demask_generator.aux.loaded["weaker"]
+    assert {p.device for p in weaker.parameters()} == {torch.device("meta")}
+
+
 def test_offloaded_weights_are_on_the_device_during_a_call(
     words: demask.Generator, pipe: DemaskPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,6 +266,7 @@ def test_offloaded_weights_are_on_the_device_during_a_call(
         **FAST,
     ).images
     assert moves == ["cpu:0", "step", "step", "step", "cpu"]
+    assert DemaskInpaintPipeline.from_pipe(pipe).offload_device == "cpu:0"
     assert same(found, words.generate("red apple", seed=1, steps=3))
     with pytest.raises(ValueError, match="no device 'zorp'"):
         pipe.enable_model_cpu_offload(device="zorp")

@@ -89,8 +89,10 @@ class DemaskPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     @classmethod
     def from_pipe(cls, pipeline: DemaskPipeline, **_: Any) -> DemaskPipeline:
-        """A pipeline that shares the networks of another one."""
-        return cls(pipeline.model)
+        """A pipeline that shares the networks of another one, offloaded or not."""
+        twin = cls(pipeline.model)
+        twin.offload_device = pipeline.offload_device
+        return twin
 
     def save_pretrained(self, *_: Any, **__: Any) -> None:
         """Raise a NotImplementedError: the layout of diffusers holds no models of Demask."""
