@@ -162,9 +162,10 @@ def test_bad_input_is_one_line(pipe: DemaskPipeline, call: dict, message: str) -
     assert "\n" not in str(raised.value)
 
 
-def test_image_to_image(words: demask.Generator, pipe: DemaskPipeline) -> None:
+def test_image_to_image(
+    words: demask.Generator, pipe: DemaskPipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
     twin = DemaskImg2ImgPipeline.from_pipe(pipe)
-    twin.set_progress_bar_config(disable=True)
     call = {"strength": 0.6, "num_images_per_prompt": 2, "generator": seeded(3)}
     for strength_of in ("tokens", "steps"):
         found = twin("red apple", photo(), strength_of=strength_of, **call, **FAST).images
@@ -172,6 +173,7 @@ def test_image_to_image(words: demask.Generator, pipe: DemaskPipeline) -> None:
             photo(), 0.6, "red apple", 2, seed=3, strength_of=strength_of, steps=3
         )
         assert same(found, own)
+    assert "1/1" in capsys.readouterr().err.split("\r")[-1], "0.6 of 3 steps is 1"
     with pytest.raises(ValueError, match="image must be a PIL image"):
         twin("red apple")
     with pytest.raises(ValueError, match="strength"):
