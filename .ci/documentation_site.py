@@ -75,6 +75,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         uri = site_uri(target)
         if not uri.startswith("source/") or files.get_file_from_path(uri):
             continue
+        if not (ROOT / target).exists():
+            continue  # mkdocs warns about the link, and names its page
         file, more = shown(target, uri, config)
         files.append(file)
         left += more
