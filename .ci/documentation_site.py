@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from html.parser import HTMLParser
 from logging import getLogger
 from os.path import relpath
@@ -25,6 +26,7 @@ from tree import tracked
 
 import demask
 from demask.cli import demask as program
+from demask.setting_info import info_of
 
 ROOT = Path(__file__).resolve().parents[1]
 LOG = getLogger(
@@ -50,7 +52,7 @@ MODULES = {
 LANGUAGES = {".md": "md", ".py": "python", ".sh": "sh", ".toml": "toml"}
 """Files that are shown as a page; others are copied."""
 
-HELP_WIDTH = 88
+HELP_WIDTH = 76
 UNSEARCHED = "---\nsearch: {exclude: true}\n---\n"
 FOREIGN = {"img", "script", "iframe", "source", "link"}
 """Elements that load what they name."""
@@ -100,8 +102,9 @@ def on_post_build(config: MkDocsConfig) -> None:
 
 def reference() -> dict[str, str]:
     """The pages of the reference: the names of `demask`, of its tables, and the commands."""
-    blocks = "".join(f"\n::: demask.{name}\n" for name in sorted(demask.__all__, key=str.lower))
-    pages = {"reference/python.md": f"# Python\n{blocks}"}
+    names = sorted(demask.__all__, key=str.lower)
+    pages = {"reference/python.md": "# Python\n" + "".join(map(name_section, names))}
+    pages["reference/settings.md"] = "# Settings\n\n" + settings_table()
     for page, (title, module) in MODULES.items():
         options = "    options: {show_root_heading: false, show_root_toc_entry: false}\n"
         pages[f"reference/{page}.md"] = f"# {title}\n\n::: {module}\n{options}"
@@ -112,6 +115,27 @@ def reference() -> dict[str, str]:
     )
     pages["reference/commands.md"] = f"# Command line\n{sections}"
     return pages
+
+
+def name_section(name: str) -> str:
+    """The section of a public name; the signature of `Settings` is how its fields are declared."""
+    if name == "Settings":
+        options = "    options: {show_signature: false}\n"
+        return f"\n::: demask.{name}\n{options}\nIts fields: [Settings](settings.md).\n"
+    return f"\n::: demask.{name}\n"
+
+
+def settings_table() -> str:
+    """The fields of `Settings`: default, valid values and meaning."""
+    rows = ["| setting | default | valid | what it is |", "|---|---|---|---|"]
+    for entry in fields(demask.Settings):
+        info = info_of(entry)
+        names = (
+            [f"`{name}`" for table in info.variants() for name in table] if info.variants else []
+        )
+        valid = f"{info.valid}: {', '.join(names)}" if names else info.valid
+        rows.append(f"| `{entry.name}` | `{entry.default!r}` | {valid} | {info.help} |")
+    return "\n".join(rows) + "\n"
 
 
 def help_sections(command: click.Command, context: click.Context) -> Iterator[str]:

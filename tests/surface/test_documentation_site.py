@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import yaml
 
 import demask
 from demask.cli import demask as program
+from demask.sampling.select import ORDERS
 
 ROOT = Path(__file__).parents[2]
 CONFIG = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
@@ -38,8 +40,16 @@ def test_the_navigation_names_every_page_once() -> None:
 
 def test_the_reference_has_every_public_name() -> None:
     page = site.reference()["reference/python.md"]
-    described = {line.removeprefix("::: demask.") for line in page.splitlines() if ":::" in line}
+    described = {line[len("::: demask.") :] for line in page.splitlines() if ":::" in line}
     assert described == set(demask.__all__)
+
+
+def test_the_reference_has_every_setting_and_its_names() -> None:
+    lines = site.reference()["reference/settings.md"].splitlines()
+    rows = {line.split("`")[1]: line for line in lines if line.startswith("| `")}
+    assert list(rows) == [field.name for field in fields(demask.Settings)]
+    assert all(f"`{name}`" in rows["order"] for name in ORDERS)
+    assert "a whole number of at least 1" in rows["steps"]
 
 
 def test_the_reference_has_every_command_and_its_options() -> None:
