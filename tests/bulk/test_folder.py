@@ -49,7 +49,7 @@ def test_a_rerun_counts_the_images_of_the_earlier_run(
     write_folder(tmp_path, results(5))
     assert not caplog.messages
     write_folder(tmp_path, results(2))
-    assert caplog.messages == [f"{tmp_path}: 2 images of an earlier run were replaced, 3 are left"]
+    assert caplog.messages == [f"{tmp_path}: images of an earlier run: 2 replaced, 3 left"]
 
 
 def test_nothing_to_write_makes_no_folder(results: Callable, tmp_path: Path) -> None:
