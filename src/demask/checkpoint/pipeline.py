@@ -114,11 +114,7 @@ def load_ours(
     Raises:
         CheckpointError: a part is missing or broken; the line says which.
     """
-    refuse_editing(place)
-    if (place / INDEX).is_file():
-        raise CheckpointError(
-            f"{model} is a whole pipeline and has its own tokenizer: name no other"
-        )
+    refuse_pipeline(model, place)
     beside = place.parent if place.is_file() else place
     source, files = str(place / OUR_PARTS[0]), networks_in(place)
     if not Path(source).is_file():
@@ -147,11 +143,24 @@ def load_ours(
         raise CheckpointError(
             f"{model} reads prompts and lacks a text encoder: no folder {beside / 'text_encoder'}"
         )
-    place = locate(folder) if folder else locate(pixels, "text_encoder")
-    words = None if folder else locate(pixels, "tokenizer")
-    text = load_text_encoder(place, words, dtype or torch.float32, device)
-    text = fitted(text, transformer, network)
-    return Parts(transformer, network, text, published=known)
+    text = text_encoder_of(folder, pixels, dtype or torch.float32, device)
+    return Parts(transformer, network, fitted(text, transformer, network), published=known)
+
+
+def refuse_pipeline(model: str, place: Path) -> None:
+    """Raise a CheckpointError for a whole pipeline, whose parts are not chosen one by one."""
+    refuse_editing(place)
+    if (place / INDEX).is_file():
+        raise CheckpointError(f"{model} is a whole pipeline with a tokenizer of its own: name none")
+
+
+def text_encoder_of(
+    folder: str | None, pipeline: str, dtype: torch.dtype, device: str
+) -> TextEncoder:
+    """Load the text encoder in a folder; without one, that of a pipeline."""
+    place = locate(folder) if folder else locate(pipeline, "text_encoder")
+    words = None if folder else locate(pipeline, "tokenizer")
+    return load_text_encoder(place, words, dtype, device)
 
 
 def networks_in(folder: Path) -> dict[str, str]:
