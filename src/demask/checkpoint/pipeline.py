@@ -14,7 +14,7 @@ from demask.checkpoint.hub import has_pipeline, is_hub_id, locate, locate_pipeli
 from demask.checkpoint.identify import described
 from demask.checkpoint.layout import HALF, PICKLED, SAFE, conventional, parse_json
 from demask.checkpoint.load import CheckpointError, load_model, read_metadata
-from demask.checkpoint.published import PublishedModel, published_model
+from demask.checkpoint.published import PUBLISHED_MODELS, PublishedModel, published_model
 from demask.checkpoint.read import read_tensors
 from demask.checkpoint.text_encoder import fitted, load_text_encoder
 from demask.transformer.condition import TextEncoder
@@ -56,6 +56,13 @@ def is_public(model: str, place: Path) -> bool:
     if place.exists() or not is_hub_id(model):
         return (place / INDEX).is_file()
     return has_pipeline(model)
+
+
+def refuse_several(model: str, place: Path) -> None:
+    """Raise a CheckpointError for a hub repository that publishes several models as files."""
+    files = [row.source for row in PUBLISHED_MODELS.values() if row.source.startswith(f"{model}/")]
+    if files and not place.exists():
+        raise CheckpointError(f"{model} holds several models; name one: {', '.join(files)}")
 
 
 def load_public(

@@ -158,7 +158,7 @@ PUBLISHED_MODELS: Table[PublishedModel] = Table(
         "aMUSEd 512": PublishedModel(
             "amused/amused-512",
             "amused",
-            {"compress": True, "grid": (32, 32)},
+            {"compress": True},
             512,
             608_257_792,
             reads="prompts",
