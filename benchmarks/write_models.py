@@ -54,6 +54,10 @@ tiny random weights in the published layout (1e-4 for logits and images, exact i
 recorded runs token for token. **The scores are the authors' own**; Demask did not measure them.
 Licences are those of the repositories; read them there.
 """
+SCREENSHOT = """
+The page with three families, here with the tiny random weights of the tests:
+
+![The page of demask serve with aMUSEd, Halton-MaskGIT and TiTok](page_family.png)"""
 WORKS = """
 ## What works with them
 
@@ -157,7 +161,7 @@ def presets() -> Iterator[str]:
 def page() -> str:
     """The whole page."""
     lines = [INTRODUCTION, *models(), "\n## Their parts\n", *parts(), WORKS, *works()]
-    return "\n".join([*lines, "\n## The authors' settings\n", *presets()]) + "\n"
+    return "\n".join([*lines, "\n## The authors' settings\n", *presets(), SCREENSHOT]) + "\n"
 
 
 def main() -> int:

@@ -73,29 +73,37 @@ class Settings:
         ValueError: a value of another type or out of bounds; one line that names the setting.
     """
 
-    steps: int = setting(int, 12, "Forward passes", low=1)
+    steps: int = setting(int, 12, "Decoding steps", low=1)
     schedule: str = named(
         "cosine", "Mask schedule, such as cosine, power:2.5", variants.schedules, longest=LISTED
     )
     order: str = named("confidence", "Selection order, such as confidence, halton", variants.orders)
     start: str = named(
-        "masked", "What the first step reads: masked, or one_step of Di[M]O", variants.starts
+        "masked", "Input of the first step: masked, or one_step of Di[M]O", variants.starts
     )
     choice_temperature: float | None = setting(
         float, None, "Choice temperature of the order (MaskGIT's tau)", low=0, high=1000
     )
     choice_temperature_decay: str | None = named(
-        None, "Its decay, such as linear, cumulative", variants.decays, longest=LISTED
+        None,
+        "Its decay over the steps, such as linear, cumulative",
+        variants.decays,
+        longest=LISTED,
     )
     temperature: float = setting(
         float, 1.0, "Softmax temperature", low=0.001, high=100, or_zero=True
     )
     temperature_decay: str = named(
-        "constant", "Its decay, such as line:0.5", variants.decays, longest=LISTED
+        "constant", "Its decay over the steps, such as line:0.5", variants.decays, longest=LISTED
     )
     top_k: int = setting(int, 0, "Draw from the K most likely codes; 0: all", low=0, high=2**31)
     top_p: float = setting(
-        float, 1.0, "Draw from the codes that hold this probability", low=0, high=1, above=True
+        float,
+        1.0,
+        "Draw from the most likely codes of this total probability",
+        low=0,
+        high=1,
+        above=True,
     )
     guidance_scale: float = setting(
         float, 1.0, "Scale of guidance; 1: off", group="Guidance", low=-100, high=100
@@ -128,7 +136,12 @@ class Settings:
         flag="--accelerate",
     )
     negative_prompt: str = setting(
-        str, "", "What guidance moves away from", group="Guidance", metavar="TEXT", longest=4000
+        str,
+        "",
+        "The prompt that guidance moves away from",
+        group="Guidance",
+        metavar="TEXT",
+        longest=4000,
     )
     width: int | None = pixels("Width")
     height: int | None = pixels("Height")

@@ -43,6 +43,15 @@ def test_the_sheet_may_open_with_other_tiles(results: Callable, tmp_path: Path) 
         assert sheet.getpixel((sheet.width - 10, 10)) == (0, 0, 0)
 
 
+def test_a_rerun_counts_the_images_of_the_earlier_run(
+    results: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_folder(tmp_path, results(5))
+    assert not caplog.messages
+    write_folder(tmp_path, results(2))
+    assert caplog.messages == [f"{tmp_path}: 2 images of an earlier run were replaced, 3 are left"]
+
+
 def test_nothing_to_write_makes_no_folder(results: Callable, tmp_path: Path) -> None:
     assert write_folder(tmp_path / "out", results(0)) == 0
     assert not (tmp_path / "out").exists()

@@ -189,9 +189,11 @@ def test_images_that_were_complete_stay(run: Callable, words: Callable, tmp_path
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from demask import cli, files
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs
 
 @cli.demask.command("slow")
 def slow():

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from demask.checkpoint.published import PUBLISHED_MODELS
 from demask.preset_file import Preset, PresetFile, write_presets
 from demask.presets import SHIPPED_MODELS
 from demask.settings import Settings
@@ -44,8 +49,15 @@ def test_show_lists_the_presets(run: Callable, tmp_path: Path) -> None:
     assert "frechet 12.3" in shown
 
 
-def test_show_names_a_public_model(run: Callable, golden: Path) -> None:
+def test_show_names_a_public_model(
+    run: Callable, golden: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = " ".join(run("models", "show", golden / "amused").stdout.split())
+    assert "public model" not in shown, "it has the layout, not the size"
+    assert "preset published (default) 12 steps, guidance 10" in shown
+    count = int(re.search(r"Amused, ([\d,]+) parameters", shown)[1].replace(",", ""))
+    row = replace(PUBLISHED_MODELS["aMUSEd 256"], parameters=count)
+    monkeypatch.setattr(PUBLISHED_MODELS, "_rows", {"aMUSEd 256": row})
     shown = " ".join(run("models", "show", golden / "amused").stdout.split())
     assert "public model aMUSEd 256, amused/amused-256; license: see its repository" in shown
     assert "published score none" in shown
-    assert "preset published (default) 12 steps, guidance 10" in shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -15,6 +16,8 @@ from demask.bulk.contact_sheet import CaptionedImage, contact_sheet
 from demask.files import write_atomically
 from demask.image import GeneratedImage
 
+log = logging.getLogger(__name__)
+
 SHEET = "contact_sheet.png"
 MOST_TILES = 64
 
@@ -25,7 +28,7 @@ def write_folder(
     """Write each image as it comes, in the background, then the contact sheet of the first 64.
 
     A contact sheet of an earlier run is removed first. After an interruption, the new one shows
-    the images that were written.
+    the images that were written. A warning counts the images of earlier runs.
 
     Args:
         folder: created if it does not exist. Files are named after the seed, such as
@@ -41,6 +44,7 @@ def write_folder(
         OSError: the disk is full or the folder is not writable; no file is half-written.
     """
     (folder / SHEET).unlink(missing_ok=True)
+    earlier, written = {path.name for path in folder.glob("[0-9]*.png")}, set[str]()
     tiles, count, seen = list(first), 0, Counter[int]()
     try:
         with background() as soon:
@@ -49,6 +53,7 @@ def write_folder(
                 seen[image.seed] += 1
                 again = f"-{seen[image.seed]}" if seen[image.seed] > 1 else ""
                 path = folder / f"{image.seed:06}{again}.png"
+                written.add(path.name)
                 soon(partial(write_png, path, image.image, image.png_text()))
                 if len(tiles) < MOST_TILES:
                     tiles.append(CaptionedImage(image.image, image.prompt))
@@ -56,6 +61,11 @@ def write_folder(
         write_sheet(folder, tiles, count)
         raise
     write_sheet(folder, tiles, count)
+    if earlier:
+        replaced, left = len(earlier & written), len(earlier - written)
+        log.warning(
+            "%s: %d images of an earlier run were replaced, %d are left", folder, replaced, left
+        )
     return count
 
 

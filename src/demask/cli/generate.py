@@ -36,7 +36,9 @@ PROMPTS = OptionGroup(
             help="A text file with one prompt per line, in addition to those given here.",
         ),
         click.option(
-            "--unconditional", is_flag=True, help="Generate without a prompt, if it reads prompts."
+            "--unconditional",
+            is_flag=True,
+            help="Generate without a prompt, by a model of prompts.",
         ),
     ],
 )

@@ -30,7 +30,8 @@ AREA = OptionGroup(
         click.option(
             "--strength-of",
             default="tokens",
-            help="tokens; or steps: make the last ones, as aMUSEd does.",
+            show_default=True,
+            help="What --strength is a fraction of: tokens, or steps (the last ones; aMUSEd).",
         ),
         click.option(
             "--feather", type=int, help="Width of the soft edge in pixels; default: half a token."

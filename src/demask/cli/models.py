@@ -90,14 +90,15 @@ def facts(generator: Generator) -> list[tuple[str, str]]:
 
 
 def published_facts(generator: Generator) -> Iterator[tuple[str, str]]:
-    """Which public model it is by its sizes, and the authors' score, as rows."""
+    """Which public model it is, by its number of parameters too, and its score, as rows."""
     from torch import nn
 
     from demask.checkpoint.published import PUBLISHED_MODELS, published_model
 
     assert isinstance(generator.transformer, nn.Module)
     row = published_model(generator.transformer, generator.name)
-    if row is not None:
+    count = sum(parameter.numel() for parameter in generator.transformer.parameters())
+    if row is not None and abs(count - row.parameters) < row.parameters / 100:
         name = next(name for name, other in PUBLISHED_MODELS.items() if other is row)
         yield "public model", f"{name}, {row.source}; license: see its repository"
         yield "published score", row.score or "none"

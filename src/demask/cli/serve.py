@@ -50,13 +50,13 @@ ADDRESS = OptionGroup(
         click.option(
             "--public-url",
             metavar="URL",
-            help="The address that others use, as behind a proxy with TLS; 'url' answers begin so.",
+            help="The address that clients use, as behind a proxy; 'url' answers begin with it.",
         ),
         several(
             "--trusted-proxy",
             "trusted_proxies",
             metavar="ADDRESS...",
-            help="Addresses or networks of proxies whose X-Forwarded headers are believed.",
+            help="Addresses or networks of proxies whose X-Forwarded headers are trusted.",
         ),
         click.option("--no-page", is_flag=True, help="Serve only the API."),
         click.option(

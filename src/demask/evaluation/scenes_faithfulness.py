@@ -1,4 +1,4 @@
-"""Whether an image of a scene shows what its caption asks for."""
+"""Whether an image of a scene shows what its caption describes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOLERANCE = 1.5
 
 
 def is_right(parsed: ParsedScene, requirement: Requirement) -> bool:
-    """Whether an image shows exactly what its caption asks for.
+    """Whether an image shows exactly what its caption describes.
 
     The number and shapes of the objects must match, and the colours, sizes, relation and background
     that the caption names. Every object must have another colour than the background.

@@ -98,7 +98,7 @@ def paired_comparison(
 
 
 def few_prompts(count: int) -> str:
-    """What is to be said of intervals from so many prompts; "" if there are enough."""
+    """A note that so few prompts make the intervals too narrow; "" if there are enough."""
     if count >= FEW_PROMPTS:
         return ""
     prompts = "1 prompt gives no interval" if count == 1 else f"{count} prompts are few"

@@ -122,8 +122,8 @@ def with_meaning(features: Features, extractor: Extractor, samples: Samples) -> 
     reads = getattr(extractor, "texts", None)
     if reads is None or not words:
         return replace(features, labels_N=labels_N)
-    said = [f"a photo of a {word}" if word in names else word for word in words]
-    return replace(features, labels_N=labels_N, texts_ND=reads(said))
+    texts = [f"a photo of a {word}" if word in names else word for word in words]
+    return replace(features, labels_N=labels_N, texts_ND=reads(texts))
 
 
 Reference = NpzImages | ImageDataset

@@ -99,7 +99,7 @@ class Stepper:
         return state
 
     def unmask(self, state: DecodeState, step: Step) -> DecodeState:
-        """Unmask as many tokens as the schedule asks for; one forward pass."""
+        """Unmask as many tokens as the schedule determines; one forward pass."""
         selection = self.select("positions", self.selection_input(state, step))
         rows_BL = selection.candidate_BL
         for correction in self.sampler.corrections:

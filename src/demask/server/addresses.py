@@ -31,8 +31,8 @@ def read_networks(texts: Sequence[str]) -> tuple[Network, ...]:
     try:
         return tuple(ipaddress.ip_network(text) for text in texts)
     except ValueError as error:
-        said = "an address such as 10.0.0.2, or a network such as 10.0.0.0/24"
-        raise ValueError(f"a trusted proxy is {said}: {error}") from None
+        valid = "an address such as 10.0.0.2, or a network such as 10.0.0.0/24"
+        raise ValueError(f"a trusted proxy is {valid}: {error}") from None
 
 
 def is_trusted(host: str, networks: Sequence[Network]) -> bool:

@@ -87,10 +87,10 @@ def complaint(errors: Sequence[Any], valid: Sequence[str] = ()) -> ApiError:
     name = ".".join(place)
     if first["type"] == "extra_forbidden" and valid:
         return ApiError(400, unknown_setting(name, valid, "field"), "unknown_field", name)
-    said = str(first["msg"]).removeprefix("Value error, ")
-    if name and not said.startswith(name):  # a setting's own message begins with its name
-        said = f"{name}: {said}"
-    return ApiError(400, said, "invalid_value", name or None)
+    text = str(first["msg"]).removeprefix("Value error, ")
+    if name and not text.startswith(name):  # a setting's own message begins with its name
+        text = f"{name}: {text}"
+    return ApiError(400, text, "invalid_value", name or None)
 
 
 async def on_api_error(_request: Request, error: Exception) -> JSONResponse:
@@ -108,7 +108,7 @@ async def on_http(request: Request, error: Exception) -> JSONResponse:
     """Answer an unknown path or method."""
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        said = f"there is nothing at {request.url.path}; /docs lists what there is"
-        return ApiError(404, said, "not_found").response()
+        text = f"there is nothing at {request.url.path}; /docs lists what there is"
+        return ApiError(404, text, "not_found").response()
     headers = dict(error.headers) if error.headers else None
     return ApiError(error.status_code, str(error.detail), "http", headers=headers).response()

@@ -96,7 +96,7 @@ class RequestGuard:
         await self.app(scope, body, send)
 
     def client(self, scope: Scope, headers: Mapping[bytes, str]) -> str:
-        """Who asks: the hash of the key, or without keys the address."""
+        """The client of a request: the hash of the key, or without keys the address."""
         if self.keys:
             key = headers.get(b"authorization", "").partition(" ")[2].strip()
             return hashlib.sha256(key.encode()).hexdigest()
@@ -105,15 +105,15 @@ class RequestGuard:
     def refusal(self, method: str, path: str, headers: dict[bytes, str]) -> ApiError | None:
         """The error of a request as far as its headers show it, or None."""
         if not self.keys and method not in SAFE and is_foreign(headers, self.public_url):
-            said = "a page of another site sent this; without API keys only the server's own may"
-            return ApiError(403, said, "foreign_origin")
+            text = "requests from pages of another origin are refused without API keys"
+            return ApiError(403, text, "foreign_origin")
         if (
             self.keys
             and path.startswith("/v1")
             and not self.keys.fit(headers.get(b"authorization"))
         ):
-            said = "an API key is needed: 'Authorization: Bearer KEY'"
-            return ApiError(401, said, "invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+            text = "an API key is needed: 'Authorization: Bearer KEY'"
+            return ApiError(401, text, "invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
         length = headers.get(b"content-length", "0")
         if length.isdigit() and int(length) > self.most_bytes:
             return too_large(self.most_bytes)

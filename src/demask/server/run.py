@@ -33,7 +33,7 @@ class Listening:
         host: the address to listen on.
         port: the port; 0 for any free one.
         seconds: the time for running requests to finish after SIGTERM; None for no limit.
-        proxies: the proxies whose headers X-Forwarded-For and X-Forwarded-Proto are believed.
+        proxies: the proxies whose headers X-Forwarded-For and X-Forwarded-Proto are trusted.
         connections: the open connections of one client; proxies may have more.
     """
 

@@ -155,8 +155,8 @@ def check_pixels(data: bytes, name: str, most_pixels: int) -> None:
     except Exception:
         raise unreadable(name) from None
     if width * height > most_pixels:
-        said = f"{name}: {width}x{height} pixels, more than {most_pixels}"
-        raise ApiError(413, said, "too_large", name)
+        text = f"{name}: {width}x{height} pixels, more than {most_pixels}"
+        raise ApiError(413, text, "too_large", name)
 
 
 def unreadable(name: str) -> ApiError:

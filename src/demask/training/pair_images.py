@@ -134,8 +134,8 @@ def decode_to_bytes(tokenizer: Tokenizer, ids_NHW: Tensor, device: torch.device)
 def mirrors(captions: Sequence[tuple[str, ...]], changes: Changes) -> Tensor:
     """Booleans (N): which images may be flipped horizontally."""
     directed = set(changes.directed)
-    said = [{word for text in texts for word in text.casefold().split()} for texts in captions]
-    return torch.tensor([changes.flip and not words & directed for words in said])
+    words_N = [{word for text in texts for word in text.casefold().split()} for texts in captions]
+    return torch.tensor([changes.flip and not words & directed for words in words_N])
 
 
 def changed(

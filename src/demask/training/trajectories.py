@@ -91,23 +91,23 @@ def sampled(
 def one_batch(generator: Generator, job: Job) -> Trajectories:
     """The trajectories of a batch."""
     condition, scale = generator.job_condition(job), job.settings.scale
-    told = [condition]
+    conditions = [condition]
     if job.settings.guidance_scale != 1:
         nothing = generator.reference(job.settings)
-        told.append(nothing.take(torch.zeros(len(job.seeds), dtype=torch.long)))
-    seen: list[Tensor] = []
+        conditions.append(nothing.take(torch.zeros(len(job.seeds), dtype=torch.long)))
+    ids: list[Tensor] = []
     features: list[Tensor] = []
     scales: list[float] = []
 
     def predict(ids_BL: Tensor, condition: Condition, step: Step) -> Prediction:
-        both = step if len(told) == 1 else twice(step)
-        ids_XL = torch.cat([ids_BL] * len(told))
-        found = generator.transformer.predict(ids_XL, Condition.join(told), both)
+        both = step if len(conditions) == 1 else twice(step)
+        ids_XL = torch.cat([ids_BL] * len(conditions))
+        found = generator.transformer.predict(ids_XL, Condition.join(conditions), both)
         assert found.features is not None
-        seen.append(ids_BL.cpu())
-        features.append(torch.stack(found.features.chunk(len(told)), dim=1).bfloat16().cpu())
+        ids.append(ids_BL.cpu())
+        features.append(torch.stack(found.features.chunk(len(conditions)), dim=1).bfloat16().cpu())
         scales.append(float(scale(step)))
-        logits = found.logits_BLV.chunk(len(told))
+        logits = found.logits_BLV.chunk(len(conditions))
         guided_BLV = logits[-1] + scales[-1] * (logits[0] - logits[-1])
         return Prediction(guided_BLV, found.features[: len(ids_BL)])
 
@@ -116,9 +116,9 @@ def one_batch(generator: Generator, job: Job) -> Trajectories:
     sampler = generator.sampler(job.settings)
     last(decode(predict, condition, canvas, generators, replace(sampler, corrections=())))
     return Trajectories(
-        torch.stack(seen, dim=1),
+        torch.stack(ids, dim=1),
         torch.stack(features, dim=2),
-        tuple(one.to("cpu") for one in told),
+        tuple(one.to("cpu") for one in conditions),
         torch.tensor(scales),
         job.layout,
     )

@@ -63,10 +63,12 @@ def held_out_scores(
     generator = torch.Generator().manual_seed(0)
     losses: dict[str, list[Tensor]] = {}
     for part in torch.arange(len(ids_BL), device=ids_BL.device).split(BATCH):
-        true_BL, told = ids_BL[part], condition.take(part)
-        seen_BL, replaced_BL = corruption(true_BL, told, layout, generator)
-        masked_BL = seen_BL == corruption.base.mask_id
-        for name, logits_BLV in two_passes(corruption.base, module, seen_BL, told, layout).items():
+        true_BL, part_condition = ids_BL[part], condition.take(part)
+        input_BL, replaced_BL = corruption(true_BL, part_condition, layout, generator)
+        masked_BL = input_BL == corruption.base.mask_id
+        for name, logits_BLV in two_passes(
+            corruption.base, module, input_BL, part_condition, layout
+        ).items():
             loss_BL = F.cross_entropy(logits_BLV.float().transpose(1, 2), true_BL, reduction="none")
             losses.setdefault(f"masked_{name}", []).append(loss_BL[masked_BL])
             if name == "smoothed":
@@ -90,8 +92,8 @@ def one_step_images(
     """
     order_BL = torch.rand(ids_BL.shape, generator=torch.Generator().manual_seed(0)).argsort(-1)
     masked_BL = (order_BL < math.ceil(MASK_RATIO * ids_BL.shape[1])).to(ids_BL.device)
-    seen_BL = torch.where(masked_BL, base.mask_id, ids_BL)
-    passes = two_passes(base, module, seen_BL, condition, layout).values()
+    input_BL = torch.where(masked_BL, base.mask_id, ids_BL)
+    passes = two_passes(base, module, input_BL, condition, layout).values()
     rows = [ids_BL, *(torch.where(masked_BL, l_BLV.argmax(-1), ids_BL) for l_BLV in passes)]
     images = [tokenizer.decode(layout.join(row_BL, base.codebook_size).cpu()) for row_BL in rows]
     return tiled(torch.cat(images), across=len(ids_BL))

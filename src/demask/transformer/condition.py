@@ -165,13 +165,13 @@ class PromptReading:
 
     Attributes:
         pad_id: the text token that prompts are padded with; None: that of the text tokenizer.
-        score: the preference score that the model is told where a request names none.
-        told: the micro-conditions that it is told.
+        score: the preference score that is used if a request gives none.
+        micro_conditions: the names of those that the model has as inputs.
     """
 
     pad_id: int | None = None
     score: float = USUAL_SCORE
-    told: tuple[str, ...] = MICRO_CONDITIONS
+    micro_conditions: tuple[str, ...] = MICRO_CONDITIONS
 
 
 def encode_micro_conditions(
@@ -186,14 +186,14 @@ def encode_micro_conditions(
         reading: of the model; by default Meissonic's.
 
     Raises:
-        ValueError: a name that is unknown or not told to the model, or a value that is not finite.
+        ValueError: a name that is unknown or no input of the model, or a value that is not finite.
     """
     reading = reading or PromptReading()
     values = dict(zip(MICRO_CONDITIONS, (width, height, 0, 0, reading.score), strict=True))
     for pair in filter(None, text.split(",")):
         name, _, value = (part.strip() for part in pair.partition("="))
-        if name not in reading.told:
-            raise ValueError(unknown("micro-condition", name, reading.told))
+        if name not in reading.micro_conditions:
+            raise ValueError(unknown("micro-condition", name, reading.micro_conditions))
         try:
             values[name] = float(value)
         except ValueError:

@@ -28,7 +28,7 @@ BASE = 1000
 """Of the frequencies of a micro-condition; its sines come first."""
 SCORE = MICRO_CONDITIONS.index("score")
 SCORE_UNIT = 100
-"""The model is told so many times the score."""
+"""The input of the model is the score times this number."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class MaskGenConfig:
         heads: attention heads.
         text_width: E.
         pooled_width: P.
-        micro_width: M; 0 for a model that is not told the score.
+        micro_width: M; 0 for a model without the score as an input.
         tied: the output matrix is the embedding; otherwise a linear layer of its own.
-        score: the preference score that it is told where a request names none.
+        score: the preference score that is used if a request gives none.
     """
 
     codebook_size: int = 8192
@@ -137,8 +137,8 @@ class MaskGen(nn.Module):
 
     def prompt_reading(self) -> PromptReading:
         """Prompts are padded with text token 0, unlike CLIP's own padding, and it is attended."""
-        told = ("score",) if self.config.micro_width else ()
-        return PromptReading(0, self.config.score, told)
+        names = ("score",) if self.config.micro_width else ()
+        return PromptReading(0, self.config.score, names)
 
     def context(self, condition: Condition) -> tuple[Tensor, Tensor]:
         """The text tokens (B, T, D) and the condition vector (B, D), the same in every step."""

@@ -25,7 +25,7 @@ class ChangedEmbeddings(PassHooks):
 
 
 class FromNoise:
-    """What `demask.sampling.start.OneStep` asks of a transformer, for those with hooks.
+    """What `demask.sampling.start.OneStep` requires of a transformer, for those with hooks.
 
     Published one-step generators (Di[M]O, arXiv 2503.15457) have the layouts of such transformers.
     """

@@ -29,8 +29,8 @@ vary in their number of rows."""
 @cache
 def is_intel() -> bool:
     """Whether this is an Intel processor, according to torch."""
-    told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return "intel" in str(told.get("cpu_name", "intel")).lower()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return "intel" in str(capabilities.get("cpu_name", "intel")).lower()
 
 
 @cache

@@ -107,10 +107,19 @@ def first_class(model: Generator) -> str | None:
     return model.class_names[0] if model.class_names else None
 
 
-def chosen_condition(model: Generator, prompt: str | None, chosen: str | None) -> ConditionInput:
-    """The condition input of the prompt or the class that the components contain."""
+def chosen_condition(
+    model: Generator, prompt: str | None, chosen: str | None, *, required: bool = True
+) -> ConditionInput:
+    """The condition input of the prompt or the class that the components contain.
+
+    Raises:
+        ValueError: there is no prompt, and one is required.
+    """
     if not model.class_names:
-        return (prompt or "").strip()
+        text = (prompt or "").strip()
+        if required and not text:
+            raise ValueError("enter a prompt: what the image should show")
+        return text
     return None if chosen in (None, ANYTHING) else chosen
 
 

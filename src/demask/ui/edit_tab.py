@@ -78,7 +78,7 @@ def connect_edit_tab(
         model = context.model(name)
         try:
             edit = read_canvas(model, value)
-            condition_input = chosen_condition(model, prompt, chosen)
+            condition_input = chosen_condition(model, prompt, chosen, required=False)
             numbers = parse_seeds(seeds, count)
             requests = context.requests(name, condition_input, numbers, settings_of(values), edit)
         except ValueError as error:

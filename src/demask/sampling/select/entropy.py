@@ -19,7 +19,7 @@ class Entropy(Order):
     """Lowest entropy first; with a bound, the entropy-bounded sampler (arXiv 2505.24857).
 
     Attributes:
-        bound: unmask more tokens than the schedule asks for as long as the entropies of the
+        bound: unmask more tokens than the schedule determines as long as the entropies of the
             selected tokens except the last sum to at most this, in nats; None follows the
             schedule. With a bound the order is biased. Image tokens have 4 to 6 nats each, so a
             useful bound grows with the number of tokens.

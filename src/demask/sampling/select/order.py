@@ -46,7 +46,7 @@ class SelectionInput:
     @property
     def logits_RV(self) -> Tensor:
         """Logits (R, V) at the candidates, in float32 or float64."""
-        assert self.logits_BLV is not None, "this order said that it looks at positions alone"
+        assert self.logits_BLV is not None, "the logits are not known at the stage 'positions'"
         logits_RV = self.logits_BLV[self.candidate_BL]
         return logits_RV if logits_RV.dtype == torch.float64 else logits_RV.float()
 

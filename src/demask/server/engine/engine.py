@@ -145,7 +145,7 @@ class Engine:
             self._worker.fail(one.ticket, error)
 
     def work(self, request: Request, job: Job) -> float:
-        """How much an image asks for: steps times tokens, of all windows of an edit."""
+        """The work of an image: steps times tokens, of all windows of an edit."""
         work = job.settings.steps * job.layout.tokens
         if request.edit is None or len(job.layout.shape) != 2:
             return work

@@ -1,8 +1,8 @@
-"""The queue, in which clients take turns by the work that they ask for.
+"""The queue, in which clients take turns by the work that they request.
 
 Start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996): a request's turn begins where its
-client's previous one ends, or now. Who asks for a hundred images waits behind his own, not others
-behind him; requests of one client keep their order.
+client's previous one ends, or now. A client that requests a hundred images delays
+its own requests, not those of others; requests of one client keep their order.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class FairQueue:
         """The latest requests of clients with more places, which ``count`` new ones displace.
 
         Args:
-            client: who asks for the places.
+            client: the client that needs the places.
             count: how many places.
             most: the places in all.
 

@@ -82,7 +82,7 @@ class Request:
         partials: the number of unfinished images to report, spread evenly over the steps; at
             least the number of steps reports every step.
         edit: the image to edit or vary; None generates a new one.
-        client: who asks; clients take turns in the queue.
+        client: the name of the client; clients take turns in the queue.
     """
 
     model: str

@@ -218,13 +218,13 @@ class LoraTask(CaptionedTask):
         mask_id = self.config.vocabulary - 1
         ids_BL = torch.full_like(batch["input_BL"][:count], mask_id)
 
-        def said(ids_BL: Tensor) -> Tensor:
+        def predict(ids_BL: Tensor) -> Tensor:
             ratio_B = (ids_BL == mask_id).float().mean(-1)
             return self.model(ids_BL, text_BT, micro_B5, ratio_B, (rows, columns))
 
         with without_adapters(self.model):
-            ids_BL = partly_masked(said(ids_BL), mask_id, generator)
-            before_BLV = said(ids_BL)
+            ids_BL = partly_masked(predict(ids_BL), mask_id, generator)
+            before_BLV = predict(ids_BL)
         facts = {"text_BT": text_BT, "micro_B5": micro_B5, "input_BL": ids_BL}
         return {**facts, "masked_BL": ids_BL == mask_id, "shape": batch["shape"]}, before_BLV
 

@@ -171,8 +171,8 @@ class ScorerTask(Task):
         count = len(batch["image_BCHW"])
         corrupted = [batch["corrupted_BCHW"]] if "corrupted_BCHW" in batch else []
         image_BCHW = torch.cat([batch["image_BCHW"], *corrupted])
-        seen, text_BD, scale = self.modules["scorer"](image_BCHW, batch["pieces_BTG"])
-        image_BD, corrupted_BD = seen[:count], seen[count:]
+        all_BD, text_BD, scale = self.modules["scorer"](image_BCHW, batch["pieces_BTG"])
+        image_BD, corrupted_BD = all_BD[:count], all_BD[count:]
         logits_BB = scale * image_BD @ text_BD.T
         # equal images or captions are no negatives of each other
         logits_BB = logits_BB.masked_fill(batch["same_BB"], -torch.inf)

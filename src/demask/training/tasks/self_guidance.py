@@ -237,8 +237,8 @@ class PromptSelfGuidanceTask(SelfGuidanceTask, CaptionedTask):
         text_BT = self.text_tokenizer.ids([self.held_out.captions[i][0] for i in index_B.tolist()])
         micro_B5 = self.micro(self.held_out.layout.grid).expand(len(index_B), -1)
         device = next(self.frozen.parameters()).device
-        told = {"text_BT": text_BT.to(device), "micro_B5": micro_B5.to(device)}
-        return ids_BL.to(device), self.condition(told)
+        inputs = {"text_BT": text_BT.to(device), "micro_B5": micro_B5.to(device)}
+        return ids_BL.to(device), self.condition(inputs)
 
 
 @dataclass(frozen=True)

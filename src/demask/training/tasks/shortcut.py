@@ -184,8 +184,8 @@ class ShortcutTask(Task):
             "scale_BR": pool.scale_T[step_BR],
             "shape": torch.tensor(pool.layout.shape),
         }
-        told = Condition.join([one.take(index_B) for one in pool.conditions])
-        return batch | {f"condition.{name}": tensor for name, tensor in told.tensors.items()}
+        condition = Condition.join([one.take(index_B) for one in pool.conditions])
+        return batch | {f"condition.{name}": tensor for name, tensor in condition.tensors.items()}
 
     def loss(
         self, phase: str, batch: Batch, step: int, generator: torch.Generator
@@ -206,7 +206,8 @@ class ShortcutTask(Task):
         self.frozen.to(ids_BRL.device)
         layout = TokenLayout(tuple(batch["shape"].tolist()))
         grid, passes = layout.grid, features_BRPSD.shape[2]
-        told = {n.partition(".")[2]: t for n, t in batch.items() if n.startswith("condition.")}
+        named = ((name.partition("."), tensor) for name, tensor in batch.items())
+        condition = Condition({key: t for (kind, _, key), t in named if kind == "condition"})
         errors, divergences = [], []
         now_XSD = features_BRPSD[:, 0].transpose(0, 1).flatten(0, 1)
         for r in range(1, ids_BRL.shape[1]):
@@ -220,21 +221,20 @@ class ShortcutTask(Task):
                     now_XSD,
                     ids_BL.repeat(passes, 1),
                     changed_BN.repeat(passes, 1),
-                    Condition(told),
+                    condition,
                     masked_BL.float().mean(-1).repeat(passes),
                     grid,
                 )
             errors.append(((now_XSD - true_XSD).pow(2).mean(-1) / true_XSD.pow(2).mean(-1)).mean())
             scale_B11 = batch["scale_BR"][:, r, None, None]
             heads = (
-                apply_head(self.base, x_XSD, Condition(told), layout)
-                for x_XSD in (now_XSD, true_XSD)
+                apply_head(self.base, x_XSD, condition, layout) for x_XSD in (now_XSD, true_XSD)
             )
-            said, truth = (
+            predicted, target = (
                 guide(logits_XLV, passes, scale_B11)[masked_BL].log_softmax(-1)
                 for logits_XLV in heads
             )
-            divergences.append(F.kl_div(said, truth, reduction="batchmean", log_target=True))
+            divergences.append(F.kl_div(predicted, target, reduction="batchmean", log_target=True))
         return torch.stack(errors).mean(), torch.stack(divergences).mean()
 
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -257,8 +257,8 @@ class ShortcutTask(Task):
         device = next(model.parameters()).device
         self.frozen.to(device)
         fast = ShortcutSteps().attach(model).around(cast(Transformer, self.frozen))
-        told = self.held_out.conditions[0]
-        condition = told.take(slice(min(SHOWN, len(told)))).to(device)
+        condition = self.held_out.conditions[0]
+        condition = condition.take(slice(min(SHOWN, len(condition)))).to(device)
         return sample_grid(fast, condition, self.held_out.layout, self.generator.tokenizer)
 
     def export(self, model: nn.Module, path: Path, facts: dict[str, object]) -> None:
