@@ -269,11 +269,8 @@ class Pipeline:
     def pixels(
         self, ids_BL: Tensor, layout: TokenLayout, condition: Condition | None = None
     ) -> Tensor:
-        """Tokens (B, L) -> bytes (B, H, W, 3) on the CPU; see `tokenizer_for`.
-
-        Each image is decoded alone: in a batch, rounding may change a byte by 1.
-        """
-        images = []
+        """Tokens (B, L) -> bytes (B, H, W, 3) on the CPU; see `tokenizer_for`."""
+        images = []  # each is decoded alone: in a batch, rounding may change a byte by 1
         for index, ids_1 in enumerate(layout.join(ids_BL, self.transformer.codebook_size).split(1)):
             own = None if condition is None else condition.take(slice(index, index + 1))
             image_1CHW = self.tokenizer_for(1, own).decode(ids_1)
