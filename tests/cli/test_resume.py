@@ -36,7 +36,7 @@ def place(folder: Path, kind: str) -> Path:
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    """The bytes of all files of a run, hidden ones too."""
+    """The bytes of all files of a run, also of temporary ones."""
     files = [out] if out.is_file() else [path for path in out.rglob("*") if path.is_file()]
     return {path.name: path.read_bytes() for path in files}
 

@@ -29,7 +29,7 @@ Generate = Callable[[Iterator[Job]], Iterator[GeneratedImage]]
 
 
 @dataclass(frozen=True)
-class Run:
+class BulkRun:
     """Images that a command generates, maybe in several parts.
 
     Attributes:
@@ -56,6 +56,11 @@ class Run:
         return self.out.with_name(self.out.name + ".parts") if self.kind == "npz" else self.out
 
     @property
+    def count(self) -> int:
+        """The number of images."""
+        return count_images(self.shards)
+
+    @property
     def comment(self) -> str:
         """The comment in an NPZ file, by which the command knows it again."""
         return f"demask {fingerprint(*self.facts.items())}"
@@ -63,7 +68,7 @@ class Run:
     def written(self) -> int:
         """The number of images that are complete in the files."""
         left = [] if self.joined() else missing(self.folder, self.shards)
-        return count_images(self.shards) - count_images(left)
+        return self.count - count_images(left)
 
     def joined(self) -> bool:
         """Whether the NPZ file is complete.
@@ -137,7 +142,7 @@ def run_of(
     kind: str,
     shard_size: int,
     overwrite: bool,
-) -> Run:
+) -> BulkRun:
     """The run of a generator's jobs.
 
     Args:
@@ -158,4 +163,4 @@ def run_of(
     size = {} if kind == "png" else {"shard-size": shard_size}
     facts = {"format": kind, **size, **facts_of(generator, words, seeds, first.settings)}
     shards = shards_of(kind, seeds, shard_size)
-    return Run(out, kind, chain([first], jobs), batch_size, shards, facts, overwrite)
+    return BulkRun(out, kind, chain([first], jobs), batch_size, shards, facts, overwrite)

@@ -24,7 +24,8 @@ from demask.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from demask.bulk.resume import Run
+    from demask.bulk.resume import BulkRun
+    from demask.conditioning import ConditionInput
     from demask.generator import Generator
     from demask.image import GeneratedImage
     from demask.jobs import Job
@@ -104,42 +105,39 @@ def generate(
     if kind == "geneval":
         if prompts or classes:
             raise ValueError("--format geneval takes its prompts from --prompts alone")
-        done = generate_geneval(
-            choice,
-            file=file,
-            each=num_images,
-            seeds=seeds,
-            batch_size=batch_size,
-            out=out,
-            settings=settings,
-        )
-        click.echo(done)
+        words: dict[str, Any] = {
+            "file": file,
+            "each": num_images,
+            "seeds": seeds,
+            "batch_size": batch_size,
+        }
+        click.echo(generate_geneval(choice, **words, out=out, settings=settings))
         return
     texts = [*prompts, *(read_lines(file) if file else ())]
     generator = choice.load(settings.get("preset"))
     given = condition_inputs(texts, classes, generator)
     check_prompts(generator, texts, unconditional=unconditional)
-    conditions, seed = generator.conditioner.condition_inputs(given), one_or_each(seeds)
-    all_seeds = generator.seeds(seed, len(conditions), num_images)
-    count = len(all_seeds)
-    jobs = generator.jobs(conditions, count, seed, batch_size, **settings)
+    request = {"num_images": num_images, "seed": one_or_each(seeds), "batch_size": batch_size}
+    output = {"out": out, "kind": kind, "shard_size": shard_size, "overwrite": overwrite}
+    run = prepare(generator, given, {**request, **settings}, output)
+    write_images(generator, run, trace=trace)
+    click.echo(f"{run.count:,} {'image' if run.count == 1 else 'images'} in {out}")
 
+
+def prepare(
+    generator: Generator,
+    given: list[ConditionInput] | None,
+    request: dict[str, Any],
+    output: dict[str, Any],
+) -> BulkRun:
+    """The run of a request, which is checked; the output holds arguments of `run_of`."""
     from demask.bulk.resume import run_of
 
+    conditions = generator.conditioner.condition_inputs(given)
     words = [generator.conditioner.parse(condition).prompt for condition in conditions]
-    run = run_of(
-        generator,
-        words,
-        jobs,
-        all_seeds,
-        batch_size=batch_size,
-        out=out,
-        kind=kind,
-        shard_size=shard_size,
-        overwrite=overwrite,
-    )
-    write_images(generator, run, count, trace=trace)
-    click.echo(f"{count:,} {'image' if count == 1 else 'images'} in {out}")
+    seeds = generator.seeds(request["seed"], len(conditions), request["num_images"])
+    jobs = generator.jobs(conditions, **request)
+    return run_of(generator, words, jobs, seeds, batch_size=request["batch_size"], **output)
 
 
 def check_prompts(generator: Generator, texts: list[str], *, unconditional: bool) -> None:
@@ -159,14 +157,14 @@ def check_prompts(generator: Generator, texts: list[str], *, unconditional: bool
         )
 
 
-def write_images(generator: Generator, run: Run, count: int, *, trace: bool) -> None:
+def write_images(generator: Generator, run: BulkRun, *, trace: bool) -> None:
     """Generate the missing images of a run, and write them as they are finished."""
     from demask.bulk.generate import generate_jobs
     from demask.bulk.trace import Trace
     from demask.cli.progress import generating
 
     tracing = Trace(generator)
-    with generating(count) as bar:
+    with generating(run.count) as bar:
         watchers = [bar.watch, tracing] if trace else [bar.watch]
 
         def generated(jobs: Iterator[Job]) -> Iterator[GeneratedImage]:
@@ -176,7 +174,7 @@ def write_images(generator: Generator, run: Run, count: int, *, trace: bool) -> 
         try:
             run.write(generated)
         except KeyboardInterrupt:
-            done = f"{run.written():,} of {count:,} images in {run.out}"
+            done = f"{run.written():,} of {run.count:,} images in {run.out}"
             click.echo(f"stopped, {done}; run the same command to go on", err=True)
             raise
     if trace and not tracing.frames:
