@@ -25,12 +25,6 @@ from demask.settings import Settings
 from demask.types import Condition, DecodeState, Predict, Step, TokenLayout
 
 
-def relative(ours: Tensor, theirs: Tensor) -> float:
-    """The relative error in the Frobenius norm."""
-    assert ours.shape == theirs.shape
-    return float((ours - theirs).norm() / theirs.norm())
-
-
 def run_settings(
     run: Mapping[str, Any],
     scale: float,

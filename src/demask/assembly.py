@@ -18,7 +18,7 @@ from demask.auxiliary import AuxiliaryNetworks, check_auxiliary, find_auxiliary
 from demask.checkpoint.hub import in_hub
 from demask.checkpoint.load import CheckpointError, load_model
 from demask.checkpoint.lora import apply_loras, base_fingerprint
-from demask.checkpoint.pipeline import Parts, is_public, load_ours, load_public
+from demask.checkpoint.pipeline import Parts, is_public, load_ours, load_public, refuse_several
 from demask.checkpoint.quantized import name_origin
 from demask.checkpoint.text_encoder import reading_of
 from demask.conditioning import Classes, Conditioner, Prompts
@@ -256,6 +256,7 @@ def load_parts(
         raise ValueError(
             unknown("model", model, SHIPPED_MODELS) + "; or a path or a hub id owner/name"
         )
+    refuse_several(model, place)
     if tokenizer is None and is_public(model, place):
         return load_public(model, dtype, device, variant)
     return load_ours(model, place, tokenizer, dtype, device)

@@ -36,7 +36,7 @@ SHIPPED_MODELS: Table[ShippedModel] = Table(
         "emoji": ShippedModel(
             about="64x64 emoji of prompts such as 'red apple' or 'waving hand dark skin tone'",
             license="Apache-2.0; trained on Noto Emoji (Apache-2.0) with names of Unicode CLDR",
-            score="97.8 % of 1,648 names and 51.9 % of 108 unread aliases generate the right emoji",
+            score="97.8 % of 1,648 names and 51.9 % of 108 held-out aliases give the right emoji",
         ),
         "cifar10": ShippedModel(
             about="32x32 images of the ten CIFAR-10 classes",

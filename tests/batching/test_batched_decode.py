@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from demask.batching.batched_decode import BatchedDecode
 from demask.batching.invariance import Rounding
+from demask.transformer.protocols import SupportsPreLogits, supports
 from demask.types import Condition, Prediction, Step
 from tiny import tiny_generator
 
@@ -53,3 +54,17 @@ def test_near_ties_are_decided_as_if_alone(order: str, error: float) -> None:
     assert pixels == [image.image.tobytes() for image in alone]
     assert pixels != [image.image.tobytes() for image in shared], "no decision was near a tie"
     assert 0 < repeated < 8 * len(SEEDS)
+
+
+@pytest.mark.parametrize("accelerator", ["local_steps:2,full=1", "token_merging:0.25"])
+def test_accelerators_see_the_blocks_of_a_guided_transformer(accelerator: str) -> None:
+    """Guidance before the output matrix wraps the transformer, in which there are no blocks."""
+    generator = tiny_generator()
+    assert supports(generator.transformer, SupportsPreLogits)
+    chosen = {"steps": 4, "guidance_scale": 2.0, "accelerators": accelerator}
+    (job,) = generator.jobs("cat", seed=3, **chosen)
+    batch = BatchedDecode.start(generator, job, generator.job_condition(job), Rounding())
+    while not batch.done:
+        batch.step()
+    (alone,) = generator.generate("cat", seed=3, **chosen)
+    assert [image.image.tobytes() for image in batch.finish()] == [alone.image.tobytes()]

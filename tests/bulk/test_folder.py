@@ -46,10 +46,10 @@ def test_the_sheet_may_open_with_other_tiles(results: Callable, tmp_path: Path) 
 def test_a_rerun_counts_the_images_of_the_earlier_run(
     results: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write_folder(tmp_path, results(5))
+    write_folder(tmp_path, [replace(image, seed=image.seed + 1) for image in results(3)])
     assert not caplog.messages
     write_folder(tmp_path, results(2))
-    assert caplog.messages == [f"{tmp_path}: 2 images of an earlier run were replaced, 3 are left"]
+    assert caplog.messages == [f"{tmp_path}: images of an earlier run: 1 replaced, 2 left"]
 
 
 def test_nothing_to_write_makes_no_folder(results: Callable, tmp_path: Path) -> None:

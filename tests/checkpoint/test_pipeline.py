@@ -198,5 +198,5 @@ def test_a_part_in_the_place_of_another_is_named(tmp_path: Path) -> None:
 
 
 def test_another_tokenizer_for_a_whole_pipeline_is_refused(public: Path) -> None:
-    with pytest.raises(CheckpointError, match="is a whole pipeline and has its own tokenizer"):
+    with pytest.raises(CheckpointError, match="is a whole pipeline with a tokenizer of its own"):
         load_ours(str(public), public, str(public / "vqvae"), None, "cpu")

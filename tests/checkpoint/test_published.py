@@ -81,6 +81,24 @@ def test_recognised_by_its_keys(wrap: Callable[[Any], Any], tmp_path: Path) -> N
     assert same(load_model(tmp_path / "model.pth"))
 
 
+@pytest.mark.parametrize("prefix", ["", "model.", "module.", "module._orig_mod."])
+def test_a_prefix_is_said(prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """But not that of ImageBert, which belongs to the names of its layout."""
+    torch.save({f"{prefix}{name}": t for name, t in tensors().items()}, tmp_path / "model.pth")
+    assert same(load_model(tmp_path / "model.pth"))
+    said = [f"the keys of all tensors begin with '{prefix}'; it is taken off"]
+    assert caplog.messages == (said if prefix.startswith("module.") else [])
+
+
+@pytest.mark.parametrize("model", ["llvictorll/Halton-MaskGIT", "Yuanzhi/DiMO"])
+def test_a_repository_of_several_models_names_them(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: pytest.fail("work"))
+    with pytest.raises(ValueError, match=f"{model} holds several models; name one: {model}/"):
+        demask.load(model)
+
+
 def test_another_network_is_refused_by_its_keys(tmp_path: Path) -> None:
     torch.save({"head": torch.ones(2)}, tmp_path / "model.pth")
     with pytest.raises(CheckpointError, match="nothing says what it holds"):

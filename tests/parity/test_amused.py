@@ -19,6 +19,7 @@ from demask.sampling.schedule import num_masked_after, parse_schedule
 from demask.sampling.temperature import Temperature
 from demask.transformer.amused import Amused
 from demask.types import Condition, Step, TokenLayout
+from differences import relative
 
 Case = dict[str, Tensor]
 SCALE = 10.0
@@ -37,11 +38,6 @@ def facts(golden: Path) -> dict:
 @pytest.fixture(scope="module")
 def generator(golden: Path) -> Generator:
     return demask.load(str(golden / "amused"), device="cpu")
-
-
-def relative(ours: Tensor, theirs: Tensor) -> float:
-    assert ours.shape == theirs.shape
-    return float((ours - theirs).norm() / theirs.norm())
 
 
 def step(ids_BHW: Tensor) -> Step:

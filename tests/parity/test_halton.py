@@ -19,6 +19,7 @@ from demask.transformer.class_conditional import ClassConditional
 from demask.transformer.halton_maskgit import SIZES, HaltonMaskGIT, HaltonMaskGITConfig
 from demask.transformer.maskgit_v1 import MaskGITV1, MaskGITV1Config
 from demask.types import Condition, Step
+from differences import relative
 from golden_models import with_sizes
 
 Case = dict[str, Tensor]
@@ -40,11 +41,6 @@ def model(golden: Path, name: str, tmp_path_factory: pytest.TempPathFactory) -> 
     loaded = load_model(with_sizes(golden / name, tmp_path_factory.mktemp(name)))
     assert isinstance(loaded, ClassConditional)
     return loaded
-
-
-def relative(ours: Tensor, theirs: Tensor) -> float:
-    assert ours.shape == theirs.shape
-    return float((ours - theirs).norm() / theirs.norm())
 
 
 @torch.inference_mode()

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
 from demask import Settings, rng
 from demask.sampling.edit import blank
 from demask.types import Condition
+from differences import relative
 from golden_models import class_generator
 from recorded import Recorded
 
@@ -57,11 +57,6 @@ def settings_of(name: str, run: str, told: dict[str, Any], steps: int) -> Settin
         guidance_schedule="endpoints",
         corrections=("redraw",) if run == "confidence" and name == "halton" else (),
     )
-
-
-def relative(ours: Tensor, theirs: Tensor) -> float:
-    assert ours.shape == theirs.shape
-    return float((ours - theirs).norm() / theirs.norm())
 
 
 @pytest.mark.parametrize(("name", "run"), RUNS)

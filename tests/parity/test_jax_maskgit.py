@@ -13,6 +13,7 @@ from demask.checkpoint.convert import convert
 from demask.checkpoint.load import load_model
 from demask.tokenizer.vqgan import VQGAN
 from demask.transformer.maskgit import MaskGIT
+from differences import relative
 
 Case = dict[str, Tensor]
 
@@ -26,11 +27,6 @@ def converted(source: Path, out: Path) -> nn.Module:
     pytest.importorskip("msgpack")
     (path,) = convert(source, out)
     return load_model(path)
-
-
-def relative(ours: Tensor, theirs: Tensor) -> float:
-    assert ours.shape == theirs.shape
-    return float((ours - theirs).norm() / theirs.norm())
 
 
 @torch.inference_mode()

@@ -25,6 +25,7 @@ from demask.settings import Settings
 from demask.tokenizer.vqgan import VQGAN, VQGANConfig
 from demask.transformer.maskbit import MaskBit, MaskBitConfig
 from demask.types import Condition, Step, TokenLayout
+from differences import relative
 from recorded import Recorded
 
 Case = dict[str, Tensor]
@@ -35,11 +36,6 @@ def file_of(folder: Path) -> Path:
     """The only weights file of a golden case."""
     (file,) = folder.glob("*.bin")
     return file
-
-
-def relative(ours: Tensor, theirs: Tensor) -> float:
-    assert ours.shape == theirs.shape
-    return float((ours - theirs).norm() / theirs.norm())
 
 
 @pytest.fixture(scope="module")

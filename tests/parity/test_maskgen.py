@@ -21,7 +21,8 @@ from demask.guidance.scale import parse_scale
 from demask.tokenizer.titok import TATiTok
 from demask.transformer.maskgen import SCORE_UNIT, MaskGen, sinusoid
 from demask.types import Condition, Predict, Step
-from replay import numbers, relative, replayed, run_settings, tokens_before
+from differences import relative
+from replay import numbers, replayed, run_settings, tokens_before
 
 Case = dict[str, Tensor]
 PROMPTS = ["the red apple", "apple"]

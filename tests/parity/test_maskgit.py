@@ -12,6 +12,7 @@ from torch import Tensor
 from demask.checkpoint.load import load_model
 from demask.transformer.maskgit import MaskGIT
 from demask.types import Condition, Step
+from differences import relative
 
 Case = dict[str, Tensor]
 
@@ -26,11 +27,6 @@ def model(golden: Path) -> MaskGIT:
     loaded = load_model(golden / "unlockmgm_transformer")
     assert isinstance(loaded, MaskGIT)
     return loaded
-
-
-def relative(ours: Tensor, theirs: Tensor) -> float:
-    assert ours.shape == theirs.shape
-    return float((ours - theirs).norm() / theirs.norm())
 
 
 @torch.inference_mode()

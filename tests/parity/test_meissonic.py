@@ -18,6 +18,7 @@ from demask.settings import Settings
 from demask.transformer.condition import encode_micro_conditions
 from demask.transformer.meissonic import Meissonic
 from demask.types import Condition, Step, TokenLayout
+from differences import relative
 
 Case = dict[str, Tensor]
 
@@ -39,11 +40,6 @@ def generator(golden: Path) -> Generator:
 @pytest.fixture(scope="module")
 def settings(generator: Generator) -> Settings:
     return generator.settings.updated(width=SIDE, height=SIDE)
-
-
-def relative(ours: Tensor, theirs: Tensor) -> float:
-    assert ours.shape == theirs.shape
-    return float((ours - theirs).norm() / theirs.norm())
 
 
 def step(ids_BHW: Tensor, left: int, mask_id: int) -> Step:

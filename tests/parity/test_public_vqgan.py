@@ -15,6 +15,7 @@ from torch import Tensor
 from demask.checkpoint.load import CheckpointError, load_model
 from demask.checkpoint.read import read_tensors
 from demask.tokenizer.vq_model import VQModel, VQModelConfig
+from differences import relative
 
 Case = dict[str, Tensor]
 FILES = {"llamagen_vq": "vq_ds16_c2i.pt", "taming_vqgan": "last.ckpt"}
@@ -35,11 +36,6 @@ def model(golden: Path, name: str) -> VQModel:
     loaded = load_model(golden / name / FILES[name], dtype=torch.float32)
     assert isinstance(loaded, VQModel)
     return loaded
-
-
-def relative(ours: Tensor, theirs: Tensor) -> float:
-    assert ours.shape == theirs.shape
-    return float((ours - theirs).norm() / theirs.norm())
 
 
 @torch.inference_mode()

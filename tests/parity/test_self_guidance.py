@@ -14,6 +14,7 @@ from demask.training.tasks.self_guidance import finetuning_losses
 from demask.transformer.feature_selection import FeatureSelection
 from demask.transformer.maskgit import MaskGIT
 from demask.types import Condition, Step
+from differences import relative
 
 Case = dict[str, Tensor]
 IGNORED = -100
@@ -37,11 +38,6 @@ def module(golden: Path) -> FeatureSelection:
     loaded = load_model(golden / "unlockmgm_transformer", architecture="feature_selection")
     assert isinstance(loaded, FeatureSelection)
     return loaded
-
-
-def relative(ours: Tensor, theirs: Tensor) -> float:
-    assert ours.shape == theirs.shape
-    return float((ours.detach() - theirs).norm() / theirs.norm())
 
 
 def step_of(base: MaskGIT, ids_BL: Tensor) -> Step:

@@ -17,7 +17,8 @@ from demask.guidance import ClassifierFree
 from demask.guidance.scale import parse_scale
 from demask.tokenizer.titok import TiTok
 from demask.types import Condition, Predict, Step, TokenLayout
-from replay import numbers, relative, replayed, run_settings, tokens_before
+from differences import relative
+from replay import numbers, replayed, run_settings, tokens_before
 
 Case = dict[str, Tensor]
 TOKENIZERS = ["titok_two_stage", "titok_single_stage"]

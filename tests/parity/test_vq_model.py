@@ -11,6 +11,7 @@ from torch import Tensor
 
 from demask.checkpoint.load import load_model
 from demask.tokenizer.vq_model import VQModel
+from differences import relative
 
 Case = dict[str, Tensor]
 
@@ -25,11 +26,6 @@ def model(golden: Path) -> VQModel:
     loaded = load_model(golden / "meissonic", subfolder="vqvae")
     assert isinstance(loaded, VQModel)
     return loaded
-
-
-def relative(ours: Tensor, theirs: Tensor) -> float:
-    assert ours.shape == theirs.shape
-    return float((ours - theirs).norm() / theirs.norm())
 
 
 @torch.inference_mode()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from demask.checkpoint.load import load_model
 from demask.tokenizer.vqgan import VQGAN
+from differences import relative
 
 Case = dict[str, Tensor]
 
@@ -25,11 +26,6 @@ def model(golden: Path) -> VQGAN:
     loaded = load_model(golden / "maskgit_vqgan")
     assert isinstance(loaded, VQGAN)
     return loaded
-
-
-def relative(ours: Tensor, theirs: Tensor) -> float:
-    assert ours.shape == theirs.shape
-    return float((ours - theirs).norm() / theirs.norm())
 
 
 @torch.inference_mode()

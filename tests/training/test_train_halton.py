@@ -126,3 +126,20 @@ def test_a_self_guidance_module_learns_beside_them(architecture: str) -> None:
         optimizer.step()
     assert losses[-1] < losses[0] - 0.05
     assert not any(p.requires_grad for p in base.parameters())
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("titok_two_stage", "its tokens are a row of 16 tokens; these transformers read a grid"),
+        ("titok_uvit", "holds a UViT, which is not a tokenizer"),
+    ],
+)
+def test_another_tokenizer_is_refused_before_any_work(
+    case: str, message: str, golden: Path, recipes: Path, images: Path, tmp_path: Path
+) -> None:
+    tables = override(load_toml(recipes / "masked.toml"), [f"data.pictures={images}"])
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match=message):
+        train("masked", parse(MaskedTraining, tables, "masked"), out, tokenizer=golden / case)
+    assert not (out / "tokens").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import demask
+from demask.checkpoint.load import load_model
+from demask.checkpoint.save import save_model
 from demask.config import override, parse
 from demask.data.transforms import to_tensor
 from demask.training.tasks import train
@@ -67,3 +70,16 @@ def test_the_targets_of_the_published_example(golden: Path, drawings: Path, tmp_
     theirs = load_file(golden / "amused" / "lora" / "pytorch_lora_weights.safetensors")
     ours = {name.removeprefix("base_model.model.") for name in load_file(path)}
     assert ours == set(theirs)
+
+
+def test_another_model_of_prompts_is_refused(golden: Path, drawings: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(golden / "maskgen" / "text", tmp_path / "model" / "text_encoder").parent
+    for part, name, architecture in (
+        ("generator", "transformer", "maskgen"),
+        ("tokenizer", "tokenizer", "ta_titok"),
+    ):
+        network = load_model(golden / "maskgen" / part)
+        save_model(model / f"{name}.safetensors", network, architecture)
+    recipe = parse(LoraTraining, override({}, [f"data.pictures={drawings}"]), "lora")
+    with pytest.raises(ValueError, match="holds a MaskGen; LoRA adapts Meissonic, Amused"):
+        train("lora", recipe, tmp_path / "lora", model=str(model))

@@ -45,10 +45,11 @@ def fused_predictor(generator: Generator, settings: Settings) -> tuple[Predict, 
     """The predictor for several images, and the function that turns its predictions into logits.
 
     Applied in turn they equal `Generator.guided`, up to rounding, and are faster where the
-    transformer and the guidance allow it.
+    transformer and the guidance allow it. Accelerators look into the transformer itself.
     """
     transformer: Any = generator.transformer
-    fuses = settings.guidance_scale != 1 and settings.guidance_method == "classifier_free"
+    guided = settings.guidance_scale != 1 and settings.guidance_method == "classifier_free"
+    fuses = guided and not settings.accelerators
     if not (fuses and supports(transformer, SupportsPreLogits)):
         return generator.guided(settings), identity
     pre_logits: Any = PreLogitsModel(transformer)

@@ -63,9 +63,7 @@ def write_folder(
     write_sheet(folder, tiles, count)
     if earlier:
         replaced, left = len(earlier & written), len(earlier - written)
-        log.warning(
-            "%s: %d images of an earlier run were replaced, %d are left", folder, replaced, left
-        )
+        log.warning("%s: images of an earlier run: %d replaced, %d left", folder, replaced, left)
     return count
 
 

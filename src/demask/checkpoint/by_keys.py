@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,11 @@ from demask.checkpoint import public_halton, public_maskbit, public_titok, publi
 from demask.checkpoint.plausible import bare
 from demask.checkpoint.read import CheckpointError, Tensors
 from demask.registry import Table
+
+log = logging.getLogger(__name__)
+
+NAMED_SO = "model."
+"""The beginning of all keys of ImageBert's published files."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,9 @@ def recognised(tensors: Tensors, facts: Mapping[str, Any]) -> tuple[str, Any, Te
         CheckpointError: tensors are missing, unexpected or mis-shaped, or a number of ``facts`` is
             missing or wrong.
     """
+    first = next(iter(tensors), "")
     tensors = bare(tensors)
+    taken = first.removesuffix(next(iter(tensors), ""))
     for layout in KEY_LAYOUTS.values():
         try:
             found = layout.read(tensors, facts) if layout.matches(tensors) else None
@@ -99,5 +107,7 @@ def recognised(tensors: Tensors, facts: Mapping[str, Any]) -> tuple[str, Any, Te
         except (TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
             raise CheckpointError(f"sizes that do not fit {layout.about} ({error})") from None
         if found is not None:
+            if taken not in ("", NAMED_SO):
+                log.warning("the keys of all tensors begin with '%s'; it is taken off", taken)
             return found
     return None

@@ -14,7 +14,7 @@ from demask.checkpoint.hub import has_pipeline, is_hub_id, locate, locate_pipeli
 from demask.checkpoint.identify import described
 from demask.checkpoint.layout import HALF, PICKLED, SAFE, conventional, parse_json
 from demask.checkpoint.load import CheckpointError, load_model, read_metadata
-from demask.checkpoint.published import PublishedModel, published_model
+from demask.checkpoint.published import PUBLISHED_MODELS, PublishedModel, published_model
 from demask.checkpoint.read import read_tensors
 from demask.checkpoint.text_encoder import fitted, load_text_encoder
 from demask.transformer.condition import TextEncoder
@@ -56,6 +56,13 @@ def is_public(model: str, place: Path) -> bool:
     if place.exists() or not is_hub_id(model):
         return (place / INDEX).is_file()
     return has_pipeline(model)
+
+
+def refuse_several(model: str, place: Path) -> None:
+    """Raise a CheckpointError for a hub repository that publishes several models as files."""
+    files = [row.source for row in PUBLISHED_MODELS.values() if row.source.startswith(f"{model}/")]
+    if files and not place.exists():
+        raise CheckpointError(f"{model} holds several models; name one: {', '.join(files)}")
 
 
 def load_public(
@@ -114,11 +121,7 @@ def load_ours(
     Raises:
         CheckpointError: a part is missing or broken; the line says which.
     """
-    refuse_editing(place)
-    if (place / INDEX).is_file():
-        raise CheckpointError(
-            f"{model} is a whole pipeline and has its own tokenizer: name no other"
-        )
+    refuse_pipeline(model, place)
     beside = place.parent if place.is_file() else place
     source, files = str(place / OUR_PARTS[0]), networks_in(place)
     if not Path(source).is_file():
@@ -147,11 +150,24 @@ def load_ours(
         raise CheckpointError(
             f"{model} reads prompts and lacks a text encoder: no folder {beside / 'text_encoder'}"
         )
-    place = locate(folder) if folder else locate(pixels, "text_encoder")
-    words = None if folder else locate(pixels, "tokenizer")
-    text = load_text_encoder(place, words, dtype or torch.float32, device)
-    text = fitted(text, transformer, network)
-    return Parts(transformer, network, text, published=known)
+    text = text_encoder_of(folder, pixels, dtype or torch.float32, device)
+    return Parts(transformer, network, fitted(text, transformer, network), published=known)
+
+
+def refuse_pipeline(model: str, place: Path) -> None:
+    """Raise a CheckpointError for a whole pipeline, whose parts are not chosen one by one."""
+    refuse_editing(place)
+    if (place / INDEX).is_file():
+        raise CheckpointError(f"{model} is a whole pipeline with a tokenizer of its own: name none")
+
+
+def text_encoder_of(
+    folder: str | None, pipeline: str, dtype: torch.dtype, device: str
+) -> TextEncoder:
+    """Load the text encoder in a folder; without one, that of a pipeline."""
+    place = locate(folder) if folder else locate(pipeline, "text_encoder")
+    words = None if folder else locate(pipeline, "tokenizer")
+    return load_text_encoder(place, words, dtype, device)
 
 
 def networks_in(folder: Path) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The public models that Demask loads: what they are, and which files they need beside them.
 
-`docs/models.md` is made from this table by ``.ci/models_page.py``. A network is recognised by its
-files; a row of this table fits it by its configuration.
+`docs/models.md` is made from this table by ``benchmarks/write_models.py``. A network is recognised
+by its files; a row of this table fits it by its configuration.
 """
 
 from __future__ import annotations

@@ -263,8 +263,11 @@ class LoraTraining:
         model = inputs.model
         parts = load_parts(model)
         transformer, text, tokenizer = parts.transformer, parts.text, cast(Any, parts.tokenizer)
-        if not isinstance(transformer, ADAPTED) or text is None:
+        if text is None:
             raise ValueError(f"{model} is a model of classes; LoRA adapts models of prompts")
+        if not isinstance(transformer, ADAPTED):
+            names = ", ".join(kind.__name__ for kind in ADAPTED)
+            raise ValueError(f"{model} holds a {type(transformer).__name__}; LoRA adapts {names}")
         views = self.views.of(transformer, tokenizer)
         caches = token_caches(tokenizer, images, held_out, views, inputs.out)
         torch.manual_seed(self.run.seed)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from demask.checkpoint.architectures import ARCHITECTURES
 from demask.checkpoint.load import load_model
+from demask.checkpoint.pipeline import check_part
 from demask.checkpoint.save import save_model
 from demask.data.tokens import TokenCache
 from demask.data.views import Views
@@ -33,6 +34,19 @@ from demask.types import Condition, Tokenizer
 
 CLASS_TRANSFORMERS = ("modern_maskgit", "halton_maskgit", "maskgit_v1")
 """The architectures of class-conditional transformers that can be trained from scratch."""
+
+
+def grid_tokenizer(path: Path) -> nn.Module:
+    """Load a tokenizer whose ids are a grid, as the trained transformers read them.
+
+    Raises:
+        ValueError: the checkpoint holds no tokenizer, or one whose ids are a row.
+    """
+    network = load_model(str(path), dtype=torch.float32).eval()
+    check_part(str(path), network, Tokenizer, "tokenizer")
+    if (layout := getattr(network, "layout", None)) is not None:
+        raise ValueError(f"{path}: its tokens are {layout}; these transformers read a grid")
+    return network
 
 
 @dataclass(frozen=True)
@@ -192,7 +206,7 @@ class MaskedTraining:
         meissonic = self.meissonic
         if inputs.init and meissonic:
             meissonic = with_its_tokenizer(meissonic, inputs.init)
-        tokenizer = load_model(str(path), dtype=torch.float32).eval()
+        tokenizer: nn.Module = grid_tokenizer(path)
         tokenizer = tokenizer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         images, held_out = self.data.open(inputs.strict)
         caches = token_caches(tokenizer, images, held_out, self.views, inputs.out)
