@@ -17,6 +17,7 @@ import pytest
 
 from demask.bulk import generate
 from demask.data import open_images
+from demask.data.web_shards import scan
 from demask.files import lock, unlock
 from demask.image import GeneratedImage
 from demask.measuring.samples import read_samples
@@ -192,6 +193,8 @@ def test_each_format_is_read_back(kind: str, run: Callable, model: str, tmp_path
     assert images.class_names == ("cat", "dog", "ship")
     names = [images.class_names[label] for label in images.labels]
     assert names == [image.prompt for image in wanted]
+    if kind == "tar":
+        assert len({sample.key for tar in out.glob("*.tar") for sample in scan(tar)}) == 11
 
 
 def test_prompts_with_one_seed_each(run: Callable, text_model: str, tmp_path: Path) -> None:
