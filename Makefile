@@ -77,8 +77,9 @@ check: $(DEV_STAMP) ## check format, lint, types, imports, numbers and the track
 mutants: $(DEV_STAMP) ## plant the faults of benchmarks/mutants.toml, in an hour; MUTANTS="--area editing" is shorter
 	$(BIN)/python benchmarks/mutants.py $(MUTANTS)
 
-docs: numbers ## write the pages that come from other files, and check the links of all
+docs: numbers ## write the pages that come from other files, check all links, and build the site into out/site
 	$(BIN)/python .ci/links.py
+	$(BIN)/mkdocs build --strict
 
 wheel: $(DEV_STAMP) ## build wheel and source archive into dist
 	$(BIN)/python -m build --outdir dist

@@ -270,9 +270,12 @@ class Pipeline:
         self, ids_BL: Tensor, layout: TokenLayout, condition: Condition | None = None
     ) -> Tensor:
         """Tokens (B, L) -> bytes (B, H, W, 3) on the CPU; see `tokenizer_for`."""
-        tokenizer = self.tokenizer_for(len(ids_BL), condition)
-        image_BCHW = tokenizer.decode(layout.join(ids_BL, self.transformer.codebook_size))
-        return (image_BCHW * 255).round().byte().permute(0, 2, 3, 1).cpu()
+        images = []  # each is decoded alone: in a batch, rounding may change a byte by 1
+        for index, ids_1 in enumerate(layout.join(ids_BL, self.transformer.codebook_size).split(1)):
+            own = None if condition is None else condition.take(slice(index, index + 1))
+            image_1CHW = self.tokenizer_for(1, own).decode(ids_1)
+            images.append((image_1CHW * 255).round().byte().permute(0, 2, 3, 1).cpu())
+        return torch.cat(images)
 
     def tokenizer_for(self, batch: int, condition: Condition | None = None) -> Tokenizer:
         """The tokenizer for a batch; one that reads the condition is given it, or no prompt."""
