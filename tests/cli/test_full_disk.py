@@ -179,13 +179,17 @@ def test_a_model_is_written_whole_or_not_at_all(
 
 
 def test_images_that_were_complete_stay(run: Callable, words: Callable, tmp_path: Path) -> None:
-    assert run(*words(COMMANDS["generate"])).exit_code == 0
+    command = words(COMMANDS["generate"] + " -n 2")
+    assert run(*command).exit_code == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    (tmp_path / "out" / "000001.png").unlink()
     with full_disk():
-        assert run(*words(COMMANDS["generate"])).exit_code == 2
+        assert run(*command).exit_code == 2
     after = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert after.items() <= before.items()
     assert "000000.png" in after
+    assert run(*command).exit_code == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
 SLOW = """

@@ -32,7 +32,7 @@ def test_pngs_know_how_they_were_made(run: Callable, model: str, tmp_path: Path)
     assert result.stdout == f"3 images in {tmp_path / 'a'}\n"
     assert "\x1b" not in result.output
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert names == ["000007.png", "000008.png", "000009.png", "contact_sheet.png"]
+    assert names == [*(f"00000{seed}.png" for seed in (7, 8, 9)), "contact_sheet.png", "run.json"]
     prompts = []
     for name in names[:3]:
         with Image.open(tmp_path / "a" / name) as image:
@@ -148,7 +148,7 @@ def test_a_full_disk_leaves_nothing(
 
     monkeypatch.setattr(os, "fsync", full)
     line = refused("generate", "--model", model, "--steps", 1, "--out", tmp_path / out)
-    place = tmp_path / ("folder/000000.png" if out == "folder" else out)
+    place = tmp_path / ("folder/run.json" if out == "folder" else "file.npz.parts/run.json")
     assert line == f"Error: {place}: No space left on device\n"
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
@@ -183,7 +183,9 @@ def test_without_a_prompt_on_purpose(run: Callable, tmp_path: Path) -> None:
     assert run(*command, "--model", "cifar10").exit_code == 2
 
 
-@pytest.mark.parametrize(("name", "said"), [("out", "stopped, 2 of 5 images in"), ("a.npz", "no")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("out", "stopped, 2 of 5 images in"), ("a.npz", "stopped, 0 of 5")]
+)
 def test_an_interruption_says_what_is_there(
     name: str, said: str, run: Callable, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

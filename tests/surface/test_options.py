@@ -27,7 +27,7 @@ BESIDE = "--model --recipe --data --held-out --out --set --strict"
 COMMANDS = {
     "": "--version",
     "generate": "prompts --prompts --unconditional --class -n --num-images --seed --batch-size"
-    f" --out --format --trace {MODEL} {SAMPLING}",
+    f" --out --format --shard-size --overwrite --trace {MODEL} {SAMPLING}",
     "inpaint": "--image --mask --box --strength --strength-of --feather --prompt --class -n"
     f" --num-images --seed --out {MODEL} {SAMPLING}",
     "outpaint": "--image --left --right --top --bottom --prompt --class -n --num-images --seed"

@@ -24,7 +24,10 @@ from demask.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from demask.bulk.resume import BulkRun
+    from demask.conditioning import ConditionInput
     from demask.generator import Generator
+    from demask.image import GeneratedImage
     from demask.jobs import Job
 
 PROMPTS = OptionGroup(
@@ -56,8 +59,14 @@ OUTPUT = OptionGroup(
         click.option(
             "--format",
             "kind",
-            type=click.Choice(["png", "npz", "geneval"]),
+            type=click.Choice(["png", "npz", "tar", "parquet", "geneval"]),
             help="Default: npz if --out ends in .npz, else png. geneval: -n images per prompt.",
+        ),
+        number("--shard-size", default=1000, help="Images per tar or parquet file, or NPZ part."),
+        click.option(
+            "--overwrite",
+            is_flag=True,
+            help="Replace images of other settings; by default they are refused.",
         ),
         click.option("--trace", is_flag=True, help="Also write trace.gif, animating the steps."),
     ],
@@ -79,41 +88,56 @@ def generate(
     batch_size: int,
     out: Path,
     kind: str | None,
+    shard_size: int,
+    overwrite: bool,
     trace: bool,
     choice: ModelChoice,
     **settings: Any,
 ) -> None:
     """Generate images of prompts or of classes.
 
-    Writes one PNG per image and a contact sheet, one NPZ file for an evaluator, or the folders of
-    GenEval. Settings that are not given have the model's defaults; see 'demask models show'.
+    Writes one PNG per image and a contact sheet, one NPZ file for an evaluator, tar or parquet
+    files, or the folders of GenEval. A stopped command goes on when it is run again. Settings that
+    are not given have the model's defaults; see 'demask models show'.
     """
     kind = kind or ("npz" if out.suffix == ".npz" else "png")
     check_output(out, kind, trace)
     if kind == "geneval":
         if prompts or classes:
             raise ValueError("--format geneval takes its prompts from --prompts alone")
-        done = generate_geneval(
-            choice,
-            file=file,
-            each=num_images,
-            seeds=seeds,
-            batch_size=batch_size,
-            out=out,
-            settings=settings,
-        )
-        click.echo(done)
+        words: dict[str, Any] = {
+            "file": file,
+            "each": num_images,
+            "seeds": seeds,
+            "batch_size": batch_size,
+        }
+        click.echo(generate_geneval(choice, **words, out=out, settings=settings))
         return
     texts = [*prompts, *(read_lines(file) if file else ())]
     generator = choice.load(settings.get("preset"))
     given = condition_inputs(texts, classes, generator)
     check_prompts(generator, texts, unconditional=unconditional)
-    conditions, seed = generator.conditioner.condition_inputs(given), one_or_each(seeds)
-    count = len(generator.seeds(seed, len(conditions), num_images))
-    jobs = generator.jobs(conditions, count, seed, batch_size, **settings)
+    request = {"num_images": num_images, "seed": one_or_each(seeds), "batch_size": batch_size}
+    output = {"out": out, "kind": kind, "shard_size": shard_size, "overwrite": overwrite}
+    run = prepare(generator, given, {**request, **settings}, output)
+    write_images(generator, run, trace=trace)
+    click.echo(f"{run.count:,} {'image' if run.count == 1 else 'images'} in {out}")
 
-    write_images(generator, jobs, count, out=out, kind=kind, trace=trace)
-    click.echo(f"{count} {'image' if count == 1 else 'images'} in {out}")
+
+def prepare(
+    generator: Generator,
+    given: list[ConditionInput] | None,
+    request: dict[str, Any],
+    output: dict[str, Any],
+) -> BulkRun:
+    """The run of a request, which is checked; the output holds arguments of `run_of`."""
+    from demask.bulk.resume import run_of
+
+    conditions = generator.conditioner.condition_inputs(given)
+    words = [generator.conditioner.parse(condition).prompt for condition in conditions]
+    seeds = generator.seeds(request["seed"], len(conditions), request["num_images"])
+    jobs = generator.jobs(conditions, **request)
+    return run_of(generator, words, jobs, seeds, batch_size=request["batch_size"], **output)
 
 
 def check_prompts(generator: Generator, texts: list[str], *, unconditional: bool) -> None:
@@ -133,31 +157,32 @@ def check_prompts(generator: Generator, texts: list[str], *, unconditional: bool
         )
 
 
-def write_images(
-    generator: Generator, jobs: Iterator[Job], count: int, *, out: Path, kind: str, trace: bool
-) -> None:
-    """Generate the jobs, and write each image when it is finished."""
-    from demask.bulk.folder import write_folder
+def write_images(generator: Generator, run: BulkRun, *, trace: bool) -> None:
+    """Generate the missing images of a run, and write them as they are finished."""
     from demask.bulk.generate import generate_jobs
-    from demask.bulk.npz import write_npz
     from demask.bulk.trace import Trace
     from demask.cli.progress import generating
 
     tracing = Trace(generator)
-    with generating(count) as bar:
+    with generating(run.count) as bar:
         watchers = [bar.watch, tracing] if trace else [bar.watch]
-        images = bar.count(generate_jobs(generator, jobs, *watchers))
+
+        def generated(jobs: Iterator[Job]) -> Iterator[GeneratedImage]:
+            bar.done = run.written()
+            return bar.count(generate_jobs(generator, jobs, *watchers))
+
         try:
-            if kind == "npz":
-                write_npz(out, images, count)
-            else:
-                write_folder(out, images)
+            run.write(generated)
         except KeyboardInterrupt:
-            done = f"{bar.done} of {count} images in {out}" if kind != "npz" else f"no {out}"
-            click.echo(f"stopped, {done}", err=True)
+            done = f"{run.written():,} of {run.count:,} images in {run.out}"
+            click.echo(f"stopped, {done}; run the same command to go on", err=True)
             raise
+    if trace and not tracing.frames:
+        raise ValueError(
+            f"{run.out} holds all images, none was left for --trace; name another --out"
+        )
     if trace:
-        tracing.write(out / "trace.gif")
+        tracing.write(run.out / "trace.gif")
 
 
 def read_lines(path: Path) -> list[str]:
@@ -181,6 +206,10 @@ def check_output(out: Path, kind: str, trace: bool) -> None:
     """Raise a ValueError for an output that cannot be written, before any work is done."""
     if kind != "png" and trace:
         raise ValueError(f"--trace needs a folder; it cannot be used with --format {kind}")
+    if kind == "parquet":
+        from demask.data.parquet import import_pyarrow
+
+        import_pyarrow()
     if kind == "npz" and out.is_dir():
         raise ValueError(f"{out} is a folder; name an .npz file with --out")
     if kind != "npz" and out.exists() and not out.is_dir():

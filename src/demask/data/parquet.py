@@ -150,17 +150,27 @@ class ColumnCache:
         return sum(column.nbytes for column in self._columns.values())
 
 
+def import_pyarrow() -> tuple[Any, Any]:
+    """The modules `pyarrow` and `pyarrow.parquet`.
+
+    Raises:
+        ValueError: pyarrow is missing.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise ValueError("parquet needs pyarrow: pip install 'demask[train]'") from error
+    return pa, pq
+
+
 def open_parquet(path: Path) -> Any:
     """A `pyarrow.parquet.ParquetFile`.
 
     Raises:
         ValueError: pyarrow is missing, or the file is not a complete parquet file.
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise ValueError("reading parquet needs pyarrow: pip install 'demask[train]'") from error
+    pa, pq = import_pyarrow()
     try:
         return pq.ParquetFile(path, memory_map=True)
     except (pa.ArrowException, OSError) as error:
