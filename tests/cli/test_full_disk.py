@@ -125,6 +125,8 @@ def words(
 ) -> Callable[[str], list[str]]:
     """The words of a command in `COMMANDS`; its files are under ``tmp_path / "out"``."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    # git, asked for the commit under the limit, would leave the lock of the checkout's index
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
     places = {
         "EYES": f"cifar10_conv:weights={inputs / 'eyes.safetensors'}",
         "SCORER": f"emoji_pairs:weights={inputs / 'scorer.safetensors'}",
