@@ -206,8 +206,8 @@ class MaskedTraining:
         meissonic = self.meissonic
         if inputs.init and meissonic:
             meissonic = with_its_tokenizer(meissonic, inputs.init)
-        tokenizer: nn.Module = grid_tokenizer(path)
-        tokenizer = tokenizer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        tokenizer: Any = grid_tokenizer(path)
+        tokenizer = tokenizer.to(memory_format=torch.channels_last)
         images, held_out = self.data.open(inputs.strict)
         caches = token_caches(tokenizer, images, held_out, self.views, inputs.out)
         torch.manual_seed(self.run.seed)
