@@ -94,7 +94,7 @@ def load(
         to_int8(model, parts.transformer, aux)
     if not low_memory:
         pack(parts.transformer)
-    settings, presets = settings_of(model, parts, preset)
+    settings, presets = settings_of(measured, parts, preset)
     return Generator(
         name=model,
         tokenizer=parts.tokenizer,  # type: ignore[arg-type]
@@ -218,16 +218,16 @@ def auxiliary_networks(
     return AuxiliaryNetworks(model, find_auxiliary(model_folder(model), paths), read)
 
 
-def settings_of(model: str, parts: Parts, preset: str | None) -> tuple[Settings, PresetFile]:
+def settings_of(own: PresetFile, parts: Parts, preset: str | None) -> tuple[Settings, PresetFile]:
     """The settings of a model's preset, by default those of its default one, and its presets.
 
-    A public model without a file of its own has those of its authors, by default with the mask
+    A public model without presets of its own has those of its authors, by default with the mask
     schedule that its scheduler names.
 
     Raises:
-        ValueError: its ``presets.toml`` cannot be read, or has no such preset.
+        ValueError: there is no such preset.
     """
-    presets, known = read_presets(model_folder(model) / FILE), parts.published
+    presets, known = own, parts.published
     if known and known.presets and not presets.by_name:
         presets = read_presets(PUBLISHED_PRESETS / f"{known.presets}.toml")
         if preset is None and parts.schedule is not None:
