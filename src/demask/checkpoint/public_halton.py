@@ -139,7 +139,10 @@ def v1(tensors: Tensors, facts: Mapping[str, Any]) -> tuple[str, MaskGITV1Config
 
 
 def rules(
-    own: Iterable[str], outside: Mapping[str, str], inside: Mapping[str, str]
+    own: Iterable[str],
+    outside: Mapping[str, str],
+    inside: Mapping[str, str],
+    packed: str = "0.fn.mha",
 ) -> Iterable[KeyRule]:
     """The key map of a network.
 
@@ -147,6 +150,7 @@ def rules(
         own: our keys.
         outside: their names of what is outside of the blocks.
         inside: their names of what is inside of one.
+        packed: their name of the attention, whose query, key and value are one matrix.
     """
     for key in own:
         prefix, name, table = "", key, outside
@@ -160,7 +164,7 @@ def rules(
             yield KeyRule(key, f"{prefix}{table[stem]}.{kind}")
         else:
             part = V1_PROJECTIONS.index(stem.removeprefix("attention."))
-            theirs = f"{prefix}0.fn.mha.in_proj_{kind}"
+            theirs = f"{prefix}{packed}.in_proj_{kind}"
             yield KeyRule(key, theirs, lambda packed, part=part: packed.chunk(3)[part])  # type: ignore[misc]
 
 

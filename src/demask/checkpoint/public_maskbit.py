@@ -7,13 +7,13 @@ the settings are in yaml files of the authors' program, which are read where the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from demask.checkpoint.key_map import KeyRule, translate
-from demask.checkpoint.public_halton import V1_PROJECTIONS, blocks_of, square, told
+from demask.checkpoint.public_halton import blocks_of, rules, square, told
 from demask.checkpoint.read import CheckpointError, Tensors
 from demask.checkpoint.unfilled import Unfilled
 from demask.tokenizer.vqgan import VQGAN, VQGANConfig
@@ -85,7 +85,7 @@ def generator(tensors: Tensors, facts: Mapping[str, Any]) -> tuple[str, MaskBitC
         raise CheckpointError(f"tensors do not fit: {error}") from None
     with Unfilled():
         own = MaskBit(config).state_dict()
-    return "maskbit", config, translate(generator_rules(own), kept)
+    return "maskbit", config, translate(rules(own, GENERATOR, BLOCK, "0.mha"), kept)
 
 
 def splits_of(bits: int, outputs: int, known: Mapping[str, Any]) -> int:
@@ -101,24 +101,6 @@ def splits_of(bits: int, outputs: int, known: Mapping[str, Any]) -> int:
             f"{outputs} outputs of a position are no {splits or 'equal'} parts of {bits} bits"
         )
     return int(splits)
-
-
-def generator_rules(own: Mapping[str, Tensor]) -> Iterator[KeyRule]:
-    """The key map of a generator."""
-    for key in own:
-        prefix, name, table = "", key, GENERATOR
-        if key.startswith("blocks."):
-            _, index, name = key.split(".", 2)
-            prefix, table = f"transformer.layers.{index}.", BLOCK
-        stem, _, kind = name.rpartition(".")
-        if name in table:
-            yield KeyRule(key, table[name])
-        elif stem in table:
-            yield KeyRule(key, f"{prefix}{table[stem]}.{kind}")
-        else:
-            part = V1_PROJECTIONS.index(stem.removeprefix("attention."))
-            theirs = f"{prefix}0.mha.in_proj_{kind}"
-            yield KeyRule(key, theirs, lambda packed, part=part: packed.chunk(3)[part])  # type: ignore[misc]
 
 
 def tokenizer(tensors: Tensors, facts: Mapping[str, Any]) -> tuple[str, VQGANConfig, Tensors]:
