@@ -98,8 +98,8 @@ def test_extra_values_change_only_the_values_and_count_the_bias_twice() -> None:
     net = model()
     block = net.blocks[0]
     x_BSD, extra_BSD = torch.randn(2, 2, 7, 8, dtype=torch.float64)
-    key, value = block.keys_values(x_BSD)
-    key_with, value_with = block.keys_values(x_BSD, extra_BSD)
+    key, value = block.attention.keys_values(x_BSD)
+    key_with, value_with = block.attention.keys_values(x_BSD, extra_BSD)
     linear = block.attention.value
     expected = value + block.attention.split(extra_BSD @ linear.weight.T + linear.bias)
     assert torch.equal(key, key_with)
@@ -120,7 +120,7 @@ def test_some_tokens_can_be_updated_alone() -> None:
     net = model()
     x_BSD = net.embed(net.tokens(*batch(net)))
     block = net.blocks[0]
-    key, value = block.keys_values(x_BSD)
+    key, value = block.attention.keys_values(x_BSD)
     torch.testing.assert_close(block.update(x_BSD[:, 2:5], key, value), block(x_BSD)[:, 2:5])
 
 

@@ -24,7 +24,14 @@ from demask.transformer.amused_layers import EPS, OuterBlock, TransformerLayer
 from demask.transformer.feature_selection import FeatureSelectionConfig
 from demask.transformer.hooks import NO_HOOKS, PassHooks
 from demask.transformer.meissonic import MICRO
-from demask.transformer.meissonic_layers import MLP, Embed, Head, check_even, sinusoid
+from demask.transformer.meissonic_layers import (
+    MLP,
+    Embed,
+    Head,
+    check_even,
+    sinusoid,
+    without_text,
+)
 from demask.transformer.norm import RMSNorm
 from demask.types import Condition, Grid, Prediction, Step, TokenLayout
 
@@ -276,9 +283,3 @@ class Amused(nn.Module):
         ids_BL = torch.full(shape, self.mask_id, device=device)
         condition = without_text(condition) if blank else condition
         return self.states(ids_BL, self.context(condition), step.layout.grid, extra_values, hooks)
-
-
-def without_text(condition: Condition) -> Condition:
-    """A condition with a text of zeros."""
-    zeros = {name: torch.zeros_like(condition[name]) for name in ("states", "pooled")}
-    return Condition({**condition.tensors, **zeros})

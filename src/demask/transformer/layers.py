@@ -14,6 +14,15 @@ from demask.transformer.norm import RMSNorm
 from demask.types import Grid
 
 
+def initialise_as_bert(network: nn.Module) -> None:
+    """Initialise matrices normal with deviation 0.02, cut off at two deviations, and biases 0."""
+    for module in network.modules():
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
 def rotary_2d(grid: Grid, head_width: int, device: torch.device, theta: float = 100.0) -> Tensor:
     """Cosines and sines (2, L, head_width / 2) of 2-D rotary positions.
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from demask.transformer.class_conditional import ClassConditional
 from demask.transformer.hooks import NO_HOOK, NO_HOOKS, BlockHook, PassHooks
-from demask.transformer.layers import received
+from demask.transformer.layers import initialise_as_bert, received
 from demask.transformer.maskgit_layers import Attention
 from demask.transformer.packed_linear import gelu
 from demask.types import Grid
@@ -85,13 +85,9 @@ class Block(nn.Module):
         hook: BlockHook = NO_HOOK,
     ) -> Tensor:
         """Same shape in and out; ``extra_BND`` is a second input of the values alone."""
-        attention = self.attention
         selected_BND, extra_BND = hook.select_tokens(x_BND), hook.select_extra(extra_BND)
-        value_BND = attention.value(selected_BND)
-        if extra_BND is not None:
-            value_BND = value_BND + attention.value(extra_BND)
-        key_value = attention.split(attention.key(selected_BND)), attention.split(value_BND)
-        attended_BND = hook.restore_tokens(attention(selected_BND, *key_value, hook))
+        key_value = self.attention.keys_values(selected_BND, extra_BND)
+        attended_BND = hook.restore_tokens(self.attention(selected_BND, *key_value, hook))
         x_BND = self.attention_norm(x_BND + self.dropped(attended_BND))
         mlp_out_BND = self.down(self.dropped(gelu(self.up, hook.select_tokens(x_BND))))
         return self.mlp_norm(x_BND + self.dropped(hook.restore_tokens(mlp_out_BND)))
@@ -123,11 +119,7 @@ class MaskBit(ClassConditional):
 
     def reset(self) -> None:
         """Initialise as BERT: matrices normal with deviation 0.02, biases 0."""
-        for module in self.modules():
-            if isinstance(module, (nn.Linear, nn.Embedding)):
-                nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
-            if isinstance(module, nn.Linear):
-                nn.init.zeros_(module.bias)
+        initialise_as_bert(self)
         nn.init.trunc_normal_(self.positions, std=0.02, a=-0.04, b=0.04)
 
     def signs(self, ids_BL: Tensor) -> Tensor:

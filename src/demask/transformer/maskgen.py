@@ -22,6 +22,7 @@ from demask.transformer.condition import PromptReading
 from demask.transformer.hooks import NO_HOOK, NO_HOOKS, BlockHook, PassHooks
 from demask.transformer.joint_attention import BlockSizes
 from demask.transformer.joint_blocks import Modulated, MultiModalBlock, join, modulate
+from demask.transformer.layers import initialise_as_bert
 from demask.types import MICRO_CONDITIONS, Condition, Prediction, Step, TokenLayout
 
 BASE = 1000
@@ -126,11 +127,7 @@ class MaskGen(nn.Module):
     def reset(self) -> None:
         """Initialise for training: small matrices and small residual branches."""
         nn.init.normal_(self.pos_embed, std=0.02)
-        for module in self.modules():
-            if isinstance(module, (nn.Linear, nn.Embedding)):
-                nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
-                if isinstance(module, nn.Linear):
-                    nn.init.zeros_(module.bias)
+        initialise_as_bert(self)
         for module in self.modules():
             if isinstance(module, Modulated) and module.ways > 2:
                 module.reset(1 / math.sqrt(2 * self.config.depth))

@@ -77,7 +77,7 @@ class MaskGIT(nn.Module):
 
         Args:
             tokens_BS: any ids of the vocabulary, the class position included.
-            extra_values: additional value input (B, S, D) per block; see `Block.keys_values`.
+            extra_values: additional value input (B, S, D) per block; see `Attention.keys_values`.
             hooks: hooks of an accelerator.
         """
         x_BSD = self.embed(tokens_BS)

@@ -107,6 +107,21 @@ class Attention(nn.Module):
         """The heads, (B, H, N, C)."""
         return x_BND.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
+    def keys_values(
+        self, x_BND: Tensor, extra_value_BND: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, H, N, C) of N tokens.
+
+        Args:
+            x_BND: the input.
+            extra_value_BND: additional input of the values, which become V(x) + V(extra), with the
+                bias of V counted twice (self-guidance, arXiv 2410.13136).
+        """
+        value_BND = self.value(x_BND)
+        if extra_value_BND is not None:
+            value_BND = value_BND + self.value(extra_value_BND)
+        return self.split(self.key(x_BND)), self.split(value_BND)
+
     def forward(
         self, x_BND: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, hook: BlockHook = NO_HOOK
     ) -> Tensor:
@@ -139,7 +154,7 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Attention and MLP, each followed by its residual norm.
 
-    `forward` is `keys_values`, then `update`; accelerators use the hook.
+    `forward` is the attention's `keys_values`, then `update`; accelerators use the hook.
     """
 
     def __init__(self, config: MaskGITConfig) -> None:
@@ -148,22 +163,6 @@ class Block(nn.Module):
         self.attention = Attention(config.width, config.heads, config.attention_dropout)
         self.ffn = MLP(config)
         self.dropout = nn.Dropout(config.dropout)
-
-    def keys_values(
-        self, x_BND: Tensor, extra_value_BND: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, H, N, C) of N tokens.
-
-        Args:
-            x_BND: the block's input.
-            extra_value_BND: additional input of the values, which become V(x) + V(extra), with the
-                bias of V counted twice (self-guidance, arXiv 2410.13136).
-        """
-        attention = self.attention
-        value_BND = attention.value(x_BND)
-        if extra_value_BND is not None:
-            value_BND = value_BND + attention.value(extra_value_BND)
-        return attention.split(attention.key(x_BND)), attention.split(value_BND)
 
     def update(
         self, x_BND: Tensor, key_BHSC: Tensor, value_BHSC: Tensor, hook: BlockHook = NO_HOOK
@@ -179,7 +178,7 @@ class Block(nn.Module):
     ) -> Tensor:
         """Same shape in and out."""
         taken = hook.select_tokens(x_BSD), hook.select_extra(extra_value_BSD)
-        return self.update(x_BSD, *self.keys_values(*taken), hook)
+        return self.update(x_BSD, *self.attention.keys_values(*taken), hook)
 
 
 class OutputMatrix(nn.Module):

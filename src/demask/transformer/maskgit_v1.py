@@ -97,14 +97,9 @@ class Block(nn.Module):
         hook: BlockHook = NO_HOOK,
     ) -> Tensor:
         """Same shape in and out."""
-        attention = self.attention
         normed_BND = hook.select_tokens(self.attention_norm(x_BND))
-        extra_BND = hook.select_extra(extra_BND)
-        value_BND = attention.value(normed_BND)
-        if extra_BND is not None:
-            value_BND = value_BND + attention.value(extra_BND)
-        key_value = attention.split(attention.key(normed_BND)), attention.split(value_BND)
-        x_BND = x_BND + hook.restore_tokens(attention(normed_BND, *key_value, hook))
+        key_value = self.attention.keys_values(normed_BND, hook.select_extra(extra_BND))
+        x_BND = x_BND + hook.restore_tokens(self.attention(normed_BND, *key_value, hook))
         inside = gelu(self.up, hook.select_tokens(self.mlp_norm(x_BND)))
         mlp_out = self.down(F.dropout(inside, self.dropout, self.training))
         return x_BND + hook.restore_tokens(F.dropout(mlp_out, self.dropout, self.training))

@@ -31,6 +31,7 @@ from demask.transformer.meissonic_layers import (
     Upsample,
     check_even,
     sinusoid,
+    without_text,
 )
 from demask.transformer.norm import RMSNorm
 from demask.transformer.one_step import FromNoise
@@ -285,9 +286,7 @@ class Meissonic(FromNoise, nn.Module):
         """
         shape = (len(condition), step.layout.tokens)
         ids_BL = torch.full(shape, self.mask_id, device=self.embed.embeddings.weight.device)
-        if blank:
-            zeros = {n: torch.zeros_like(condition[n]) for n in ("states", "pooled")}
-            condition = Condition({**condition.tensors, **zeros})
+        condition = without_text(condition) if blank else condition
         time_B = self.time(step, ids_BL)
         return self.states(ids_BL, condition, time_B, step.layout.grid, extra_values, hooks)
 

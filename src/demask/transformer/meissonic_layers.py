@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demask.transformer.norm import RMSNorm
-from demask.types import Grid
+from demask.types import Condition, Grid
 
 SINUSOID = 256
 
@@ -25,6 +25,12 @@ def check_even(grid: Grid, compress: bool) -> None:
     """Raise a ValueError if feature compression needs even sides and a side is odd."""
     if compress and (grid[0] % 2 or grid[1] % 2):
         raise ValueError(f"a grid of {grid[0]}x{grid[1]} ids: feature compression needs even sides")
+
+
+def without_text(condition: Condition) -> Condition:
+    """A condition with a text of zeros."""
+    zeros = {name: torch.zeros_like(condition[name]) for name in ("states", "pooled")}
+    return Condition({**condition.tensors, **zeros})
 
 
 def sinusoid(values: Tensor, width: int = SINUSOID) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from demask.transformer.hooks import NO_HOOK, NO_HOOKS, BlockHook, PassHooks
+from demask.transformer.layers import initialise_as_bert
 from demask.transformer.packed_linear import gelu
 from demask.types import Condition, Prediction, Step, TokenLayout
 
@@ -116,11 +117,7 @@ class UViT(nn.Module):
     def reset(self) -> None:
         """Initialise: matrices normal with deviation 0.02, biases 0."""
         nn.init.normal_(self.pos_embed, std=0.02)
-        for module in self.modules():
-            if isinstance(module, (nn.Linear, nn.Embedding)):
-                nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
-                if isinstance(module, nn.Linear) and module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        initialise_as_bert(self)
 
     def embed(self, ids_BL: Tensor, class_ids_B: Tensor) -> Tensor:
         """The first block's input (B, S, D), class token first.
