@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,9 +20,7 @@ from demask.checkpoint.load import load_model
 from demask.checkpoint.save import save_model
 from demask.checkpoint.text_encoder import save_text_encoder
 from demask.conditioning import Prompts
-from demask.evaluation.small_conv import SmallConv, SmallConvConfig
 from demask.guidance import GUIDANCES
-from demask.measuring.evaluate import evaluate
 from demask.presets import PUBLISHED_PRESETS
 from demask.sampling.correction import CORRECTIONS
 from demask.sampling.decode import decode
@@ -32,6 +28,7 @@ from demask.sampling.edit import image_to_image, start_of
 from demask.sampling.schedule import cosine
 from demask.sampling.select import ORDERS
 from demask.types import DecodeState
+from doors import array, check_evaluate, check_server
 from serving import Running, serving
 
 FAST = {"steps": 4, "width": 24, "height": 16}
@@ -52,10 +49,6 @@ def generator(golden: Path) -> demask.Generator:
 def server(generator: demask.Generator) -> Iterator[Running]:
     with serving({"amused": generator}) as running:
         yield running
-
-
-def array(image: Image.Image) -> np.ndarray:
-    return np.asarray(image.convert("RGB"))
 
 
 def example(width: int = 28, height: int = 20) -> Image.Image:
@@ -90,39 +83,11 @@ def test_images_alone_and_in_a_batch(generator: demask.Generator) -> None:
 def test_a_batch_of_the_server_is_each_image_alone(
     server: Running, generator: demask.Generator
 ) -> None:
-    answer = server.client.images.generate(
-        model="amused", prompt="blue", n=3, extra_body={"seed": 3, **FAST}
-    )
-    for index, item in enumerate(answer.data):
-        (alone,) = generator.generate("blue", seed=3 + index, **FAST)
-        served = Image.open(io.BytesIO(base64.b64decode(item.b64_json)))
-        assert np.array_equal(array(served), array(alone.image))
+    check_server(server, "amused", generator, "blue", **FAST)
 
 
 def test_evaluate(generator: demask.Generator, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    side = generator.size[0]
-    network = SmallConv(SmallConvConfig(3, (4, 4), 5, residual=1))
-    path = tmp_path / "net" / "classifier.safetensors"
-    save_model(path, network, "small_conv", class_names=["a", "b", "c"], size=side)
-    (tmp_path / "real").mkdir()
-    for number in range(12):
-        pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "real" / f"{number}.png")
-        (tmp_path / "real" / f"{number}.txt").write_text(PROMPTS[number % 2])
-    found = evaluate(
-        generator,
-        tmp_path / "real",
-        num_images=9,
-        extractors=f"cifar10_conv:weights={path}",
-        metrics="kid",
-        resamples=0,
-        cache=tmp_path / "cache",
-        device="cpu",
-        steps=4,
-    )
-    assert [score.metric for score in found.scores] == ["kid"]
-    assert np.isfinite(found.scores[0].value)
+    check_evaluate(generator, tmp_path, generator.size[0], PROMPTS[:2], steps=4)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,6 @@ Shape legend: B batch, L tokens.
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +17,8 @@ from PIL import Image
 import demask
 from demask.checkpoint.load import load_model
 from demask.checkpoint.save import save_model
-from demask.evaluation.small_conv import SmallConv, SmallConvConfig
-from demask.measuring.evaluate import evaluate
 from demask.types import Condition, Step
+from doors import array, check_evaluate, check_server
 from golden_models import TOKENIZERS, class_generator, monetico, with_sizes
 from serving import Running, serving
 
@@ -51,49 +48,17 @@ def condition_of(generator: demask.Generator, index: int) -> str:
     return str(index % 3) if generator.class_names else ("the red apple", "apple", "")[index % 3]
 
 
-def array(image: Image.Image) -> np.ndarray:
-    return np.asarray(image.convert("RGB"))
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_a_batch_of_the_server_is_each_image_alone(
     name: str, server: Running, generators: dict[str, demask.Generator]
 ) -> None:
-    generator = generators[name]
-    body = {"seed": 3, "guidance_scale": 2.5, **HALTON}
-    prompt = condition_of(generator, 1)
-    answer = server.client.images.generate(model=name, prompt=prompt, n=3, extra_body=body)
-    for index, item in enumerate(answer.data):
-        (alone,) = generator.generate(prompt, seed=3 + index, guidance_scale=2.5, **HALTON)
-        served = Image.open(io.BytesIO(base64.b64decode(item.b64_json)))
-        assert np.array_equal(array(served), array(alone.image))
+    generator, settings = generators[name], {"guidance_scale": 2.5, **HALTON}
+    check_server(server, name, generator, condition_of(generator, 1), **settings)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_evaluate(name: str, generators: dict[str, demask.Generator], tmp_path: Path) -> None:
-    generator = generators[name]
-    side = 24
-    torch.manual_seed(0)
-    network = SmallConv(SmallConvConfig(3, (4, 4), 5, residual=1))
-    path = tmp_path / "net" / "classifier.safetensors"
-    save_model(path, network, "small_conv", class_names=["a", "b", "c"], size=side)
-    for number in range(12):
-        pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), np.uint8)
-        (tmp_path / "real").mkdir(exist_ok=True)
-        Image.fromarray(pixels).save(tmp_path / "real" / f"{number}.png")
-    found = evaluate(
-        generator,
-        tmp_path / "real",
-        num_images=9,
-        extractors=f"cifar10_conv:weights={path}",
-        metrics="kid",
-        resamples=0,
-        cache=tmp_path / "cache",
-        device="cpu",
-        **HALTON,
-    )
-    assert [score.metric for score in found.scores] == ["kid"]
-    assert np.isfinite(found.scores[0].value)
+    check_evaluate(generators[name], tmp_path, 24, **HALTON)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,8 +5,6 @@ Shape legend: B batch, P positions, S parts, L tokens.
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +21,7 @@ from demask import rng
 from demask.checkpoint.load import CheckpointError, load_model
 from demask.checkpoint.read import read_tensors
 from demask.checkpoint.save import save_model
-from demask.evaluation.small_conv import SmallConv, SmallConvConfig
 from demask.guidance import GUIDANCES
-from demask.measuring.evaluate import evaluate
 from demask.preset_file import read_presets
 from demask.sampling.correction import CORRECTIONS
 from demask.sampling.decode import decode
@@ -34,6 +30,7 @@ from demask.sampling.sampler import Sampler
 from demask.sampling.select import ORDERS
 from demask.tokenizer.vqgan import VQGAN, VQGANConfig
 from demask.types import Condition, Step
+from doors import array, check_evaluate, check_server
 from serving import Running, serving
 
 PRESETS = Path(demask.__file__).parent / "published_presets"
@@ -68,10 +65,6 @@ def server(generator: demask.Generator) -> Iterator[Running]:
         yield running
 
 
-def array(image: Image.Image) -> np.ndarray:
-    return np.asarray(image.convert("RGB"))
-
-
 def test_images_alone_and_in_a_batch(generator: demask.Generator) -> None:
     layout, codes = generator.transformer.layout, generator.transformer.codebook_size
     assert layout.parts == 2
@@ -89,38 +82,11 @@ def test_images_alone_and_in_a_batch(generator: demask.Generator) -> None:
 def test_a_batch_of_the_server_is_each_image_alone(
     server: Running, generator: demask.Generator
 ) -> None:
-    answer = server.client.images.generate(
-        model="maskbit", prompt="7", n=3, extra_body={"seed": 3, **FAST}
-    )
-    for index, item in enumerate(answer.data):
-        (alone,) = generator.generate("7", seed=3 + index, **FAST)
-        served = Image.open(io.BytesIO(base64.b64decode(item.b64_json)))
-        assert np.array_equal(array(served), array(alone.image))
+    check_server(server, "maskbit", generator, "7", **FAST)
 
 
 def test_evaluate(generator: demask.Generator, tmp_path: Path) -> None:
-    side = generator.size[0]
-    torch.manual_seed(0)
-    network = SmallConv(SmallConvConfig(3, (4, 4), 5, residual=1))
-    path = tmp_path / "net" / "classifier.safetensors"
-    save_model(path, network, "small_conv", class_names=["a", "b", "c"], size=side)
-    (tmp_path / "real").mkdir()
-    for number in range(12):
-        pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "real" / f"{number}.png")
-    found = evaluate(
-        generator,
-        tmp_path / "real",
-        num_images=9,
-        extractors=f"cifar10_conv:weights={path}",
-        metrics="kid",
-        resamples=0,
-        cache=tmp_path / "cache",
-        device="cpu",
-        **FAST,
-    )
-    assert [score.metric for score in found.scores] == ["kid"]
-    assert np.isfinite(found.scores[0].value)
+    check_evaluate(generator, tmp_path, generator.size[0], **FAST)
 
 
 @torch.no_grad()

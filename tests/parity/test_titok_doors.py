@@ -5,7 +5,6 @@ Shape legend: B batch, L tokens.
 
 from __future__ import annotations
 
-import base64
 import io
 import shutil
 from collections.abc import Callable, Iterator
@@ -28,11 +27,10 @@ from demask.checkpoint.load import CheckpointError, load_model
 from demask.checkpoint.published import PUBLISHED_MODELS, PublishedModel
 from demask.checkpoint.save import save_model
 from demask.cli import demask as program
-from demask.evaluation.small_conv import SmallConv, SmallConvConfig
-from demask.measuring.evaluate import evaluate
 from demask.preset_file import read_presets
 from demask.sampling.decode import last
 from demask.types import Step, TokenLayout
+from doors import array, check_evaluate, check_server
 from serving import Running, serving
 
 CASES = {
@@ -88,10 +86,6 @@ def conditions(generator: demask.Generator) -> list[str]:
     return ["1", "5", "2"] if generator.class_names else ["the red apple", "apple", ""]
 
 
-def array(image: Image.Image) -> np.ndarray:
-    return np.asarray(image.convert("RGB"))
-
-
 def test_what_it_is(generator: demask.Generator, name: str) -> None:
     assert generator.size == (32, 32)
     assert "16 tokens" in repr(generator)
@@ -124,13 +118,7 @@ def test_a_shared_batch_is_each_image_alone(generator: demask.Generator, order: 
 def test_the_server_answers_with_the_image_alone(
     generator: demask.Generator, name: str, server: Running
 ) -> None:
-    told = conditions(generator)[0]
-    body = {"seed": 3, **SETTINGS}
-    answer = server.client.images.generate(model=name, prompt=told, n=3, extra_body=body)
-    for index, item in enumerate(answer.data):
-        (alone,) = generator.generate(told, seed=3 + index, **SETTINGS)
-        served = Image.open(io.BytesIO(base64.b64decode(item.b64_json)))
-        assert np.array_equal(array(served), array(alone.image))
+    check_server(server, name, generator, conditions(generator)[0], **SETTINGS)
 
 
 def test_a_spatial_edit_is_refused_by_the_server(name: str, server: Running) -> None:
@@ -144,27 +132,7 @@ def test_a_spatial_edit_is_refused_by_the_server(name: str, server: Running) -> 
 
 
 def test_evaluate(generator: demask.Generator, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    network = SmallConv(SmallConvConfig(3, (4, 4), 5, residual=1))
-    path = tmp_path / "net" / "classifier.safetensors"
-    save_model(path, network, "small_conv", class_names=["a", "b", "c"], size=32)
-    (tmp_path / "real").mkdir()
-    for number in range(12):
-        pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "real" / f"{number}.png")
-    found = evaluate(
-        generator,
-        tmp_path / "real",
-        num_images=9,
-        extractors=f"cifar10_conv:weights={path}",
-        metrics="kid",
-        resamples=0,
-        cache=tmp_path / "cache",
-        device="cpu",
-        **SETTINGS,
-    )
-    assert [score.metric for score in found.scores] == ["kid"]
-    assert np.isfinite(found.scores[0].value)
+    check_evaluate(generator, tmp_path, 32, **SETTINGS)
 
 
 @torch.no_grad()
