@@ -13,7 +13,7 @@ import torch
 
 from demask.checkpoint.public_amused import NAMES
 from demask.checkpoint.public_halton import HALTON, HALTON_BLOCK, rules
-from demask.checkpoint.public_maskbit import generator_rules
+from demask.checkpoint.public_maskbit import BLOCK, GENERATOR
 from demask.checkpoint.save import save_model
 from demask.transformer.amused import Amused, AmusedConfig
 from demask.transformer.halton_maskgit import HaltonMaskGIT, HaltonMaskGITConfig
@@ -76,7 +76,7 @@ def test_peak_of_maskbit(tmp_path: Path, wanted: str) -> None:
     """Its file packs queries, keys and values, which are not copied apart."""
     own = MaskBit(MaskBitConfig(width=512, depth=8, heads=8, mlp_width=2048)).state_dict()
     packed: dict[str, list[torch.Tensor]] = {}
-    for rule in generator_rules(own):
+    for rule in rules(own, GENERATOR, BLOCK, "0.mha"):
         packed.setdefault(rule.theirs, []).append(own[rule.ours])
     torch.save({name: torch.cat(parts) for name, parts in packed.items()}, tmp_path / "model.bin")
     (tmp_path / "model.yaml").write_text("model: {mlm_model: {heads: 8}}")
