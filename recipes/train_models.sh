@@ -30,7 +30,9 @@ scenes_lane() {
         start=(--init runs/scenes_first/tokenizer.safetensors)
     train scenes_tokenizer tokenizer --recipe recipes/scenes/tokenizer.toml "${start[@]}" \
         --out runs/scenes &&
-    train scenes_masked masked --recipe recipes/scenes/masked.toml --out runs/scenes &&
+    # steps, not seconds: a training that is paused, or shares its core, would end early
+    train scenes_masked masked --recipe recipes/scenes/masked.toml \
+        --set run.seconds=0 --set run.steps=6000 --out runs/scenes &&
     train scenes_classes masked --recipe recipes/scenes/classes.toml \
         --tokenizer runs/scenes/tokenizer.safetensors --out runs/scenes_classes &&
     emoji_models
